@@ -1,0 +1,1 @@
+"""Groups + scores → advantages, in Polars. Imports neither torch nor transformers."""

@@ -1,0 +1,228 @@
+"""One options model per stage. Every default and every help text of the project is written here, once.
+
+The commands make their options from these models and the rounds' YAML is validated by them. A field made with
+`option` shapes the content of the stage's output and is part of its fingerprint; one made with `runtime` (devices,
+batch sizes, places) does not and is not.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from grao_pipeline.errors import UsageError
+
+Options = TypeVar("Options", bound="StageOptions")
+Format = Literal["auto", "hh", "preference", "prompt-completion", "messages", "question-answer"]
+Device = Literal["auto", "cpu", "cuda"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+PARENT_VARIABLE = "GRAO_PARENT_PID"
+"""Environment variable that `grao rounds run` sets for its stages: a stage whose parent died stops too."""
+
+
+def option(default: Any, help: str, **constraints: Any) -> Any:
+    """A field that shapes what the stage writes. `...` as default makes it required."""
+    return Field(default, description=help, json_schema_extra={"content": True}, **constraints)
+
+
+def runtime(default: Any, help: str, **constraints: Any) -> Any:
+    """A field that changes how the work is done, but not what is written."""
+    return Field(default, description=help, json_schema_extra={"content": False}, **constraints)
+
+
+class StageOptions(BaseModel):
+    """Base of the options models."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def content(self) -> dict[str, Any]:
+        """The options that shape the output, for its fingerprint. Values are JSON."""
+        shaping = {
+            name
+            for name, field in type(self).model_fields.items()
+            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra["content"]
+        }
+        return self.model_dump(mode="json", include=shaping)
+
+    def arguments(self) -> list[str]:
+        """The command-line arguments that give these options; those left at their defaults are left out."""
+        arguments: list[str] = []
+        for name in sorted(self.model_fields_set):
+            flag = option_flag(name, type(self).model_fields[name].alias)
+            value = getattr(self, name)
+            if isinstance(value, bool):
+                arguments.append(flag if value else f"--no-{flag[2:]}")
+            elif isinstance(value, list):
+                arguments += [part for element in value for part in (flag, str(element))]
+            elif value is not None:
+                arguments += [flag, str(value)]
+        return arguments
+
+
+class PromptsOptions(StageOptions):
+    """`grao prompts`: any dataset → prompts."""
+
+    format: Format = option("auto", "Format of the rows; found from the columns by default.")
+    split: str = option("train", "Split to read, where the source has splits.")
+    subset: str | None = option(None, "Configuration of a hub dataset that has several.")
+    limit: int | None = option(None, "Read at most this many rows.", ge=1)
+    map: list[str] = option([], "Rename a column before the format is applied: column=field. Repeatable.")
+    system: str | None = option(None, "System message to put before every conversation that has none.")
+    eval_fraction: float = option(
+        0.0, "Share of prompts that goes, by hash, to OUT/eval; the rest goes to OUT/train.", ge=0.0, lt=1.0
+    )
+    rejects: str | None = runtime(None, "Write every dropped row, with its reason, to this JSONL file.")
+
+
+class GenerateOptions(StageOptions):
+    """`grao generate`: prompts → groups."""
+
+    model: str = runtime(..., "Policy to sample from: a Hugging Face model directory or hub id.")
+    engine: Literal["auto", "vllm", "transformers"] = runtime(
+        "auto", "Engine that samples; auto takes vllm where it is installed."
+    )
+    samples: int = option(8, "Samples per prompt (G).", ge=1)
+    temperature: float = option(0.7, "Sampling temperature; 0 is greedy.", ge=0.0)
+    top_p: float = option(1.0, "Nucleus sampling: smallest set of tokens with this probability.", gt=0.0, le=1.0)
+    max_new_tokens: int = option(2048, "Longest completion, in tokens.", ge=1)
+    seed: int = option(0, "Seed of the run; every prompt derives its own from it.", ge=0)
+    round: int = option(0, "Number of the round, stored with every group.", ge=0)
+    chat_template: str | None = option(None, "Jinja file to use instead of the tokenizer's chat template.")
+    dtype: Dtype = option("auto", "Precision of the policy; auto is float32 on CPU, the checkpoint's own on GPU.")
+    prompts_per_part: int = option(64, "Prompts per part: the unit of commit and of resume.", ge=1)
+    context_length: int | None = option(
+        None, "Longest prompt plus completion, in tokens; the model's own by default.", ge=2
+    )
+    engine_arg: list[str] = option(
+        [], "Further argument of the engine as key=value, e.g. tensor_parallel_size=2. Repeatable."
+    )
+    device: Device = runtime("auto", "Device of the transformers engine.")
+    batch_size: int = runtime(32, "Prompts that the transformers engine samples together.", ge=1)
+
+
+class ScoreOptions(StageOptions):
+    """`grao score`: groups → scores."""
+
+    reward: str = option(
+        ...,
+        "exact-match, regex, length, gsm8k, reward-model, or your own function as package.module:function.",
+    )
+    reward_arg: list[str] = option(
+        [], "Argument of the reward as key=value, e.g. pattern='^Yes' or model=PATH. Repeatable."
+    )
+    name: str | None = option(None, "Name of the reward in later tables; the reward's own by default.")
+    batch_size: int = runtime(32, "Sequences that a reward model scores together.", ge=1)
+    device: Device = runtime("auto", "Device of a reward model.")
+
+
+class AdvantagesOptions(StageOptions):
+    """`grao advantages`: groups + scores → advantages."""
+
+    estimator: str = option("grao", "Estimator: grao, or your own as package.module:function.")
+    statistics: Literal["samples_and_reference", "samples"] = option(
+        "samples_and_reference", "Sequences over which the group's mean and standard deviation are taken."
+    )
+    reference_floor: float | None = option(
+        None, "Lower clamp of the reference's advantage, e.g. 0 to never push references down."
+    )
+    keep_zero_variance: bool = option(
+        False,
+        "Keep groups whose rewards are all equal, with advantages of exactly 0, instead of masking them.",
+    )
+
+
+class TrainOptions(StageOptions):
+    """`grao train`: groups + advantages → model."""
+
+    model: str = runtime(..., "Model to train: a Hugging Face model directory or hub id.")
+    objective: str = option("grao", "Objective: grao, or your own as package.module:Class.")
+    beta: float = option(0.5, "Weight of the imitation term.", ge=0.0)
+    lambda_: float = option(0.6, "Weight of the alignment regulariser.", ge=0.0, alias="lambda")
+    learning_rate: float = option(1e-6, "Peak learning rate of AdamW.", gt=0.0)
+    weight_decay: float = option(0.01, "Weight decay of AdamW.", ge=0.0)
+    adam_beta1: float = option(0.9, "First-moment decay of AdamW.", ge=0.0, lt=1.0)
+    adam_beta2: float = option(0.999, "Second-moment decay of AdamW.", ge=0.0, lt=1.0)
+    max_grad_norm: float = option(1.0, "Clip the gradient's norm to this; 0 switches clipping off.", ge=0.0)
+    groups_per_step: int = option(64, "Groups (prompts) per optimizer step.", ge=1)
+    epochs: int = option(1, "Passes over the groups.", ge=1)
+    max_steps: int | None = option(None, "Stop after this many optimizer steps.", ge=1)
+    warmup_steps: int = option(0, "Steps of linear warm-up from 0 to the peak.", ge=0)
+    schedule: Literal["constant", "linear", "cosine"] = option("constant", "Learning rate after warm-up.")
+    dtype: Literal["float32", "bfloat16"] = option(
+        "float32", "Precision of forward and backward; weights and optimizer stay float32."
+    )
+    save_dtype: Dtype = option("auto", "Precision of the saved weights; auto is that of the model given.")
+    seed: int = option(0, "Seed of the order of groups and of dropout.", ge=0)
+    allow_off_policy: bool = option(False, "Train although the groups were sampled by other weights than --model.")
+    tokens_per_batch: int = option(
+        16384, "Padded tokens per micro-batch; a group that is larger alone makes its own.", ge=1
+    )
+    gradient_checkpointing: bool = runtime(False, "Recompute activations in the backward pass to save memory.")
+    checkpoint_steps: int = runtime(50, "Steps between checkpoints for exact resume; 0 writes none.", ge=0)
+    device: Device = runtime("auto", "Device to train on.")
+
+
+class EvaluateOptions(StageOptions):
+    """`grao evaluate`: groups + scores → metrics."""
+
+    base_groups: str | None = runtime(None, "Groups that the base model sampled from the same prompts, for NAG.")
+    base_scores: str | None = runtime(None, "Scores of those groups, by the same reward.")
+    confidence: float = option(0.95, "Coverage of the bootstrap intervals.", gt=0.0, lt=1.0)
+    bootstrap_samples: int = option(10_000, "Bootstrap resamples of the prompts.", ge=100)
+    seed: int = option(0, "Seed of the bootstrap.", ge=0)
+
+    @model_validator(mode="after")
+    def _base_is_complete(self) -> Self:
+        if (self.base_groups is None) != (self.base_scores is None):
+            raise ValueError("base_groups and base_scores go together: give both or neither")
+        return self
+
+
+def option_flag(name: str, alias: str | None) -> str:
+    """The command-line flag of a field, e.g. `--max-new-tokens`."""
+    return f"--{(alias or name).replace('_', '-')}"
+
+
+def parse_options(model: type[Options], values: Mapping[str, Any], where: str = "") -> Options:
+    """Build an options model from untrusted values.
+
+    Args:
+        where: what holds the values, e.g. `rounds.yaml: train`; empty for the command line.
+
+    Raises:
+        UsageError: names every wrong option with its value and what is allowed.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        problems = "; ".join(_problem(detail, where) for detail in error.errors())
+        raise UsageError(f"{where}: {problems}" if where else problems) from None
+
+
+def key_values(pairs: list[str], option_name: str) -> dict[str, str]:
+    """Parse a repeatable key=value option.
+
+    Raises:
+        UsageError: a pair has no '='.
+    """
+    parsed = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise UsageError(f"{option_name} {pair!r}: expected key=value.")
+        parsed[key] = value
+    return parsed
+
+
+def _problem(detail: Any, where: str) -> str:
+    name = ".".join(str(part) for part in detail["loc"])
+    label = name if where or not name else "--" + name.replace("_", "-").rstrip("-")
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "missing":
+        return f"{label} is required"
+    if detail["type"] == "extra_forbidden":
+        return f"{label} is not an option of this stage"
+    if not label:
+        return str(message)
+    return f"{label} = {detail['input']!r}: {message[0].lower()}{message[1:]}"

@@ -1,0 +1,46 @@
+"""Every error that a user can cause, in one tree.
+
+    GraoError
+    ├── UsageError         an option, or a combination of options, that cannot work (exit code 2)
+    ├── InputError         a file, table, row or model that is missing, unreadable or not what it should be
+    │   ├── SchemaError    a table lacks a column or holds a value of the wrong type
+    │   ├── DamagedPart    a committed part whose bytes are not the bytes that were written
+    │   └── MismatchError  two inputs, or an output and its inputs, that do not belong together
+    ├── MissingDependency  an optional package is not installed; the message holds the pip command
+    └── StageFailure       the work itself failed (an engine died, training diverged)
+
+A message says what is wrong, which value, and what to do. The commands print it without a traceback; any other
+exception is a bug of ours and keeps its traceback.
+"""
+
+
+class GraoError(Exception):
+    """Base of every error that this library raises on purpose."""
+
+
+class UsageError(GraoError):
+    """An option, or a combination of options, that cannot work."""
+
+
+class InputError(GraoError):
+    """A file, table, row or model that is missing, unreadable or not what it should be."""
+
+
+class SchemaError(InputError):
+    """A table lacks a column, or a column holds a value that the contract does not allow."""
+
+
+class DamagedPart(InputError):
+    """A committed part whose bytes are not the bytes that were written."""
+
+
+class MismatchError(InputError):
+    """Two inputs, or an output directory and its inputs, that do not belong together."""
+
+
+class MissingDependency(GraoError):
+    """An optional package is not installed."""
+
+
+class StageFailure(GraoError):
+    """The work itself failed, although the inputs were in order."""

@@ -1,0 +1,1 @@
+"""Groups + scores → RAS, NAG and their intervals."""

@@ -1,0 +1,172 @@
+"""`grao evaluate`: groups + scores (and those of the base model) → metrics with intervals."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from grao_pipeline.config import EvaluateOptions
+from grao_pipeline.errors import InputError, MismatchError
+from grao_pipeline.evaluation.intervals import Estimate, bootstrap_mean
+from grao_pipeline.evaluation.metrics import mean_reward, nag, ras
+from grao_pipeline.fingerprints import stage_fingerprint
+from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.reader import TableReader, open_table
+
+METRICS = "metrics.json"
+
+
+@dataclass(frozen=True)
+class ScoredPrompt:
+    """One prompt's samples, judged.
+
+    Example: `ScoredPrompt([1.0, None], 0.5, [12, 9], 0.5)`
+    """
+
+    rewards: list[float | None]
+    reference_reward: float | None
+    num_tokens: list[int]
+    truncated: float
+    """Share of samples that ended at the token limit."""
+
+
+@dataclass(frozen=True)
+class EvaluateSummary:
+    """The metrics; each is a dictionary with value, low, high and n, or None where it cannot be computed."""
+
+    metrics: dict[str, dict[str, Any] | None]
+    prompts: int
+    unpaired_prompts: int
+    confidence: float
+    fingerprint: str
+
+
+def evaluate_provenance(
+    options: EvaluateOptions, groups: str, scores: str, base_groups: str | None, base_scores: str | None
+) -> Provenance:
+    """The identity of an evaluation, from the fingerprints of the four tables."""
+    inputs = {"groups": groups, "scores": scores, "base_groups": base_groups, "base_scores": base_scores}
+    shaping = options.content()
+    return Provenance("evaluation", stage_fingerprint("evaluate", shaping, inputs), shaping, inputs)
+
+
+def read_evaluation(out: str) -> EvaluateSummary | None:
+    """An evaluation that was written to `out`, or None.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    directory = Directory(out)
+    if not directory.exists(METRICS):
+        return None
+    try:
+        value = json.loads(directory.read(METRICS))
+        return EvaluateSummary(**value["summary"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{directory.path(METRICS)} is damaged ({error!r}). Delete it and evaluate again.") from error
+
+
+def evaluate(
+    groups_url: str,
+    scores_url: str,
+    out: str,
+    options: EvaluateOptions,
+    notice: Callable[[str], None] = lambda _: None,
+) -> EvaluateSummary:
+    """Compare a model's samples with the references and, where given, with the base model's samples.
+
+    Raises:
+        MismatchError: tables that do not belong together, rewards that differ, no prompt in common, or `out` holds
+            another evaluation.
+    """
+    groups, scores = _open_pair(groups_url, scores_url)
+    base = None
+    if options.base_groups is not None and options.base_scores is not None:
+        base = _open_pair(options.base_groups, options.base_scores)
+        _refuse_other_reward(scores, base[1])
+    provenance = evaluate_provenance(
+        options,
+        groups.fingerprint,
+        scores.fingerprint,
+        base[0].fingerprint if base else None,
+        base[1].fingerprint if base else None,
+    )
+    earlier = read_evaluation(out)
+    if earlier is not None:
+        if earlier.fingerprint != provenance.fingerprint:
+            raise MismatchError(
+                f"{out} holds evaluation {earlier.fingerprint}; this command is {provenance.fingerprint}. "
+                "Choose another output directory."
+            )
+        notice(f"{out} is there already.")
+        return earlier
+    tuned = _scored_prompts(groups, scores)
+    base_prompts = _scored_prompts(*base) if base else None
+    summary = _summarise(tuned, base_prompts, options, provenance.fingerprint)
+    value = {**asdict(provenance), "summary": asdict(summary)}
+    Directory(out).write(METRICS, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+    return summary
+
+
+def _summarise(
+    tuned: dict[str, ScoredPrompt],
+    base: dict[str, ScoredPrompt] | None,
+    options: EvaluateOptions,
+    fingerprint: str,
+) -> EvaluateSummary:
+    def estimate(values: Iterable[float | None]) -> dict[str, Any] | None:
+        present = [value for value in values if value is not None]
+        found: Estimate | None = bootstrap_mean(present, options.confidence, options.bootstrap_samples, options.seed)
+        return asdict(found) if found else None
+
+    prompts = list(tuned.values())
+    metrics = {
+        "ras": estimate(ras(p.rewards, p.reference_reward) for p in prompts),
+        "mean_reward": estimate(mean_reward(p.rewards) for p in prompts),
+        "reference_reward": estimate(p.reference_reward for p in prompts),
+        "tokens_per_sample": estimate(sum(p.num_tokens) / len(p.num_tokens) for p in prompts),
+        "truncated_share": estimate(p.truncated for p in prompts),
+    }
+    unpaired = 0
+    if base is not None:
+        common = [prompt_id for prompt_id in tuned if prompt_id in base]
+        if not common:
+            raise MismatchError("The base model's groups share no prompt with the groups: sample the same prompts.")
+        unpaired = len(tuned) + len(base) - 2 * len(common)
+        pairs = [nag(tuned[prompt_id].rewards, base[prompt_id].rewards) for prompt_id in common]
+        metrics["nag_win_rate"] = estimate(pair[0] if pair else None for pair in pairs)
+        metrics["nag_net"] = estimate(pair[1] if pair else None for pair in pairs)
+        metrics["base_mean_reward"] = estimate(mean_reward(base[prompt_id].rewards) for prompt_id in common)
+        metrics["base_ras"] = estimate(ras(base[i].rewards, base[i].reference_reward) for i in common)
+    return EvaluateSummary(metrics, len(tuned), unpaired, options.confidence, fingerprint)
+
+
+def _scored_prompts(groups: TableReader, scores: TableReader) -> dict[str, ScoredPrompt]:
+    prompts = {}
+    for index in range(groups.num_parts):
+        part = groups.part(index, ["group_id", "prompt_id", "completion_token_ids", "finish_reasons"])
+        judged = scores.aligned_part(part.column("group_id"), index, ["group_id", "rewards", "reference_reward"])
+        for group, score in zip(part.to_pylist(), judged.to_pylist(), strict=True):
+            reasons = group["finish_reasons"]
+            prompts[group["prompt_id"]] = ScoredPrompt(
+                rewards=score["rewards"],
+                reference_reward=score["reference_reward"],
+                num_tokens=[len(ids) for ids in group["completion_token_ids"]],
+                truncated=reasons.count("length") / max(1, len(reasons)),
+            )
+    return prompts
+
+
+def _open_pair(groups_url: str, scores_url: str) -> tuple[TableReader, TableReader]:
+    groups, scores = open_table(groups_url, "groups"), open_table(scores_url, "scores")
+    scores.refuse_other_groups(groups)
+    return groups, scores
+
+
+def _refuse_other_reward(scores: TableReader, base: TableReader) -> None:
+    if not scores.foreign and not base.foreign and scores.provenance.options != base.provenance.options:
+        raise MismatchError(
+            f"{scores.url} and {base.url} were scored by different rewards; NAG compares like with like. "
+            "Score both with the same reward."
+        )

@@ -1,0 +1,43 @@
+"""The paper's metrics, one value per prompt (arXiv 2508.07750, "Metrics").
+
+- RAS (relative adversarial score): share of samples with R(o, y) > 0; for a scalar reward R(o, y) = R(o) − R(y).
+- NAG (normalised alignment gain): the tuned model's samples against the base model's on the same prompt.
+  `nag_win_rate` is the share of pairs won, the paper's formula; `nag_net` is wins − losses, the only reading that can
+  give the negative values in the paper's tables.
+
+With several samples a prompt, a prompt's value is the mean over them (over all pairs, for NAG).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+Rewards = Sequence[float | None]
+
+
+def ras(rewards: Rewards, reference_reward: float | None) -> float | None:
+    """Share of scored samples that beat the reference; None where there is nothing to compare."""
+    scored = _scored(rewards)
+    if reference_reward is None or scored.size == 0:
+        return None
+    return float((scored > reference_reward).mean())
+
+
+def nag(rewards: Rewards, base_rewards: Rewards) -> tuple[float, float] | None:
+    """(win rate, wins − losses) over all pairs of a tuned and a base sample; None where there is no pair."""
+    tuned, base = _scored(rewards), _scored(base_rewards)
+    if tuned.size == 0 or base.size == 0:
+        return None
+    difference = tuned[:, None] - base[None, :]
+    wins, losses = (difference > 0).mean(), (difference < 0).mean()
+    return float(wins), float(wins - losses)
+
+
+def mean_reward(rewards: Rewards) -> float | None:
+    """Mean of the scored samples."""
+    scored = _scored(rewards)
+    return float(scored.mean()) if scored.size else None
+
+
+def _scored(rewards: Rewards) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.array([reward for reward in rewards if reward is not None], dtype=np.float64)

@@ -1,0 +1,84 @@
+"""Content hashes: of rows, of model directories, of a stage's work.
+
+Same fingerprint = same content (or same work) = reuse. All are the first 32 hex digits of a SHA-256.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from grao_pipeline.errors import InputError
+from grao_pipeline.schemas import CONTRACT_VERSION
+
+DIGITS = 32
+WEIGHT_SUFFIXES = (".safetensors", ".bin")
+# Written by transformers for provenance; they change without the function that the weights compute changing.
+VOLATILE_CONFIG_KEYS = {"_name_or_path", "transformers_version", "use_cache"}
+
+
+def fingerprint(value: Any) -> str:
+    """Hash of a JSON-serialisable value, independent of the order of keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
+
+
+def prompt_fingerprint(
+    messages: Sequence[Mapping[str, str]], reference: str | None, rejected: str | None, metadata: str
+) -> str:
+    """The `prompt_id` of a row of the prompts table."""
+    return fingerprint([[[m["role"], m["content"]] for m in messages], reference, rejected, metadata])
+
+
+def group_fingerprint(prompt_id: str, policy: str, completion_token_ids: Sequence[Sequence[int]]) -> str:
+    """The `group_id` of a row of the groups table."""
+    return fingerprint([prompt_id, policy, [list(ids) for ids in completion_token_ids]])
+
+
+def stage_fingerprint(stage: str, options: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
+    """The fingerprint of a stage's output.
+
+    Args:
+        options: what shapes the content; never batch sizes, devices or worker counts.
+        inputs: the fingerprints of what the stage reads.
+    """
+    return fingerprint({"contract": CONTRACT_VERSION, "stage": stage, "options": options, "inputs": inputs})
+
+
+def bytes_checksum(data: bytes | memoryview) -> str:
+    """The checksum of a part's bytes in its manifest (SHA-256, 64 hex digits)."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def file_checksum(path: Path) -> str:
+    """The checksum of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def model_fingerprint(directory: str | Path) -> str:
+    """The fingerprint of the function that a Hugging Face model directory computes: its weights and config.
+
+    A copy of a directory has the same fingerprint; the tokenizer and the file names' timestamps play no part.
+
+    Raises:
+        InputError: the directory has no config.json or no weights.
+    """
+    root = Path(directory)
+    config_path = root / "config.json"
+    if not config_path.is_file():
+        raise InputError(f"{root} is not a model directory: it has no config.json.")
+    weights = sorted(path for path in root.iterdir() if path.suffix in WEIGHT_SUFFIXES)
+    if not weights:
+        raise InputError(f"{root} holds no weights (*.safetensors or *.bin).")
+    config = json.loads(config_path.read_text())
+    stable = {key: value for key, value in config.items() if key not in VOLATILE_CONFIG_KEYS}
+    return fingerprint([stable, [file_checksum(path) for path in weights]])
+
+
+def tokenizer_fingerprint(directory: str | Path) -> str:
+    """The fingerprint of a tokenizer's files, its chat template included."""
+    names = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "merges.txt")
+    paths = [Path(directory) / name for name in (*names, "chat_template.jinja")]
+    return fingerprint([[path.name, file_checksum(path)] for path in paths if path.is_file()])

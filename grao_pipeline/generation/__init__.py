@@ -1,0 +1,1 @@
+"""Prompts → groups: sampling completions with their token ids and log-probabilities."""

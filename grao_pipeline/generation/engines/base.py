@@ -1,0 +1,115 @@
+"""The Engine seam: prompts' token ids and sampling options in, sampled token ids and log-probs out, streamed."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What an engine needs to load a policy.
+
+    Example: `EngineOptions("models/base", "float32", 2048, "cpu", 32, {"max_num_seqs": "64"})`
+    """
+
+    model: str
+    dtype: str
+    context_length: int
+    device: str
+    batch_size: int
+    arguments: dict[str, str]
+    """Free `key=value` arguments; an engine refuses the ones that it does not know."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample. `stop_token_ids` end a completion and are kept as its last token."""
+
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    stop_token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One group to sample.
+
+    Example: `Request((0, 17), [151644, 872], 8, seed=4611686018427387903, max_new_tokens=512)`
+    """
+
+    key: tuple[int, int]
+    """(part, row): returned with the group, never interpreted by an engine."""
+    prompt_token_ids: list[int]
+    num_samples: int
+    seed: int
+    """The group's own seed: what is sampled must not depend on which requests happen to be in flight with it."""
+    max_new_tokens: int
+    """Tokens that still fit behind this prompt; at most the sampling's."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One completion.
+
+    Example: `Sample([791, 374, 151645], [-0.1, -2.3, -0.01], "stop")`
+    """
+
+    token_ids: list[int]
+    """As sampled, end-of-turn token included where it was sampled. [L]"""
+    logprobs: list[float]
+    """Log-probability of each id under the untempered policy, in nats. [L]"""
+    finish_reason: str
+    """`stop`, `length` or `abort`."""
+
+
+@dataclass(frozen=True)
+class SampledGroup:
+    """The samples of one request."""
+
+    key: tuple[int, int]
+    samples: list[Sample]
+
+
+class Engine(Protocol):
+    """Samples groups. Construct with `EngineOptions`; a new engine is one class and one line in `ENGINES`."""
+
+    def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[SampledGroup]:
+        """Yield every request's group, in any order, as it is finished.
+
+        Args:
+            parts: the requests, part by part. An engine takes further parts as it has room for them; it may mix
+                requests of several parts only where that cannot change what is sampled.
+
+        Raises:
+            StageFailure: the engine died.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the device."""
+        ...
+
+
+class FakeEngine:
+    """A public fake for tests: sample i of a prompt is `length` tokens counting up from its last token + i."""
+
+    def __init__(self, length: int = 3, stop_token_id: int = 0) -> None:
+        self.length = length
+        self.stop_token_id = stop_token_id
+        self.num_requests = 0
+
+    def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[SampledGroup]:
+        for part in parts:
+            for request in part:
+                self.num_requests += 1
+                first = request.prompt_token_ids[-1]
+                samples = []
+                for index in range(request.num_samples):
+                    ids = [first + index + offset for offset in range(1, self.length)] + [self.stop_token_id]
+                    samples.append(Sample(ids, [math.log(0.5)] * len(ids), "stop"))
+                yield SampledGroup(request.key, samples)
+
+    def close(self) -> None:
+        pass

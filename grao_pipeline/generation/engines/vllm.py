@@ -1,0 +1,159 @@
+"""The vLLM engine: requests are streamed into one `LLM`, finished groups come out as they end."""
+
+import json
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from grao_pipeline.errors import InputError, StageFailure, UsageError
+from grao_pipeline.generation.engines.base import EngineOptions, Request, Sample, SampledGroup, Sampling
+from grao_pipeline.plugins import require
+
+# On CPU, vLLM 0.32 crashes when a seeded request's prefill is split, resolves `auto` to bfloat16 (which can kill the
+# process on AMX machines in eager mode), spends half a minute compiling what a CPU run rarely earns back, and wants
+# 92 % of the memory for its cache.
+CPU_DEFAULTS = {
+    "dtype": "float32",
+    "enforce_eager": True,
+    "enable_chunked_prefill": False,
+    "kv_cache_memory_bytes": 1 << 30,
+}
+CPU_MIN_BATCHED_TOKENS = 4096
+WATCH_SECONDS = 0.5
+
+
+class VllmEngine:
+    """Samples with vLLM in this process.
+
+    `--engine-arg key=value` reaches every argument of `vllm.LLM`; values are read as JSON where they are JSON.
+
+    Raises:
+        UsageError: vLLM refuses an argument.
+        InputError: vLLM cannot load the model.
+    """
+
+    def __init__(self, options: EngineOptions) -> None:
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        if options.device == "cpu":
+            os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
+        vllm = require("vllm")
+        arguments = _engine_arguments(options)
+        try:
+            self._llm: Any = vllm.LLM(**arguments)
+        except TypeError as error:
+            raise UsageError(f"--engine-arg: vLLM refuses an argument: {error}") from error
+        except (ValueError, OSError, RuntimeError) as error:
+            raise InputError(f"vLLM cannot load {options.model}: {_last_line(error)}") from error
+        self._max_num_seqs = int(self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
+
+    def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[SampledGroup]:
+        """Keeps twice as many sequences in flight as vLLM runs at once, across the borders of parts."""
+        engine = self._llm.llm_engine
+        pending = (request for part in parts for request in part)
+        in_flight: dict[str, Request] = {}
+        with _DeathWatch(engine):
+            while True:
+                while sum(request.num_samples for request in in_flight.values()) < 2 * self._max_num_seqs:
+                    request = next(pending, None)
+                    if request is None:
+                        break
+                    name = f"{request.key[0]}-{request.key[1]}"
+                    in_flight[name] = request
+                    self._add(name, request, sampling)
+                if not in_flight:
+                    return
+                for output in self._step():
+                    if output.finished:
+                        yield _sampled_group(in_flight.pop(output.request_id), output)
+
+    def close(self) -> None:
+        self._llm.llm_engine.engine_core.shutdown()
+        del self._llm
+
+    def _add(self, name: str, request: Request, sampling: Sampling) -> None:
+        vllm = require("vllm")
+        parameters = vllm.SamplingParams(
+            n=request.num_samples,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=request.max_new_tokens,
+            seed=request.seed,
+            stop_token_ids=list(sampling.stop_token_ids),
+            logprobs=0,
+            detokenize=False,
+            output_kind=vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
+        )
+        prompt = require("vllm.inputs").tokens_input(request.prompt_token_ids)
+        self._llm.llm_engine.add_request(name, prompt, parameters)
+
+    def _step(self) -> list[Any]:
+        errors = require("vllm.v1.engine.exceptions")
+        try:
+            return list(self._llm.llm_engine.step())
+        except errors.EngineDeadError as error:
+            raise StageFailure(
+                "The vLLM engine died (out of memory, or killed). Committed parts are safe: run the command again, "
+                "if need be with --engine-arg gpu_memory_utilization=… or max_num_seqs=… lowered."
+            ) from error
+
+
+class _DeathWatch:
+    """Wakes a `step()` that waits for an engine process that was killed; vLLM's sync client would wait for ever."""
+
+    def __init__(self, engine: Any) -> None:
+        self._core = engine.engine_core
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="grao-vllm-death-watch", daemon=True)
+
+    def __enter__(self) -> None:
+        if hasattr(self._core, "resources") and hasattr(self._core, "outputs_queue"):
+            self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+
+    def _watch(self) -> None:
+        errors = require("vllm.v1.engine.exceptions")
+        while not self._done.wait(WATCH_SECONDS):
+            if self._core.resources.engine_dead:
+                self._core.outputs_queue.put_nowait(errors.EngineDeadError())
+                return
+
+
+def _engine_arguments(options: EngineOptions) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "model": options.model,
+        "dtype": options.dtype,
+        "max_model_len": options.context_length,
+        "logprobs_mode": "raw_logprobs",
+        "skip_tokenizer_init": True,
+        "generation_config": "vllm",
+        "enable_prefix_caching": True,
+    }
+    if options.device == "cpu":
+        arguments |= CPU_DEFAULTS | {"max_num_batched_tokens": max(options.context_length, CPU_MIN_BATCHED_TOKENS)}
+    return arguments | {key: _parse(value) for key, value in options.arguments.items()}
+
+
+def _parse(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _sampled_group(request: Request, output: Any) -> SampledGroup:
+    samples = []
+    for completion in sorted(output.outputs, key=lambda completion: completion.index):
+        ids = list(completion.token_ids)
+        logprobs = [position[token].logprob for position, token in zip(completion.logprobs, ids, strict=True)]
+        reason = completion.finish_reason if completion.finish_reason in ("stop", "length") else "abort"
+        samples.append(Sample(ids, logprobs, reason))
+    return SampledGroup(request.key, samples)
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else repr(error)

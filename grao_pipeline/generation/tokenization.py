@@ -1,0 +1,95 @@
+"""Conversations and references → token ids, exactly as the policy sees them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from grao_pipeline.errors import InputError
+
+PLAIN_TEMPLATE = (
+    "{% if bos_token %}{{ bos_token }}{% endif %}"
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}Human{% else %}{{ message['role'] | capitalize }}{% endif %}: "
+    "{{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+"""Used for a base model whose tokenizer has no chat template: `Human: …`, `Assistant: …`, turns end with EOS."""
+
+
+class PromptTokenizer:
+    """A tokenizer with its chat template: the only place where text becomes token ids.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        template: Jinja text to use instead of the tokenizer's chat template.
+
+    Raises:
+        InputError: the tokenizer has no end-of-turn token.
+    """
+
+    def __init__(self, tokenizer: Any, stop_token_ids: Sequence[int], template: str | None = None) -> None:
+        self._tokenizer = tokenizer
+        self.template = template or str(tokenizer.chat_template or PLAIN_TEMPLATE)
+        self.stop_token_ids = tuple(sorted(set(stop_token_ids)))
+        if not self.stop_token_ids or tokenizer.eos_token_id is None:
+            raise InputError("The tokenizer has no end-of-sequence token, so a completion could never end.")
+
+    def prompt(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Token ids of the conversation, up to where the answer begins. [P]"""
+        return self._encode(self._render(messages, generation=True))
+
+    def reference(self, messages: Sequence[Mapping[str, str]], reference: str) -> list[int]:
+        """Token ids of `reference` as the continuation of that prompt, end-of-turn token included. [L]
+
+        The continuation is what the template puts behind the prompt, cut behind its last end-of-turn token. Where
+        the template does not render the prompt unchanged (some strip earlier reasoning), it is the bare text and EOS.
+        """
+        before = self._render(messages, generation=True)
+        whole = self._render([*messages, {"role": "assistant", "content": reference}], generation=False)
+        text = whole[len(before) :] if whole.startswith(before) else reference
+        ids = self._encode(text)
+        ends = [index for index, token in enumerate(ids) if token in self.stop_token_ids]
+        return ids[: ends[-1] + 1] if ends else [*ids, int(self._tokenizer.eos_token_id)]
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """The text of a completion, special tokens removed."""
+        return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
+
+    def _render(self, messages: Sequence[Mapping[str, str]], generation: bool) -> str:
+        rendered = self._tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            chat_template=self.template,
+            add_generation_prompt=generation,
+            tokenize=False,
+        )
+        return str(rendered)
+
+    def _encode(self, text: str) -> list[int]:
+        return [int(token) for token in self._tokenizer.encode(text, add_special_tokens=False)]
+
+
+def stop_token_ids(tokenizer: Any, directory: Path) -> list[int]:
+    """The tokens that end a turn: the tokenizer's EOS and those of the model's generation_config.json."""
+    ids = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+    path = directory / "generation_config.json"
+    if path.is_file():
+        declared = json.loads(path.read_text()).get("eos_token_id")
+        ids += declared if isinstance(declared, list) else [declared] if declared is not None else []
+    return ids
+
+
+def read_template(path: str | None) -> str | None:
+    """The text of a Jinja file; None where no file is given.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--chat-template {path}: cannot be read ({error}).") from error

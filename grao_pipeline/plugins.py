@@ -1,0 +1,83 @@
+"""Names → objects: built-in registries, `module:attribute`, entry points; and optional packages.
+
+A registry maps a name to `"module:attribute"`, so that naming a variant imports nothing and using it imports only its
+own file. Third parties give `module:attribute`, or publish an entry point in group `grao_pipeline.<kind>s`.
+"""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from grao_pipeline.errors import MissingDependency, UsageError
+
+EXTRAS = {
+    "torch": "train",
+    "transformers": "train",
+    "vllm": "vllm",
+    "datasets": "prompts",
+}
+
+
+def load(kind: str, name: str, registry: Mapping[str, str]) -> Any:
+    """The object that `name` stands for: a built-in, an entry point, or `module:attribute`.
+
+    Args:
+        kind: what is looked for, in the singular, e.g. `reward`; names the entry-point group and the errors.
+
+    Raises:
+        UsageError: nothing bears that name; the message lists what does.
+    """
+    if name in registry:
+        return _attribute(kind, registry[name])
+    for entry in entry_points(group=f"grao_pipeline.{kind}s"):
+        if entry.name == name:
+            return entry.load()
+    if ":" in name:
+        return _attribute(kind, name)
+    raise UsageError(
+        f"Unknown {kind} '{name}'. Built in: {', '.join(sorted(registry))}. "
+        f"Your own: 'module:attribute', importable from the current directory."
+    )
+
+
+def require(module: str) -> ModuleType:
+    """Import an optional package, or say how to install it.
+
+    Raises:
+        MissingDependency: the package is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+            raise
+        package = module.split(".")[0]
+        extra = EXTRAS.get(package)
+        command = f"pip install 'grao-pipeline[{extra}]'" if extra else f"pip install {package}"
+        raise MissingDependency(
+            f"This needs the package '{package}', which is not installed. Run: {command}"
+        ) from error
+
+
+def _attribute(kind: str, target: str) -> Any:
+    module_name, _, attribute = target.partition(":")
+    current_directory = str(Path.cwd())
+    if current_directory not in sys.path:
+        sys.path.insert(0, current_directory)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and module_name.startswith(error.name):
+            raise UsageError(
+                f"{kind} '{target}': no module named '{error.name}'. It must be installed or importable "
+                f"from the current directory ({current_directory})."
+            ) from error
+        raise
+    try:
+        return getattr(module, attribute)
+    except AttributeError as error:
+        raise UsageError(f"{kind} '{target}': module '{module_name}' has no attribute '{attribute}'.") from error

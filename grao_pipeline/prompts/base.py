@@ -1,0 +1,64 @@
+"""The seam of the formats: a pure function from a row to one prompt, or the reason why there is none."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Message = dict[str, str]
+Row = Mapping[str, Any]
+
+
+class DroppedRow(Exception):
+    """A row that yields no prompt. Its text is the reason, under which the row is counted."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a format finds in a row.
+
+    Example: `Prompt([{"role": "user", "content": "2+2?"}], "2+2 is 4", None, {"answer": "4"})`
+    """
+
+    messages: list[Message]
+    reference: str | None
+    rejected: str | None
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PromptFormat:
+    """A format: its name, what its rows look like, and its function.
+
+    Attributes:
+        columns: the columns it cannot do without.
+        shape: what a person needs to recognise it, in one line.
+        fits: whether a source is of this format, from each column's first value that is not null (None: all are).
+        convert: a row → its prompt; raises DroppedRow. Every column of the source is a key of the row.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    shape: str
+    fits: Callable[[Row], bool]
+    convert: Callable[[Row], Prompt]
+
+
+def rest(row: Row, *used: str) -> dict[str, Any]:
+    """The columns that a format did not use: a prompt's metadata."""
+    return {name: value for name, value in row.items() if name not in used}
+
+
+def filled(answer: str) -> str:
+    """`answer`, unless it is blank.
+
+    Raises:
+        DroppedRow: a blank reference teaches nothing.
+    """
+    if not answer.strip():
+        raise DroppedRow("the reference is empty")
+    return answer
+
+
+def filled_or_none(answer: str | None) -> str | None:
+    """`answer`, or None where it is blank: a dispreferred answer may be absent."""
+    return answer if answer and answer.strip() else None

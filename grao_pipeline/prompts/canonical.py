@@ -1,0 +1,49 @@
+"""One JSON text for one value, whichever file format and whichever neighbours it was read with.
+
+A null is an absent value, so that a column which only some rows have does not change the others; and a float that is
+a whole number is written as one (as in RFC 8785), so that an integer column read as floats stays what it was.
+"""
+
+import datetime
+import decimal
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+LARGEST_EXACT_INTEGER = 2**53
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces; e.g. `{"b": 1.0, "a": None}` → `{"b":1}`.
+
+    Raises:
+        TypeError: the value holds something that JSON cannot (bytes, an image).
+    """
+    return json.dumps(plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def plain(value: Any) -> Any:
+    """`value` in JSON's own types: nulls left out of objects, dates as ISO 8601, NaN and infinity as null.
+
+    Raises:
+        TypeError: the value holds something that JSON cannot.
+    """
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return int(value) if value.is_integer() and abs(value) < LARGEST_EXACT_INTEGER else value
+    if isinstance(value, Mapping):
+        items = ((str(key), plain(item)) for key, item in value.items())
+        return {key: item for key, item in items if item is not None}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime.date | datetime.time):  # a datetime is a date
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return plain(value.total_seconds())
+    if isinstance(value, decimal.Decimal):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON: {value!r:.80}")

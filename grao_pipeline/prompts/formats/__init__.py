@@ -1,0 +1,15 @@
+"""The formats by name. A new one is a file beside these, a line here, and its name in `config.Format`."""
+
+from grao_pipeline.prompts.base import PromptFormat
+from grao_pipeline.prompts.formats import hh, messages, preference, prompt_completion, question_answer
+
+FORMATS: dict[str, PromptFormat] = {
+    format_.name: format_
+    for format_ in (
+        hh.FORMAT,
+        preference.FORMAT,
+        prompt_completion.FORMAT,
+        messages.FORMAT,
+        question_answer.FORMAT,
+    )
+}

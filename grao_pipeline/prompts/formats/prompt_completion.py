@@ -1,0 +1,28 @@
+"""`prompt` and, where the source has one, `completion`: texts or lists of messages."""
+
+from grao_pipeline.prompts.base import Prompt, PromptFormat, Row, filled, rest
+from grao_pipeline.prompts.conversations import answer, conversation
+
+
+def convert(row: Row) -> Prompt:
+    """The completion is the reference. A source without that column yields prompts without reference.
+
+    Raises:
+        DroppedRow: a value is missing or malformed.
+    """
+    prompt = conversation(row["prompt"], "prompt")
+    reference = filled(answer(row["completion"], "completion")) if "completion" in row else None
+    return Prompt(prompt, reference, None, rest(row, "prompt", "completion"))
+
+
+def fits(sample: Row) -> bool:
+    return "prompt" in sample and not {"chosen", "rejected"} & sample.keys()
+
+
+FORMAT = PromptFormat(
+    name="prompt-completion",
+    columns=("prompt",),
+    shape="prompt, and completion if there are answers: texts or lists of {role, content}",
+    fits=fits,
+    convert=convert,
+)

@@ -1,0 +1,1 @@
+"""The loop: generate → score → advantages → train → evaluate, round after round, nothing done twice."""

@@ -1,0 +1,111 @@
+"""`grao rounds run`, `plan` and `status`."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from grao_pipeline.evaluation.evaluate import read_evaluation
+from grao_pipeline.rounds.chain import Task, Walk, plan_only, walk
+from grao_pipeline.rounds.config import RoundsConfig, load_config
+from grao_pipeline.rounds.execute import Executor, receipt_of
+from grao_pipeline.rounds.lock import RunLock
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One line of the run's table: the base model, or the model of a round.
+
+    Attributes:
+        metrics: value, low, high and n of each metric, by name.
+        seconds: what each stage that led to it took, by stage; None for a stage without a receipt.
+    """
+
+    name: str
+    metrics: dict[str, dict[str, Any] | None]
+    seconds: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run did and what came of it."""
+
+    output: str
+    made: list[str]
+    found: list[str]
+    rows: list[ModelRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """One task of a plan or status."""
+
+    name: str
+    state: str
+    """`done`, `to do` (its inputs are there), or `waits` (for an earlier task)."""
+    out: str | None
+    seconds: float | None
+
+
+def run_rounds(path: str, notice: Callable[[str], None] = lambda _: None) -> RunSummary:
+    """Do what is left of a configuration's rounds.
+
+    Raises:
+        GraoError: the configuration or an input is not usable, another process runs it, or a stage failed.
+    """
+    config = load_config(path)
+    with RunLock(config.output):
+        executor = Executor(notice)
+        walked = walk(config, executor)
+        _link(config, walked)
+    return RunSummary(str(config.output), executor.made, executor.found, table(walked))
+
+
+def plan_rounds(path: str) -> list[TaskState]:
+    """Every task of a configuration and whether it is done; nothing is made and no model is loaded."""
+    return [_state(task) for task in walk(load_config(path), plan_only).tasks]
+
+
+def status_rounds(path: str) -> tuple[list[TaskState], list[ModelRow]]:
+    """The plan, and the table of the models that are evaluated so far."""
+    walked = walk(load_config(path), plan_only)
+    return [_state(task) for task in walked.tasks], table(walked)
+
+
+def table(walked: Walk) -> list[ModelRow]:
+    """One row per evaluated model, `base` first."""
+    rows = []
+    for name, task in walked.evaluations.items():
+        found = read_evaluation(str(task.out)) if task.done else None
+        if found is None:
+            continue
+        seconds: dict[str, float | None] = {}
+        for other in walked.tasks:
+            if other.name.startswith(f"{name}/"):
+                receipt = receipt_of(other)
+                stage = other.name.removeprefix(f"{name}/")
+                seconds[stage] = receipt.seconds if receipt else None
+        rows.append(ModelRow(name, found.metrics, seconds))
+    return rows
+
+
+def _state(task: Task) -> TaskState:
+    state = "done" if task.done else "to do" if task.inputs is not None else "waits"
+    receipt = receipt_of(task) if task.done else None
+    return TaskState(task.name, state, str(task.out) if task.out else None, receipt.seconds if receipt else None)
+
+
+def _link(config: RoundsConfig, walked: Walk) -> None:
+    """`OUTPUT/round-0/generate` and so on: links into the store, renewed by every run."""
+    for task in walked.tasks:
+        if task.out is None or not task.done:
+            continue
+        link = config.output / task.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        target = Path(os.path.relpath(task.out, link.parent))
+        if link.is_symlink() and Path(os.readlink(link)) == target:
+            continue
+        temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+        temporary.symlink_to(target)
+        os.replace(temporary, link)

@@ -1,0 +1,217 @@
+"""The data contract: the Arrow schema of every table, and what a valid table holds.
+
+Stages pass Parquet to each other and nothing else. `groups` is the only table with tokens; `scores` and `advantages`
+are narrow tables beside it with the same parts, rows and order, keyed by `group_id`.
+
+Lists in one row of a group are parallel: index i is sample i. Token ids are int32, log-probabilities float32 in nats.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from grao_pipeline.errors import SchemaError
+
+CONTRACT_VERSION = 1
+
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+FINISH_REASONS = ("stop", "length", "abort")
+STATUSES = ("ok", "error", "unparsable", "truncated")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table, e.g. `Column("reference", pa.string(), "the reference answer y", nullable=True)`."""
+
+    name: str
+    type: pa.DataType
+    doc: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """A table of the contract: its columns in order, and the groups of list columns that must be equally long."""
+
+    name: str
+    columns: tuple[Column, ...]
+    parallel: tuple[str, ...] = ()
+
+    def arrow(self) -> pa.Schema:
+        """The Arrow schema; nullability is checked by `validate`, since Parquet writers rarely mark it."""
+        return pa.schema([pa.field(column.name, column.type) for column in self.columns])
+
+    def column(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+
+PROMPT_COLUMNS = (
+    Column("prompt_id", pa.string(), "content hash of the row's other columns, 32 hex digits"),
+    Column("messages", MESSAGES, "the conversation up to the turn to be answered"),
+    Column("reference", pa.string(), "the reference answer y", nullable=True),
+    Column("rejected", pa.string(), "the dispreferred answer, where the source has one", nullable=True),
+    Column("metadata", pa.string(), "a JSON object with whatever a reward needs"),
+)
+
+PROMPTS = TableSchema("prompts", PROMPT_COLUMNS)
+
+GROUPS = TableSchema(
+    "groups",
+    (
+        Column("group_id", pa.string(), "content hash of prompt_id, policy and the samples' token ids"),
+        *PROMPT_COLUMNS,
+        Column("prompt_token_ids", pa.list_(pa.int32()), "the prompt exactly as the policy saw it"),
+        Column(
+            "reference_token_ids",
+            pa.list_(pa.int32()),
+            "the reference as the continuation of that prompt, end-of-turn token included",
+            nullable=True,
+        ),
+        Column("completions", pa.list_(pa.string()), "text of each sample, special tokens removed"),
+        Column("completion_token_ids", pa.list_(pa.list_(pa.int32())), "the ids that the engine sampled"),
+        Column(
+            "completion_logprobs",
+            pa.list_(pa.list_(pa.float32())),
+            "log-probability of each sampled id under the untempered policy, in nats",
+            nullable=True,
+        ),
+        Column("finish_reasons", pa.list_(pa.string()), "`stop`, `length` or `abort`"),
+        Column("policy", pa.string(), "fingerprint of the weights that sampled"),
+        Column("round", pa.int32(), "0 for the first round"),
+    ),
+    parallel=("completions", "completion_token_ids", "completion_logprobs", "finish_reasons"),
+)
+
+SCORES = TableSchema(
+    "scores",
+    (
+        Column("group_id", pa.string(), "same rows, same order, same part as in groups"),
+        Column("rewards", pa.list_(pa.float32()), "R(o_i); an element is null where scoring failed"),
+        Column("reference_reward", pa.float32(), "R(y); 0 for a pairwise reward", nullable=True),
+        Column("statuses", pa.list_(pa.string()), "`ok`, `error`, `unparsable` or `truncated`"),
+        Column("details", pa.list_(pa.string()), "what a person wants to see of each judgement", nullable=True),
+    ),
+    parallel=("rewards", "statuses", "details"),
+)
+
+ADVANTAGES = TableSchema(
+    "advantages",
+    (
+        Column("group_id", pa.string(), "same rows, same order, same part as in groups"),
+        Column("rewards", pa.list_(pa.float32()), "the combined reward that the estimator saw"),
+        Column("advantages", pa.list_(pa.float32()), "A_i; null = this sample is not trained on"),
+        Column("reference_advantage", pa.float32(), "A_y; null = the reference is not trained on", nullable=True),
+        Column("reward_mean", pa.float32(), "the mean used", nullable=True),
+        Column("reward_std", pa.float32(), "the population standard deviation used", nullable=True),
+        Column("token_weights", pa.list_(pa.list_(pa.float32())), "a factor per completion token", nullable=True),
+    ),
+    parallel=("rewards", "advantages", "token_weights"),
+)
+
+TABLES = {schema.name: schema for schema in (PROMPTS, GROUPS, SCORES, ADVANTAGES)}
+
+# Lists of which an element may be null; inside any other list a null is an error.
+NULLABLE_ELEMENTS = {"rewards", "advantages", "details", "completion_logprobs", "token_weights"}
+
+
+def conform(table: pa.Table, schema: TableSchema, where: str) -> pa.Table:
+    """Return `table` with exactly the contract's columns, order and types.
+
+    Nullable columns may be absent and are filled with nulls; other columns are cast where the cast is safe
+    (e.g. int64 token ids to int32, large lists to lists). Extra columns are dropped.
+
+    Raises:
+        SchemaError: a column is missing or cannot be cast; the message names `where` and the column.
+    """
+    arrays = []
+    for column in schema.columns:
+        index = table.schema.get_field_index(column.name)
+        if index < 0:
+            if not column.nullable:
+                raise SchemaError(
+                    f"{where} lacks column '{column.name}' ({column.doc}) of table '{schema.name}'. "
+                    f"It has: {', '.join(table.column_names)}."
+                )
+            arrays.append(pa.nulls(table.num_rows, column.type))
+            continue
+        try:
+            arrays.append(table.column(index).cast(column.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+            raise SchemaError(
+                f"{where}: column '{column.name}' has type {table.schema.field(index).type}, "
+                f"table '{schema.name}' needs {column.type} ({error})."
+            ) from error
+    return pa.Table.from_arrays(arrays, schema=schema.arrow())
+
+
+def validate(table: pa.Table, schema: TableSchema, where: str) -> None:
+    """Check the values of a conformed table: nulls, parallel lists, closed vocabularies.
+
+    Raises:
+        SchemaError: names `where`, the column and the first offending row.
+    """
+    for column in schema.columns:
+        values = table.column(column.name)
+        if not column.nullable and values.null_count:
+            raise SchemaError(f"{where}: column '{column.name}' is null at row {_first(pc.is_null(values))}.")
+        if pa.types.is_list(column.type) and column.name not in NULLABLE_ELEMENTS:
+            for chunk in values.chunks:
+                if chunk.flatten().null_count:
+                    raise SchemaError(f"{where}: column '{column.name}' holds a list with a null element.")
+    _check_parallel(table, schema, where)
+    _check_token_lengths(table, where)
+    for name, allowed in (("finish_reasons", FINISH_REASONS), ("statuses", STATUSES)):
+        if name in table.column_names:
+            unknown = set(pc.unique(pc.list_flatten(table.column(name))).to_pylist()) - set(allowed)
+            if unknown:
+                raise SchemaError(
+                    f"{where}: column '{name}' holds {sorted(unknown)!r}; allowed are {', '.join(allowed)}."
+                )
+    if "group_id" in table.column_names:
+        _check_unique(table, "group_id", where)
+
+
+def _check_parallel(table: pa.Table, schema: TableSchema, where: str) -> None:
+    if not schema.parallel:
+        return
+    first = schema.parallel[0]
+    expected = pc.list_value_length(table.column(first))
+    for name in schema.parallel[1:]:
+        lengths = pc.list_value_length(table.column(name))
+        different = pc.fill_null(pc.not_equal(lengths, expected), False)
+        if pc.any(different).as_py():
+            row = _first(different)
+            raise SchemaError(
+                f"{where}: row {row} has {lengths[row].as_py()} elements in '{name}' but "
+                f"{expected[row].as_py()} in '{first}'; they must be parallel (one per sample)."
+            )
+
+
+def _check_token_lengths(table: pa.Table, where: str) -> None:
+    """Every sample's log-probs, where present, are as many as its token ids."""
+    if "completion_logprobs" not in table.column_names:
+        return
+    present = table.filter(pc.is_valid(table.column("completion_logprobs")))
+    logprobs = present.column("completion_logprobs")
+    num_ids = pc.list_value_length(pc.list_flatten(present.column("completion_token_ids")))
+    num_logprobs = pc.list_value_length(pc.list_flatten(logprobs))
+    different = pc.fill_null(pc.not_equal(num_ids, num_logprobs), False)
+    if pc.any(different).as_py():
+        sample = _first(different)
+        group_id = present.column("group_id")[pc.list_parent_indices(logprobs)[sample].as_py()].as_py()
+        raise SchemaError(
+            f"{where}: a sample of group {group_id} has {num_ids[sample].as_py()} token ids but "
+            f"{num_logprobs[sample].as_py()} values in 'completion_logprobs'; they must be aligned."
+        )
+
+
+def _check_unique(table: pa.Table, name: str, where: str) -> None:
+    counts = pc.value_counts(table.column(name))
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(repeated):
+        raise SchemaError(f"{where}: column '{name}' repeats {repeated[0]['values'].as_py()!r}; it must be unique.")
+
+
+def _first(mask: pa.ChunkedArray) -> int:
+    return int(pc.index(mask, True).as_py())

@@ -1,0 +1,1 @@
+"""Groups → scores: rewards for every sample and for the reference."""

@@ -1,0 +1,76 @@
+"""A Python function as a reward: `--reward package.module:function`."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from grao_pipeline.errors import UsageError
+from grao_pipeline.fingerprints import fingerprint
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement
+
+
+class FunctionReward:
+    """Calls `function(completions=[…], …)` for a list of numbers (or None), one per completion.
+
+    The function takes any of these keyword arguments, each a list with one element per completion: `completions`
+    (str), `prompts` (lists of messages), `references` (str or None), `metadata` (dict). Those that `--reward-arg`
+    gives are passed on as strings. The text of its module is part of the scores' fingerprint, so a changed function
+    is another reward.
+
+    Raises:
+        UsageError: it does not take `completions`, or takes something that is not there.
+    """
+
+    def __init__(self, function: Callable[..., Any], arguments: Mapping[str, str]) -> None:
+        self._function = function
+        self._name = f"{function.__module__}:{function.__qualname__}"
+        self._arguments = dict(arguments)
+        self._wanted = self._check_signature()
+
+    def identity(self) -> Mapping[str, Any]:
+        path = inspect.getsourcefile(self._function)
+        source = Path(path).read_text() if path else self._name
+        return {"function": self._name, "source": fingerprint(source), "arguments": self._arguments}
+
+    def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
+        """Score a batch; where the function raises, candidate by candidate, so that one bad row costs one row."""
+        try:
+            return self._call(candidates)
+        except Exception as error:  # the function is the user's: whatever it raises is about its row
+            if len(candidates) == 1:
+                return [Judgement(None, "error", f"{type(error).__name__}: {error}")]
+            return [judgement for candidate in candidates for judgement in self.score([candidate])]
+
+    def _call(self, candidates: Sequence[Candidate]) -> list[Judgement]:
+        columns = {
+            "completions": [candidate.completion for candidate in candidates],
+            "prompts": [[dict(message) for message in candidate.messages] for candidate in candidates],
+            "references": [candidate.reference for candidate in candidates],
+            "metadata": [dict(candidate.metadata) for candidate in candidates],
+        }
+        values = list(self._function(**{name: columns[name] for name in self._wanted}, **self._arguments))
+        if len(values) != len(candidates):
+            raise ValueError(f"{self._name} gave {len(values)} rewards for {len(candidates)} completions")
+        return [Judgement.of(_plain(value)) for value in values]
+
+    def _check_signature(self) -> list[str]:
+        available = ["completions", "prompts", "references", "metadata"]
+        parameters = inspect.signature(self._function).parameters.values()
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            return available
+        names = {parameter.name for parameter in parameters}
+        required = {parameter.name for parameter in parameters if parameter.default is parameter.empty}
+        missing = sorted(required - set(available) - set(self._arguments))
+        if "completions" not in names or missing:
+            problem = f"needs '{missing[0]}'" if missing else "does not take 'completions'"
+            raise UsageError(
+                f"Reward {self._name} {problem}. It is called with keyword arguments: {', '.join(available)}, "
+                "and those of --reward-arg."
+            )
+        return [name for name in available if name in names]
+
+
+def _plain(value: Any) -> Any:
+    """A numpy or torch scalar as the Python number that it is."""
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,164 @@
+"""`grao score`: groups → scores. Every sample is judged, and the reference like a sample."""
+
+import inspect
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pyarrow as pa
+
+from grao_pipeline.config import ScoreOptions, key_values
+from grao_pipeline.errors import InputError, StageFailure
+from grao_pipeline.fingerprints import stage_fingerprint
+from grao_pipeline.plugins import load
+from grao_pipeline.schemas import SCORES
+from grao_pipeline.scoring.rewards import REWARDS
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
+from grao_pipeline.scoring.rewards.function import FunctionReward
+from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.reader import open_table
+from grao_pipeline.storage.writer import TableWriter
+
+COLUMNS = ["group_id", "messages", "reference", "metadata", "completions", "finish_reasons"]
+
+
+@dataclass
+class ScoreSummary:
+    """What a run did. Counts and the mean are of this run, not of parts that earlier runs made."""
+
+    groups: int = 0
+    parts_made: int = 0
+    parts_found: int = 0
+    samples: int = 0
+    statuses: dict[str, int] = field(default_factory=dict)
+    references_scored: int = 0
+    references_failed: int = 0
+    mean_reward: float | None = None
+    fingerprint: str = ""
+    name: str = ""
+
+
+def make_reward(options: ScoreOptions) -> Reward:
+    """The reward that the options name: built in, from an entry point, or `module:attribute` (a class or a function).
+
+    Raises:
+        UsageError: there is none of that name, or it refuses its arguments.
+    """
+    arguments = key_values(options.reward_arg, "--reward-arg")
+    found: Any = load("reward", options.reward, REWARDS)
+    if not inspect.isclass(found):
+        return FunctionReward(found, arguments)
+    reward: Reward = cast(Any, found)(arguments, RewardRuntime(options.batch_size, options.device))
+    return reward
+
+
+def scores_provenance(options: ScoreOptions, groups_fingerprint: str, reward: Reward) -> Provenance:
+    """The identity of a scores table, known before anything is scored."""
+    shaping = {"reward": options.reward, "name": reward_name(options), **reward.identity()}
+    inputs = {"groups": groups_fingerprint}
+    return Provenance("scores", stage_fingerprint("score", shaping, inputs), shaping, inputs)
+
+
+def reward_name(options: ScoreOptions) -> str:
+    """The reward's name in later tables, e.g. `gsm8k`, or `helpful` for `judges.py:helpful`."""
+    return options.name or options.reward.rpartition(":")[2]
+
+
+def score_groups(
+    groups_url: str,
+    out: str,
+    options: ScoreOptions,
+    notice: Callable[[str], None] = lambda _: None,
+    reward: Reward | None = None,
+) -> ScoreSummary:
+    """Judge every sequence of a groups table and write the scores table, part by part.
+
+    Raises:
+        InputError: the groups are not usable.
+        MismatchError: `out` holds other work.
+        StageFailure: nothing at all could be judged in a part.
+    """
+    groups = open_table(groups_url, "groups")
+    reward = reward or make_reward(options)
+    provenance = scores_provenance(options, groups.fingerprint, reward)
+    writer = TableWriter(out, provenance, groups.num_parts, notice)
+    writer.discard_changed_parts(groups)
+    summary = ScoreSummary(
+        groups=groups.num_rows,
+        parts_found=writer.num_committed,
+        fingerprint=provenance.fingerprint,
+        name=reward_name(options),
+    )
+    statuses: Counter[str] = Counter()
+    total = 0.0
+    for index in writer.missing():
+        rows = groups.part(index, COLUMNS).to_pylist()
+        scored = [_score_group(row, judgements) for row, judgements in _judge(rows, reward)]
+        _refuse_total_failure(scored, index, options)
+        for row in scored:
+            statuses.update(row["statuses"])
+            total += sum(value for value in row["rewards"] if value is not None)
+            if row.pop("has_reference"):
+                summary.references_scored += row["reference_reward"] is not None
+                summary.references_failed += row["reference_reward"] is None
+        writer.write(index, pa.Table.from_pylist(scored, schema=SCORES.arrow()))
+        summary.parts_made += 1
+        notice(f"part {index} committed · {statuses.total():,} samples scored")
+    writer.finish()
+    summary.samples = statuses.total()
+    summary.statuses = dict(sorted(statuses.items()))
+    summary.mean_reward = total / statuses["ok"] if statuses["ok"] else None
+    return summary
+
+
+def _judge(rows: list[dict[str, Any]], reward: Reward) -> list[tuple[dict[str, Any], list[Judgement]]]:
+    """Judge a part's sequences in one call. Each row's judgements: its samples, then its reference if it has one."""
+    candidates: list[Candidate] = []
+    for row in rows:
+        row["metadata"] = _metadata(row)
+        texts = [*row["completions"], *([row["reference"]] if row["reference"] is not None else [])]
+        candidates += [Candidate(row["messages"], text, row["reference"], row["metadata"]) for text in texts]
+    judgements = iter(reward.score(candidates))
+    return [
+        (row, [next(judgements) for _ in range(len(row["completions"]) + (row["reference"] is not None))])
+        for row in rows
+    ]
+
+
+def _score_group(row: dict[str, Any], judgements: list[Judgement]) -> dict[str, Any]:
+    samples = [
+        Judgement(None, "error", "the sample was aborted") if reason == "abort" else judgement
+        for reason, judgement in zip(row["finish_reasons"], judgements, strict=False)
+    ]
+    has_reference = row["reference"] is not None
+    return {
+        "group_id": row["group_id"],
+        "rewards": [judgement.reward for judgement in samples],
+        "reference_reward": judgements[-1].reward if has_reference else None,
+        "statuses": [judgement.status for judgement in samples],
+        "details": [judgement.detail for judgement in samples],
+        "has_reference": has_reference,
+    }
+
+
+def _metadata(row: dict[str, Any]) -> dict[str, Any]:
+    try:
+        value = json.loads(row["metadata"])
+    except ValueError as error:
+        raise InputError(f"group {row['group_id']}: 'metadata' is not JSON ({error}).") from error
+    if not isinstance(value, dict):
+        raise InputError(f"group {row['group_id']}: 'metadata' is {value!r}, not a JSON object.")
+    return value
+
+
+def _refuse_total_failure(scored: list[dict[str, Any]], index: int, options: ScoreOptions) -> None:
+    """A reward that judges nothing is misconfigured; a table of nulls would only hide it."""
+    statuses = [status for row in scored for status in row["statuses"]]
+    if statuses and all(status == "error" for status in statuses):
+        detail = next((detail for row in scored for detail in row["details"] if detail), "no reason given")
+        raise StageFailure(
+            f"Reward '{options.reward}' failed on all {len(statuses)} samples of part {index}, e.g.: {detail}. "
+            "Nothing was written for it."
+        )

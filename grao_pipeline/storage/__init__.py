@@ -1,0 +1,1 @@
+"""The only code that opens a file of a table: parts, commits, manifests, verification, local and remote."""

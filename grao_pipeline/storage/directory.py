@@ -1,0 +1,92 @@
+"""One directory of small files, local or remote, whose files appear whole or not at all."""
+
+import os
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from grao_pipeline.errors import InputError
+
+
+class Directory:
+    """A directory named by a local path or an fsspec URL (`s3://`, `gs://`, `hf://`, `memory://`).
+
+    Raises:
+        InputError: the URL's protocol is unknown, or its driver is not installed.
+    """
+
+    def __init__(self, url: str | os.PathLike[str]) -> None:
+        self.url = os.fspath(url).rstrip("/") or "/"
+        try:
+            filesystem, root = fsspec.core.url_to_fs(self.url)
+        except (ValueError, ImportError) as error:
+            raise InputError(f"Cannot open {self.url}: {error}") from error
+        self._filesystem: Any = filesystem
+        self._root: str = root.rstrip("/")
+        self.is_local = isinstance(filesystem, LocalFileSystem)
+
+    def path(self, name: str) -> str:
+        """The URL of a file, for messages."""
+        return f"{self.url}/{name}"
+
+    def names(self) -> list[str]:
+        """Sorted names of the files in it; empty where it does not exist."""
+        self._filesystem.invalidate_cache()
+        if not self._filesystem.isdir(self._root):
+            return []
+        entries = self._filesystem.ls(self._root, detail=True)
+        return sorted(os.path.basename(e["name"]) for e in entries if e["type"] == "file")
+
+    def exists(self, name: str) -> bool:
+        return bool(self._filesystem.isfile(f"{self._root}/{name}"))
+
+    def size(self, name: str) -> int:
+        """Size in bytes."""
+        return int(self._filesystem.size(f"{self._root}/{name}"))
+
+    def read(self, name: str) -> bytes:
+        """The whole file.
+
+        Raises:
+            InputError: it does not exist or cannot be read.
+        """
+        try:
+            return bytes(self._filesystem.cat_file(f"{self._root}/{name}"))
+        except OSError as error:
+            raise InputError(f"Cannot read {self.path(name)}: {error.strerror or error}") from error
+
+    def write(self, name: str, data: bytes | memoryview) -> None:
+        """Write a file so that a reader, or a crash, sees all of it or nothing.
+
+        Locally: a temporary file beside it, flushed to disk, then renamed. Remotely: one PUT.
+
+        Raises:
+            InputError: the place cannot be written.
+        """
+        try:
+            if self.is_local:
+                self._write_and_rename(name, data)
+            else:
+                self._filesystem.makedirs(self._root, exist_ok=True)
+                self._filesystem.pipe_file(f"{self._root}/{name}", bytes(data))
+        except OSError as error:
+            raise InputError(f"Cannot write {self.path(name)}: {error.strerror or error}") from error
+
+    def delete(self, name: str) -> None:
+        self._filesystem.rm_file(f"{self._root}/{name}")
+
+    def remove_temporaries(self) -> None:
+        """Delete what killed writers left behind."""
+        for name in self.names():
+            if name.startswith(".") and name.endswith(".tmp"):
+                self.delete(name)
+
+    def _write_and_rename(self, name: str, data: bytes | memoryview) -> None:
+        os.makedirs(self._root, exist_ok=True)
+        temporary = os.path.join(self._root, f".{name}.{os.getpid()}.tmp")
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, os.path.join(self._root, name))

@@ -1,0 +1,75 @@
+"""The flat view: groups and scores as one row per sequence, the reference too, without texts or tokens.
+
+| column | meaning |
+|---|---|
+| row | position of the group in its part |
+| group_id, prompt_id, policy, round | of the group |
+| sample_index | 0 … G − 1; −1 for the reference |
+| source | `sample` or `reference` |
+| reward.<name> | one column per scores table; null where scoring failed |
+| num_tokens | length of the sequence, in tokens |
+| mean_logprob | mean behaviour log-prob of the sampled ids, in nats per token; null for the reference |
+| finish_reason | of a sample; null for the reference |
+"""
+
+from collections.abc import Mapping
+
+import polars as pl
+import pyarrow as pa
+
+GROUP_COLUMNS = [
+    "group_id",
+    "prompt_id",
+    "policy",
+    "round",
+    "finish_reasons",
+    "reference_token_ids",
+    "completion_token_ids",
+    "completion_logprobs",
+]
+SCORE_COLUMNS = ["group_id", "rewards", "reference_reward"]
+
+
+def flat_view(groups: pa.Table, scores: Mapping[str, pa.Table]) -> pl.DataFrame:
+    """Derive the flat view of one part.
+
+    Args:
+        groups: a part of a groups table with at least `GROUP_COLUMNS`.
+        scores: the aligned part of each scores table, by the reward's name.
+
+    Returns:
+        Rows in the order of the groups, the reference before the samples.
+    """
+    frame = pl.DataFrame(pl.from_arrow(groups.select(GROUP_COLUMNS))).with_row_index("row")
+    for name, table in scores.items():
+        rewards = pl.DataFrame(pl.from_arrow(table.select(SCORE_COLUMNS)))
+        frame = frame.with_columns(
+            rewards["rewards"].alias(f"reward.{name}"), rewards["reference_reward"].alias(f"reference.{name}")
+        )
+    shared = ["row", "group_id", "prompt_id", "policy", "round"]
+    samples = frame.select(
+        *shared,
+        pl.int_ranges(pl.col("finish_reasons").list.len(), dtype=pl.Int32).alias("sample_index"),
+        pl.lit("sample").alias("source"),
+        *(pl.col(f"reward.{name}") for name in scores),
+        pl.col("completion_token_ids").list.eval(pl.element().list.len().cast(pl.Int32)).alias("num_tokens"),
+        _mean_logprobs(),
+        pl.col("finish_reasons").alias("finish_reason"),
+    ).explode("sample_index", *(f"reward.{name}" for name in scores), "num_tokens", "mean_logprob", "finish_reason")
+    references = frame.filter(pl.col("reference_token_ids").is_not_null()).select(
+        *shared,
+        pl.lit(-1, dtype=pl.Int32).alias("sample_index"),
+        pl.lit("reference").alias("source"),
+        *(pl.col(f"reference.{name}").alias(f"reward.{name}") for name in scores),
+        pl.col("reference_token_ids").list.len().cast(pl.Int32).alias("num_tokens"),
+        pl.lit(None, dtype=pl.Float32).alias("mean_logprob"),
+        pl.lit(None, dtype=pl.String).alias("finish_reason"),
+    )
+    return pl.concat([references, samples]).sort("row", "sample_index")
+
+
+def _mean_logprobs() -> pl.Expr:
+    """Per-sample means; where a group stores no log-probs, as many nulls as it has samples."""
+    no_logprobs = pl.col("finish_reasons").list.eval(pl.lit(None, dtype=pl.Float32).repeat_by(1).explode())
+    means = pl.col("completion_logprobs").list.eval(pl.element().list.mean().cast(pl.Float32))
+    return pl.coalesce(means, no_logprobs).alias("mean_logprob")

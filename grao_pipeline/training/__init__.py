@@ -1,0 +1,1 @@
+"""Groups + advantages → a trained model."""

@@ -1,0 +1,202 @@
+"""Groups and advantages → what the trainer reads: groups of sequences, in a seeded order, in micro-batches."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from grao_pipeline.errors import InputError, MismatchError
+from grao_pipeline.storage.reader import TableReader
+
+GROUP_COLUMNS = [
+    "group_id",
+    "prompt_token_ids",
+    "reference_token_ids",
+    "completion_token_ids",
+    "completion_logprobs",
+    "policy",
+]
+ADVANTAGE_COLUMNS = ["group_id", "rewards", "advantages", "reference_advantage"]
+
+
+@dataclass(frozen=True)
+class TrainingSequence:
+    """A sequence with an advantage: a sample or the reference, with what its weight depends on.
+
+    Example: `TrainingSequence([1, 2], [7, 3], 0.5, False, 8, 0.1, True, 1.0, [-0.2, -1.0])`
+    """
+
+    prompt_token_ids: list[int]
+    token_ids: list[int]
+    """The continuation of the prompt. [L], L >= 1"""
+    advantage: float
+    is_reference: bool
+    group_size: int
+    """G: the samples of its group that have an advantage."""
+    group_mean_advantage: float
+    """(1/G) Σ_i Â_i over those samples; 0 where there is none."""
+    group_has_reference: bool
+    """Whether the group's reference is trained on."""
+    reward: float | None
+    """Of a sample; None for the reference."""
+    behavior_logprobs: list[float] | None
+    """Of a sample, where the groups store them. [L]"""
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.prompt_token_ids) + len(self.token_ids)
+
+
+@dataclass(frozen=True)
+class TrainingGroup:
+    """The trained sequences of one group."""
+
+    group_id: str
+    sequences: list[TrainingSequence]
+
+
+class TrainingSet:
+    """The groups that have at least one advantage, in memory as Arrow.
+
+    Raises:
+        MismatchError: the tables do not hold the same groups.
+    """
+
+    def __init__(self, groups: TableReader, advantages: TableReader) -> None:
+        advantages.refuse_other_groups(groups)
+        self._parts: list[tuple[pa.Table, pa.Table]] = []
+        self._index: list[tuple[int, int]] = []
+        self.policies: set[str] = set()
+        self.num_groups = 0
+        for index in range(groups.num_parts):
+            part = groups.part(index, GROUP_COLUMNS)
+            aligned = advantages.aligned_part(part.column("group_id"), index, ADVANTAGE_COLUMNS)
+            self._parts.append((part, aligned))
+            self.num_groups += part.num_rows
+            self.policies.update(part.column("policy").unique().to_pylist())
+            self._index += [(index, row) for row in _trained_rows(part, aligned)]
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, index: int) -> TrainingGroup:
+        part, row = self._index[index]
+        groups, advantages = self._parts[part]
+        return _training_group({**groups.slice(row, 1).to_pylist()[0], **advantages.slice(row, 1).to_pylist()[0]})
+
+    def check_fits(self, vocab_size: int, context_length: int | None) -> None:
+        """Check every trained sequence against the model.
+
+        Raises:
+            InputError: a token id is outside the vocabulary, or a sequence is longer than the model's positions.
+        """
+        for index in range(len(self)):
+            group = self[index]
+            for sequence in group.sequences:
+                largest = max(max(sequence.prompt_token_ids, default=0), max(sequence.token_ids))
+                if largest >= vocab_size:
+                    raise InputError(
+                        f"group {group.group_id} holds token id {largest}; the model's vocabulary has {vocab_size}. "
+                        "Train the model that sampled these groups."
+                    )
+                if context_length is not None and sequence.num_tokens > context_length:
+                    raise InputError(
+                        f"group {group.group_id} has a sequence of {sequence.num_tokens} tokens; the model's positions "
+                        f"end at {context_length}."
+                    )
+
+
+def epoch_order(num_groups: int, seed: int, epoch: int) -> list[int]:
+    """A permutation that depends on the seed and the epoch alone."""
+    return [int(index) for index in np.random.default_rng([seed, epoch]).permutation(num_groups)]
+
+
+def step_plan(num_groups: int, groups_per_step: int, epochs: int, seed: int) -> Iterator[tuple[int, list[int]]]:
+    """(epoch, indices of the groups) of every optimizer step, in order. A step never spans two epochs."""
+    for epoch in range(epochs):
+        order = epoch_order(num_groups, seed, epoch)
+        for start in range(0, num_groups, groups_per_step):
+            yield epoch, order[start : start + groups_per_step]
+
+
+def micro_batches(groups: Sequence[TrainingGroup], tokens_per_batch: int) -> Iterator[list[TrainingSequence]]:
+    """Cut a step's sequences, group by group, into batches of at most `tokens_per_batch` padded tokens.
+
+    Any cut gives the same gradient: a sequence carries what its weight depends on.
+    """
+    batch: list[TrainingSequence] = []
+    for group in groups:
+        for sequence in group.sequences:
+            if batch and _padded_tokens([*batch, sequence]) > tokens_per_batch:
+                yield batch
+                batch = []
+            batch.append(sequence)
+    if batch:
+        yield batch
+
+
+def _padded_tokens(sequences: Sequence[TrainingSequence]) -> int:
+    longest_prompt = max(len(sequence.prompt_token_ids) for sequence in sequences)
+    longest = max(len(sequence.token_ids) for sequence in sequences)
+    return len(sequences) * (longest_prompt + longest)
+
+
+def _trained_rows(groups: pa.Table, advantages: pa.Table) -> list[int]:
+    columns = zip(
+        advantages.column("advantages").to_pylist(),
+        advantages.column("reference_advantage").to_pylist(),
+        groups.column("reference_token_ids").is_valid().to_pylist(),
+        strict=True,
+    )
+    return [
+        row
+        for row, (samples, reference, has_reference) in enumerate(columns)
+        if any(value is not None for value in samples) or (reference is not None and has_reference)
+    ]
+
+
+def _training_group(row: dict[str, Any]) -> TrainingGroup:
+    samples: list[float | None] = row["advantages"]
+    completions: list[list[int]] = row["completion_token_ids"]
+    logprobs: list[list[float]] | None = row["completion_logprobs"]
+    rewards: list[float | None] = row["rewards"]
+    if len(samples) != len(completions):
+        raise MismatchError(
+            f"group {row['group_id']} has {len(completions)} samples but {len(samples)} advantages. "
+            "Compute the advantages of these groups again."
+        )
+    trained = [i for i, value in enumerate(samples) if value is not None and completions[i]]
+    values = [float(samples[i] or 0.0) for i in trained]
+    reference_ids, reference_advantage = row["reference_token_ids"], row["reference_advantage"]
+    has_reference = bool(reference_ids) and reference_advantage is not None
+    shared: dict[str, Any] = {
+        "prompt_token_ids": row["prompt_token_ids"],
+        "group_size": len(trained),
+        "group_mean_advantage": sum(values) / len(values) if values else 0.0,
+        "group_has_reference": has_reference,
+    }
+    sequences = [
+        TrainingSequence(
+            token_ids=completions[i],
+            advantage=value,
+            is_reference=False,
+            reward=rewards[i],
+            behavior_logprobs=logprobs[i] if logprobs is not None else None,
+            **shared,
+        )
+        for i, value in zip(trained, values, strict=True)
+    ]
+    if has_reference:
+        sequences.append(
+            TrainingSequence(
+                token_ids=reference_ids,
+                advantage=float(reference_advantage),
+                is_reference=True,
+                reward=None,
+                behavior_logprobs=None,
+                **shared,
+            )
+        )
+    return TrainingGroup(str(row["group_id"]), sequences)

@@ -1,0 +1,92 @@
+"""What one optimizer step reports, summed over its micro-batches without holding a graph."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from grao_pipeline.training.data import TrainingSequence
+from grao_pipeline.training.objectives.base import ObjectiveInputs, ObjectiveOutputs
+
+RATIO_BAND = (0.8, 1.2)
+COMPONENTS = ("exploration", "imitation", "regulariser")
+
+
+class StepMetrics:
+    """Sums of one step. Off-policy diagnostics compare with the behaviour log-probs stored beside the samples:
+
+    - `kl_behavior`: mean over sampled tokens of r − 1 − log r, r = π_θ / π_behaviour (an estimate of the KL
+      divergence, never negative; Schulman, "Approximating KL divergence"), in nats per token.
+    - `effective_sample_size`: (Σ r)² / (n Σ r²) over the samples, r the mean ratio per token; 1 = on-policy.
+    - `outside_band`: share of sampled tokens whose ratio leaves [0.8, 1.2].
+    """
+
+    def __init__(self, num_groups: int) -> None:
+        self._num_groups = num_groups
+        self._objective: dict[str, float] = {}
+        self._sums: dict[str, float] = {}
+        self._sample_ratios: list[float] = []
+
+    @torch.no_grad()
+    def add(self, sequences: Sequence[TrainingSequence], inputs: ObjectiveInputs, outputs: ObjectiveOutputs) -> None:
+        """Add a micro-batch."""
+        for name, value in {"J": -outputs.loss.detach(), **outputs.sums}.items():
+            self._objective[name] = self._objective.get(name, 0.0) + float(value)
+        likelihood = inputs.mean_logprobs()
+        samples = ~inputs.is_reference
+        rewards = [sequence.reward for sequence in sequences if sequence.reward is not None]
+        self._count("samples", float(samples.sum()))
+        self._count("references", float(inputs.is_reference.sum()))
+        self._count("logprob_samples", float(likelihood[samples].sum()))
+        self._count("logprob_references", float(likelihood[inputs.is_reference].sum()))
+        self._count("rewards", sum(rewards))
+        self._count("rewarded", len(rewards))
+        self._add_diagnostics(sequences, inputs)
+
+    def report(self) -> dict[str, Any]:
+        """The step's metrics; a value is None where the step has nothing to measure it on."""
+        means = {name: total / self._num_groups for name, total in self._objective.items()}
+        magnitude = sum(abs(means[name]) for name in COMPONENTS if name in means)
+        shares = {f"{name}_share": abs(means[name]) / magnitude for name in COMPONENTS if magnitude and name in means}
+        ratios = torch.tensor(self._sample_ratios, dtype=torch.float64)
+        size = float(ratios.sum() ** 2 / (len(ratios) * (ratios**2).sum())) if len(ratios) else None
+        return {
+            **means,
+            **shares,
+            "mean_logprob_samples": self._mean("logprob_samples", "samples"),
+            "mean_logprob_references": self._mean("logprob_references", "references"),
+            "reward": self._mean("rewards", "rewarded"),
+            "kl_behavior": self._mean("kl", "compared_tokens"),
+            "outside_band": self._mean("outside", "compared_tokens"),
+            "effective_sample_size": size,
+        }
+
+    def _add_diagnostics(self, sequences: Sequence[TrainingSequence], inputs: ObjectiveInputs) -> None:
+        rows = [row for row, sequence in enumerate(sequences) if sequence.behavior_logprobs is not None]
+        if not rows:
+            return
+        behavior = torch.zeros_like(inputs.token_logprobs)
+        for row in rows:
+            logprobs = sequences[row].behavior_logprobs
+            assert logprobs is not None
+            behavior[row, : len(logprobs)] = torch.tensor(logprobs, dtype=behavior.dtype)
+        mask = inputs.token_mask[rows]
+        log_ratio = torch.where(mask, inputs.token_logprobs[rows] - behavior[rows], 0.0)
+        ratio = log_ratio.exp()
+        outside = mask & ((ratio < RATIO_BAND[0]) | (ratio > RATIO_BAND[1]))
+        self._count("kl", float((ratio - 1 - log_ratio).sum()))
+        self._count("outside", float(outside.sum()))
+        self._count("compared_tokens", float(mask.sum()))
+        self._sample_ratios += _geometric_mean(log_ratio, mask).tolist()
+
+    def _count(self, name: str, value: float) -> None:
+        self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def _mean(self, total: str, count: str) -> float | None:
+        return self._sums[total] / self._sums[count] if self._sums.get(count) else None
+
+
+def _geometric_mean(log_ratio: Tensor, mask: Tensor) -> Tensor:
+    """exp of the mean log-ratio per token of each sequence. [S, L] → [S]"""
+    return (log_ratio.sum(dim=1) / mask.sum(dim=1)).exp()

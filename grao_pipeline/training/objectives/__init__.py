@@ -1,0 +1,3 @@
+"""Objectives. Each is one file beside `base.py`; the registry below names them."""
+
+OBJECTIVES = {"grao": "grao_pipeline.training.objectives.grao:Grao"}

@@ -1,0 +1,53 @@
+"""GRAO's objective as what it is: a signed, weighted likelihood (arXiv 2508.07750, Eq. 3).
+
+Per group, to be maximised:
+
+    J = (1/G) Σ_i [ Â_i ℓ(o_i)  +  β Â_y ℓ(y)  +  λ Â_i ( ℓ(o_i) − ℓ(y) ) ]
+          exploration            imitation        alignment regulariser
+
+Â does not depend on θ, so J = Σ_i w_i ℓ(o_i) + w_y ℓ(y) with one scalar weight per sequence:
+
+    w_i = (1 + λ) Â_i / G        w_y = β Â_y − λ (1/G) Σ_i Â_i
+
+Without a trained reference there is no ℓ(y): imitation and regulariser vanish and w_i = Â_i / G.
+"""
+
+import torch
+from torch import Tensor
+
+from grao_pipeline.training.objectives.base import ObjectiveInputs, ObjectiveOutputs
+
+
+class Grao:
+    """GRAO in weighted form. Needs advantages of the samples and, for two of its three terms, of the reference.
+
+    Args:
+        beta: β, weight of the imitation term.
+        lambda_: λ, weight of the alignment regulariser.
+    """
+
+    def __init__(self, beta: float, lambda_: float) -> None:
+        self.beta = beta
+        self.lambda_ = lambda_
+
+    def weights(self, inputs: ObjectiveInputs) -> Tensor:
+        """The signed weight of every sequence in J. [S]"""
+        exploration, imitation, regulariser = self._component_weights(inputs)
+        return exploration + imitation + regulariser
+
+    def __call__(self, inputs: ObjectiveInputs) -> ObjectiveOutputs:
+        likelihood = inputs.mean_logprobs()
+        parts = self._component_weights(inputs)
+        loss = -(sum(parts) * likelihood).sum()
+        detached = likelihood.detach()
+        names = ("exploration", "imitation", "regulariser")
+        return ObjectiveOutputs(loss, {name: (part * detached).sum() for name, part in zip(names, parts, strict=True)})
+
+    def _component_weights(self, inputs: ObjectiveInputs) -> tuple[Tensor, Tensor, Tensor]:
+        """Each term's share of every sequence's weight. [S] each"""
+        zero = torch.zeros_like(inputs.advantages)
+        of_sample = torch.where(inputs.is_reference, zero, inputs.advantages / inputs.group_size.clamp(min=1))
+        imitation = torch.where(inputs.is_reference, self.beta * inputs.advantages, zero)
+        against_reference = torch.where(inputs.is_reference, -inputs.group_mean_advantage, of_sample)
+        regulariser = torch.where(inputs.group_has_reference, self.lambda_ * against_reference, zero)
+        return of_sample, imitation, regulariser

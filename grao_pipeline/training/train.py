@@ -1,0 +1,255 @@
+"""`grao train`: groups + advantages → model."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from grao_pipeline.config import TrainOptions
+from grao_pipeline.devices import resolve_device
+from grao_pipeline.errors import InputError, MismatchError, StageFailure, UsageError
+from grao_pipeline.models import ModelSource, load_config, load_tokenizer, locate_model
+from grao_pipeline.plugins import load, require
+from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.reader import TableReader, open_table
+from grao_pipeline.training.batch import make_batch, objective_inputs, token_logprobs
+from grao_pipeline.training.checkpoints import CheckpointStore
+from grao_pipeline.training.data import TrainingGroup, TrainingSet, micro_batches, step_plan
+from grao_pipeline.training.metrics import StepMetrics
+from grao_pipeline.training.objectives import OBJECTIVES
+from grao_pipeline.training.objectives.base import Objective
+from grao_pipeline.training.output import MetricsLog, read_model_manifest, write_model
+from grao_pipeline.training.provenance import train_provenance
+from grao_pipeline.training.schedule import learning_rate
+
+Notice = Callable[[str], None]
+
+
+@dataclass
+class TrainSummary:
+    """What a training did, resumed parts included; `seconds` and speed are of this run."""
+
+    groups: int = 0
+    groups_trained: int = 0
+    steps: int = 0
+    resumed_from_step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    tokens_per_second: float = 0.0
+    final_objective: float | None = None
+    fingerprint: str = ""
+    model: str = ""
+    was_complete: bool = False
+
+
+def train_model(
+    groups_url: str, advantages_url: str, out: str, options: TrainOptions, notice: Notice = lambda _: None
+) -> TrainSummary:
+    """Train a model on groups and write it as a Hugging Face model directory.
+
+    Raises:
+        InputError: an input is not usable, or nothing in it is to be trained on.
+        MismatchError: groups, advantages and model do not belong together, or `out` holds other work.
+        StageFailure: the loss became non-finite, or memory ran out.
+    """
+    if "://" in out:
+        raise UsageError(f"OUT {out}: a model is written to a local directory; copy it from there.")
+    groups, advantages = open_table(groups_url, "groups"), open_table(advantages_url, "advantages")
+    source = locate_model(options.model)
+    provenance = train_provenance(options, groups.fingerprint, advantages.fingerprint, source)
+    directory = Path(out)
+    finished = read_model_manifest(directory)
+    if finished is not None:
+        if finished.provenance.fingerprint != provenance.fingerprint:
+            raise MismatchError(
+                f"{out} holds the model of training {finished.provenance.fingerprint}; this command is "
+                f"{provenance.fingerprint}. Choose another output directory, or delete this one."
+            )
+        return TrainSummary(**{**finished.summary, "was_complete": True, "model": finished.model})
+    _refuse_foreign_model(directory)
+    data = TrainingSet(groups, advantages)
+    _check_data(data, groups, source, options)
+    trainer = _Trainer(options, source, data, directory, provenance, notice)
+    summary = trainer.run()
+    return _export(trainer.model, groups, source, options, directory, provenance, summary)
+
+
+class _Trainer:
+    """Model, optimizer and position of one training run."""
+
+    def __init__(
+        self,
+        options: TrainOptions,
+        source: ModelSource,
+        data: TrainingSet,
+        directory: Path,
+        provenance: Provenance,
+        notice: Notice,
+    ) -> None:
+        self._options = options
+        self._data = data
+        self._notice = notice
+        self._device = torch.device(resolve_device(options.device))
+        self._objective: Objective = load("objective", options.objective, OBJECTIVES)(
+            beta=options.beta, lambda_=options.lambda_
+        )
+        torch.manual_seed(options.seed)
+        self.model = _load_model(source, self._device)
+        if options.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.model.train()
+        self._optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=options.learning_rate,
+            betas=(options.adam_beta1, options.adam_beta2),
+            weight_decay=options.weight_decay,
+            fused=True,
+        )
+        self._checkpoints = CheckpointStore(directory, provenance.fingerprint)
+        self._summary = TrainSummary(data.num_groups, len(data), fingerprint=provenance.fingerprint)
+        directory.mkdir(parents=True, exist_ok=True)
+        latest = self._checkpoints.latest
+        if latest is not None:
+            self._checkpoints.load(latest, self.model, self._optimizer)
+            self._summary.resumed_from_step = latest.step
+            notice(f"resuming after step {latest.step} from {latest.path}")
+        self._log = MetricsLog(directory, self._summary.resumed_from_step)
+
+    def run(self) -> TrainSummary:
+        """Do the steps that are left."""
+        options, summary = self._options, self._summary
+        plan = list(step_plan(len(self._data), options.groups_per_step, options.epochs, options.seed))
+        plan = list(islice(plan, options.max_steps))
+        started = time.perf_counter()
+        for done, (epoch, indices) in enumerate(plan[summary.resumed_from_step :], summary.resumed_from_step + 1):
+            groups = [self._data[index] for index in indices]
+            record = self._step(groups, done, len(plan), epoch)
+            self._log.append(record)
+            self._notice(_line(record, len(plan)))
+            summary.tokens += record["tokens"]
+            summary.final_objective = record["J"]
+            if options.checkpoint_steps and done % options.checkpoint_steps == 0 and done < len(plan):
+                self._checkpoints.save(done, self.model, self._optimizer)
+        summary.steps = len(plan)
+        summary.seconds = time.perf_counter() - started
+        summary.tokens_per_second = summary.tokens / max(summary.seconds, 1e-9)
+        return summary
+
+    def _step(self, groups: list[TrainingGroup], step: int, total: int, epoch: int) -> dict[str, Any]:
+        """One optimizer step: loss = −mean of J over all groups of the step, however it is cut."""
+        options = self._options
+        started = time.perf_counter()
+        rate = learning_rate(step - 1, total, options.learning_rate, options.warmup_steps, options.schedule)
+        for parameters in self._optimizer.param_groups:
+            parameters["lr"] = rate
+        metrics = StepMetrics(len(groups))
+        tokens = sum(self._backward(batch, len(groups), metrics) for batch in self._cut(groups))
+        limit = options.max_grad_norm or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        report = metrics.report()
+        if not math.isfinite(norm) or not math.isfinite(report["J"]):
+            names = ", ".join(group.group_id for group in groups[:4])
+            raise StageFailure(
+                f"Step {step}: the objective is {report['J']} and the gradient's norm {norm}; stopped before the "
+                f"weights were touched. Groups: {names}, … Lower --learning-rate, or use --dtype float32."
+            )
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        seconds = time.perf_counter() - started
+        return {
+            "step": step,
+            "epoch": epoch,
+            "learning_rate": rate,
+            **report,
+            "grad_norm": norm,
+            "groups": len(groups),
+            "tokens": tokens,
+            "seconds": seconds,
+            "tokens_per_second": tokens / max(seconds, 1e-9),
+        }
+
+    def _cut(self, groups: list[TrainingGroup]) -> list[Any]:
+        return list(micro_batches(groups, self._options.tokens_per_batch))
+
+    def _backward(self, sequences: list[Any], num_groups: int, metrics: StepMetrics) -> int:
+        """Add a micro-batch's share of the step's gradient; its number of tokens."""
+        batch = make_batch(sequences, self._device)
+        bf16 = self._options.dtype == "bfloat16"
+        try:
+            with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bf16):
+                logprobs = token_logprobs(self.model, batch)
+            inputs = objective_inputs(sequences, batch, logprobs)
+            outputs = self._objective(inputs)
+            (outputs.loss / num_groups).backward()  # type: ignore[no-untyped-call]
+        except torch.OutOfMemoryError as error:
+            raise StageFailure(
+                f"Out of memory on a micro-batch of {len(sequences)} sequences ({batch.input_ids.numel():,} padded "
+                f"tokens); lower --tokens-per-batch ({self._options.tokens_per_batch}) or use --gradient-checkpointing."
+            ) from error
+        metrics.add(sequences, inputs, outputs)
+        return batch.num_tokens
+
+
+def _load_model(source: ModelSource, device: torch.device) -> Any:
+    """The model with float32 master weights, whatever precision its checkpoint has."""
+    transformers = require("transformers")
+    return transformers.AutoModelForCausalLM.from_pretrained(str(source.directory), dtype="float32").to(device)
+
+
+def _check_data(data: TrainingSet, groups: TableReader, source: ModelSource, options: TrainOptions) -> None:
+    if not len(data):
+        raise InputError(
+            f"Nothing to train on: no group of {groups.url} has an advantage (all of zero variance, or unscored)."
+        )
+    others = sorted(data.policies - {source.fingerprint})
+    if others and not options.allow_off_policy:
+        raise MismatchError(
+            f"{groups.url} was sampled by policy {others[0]}, but --model {options.model} is {source.fingerprint}. "
+            "Train the model that sampled, or pass --allow-off-policy."
+        )
+    config = load_config(source).get_text_config()
+    data.check_fits(int(config.vocab_size), getattr(config, "max_position_embeddings", None))
+
+
+def _refuse_foreign_model(directory: Path) -> None:
+    if (directory / "config.json").is_file() and not (directory / "checkpoints").is_dir():
+        if any(directory.glob(".model.*.tmp")) or (directory / "metrics.jsonl").is_file():
+            return
+        raise MismatchError(f"{directory} already holds a model that was not trained here. Choose another directory.")
+
+
+def _export(
+    model: Any,
+    groups: TableReader,
+    source: ModelSource,
+    options: TrainOptions,
+    directory: Path,
+    provenance: Provenance,
+    summary: TrainSummary,
+) -> TrainSummary:
+    """Save the model with the tokenizer and the chat template that the groups were sampled with."""
+    tokenizer = load_tokenizer(source)
+    tokenizer.chat_template = groups.provenance.details.get("chat_template") or tokenizer.chat_template
+    saved = load_config(source).dtype if options.save_dtype == "auto" else getattr(torch, options.save_dtype)
+    model.to(saved or torch.float32)
+    manifest = write_model(directory, model, tokenizer, provenance, asdict(summary))
+    CheckpointStore(directory, provenance.fingerprint).clear()
+    summary.model = manifest.model
+    return summary
+
+
+def _line(record: dict[str, Any], total: int) -> str:
+    def show(name: str, digits: int = 4) -> str:
+        return "–" if record.get(name) is None else f"{record[name]:.{digits}f}"
+
+    shares = "/".join(show(f"{name}_share", 2) for name in ("exploration", "imitation", "regulariser"))
+    return (
+        f"step {record['step']}/{total} · J {show('J')} (exploration/imitation/regulariser {shares}) · "
+        f"ℓ(o) {show('mean_logprob_samples', 3)} ℓ(y) {show('mean_logprob_references', 3)} · "
+        f"reward {show('reward', 3)} · grad {show('grad_norm', 3)} · {record['tokens_per_second']:,.0f} tokens/s"
+    )

@@ -1,0 +1,1 @@
+"""The commands: options → config → one library call → summary. No logic lives here."""

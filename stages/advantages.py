@@ -1,0 +1,35 @@
+"""`grao advantages`."""
+
+from typing import Any
+
+import click
+
+from grao_pipeline.config import AdvantagesOptions
+from stages._command import notice, print_summary, run_stage, stage_options
+
+
+@click.command()
+@click.argument("groups")
+@click.argument("out")
+@click.option("--scores", multiple=True, required=True, help="Scores table as PATH or PATH=WEIGHT. Repeatable.")
+@stage_options(AdvantagesOptions)
+def advantages(groups: str, out: str, scores: tuple[str, ...], as_json: bool, **values: Any) -> None:
+    """Compute group-relative advantages from scores.
+
+    GROUPS is a groups table, OUT the advantages table. Several scores are combined as a weighted sum.
+
+    \b
+    Example:
+      grao advantages runs/groups runs/advantages --scores runs/scores/gsm8k --scores runs/scores/length=0.2
+    """
+
+    def call(options: AdvantagesOptions) -> Any:
+        from grao_pipeline.advantages.compute import WeightedScores, compute_advantages
+
+        return compute_advantages(groups, out, [WeightedScores.parse(text) for text in scores], options, notice)
+
+    print_summary(run_stage(AdvantagesOptions, values, call), as_json, f"Advantages: {groups} → {out}")
+
+
+if __name__ == "__main__":
+    advantages()

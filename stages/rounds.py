@@ -1,0 +1,151 @@
+"""`grao rounds run`, `plan` and `status`."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from grao_pipeline.config import StageOptions
+from stages._command import json_option, notice, print_summary, run_stage
+
+COLUMNS = {"mean_reward": "mean reward", "ras": "RAS", "nag_win_rate": "NAG win rate", "nag_net": "NAG net"}
+FOLDED = {"evaluate-generate": "evaluate", "evaluate-score": "evaluate"}
+
+
+@click.group()
+def rounds() -> None:
+    """Run generate → score → advantages → train → evaluate in rounds.
+
+    \b
+    Example:
+      grao rounds run examples/demo/rounds.yaml
+    """
+
+
+@rounds.command()
+@click.argument("config")
+@json_option
+def run(config: str, as_json: bool) -> None:
+    """Do what is left of the rounds, and show what came of them.
+
+    Finished work is found by its fingerprint and reused; the same command goes on after any interruption.
+
+    \b
+    Example:
+      grao rounds run examples/demo/rounds.yaml
+    """
+
+    def call() -> Any:
+        from grao_pipeline.rounds.run import run_rounds
+
+        return run_rounds(config, notice)
+
+    summary = _call(call)
+    if as_json:
+        print_summary(summary, True, "")
+        return
+    if not summary.made:
+        click.echo(f"Everything is done already: {len(summary.found)} tasks found in {summary.output}.")
+    else:
+        click.echo(f"{len(summary.made)} tasks made, {len(summary.found)} found in {summary.output}.")
+    _print_table(summary.rows)
+
+
+@rounds.command()
+@click.argument("config")
+@json_option
+def plan(config: str, as_json: bool) -> None:
+    """Say what is cached and what would run. Makes nothing, loads no model.
+
+    \b
+    Example:
+      grao rounds plan examples/demo/rounds.yaml
+    """
+
+    def call() -> Any:
+        from grao_pipeline.rounds.run import plan_rounds
+
+        return plan_rounds(config)
+
+    states = _call(call)
+    if as_json:
+        print_summary({"tasks": [asdict(state) for state in states]}, True, "")
+        return
+    _print_states(states)
+    to_do = [state.name for state in states if state.state != "done"]
+    click.echo(f"{len(states) - len(to_do)} of {len(states)} tasks are cached; {len(to_do)} would run.")
+
+
+@rounds.command()
+@click.argument("config")
+@json_option
+def status(config: str, as_json: bool) -> None:
+    """Show what is done, what it took, and the metrics so far.
+
+    \b
+    Example:
+      grao rounds status examples/demo/rounds.yaml
+    """
+
+    def call() -> Any:
+        from grao_pipeline.rounds.run import status_rounds
+
+        return status_rounds(config)
+
+    states, rows = _call(call)
+    if as_json:
+        value = {"tasks": [asdict(state) for state in states], "rows": [asdict(row) for row in rows]}
+        print_summary(value, True, "")
+        return
+    _print_states(states)
+    _print_table(rows)
+
+
+def _call(call: Callable[[], Any]) -> Any:
+    return run_stage(StageOptions, {}, lambda _: call())
+
+
+def _print_states(states: list[Any]) -> None:
+    for state in states:
+        seconds = f"{state.seconds:8.1f} s" if state.seconds is not None else " " * 10
+        click.echo(f"  {state.state:<6} {state.name:<28} {seconds}  {state.out or ''}")
+
+
+def _print_table(rows: list[Any]) -> None:
+    """One line per model: metrics with their intervals, then seconds per stage."""
+    if not rows:
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(title="Held-out prompts, with bootstrap intervals; seconds per stage")
+    grid.add_column("model", no_wrap=True)
+    for title in COLUMNS.values():
+        grid.add_column(title, no_wrap=True)
+    stages = ["generate", "score", "advantages", "train", "evaluate"]
+    for stage in stages:
+        grid.add_column(stage, justify="right", no_wrap=True)
+    for row in rows:
+        seconds = _seconds_by_stage(row.seconds)
+        cells = [_interval(row.metrics.get(name)) for name in COLUMNS]
+        grid.add_row(row.name, *cells, *(f"{seconds[stage]:.1f}" if stage in seconds else "–" for stage in stages))
+    Console(width=160).print(grid)
+
+
+def _seconds_by_stage(seconds: dict[str, float | None]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for name, value in seconds.items():
+        stage = FOLDED.get(name, "score" if name.startswith("score-") else name)
+        total[stage] = total.get(stage, 0.0) + (value or 0.0)
+    return total
+
+
+def _interval(metric: dict[str, Any] | None) -> str:
+    if metric is None:
+        return "–"
+    return f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"
+
+
+if __name__ == "__main__":
+    rounds()

@@ -1,0 +1,39 @@
+"""Fixtures that are dear to make, shared by the session."""
+
+import os
+
+# Before torch or vLLM is imported: two threads for everything, no compilation, no network.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random causal language model with a chat template."""
+    return tiny.make_model(tmp_path_factory.mktemp("model") / "base")
+
+
+@pytest.fixture(scope="session")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A prompts table of ten prompts, one without a reference."""
+    rows = [tiny.prompt_row(f"Say the number {i}.", f"It is {i}.", answer=str(i)) for i in range(9)]
+    rows.append(tiny.prompt_row("Say anything."))
+    return tiny.write_table(tmp_path_factory.mktemp("prompts") / "table", "prompts", rows)
+
+
+@pytest.fixture(scope="session")
+def groups(tmp_path_factory: pytest.TempPathFactory, model: Path, prompts: str) -> str:
+    """Groups that the tiny model sampled: three parts, four samples a prompt."""
+    out = tmp_path_factory.mktemp("groups") / "table"
+    options = ["--engine", "transformers", "--samples", 4, "--max-new-tokens", 12, "--prompts-per-part", 4]
+    tiny.grao_json("generate", prompts, out, "--model", model, *options, "--temperature", 1.0)
+    return str(out)
