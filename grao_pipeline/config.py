@@ -79,8 +79,8 @@ class GenerateOptions(StageOptions):
     """`grao generate`: prompts → groups."""
 
     model: str = runtime(..., "Policy to sample from: a Hugging Face model directory or hub id.")
-    engine: Literal["auto", "vllm", "transformers"] = runtime(
-        "auto", "Engine that samples; auto takes vllm where it is installed."
+    engine: str = runtime(
+        "auto", "auto (vllm where it is installed), vllm, transformers, or your own as package.module:Class."
     )
     samples: int = option(8, "Samples per prompt (G).", ge=1)
     temperature: float = option(0.7, "Sampling temperature; 0 is greedy.", ge=0.0)
@@ -177,6 +177,15 @@ class EvaluateOptions(StageOptions):
         if (self.base_groups is None) != (self.base_scores is None):
             raise ValueError("base_groups and base_scores go together: give both or neither")
         return self
+
+
+class InspectOptions(StageOptions):
+    """`grao inspect`: any table or model, described."""
+
+    examples: int = runtime(2, "Rows to show.", ge=0)
+    table: Literal["prompts", "groups", "scores", "advantages"] | None = runtime(
+        None, "Kind of a foreign table; found from its columns by default."
+    )
 
 
 def option_flag(name: str, alias: str | None) -> str:

@@ -1,0 +1,1 @@
+"""What tables, models and runs look like to a person."""

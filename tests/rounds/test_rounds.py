@@ -1,0 +1,235 @@
+"""`grao rounds`: the loop makes what is missing, finds what is there, and survives `kill -9`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from tests import tiny
+
+
+def write_config(directory: Path, model: Path, table: str, **changes: Any) -> Path:
+    """A one-round configuration in `directory`, with one prompts table for training and evaluation."""
+    config: dict[str, Any] = {
+        "output": str(directory / "run"),
+        "model": str(model),
+        "prompts": {"train": table, "eval": table},
+        "generate": {
+            "engine": "transformers",
+            "samples": 4,
+            "max_new_tokens": 8,
+            "temperature": 1.0,
+            "prompts_per_part": 3,
+        },
+        "score": {"reward": "length", "reward_arg": ["target=12", "unit=characters"]},
+        "train": {"learning_rate": 1e-3, "groups_per_step": 3, "checkpoint_steps": 1, "epochs": 10},
+        "evaluate": {"generate": {"samples": 2}, "bootstrap_samples": 200},
+    }
+    for name, change in changes.items():
+        config[name] = {**config.get(name, {}), **change} if isinstance(change, dict) else change
+    path = directory / "rounds.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def states(config: Path) -> dict[str, str]:
+    """Task → state, according to `grao rounds plan`."""
+    return {task["name"]: task["state"] for task in tiny.grao_json("rounds", "plan", config)["tasks"]}
+
+
+def run(config: Path) -> dict[str, Any]:
+    """`grao rounds run` in a process of its own, as a user runs it."""
+    command = [sys.executable, "-m", "stages.main", "rounds", "run", str(config), "--json"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    summary: dict[str, Any] = json.loads(process.stdout)
+    return summary
+
+
+def kill_when(config: Path, text: str) -> bool:
+    """Start `grao rounds run` and kill -9 it when `text` has appeared in its log; whether it did before the end."""
+    command = [sys.executable, "-m", "stages.main", "rounds", "run", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if text in line:
+                os.kill(process.pid, signal.SIGKILL)
+                process.stderr.read()  # ends when the stage that was running has ended too
+                return True
+    return False
+
+
+def contents(config: Path) -> dict[str, Any]:
+    """Every output of a run: bytes of tables and evaluations, tensors of models."""
+    found: dict[str, Any] = {}
+    for state in tiny.grao_json("rounds", "plan", config)["tasks"]:
+        out = Path(state["out"])
+        for path in sorted(out.rglob("*")):
+            if path.suffix == ".parquet" or path.name == "metrics.json":
+                found[f"{state['name']}/{path.name}"] = path.read_bytes()
+            elif path.suffix == ".safetensors":
+                found[f"{state['name']}/{path.name}"] = load_file(path)
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, model: Path, prompts: str) -> Path:
+    """The configuration of an undisturbed run of one round."""
+    config = write_config(tmp_path_factory.mktemp("finished"), model, prompts)
+    summary = run(config)
+    assert summary["found"] == []
+    return config
+
+
+def test_a_run_makes_every_task_once_and_finds_them_all_the_second_time(finished: Path) -> None:
+    names = list(states(finished))
+    assert names == [
+        "base/evaluate-generate",
+        "base/evaluate-score",
+        "base/evaluate",
+        "round-0/generate",
+        "round-0/score-length",
+        "round-0/advantages",
+        "round-0/train",
+        "round-0/evaluate-generate",
+        "round-0/evaluate-score",
+        "round-0/evaluate",
+    ]
+    assert set(states(finished).values()) == {"done"}
+    again = tiny.grao_json("rounds", "run", finished)
+    assert again["made"] == []
+    assert again["found"] == names
+
+
+def test_the_table_holds_the_evaluations_and_what_each_stage_took(finished: Path) -> None:
+    base, first = tiny.grao_json("rounds", "status", finished)["rows"]
+    assert (base["name"], first["name"]) == ("base", "round-0")
+    assert "nag_net" not in base["metrics"]
+    assert first["metrics"]["nag_net"]["n"] == 10
+    assert first["metrics"]["ras"]["n"] == 9  # one of the ten prompts has no reference
+    assert all(seconds > 0 for seconds in first["seconds"].values())
+    shown = tiny.grao("rounds", "status", finished).stdout
+    assert "round-0" in shown
+    assert f"{first['metrics']['mean_reward']['value']:.3f}" in shown
+
+
+def test_the_run_directory_links_to_the_store(finished: Path) -> None:
+    output = finished.parent / "run"
+    assert (output / "round-0" / "train" / "config.json").is_file()
+    assert (output / "round-0" / "generate" / "part-000000.parquet").is_file()
+    assert json.loads((output / "base" / "evaluate" / "metrics.json").read_text())["table"] == "evaluation"
+
+
+def test_a_changed_beta_reruns_only_training_and_evaluation_and_plan_says_so(finished: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load(finished.read_text())
+    values["train"]["beta"] = 0.9
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(yaml.safe_dump(values))
+    work = [name for name, state in states(changed).items() if state != "done"]
+    assert work == ["round-0/train", "round-0/evaluate-generate", "round-0/evaluate-score", "round-0/evaluate"]
+    assert run(changed)["made"] == work
+    assert set(states(finished).values()) == {"done"}  # the other β's results are still there
+
+
+def test_a_changed_reward_keeps_the_samples(finished: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load(finished.read_text())
+    values["score"]["reward_arg"] = ["target=20", "unit=characters"]
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(yaml.safe_dump(values))
+    found = states(changed)
+    assert [name for name, state in found.items() if state == "done"] == ["base/evaluate-generate", "round-0/generate"]
+    assert found["round-0/score-length"] == "to do"
+    assert found["round-0/train"] == "waits"
+
+
+def test_a_run_killed_in_every_stage_ends_in_the_same_outputs(
+    finished: Path, tmp_path: Path, model: Path, prompts: str
+) -> None:
+    config = write_config(tmp_path, model, prompts)
+    moments = [
+        "── base/evaluate-generate",
+        "── base/evaluate-score",
+        "part 1 committed",  # of round-0/generate, unless the base's second part is not committed yet
+        "── round-0/advantages",
+        "step 2/",
+        "step 30/",
+        "── round-0/evaluate-generate",
+        "── round-0/evaluate",
+    ]
+    parts: dict[str, int] = {}
+    kills = 0
+    for moment in moments:
+        kills += kill_when(config, moment)
+        now = {str(path): path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("part-*.parquet")}
+        assert {path: now[path] for path in parts} == parts  # a committed part is never made again
+        parts = now
+    assert kills >= 6  # a stage may have been done before its parent's death reached it
+    run(config)
+    disturbed, undisturbed = contents(config), contents(finished)
+    assert disturbed.keys() == undisturbed.keys()
+    for name, expected in undisturbed.items():
+        if isinstance(expected, dict):
+            assert all(torch.equal(expected[key], disturbed[name][key]) for key in expected), name
+        else:
+            assert disturbed[name] == expected, name
+
+
+def test_a_second_run_of_a_locked_directory_names_the_holder(tmp_path: Path, model: Path, prompts: str) -> None:
+    from grao_pipeline.rounds.lock import RunLock
+
+    config = write_config(tmp_path, model, prompts)
+    with RunLock(tmp_path / "run"):
+        result = tiny.grao("rounds", "run", config)
+    assert result.exit_code == 1
+    assert f"process {os.getpid()}" in result.stderr
+
+
+def test_a_failing_stage_is_named_and_the_rest_is_kept(tmp_path: Path, model: Path, prompts: str) -> None:
+    config = write_config(tmp_path, model, prompts, train={"learning_rate": 1e30, "max_grad_norm": 0.0})
+    command = [sys.executable, "-m", "stages.main", "rounds", "run", str(config)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 1
+    assert "round-0/train failed (exit code 1)" in process.stderr
+    assert "Lower --learning-rate" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert states(config)["round-0/advantages"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": {"learning_rat": 1}}, "train: learning_rat is not an option of this stage"),
+        ({"train": {"model": "x"}}, "train: 'model' is decided by the loop"),
+        ({"generate": {"samples": 0}}, "generate: samples = 0"),
+        ({"score": {"reward": None}}, "score: reward"),
+        ({"rounds": 0}, "rounds = 0"),
+        ({"colour": "red"}, "colour is not an option"),
+        ({"prompts": {"source": "x.jsonl"}}, "give either 'source'"),
+        ({"evaluate": {"confidence": 2}}, "evaluate: confidence = 2"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_by_section_and_option(
+    tmp_path: Path, model: Path, prompts: str, changes: dict[str, Any], message: str
+) -> None:
+    result = tiny.grao("rounds", "plan", write_config(tmp_path, model, prompts, **changes))
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rounds.yaml"
+    path.write_text("output: [unclosed")
+    assert "is not YAML" in tiny.grao("rounds", "plan", path).stderr
+    path.write_text("just text")
+    assert "expected keys such as" in tiny.grao("rounds", "plan", path).stderr
+    missing = tiny.grao("rounds", "plan", tmp_path / "nothing.yaml")
+    assert missing.exit_code == 1
+    assert "cannot be read" in missing.stderr

@@ -1,0 +1,84 @@
+"""Docs cannot drift: commands, tree and version are those of the code."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from grao_pipeline import __version__
+from stages.main import COMMANDS, main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def tree_entries() -> set[str]:
+    """Paths in the README's layout: entries are indented by two spaces per level, folders end in /."""
+    block = README.partition("## Layout")[2].split("```")[1]
+    found: set[str] = set()
+    parents: list[str] = []
+    for line in block.strip("\n").splitlines():
+        match = re.match(r"( *)(\S+)", line)
+        assert match, line
+        depth, name = len(match[1]) // 2, match[2]
+        parents = parents[:depth]
+        found.add("".join(parents) + name)
+        if name.endswith("/"):
+            parents.append(name)
+    return found
+
+
+def test_the_layout_in_the_readme_is_the_tree_of_files() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "grao_pipeline", "stages", "examples"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    skip = ("__init__.py", "py.typed", "__main__.py")
+    files = {name for name in listed.stdout.split() if not name.endswith(skip) and (ROOT / name).is_file()}
+    entries = tree_entries()
+    assert files == {entry for entry in entries if not entry.endswith("/")}
+
+
+def test_the_readme_is_short_enough_to_be_read() -> None:
+    assert len(README.splitlines()) < 250
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_in_the_readme(name: str) -> None:
+    assert f"grao {name}" in README
+
+
+def test_every_option_has_a_help_text() -> None:
+    for name in COMMANDS:
+        command = main.get_command(click.Context(main), name)
+        assert command is not None
+        commands = command.commands.values() if isinstance(command, click.Group) else [command]
+        for one in commands:
+            assert one.get_short_help_str()
+            for parameter in one.params:
+                if isinstance(parameter, click.Option):
+                    assert parameter.help, f"{name} {parameter.name}"
+
+
+def test_the_changelog_begins_with_the_version_of_the_package() -> None:
+    match = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert match is not None
+    assert match[1] == __version__
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"make (\w+) ", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_grao_is_the_only_command_that_is_installed() -> None:
+    code = "from importlib.metadata import distribution as d; print([e.name for e in d('grao-pipeline').entry_points])"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "['grao']"
