@@ -34,7 +34,7 @@ def runtime(default: Any, help: str, **constraints: Any) -> Any:
 class StageOptions(BaseModel):
     """Base of the options models."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
     def content(self) -> dict[str, Any]:
         """The options that shape the output, for its fingerprint. Values are JSON."""

@@ -13,6 +13,7 @@ from grao_pipeline.errors import InputError
 from grao_pipeline.schemas import CONTRACT_VERSION
 
 DIGITS = 32
+# In the order in which transformers prefers them: where a directory holds both, only the first kind is loaded.
 WEIGHT_SUFFIXES = (".safetensors", ".bin")
 # Written by transformers for provenance; they change without the function that the weights compute changing.
 VOLATILE_CONFIG_KEYS = {"_name_or_path", "transformers_version", "use_cache"}
@@ -63,16 +64,20 @@ def model_fingerprint(directory: str | Path) -> str:
     A copy of a directory has the same fingerprint; the tokenizer and the file names' timestamps play no part.
 
     Raises:
-        InputError: the directory has no config.json or no weights.
+        InputError: the directory has no readable config.json or no weights.
     """
     root = Path(directory)
     config_path = root / "config.json"
     if not config_path.is_file():
         raise InputError(f"{root} is not a model directory: it has no config.json.")
-    weights = sorted(path for path in root.iterdir() if path.suffix in WEIGHT_SUFFIXES)
-    if not weights:
+    of_a_kind = (sorted(root.glob(f"*{suffix}")) for suffix in WEIGHT_SUFFIXES)
+    weights = next((paths for paths in of_a_kind if paths), None)
+    if weights is None:
         raise InputError(f"{root} holds no weights (*.safetensors or *.bin).")
-    config = json.loads(config_path.read_text())
+    try:
+        config = json.loads(config_path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{config_path} is not JSON ({error}).") from error
     stable = {key: value for key, value in config.items() if key not in VOLATILE_CONFIG_KEYS}
     return fingerprint([stable, [file_checksum(path) for path in weights]])
 

@@ -1,4 +1,4 @@
-"""Model directories: where a model is, what it is, and what its tokenizer says. Loads no weights."""
+"""Model directories: where a model is, what it is, what its tokenizer says; and its weights, all of them or none."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +36,12 @@ def load_tokenizer(source: ModelSource) -> Any:
     """
     transformers = require("transformers")
     try:
-        return transformers.AutoTokenizer.from_pretrained(str(source.directory))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.directory))
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{source.directory} has no usable tokenizer: {_first_line(error)}") from error
+    if not tokenizer.encode("a", add_special_tokens=False):  # transformers makes up an empty one
+        raise InputError(f"{source.directory} has no tokenizer. Copy the files of the model's tokenizer there.")
+    return tokenizer
 
 
 def load_config(source: ModelSource) -> Any:
@@ -52,6 +55,30 @@ def load_config(source: ModelSource) -> Any:
         return transformers.AutoConfig.from_pretrained(str(source.directory))
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{source.directory}/config.json is not usable: {_first_line(error)}") from error
+
+
+def load_weights(directory: str | Path, auto_class: str, dtype: Any) -> Any:
+    """A model with its weights, ready for inference, on CPU.
+
+    Args:
+        auto_class: what kind of model, e.g. `AutoModelForCausalLM`.
+        dtype: a torch dtype, or its name, or `auto` for the checkpoint's own.
+
+    Raises:
+        InputError: the weights cannot be read, or do not make such a model (transformers would invent what is missing).
+    """
+    transformers = require("transformers")
+    safetensors = require("safetensors")
+    try:
+        model, found = getattr(transformers, auto_class).from_pretrained(
+            str(directory), dtype=dtype, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
+        raise InputError(f"The weights in {directory} cannot be loaded: {_first_line(error)}") from error
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise InputError(f"{directory} lacks weights that {type(model).__name__} needs: {', '.join(missing[:3])}.")
+    return model.eval()
 
 
 def _download(model: str) -> Path:

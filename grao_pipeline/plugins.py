@@ -65,13 +65,15 @@ def require(module: str) -> ModuleType:
 
 def _attribute(kind: str, target: str) -> Any:
     module_name, _, attribute = target.partition(":")
+    if not module_name or module_name.startswith("."):
+        raise UsageError(f"{kind} '{target}': '{module_name}' is not a module's full name. Write module:attribute.")
     current_directory = str(Path.cwd())
     if current_directory not in sys.path:
         sys.path.insert(0, current_directory)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name is not None and module_name.startswith(error.name):
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
             raise UsageError(
                 f"{kind} '{target}': no module named '{error.name}'. It must be installed or importable "
                 f"from the current directory ({current_directory})."

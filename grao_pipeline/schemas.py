@@ -6,6 +6,7 @@ are narrow tables beside it with the same parts, rows and order, keyed by `group
 Lists in one row of a group are parallel: index i is sample i. Token ids are int32, log-probabilities float32 in nats.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -146,19 +147,19 @@ def conform(table: pa.Table, schema: TableSchema, where: str) -> pa.Table:
 
 
 def validate(table: pa.Table, schema: TableSchema, where: str) -> None:
-    """Check the values of a conformed table: nulls, parallel lists, closed vocabularies.
+    """Check the values of a conformed table: nulls, finite numbers, parallel lists, closed vocabularies.
 
     Raises:
         SchemaError: names `where`, the column and the first offending row.
     """
     for column in schema.columns:
-        values = table.column(column.name)
-        if not column.nullable and values.null_count:
-            raise SchemaError(f"{where}: column '{column.name}' is null at row {_first(pc.is_null(values))}.")
-        if pa.types.is_list(column.type) and column.name not in NULLABLE_ELEMENTS:
-            for chunk in values.chunks:
-                if chunk.flatten().null_count:
-                    raise SchemaError(f"{where}: column '{column.name}' holds a list with a null element.")
+        first_row = 0
+        for chunk in table.column(column.name).chunks:
+            problem = _forbidden_value(chunk, (column.nullable, column.name in NULLABLE_ELEMENTS))
+            if problem is not None:
+                row, what = problem
+                raise SchemaError(f"{where}: column '{column.name}' holds {what} in row {first_row + row}.")
+            first_row += len(chunk)
     _check_parallel(table, schema, where)
     _check_token_lengths(table, where)
     for name, allowed in (("finish_reasons", FINISH_REASONS), ("statuses", STATUSES)):
@@ -169,7 +170,42 @@ def validate(table: pa.Table, schema: TableSchema, where: str) -> None:
                     f"{where}: column '{name}' holds {sorted(unknown)!r}; allowed are {', '.join(allowed)}."
                 )
     if "group_id" in table.column_names:
-        _check_unique(table, "group_id", where)
+        refuse_repeats(table, "group_id", where)
+
+
+def refuse_repeats(table: pa.Table, name: str, where: str) -> None:
+    """Check that no value of a column appears twice.
+
+    Raises:
+        SchemaError: names a value that does.
+    """
+    counts = pc.value_counts(table.column(name))
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(repeated):
+        raise SchemaError(f"{where}: column '{name}' repeats {repeated[0]['values'].as_py()!r}; it must be unique.")
+
+
+def _forbidden_value(values: pa.Array, nullable: Sequence[bool]) -> tuple[int, str] | None:
+    """(index, what it is) of a value of `values`, or inside one, that the contract forbids; None where all are valid.
+
+    Args:
+        nullable: whether a null is allowed at this depth, at the next, …; further down it never is.
+    """
+    if values.null_count and not any(nullable[:1]):
+        return _first(pc.is_null(values)), "a null"
+    if pa.types.is_floating(values.type):
+        finite = pc.fill_null(pc.is_finite(values), True)
+        if not pc.all(finite, min_count=0).as_py():
+            index = int(pc.index(finite, False).as_py())
+            return index, f"{values[index].as_py()!r}, which is not a finite number,"
+    if pa.types.is_list(values.type):
+        problem = _forbidden_value(values.flatten(), nullable[1:])
+        if problem is not None:
+            return int(pc.list_parent_indices(values)[problem[0]].as_py()), problem[1]
+    if pa.types.is_struct(values.type):
+        fields = (_forbidden_value(field, nullable[1:]) for field in values.flatten())
+        return next((problem for problem in fields if problem is not None), None)
+    return None
 
 
 def _check_parallel(table: pa.Table, schema: TableSchema, where: str) -> None:
@@ -177,6 +213,9 @@ def _check_parallel(table: pa.Table, schema: TableSchema, where: str) -> None:
         return
     first = schema.parallel[0]
     expected = pc.list_value_length(table.column(first))
+    empty = pc.equal(expected, 0)
+    if pc.any(empty).as_py():
+        raise SchemaError(f"{where}: column '{first}' is an empty list in row {_first(empty)}; a group has samples.")
     for name in schema.parallel[1:]:
         lengths = pc.list_value_length(table.column(name))
         different = pc.fill_null(pc.not_equal(lengths, expected), False)
@@ -206,12 +245,5 @@ def _check_token_lengths(table: pa.Table, where: str) -> None:
         )
 
 
-def _check_unique(table: pa.Table, name: str, where: str) -> None:
-    counts = pc.value_counts(table.column(name))
-    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
-    if len(repeated):
-        raise SchemaError(f"{where}: column '{name}' repeats {repeated[0]['values'].as_py()!r}; it must be unique.")
-
-
-def _first(mask: pa.ChunkedArray) -> int:
+def _first(mask: pa.Array | pa.ChunkedArray) -> int:
     return int(pc.index(mask, True).as_py())

@@ -1,5 +1,6 @@
 """What all commands share: options made from the options models, clear errors, one summary."""
 
+import atexit
 import json
 import os
 import sys
@@ -132,10 +133,20 @@ def _stop_with_parent() -> None:
     if parent is None:
         return
 
-    def watch() -> None:
-        while os.getppid() == int(parent):
-            threading.Event().wait(0.2)
-        sys.stderr.write("The rounds' process is gone; stopping.\n")
-        os._exit(1)
+    stop = threading.Event()
 
-    threading.Thread(target=watch, name="grao-parent-watch", daemon=True).start()
+    def watch() -> None:
+        while not stop.wait(0.2):
+            if os.getppid() != int(parent):
+                sys.stderr.write("The rounds' process is gone; stopping.\n")
+                os._exit(1)
+
+    thread = threading.Thread(target=watch, name="grao-parent-watch", daemon=True)
+    thread.start()
+
+    def end() -> None:
+        """A daemon thread that wakes while the interpreter shuts down can abort the process."""
+        stop.set()
+        thread.join()
+
+    atexit.register(end)

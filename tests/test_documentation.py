@@ -15,19 +15,12 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def tree_entries() -> set[str]:
-    """Paths in the README's layout: entries are indented by two spaces per level, folders end in /."""
-    block = README.partition("## Layout")[2].split("```")[1]
+def files_in_the_layout() -> set[str]:
+    """Files that the README's layout lists: rows of | `folder/` | what | file, file |, Python files without suffix."""
     found: set[str] = set()
-    parents: list[str] = []
-    for line in block.strip("\n").splitlines():
-        match = re.match(r"( *)(\S+)", line)
-        assert match, line
-        depth, name = len(match[1]) // 2, match[2]
-        parents = parents[:depth]
-        found.add("".join(parents) + name)
-        if name.endswith("/"):
-            parents.append(name)
+    for folder, files in re.findall(r"^\| `(\S+/)` \| [^|]* \| ([^|]*) \|$", README, re.MULTILINE):
+        names = [name.strip() for name in files.split(",")]
+        found |= {f"{folder}{name}" if "." in name else f"{folder}{name}.py" for name in names}
     return found
 
 
@@ -41,8 +34,7 @@ def test_the_layout_in_the_readme_is_the_tree_of_files() -> None:
     )
     skip = ("__init__.py", "py.typed", "__main__.py")
     files = {name for name in listed.stdout.split() if not name.endswith(skip) and (ROOT / name).is_file()}
-    entries = tree_entries()
-    assert files == {entry for entry in entries if not entry.endswith("/")}
+    assert files == files_in_the_layout()
 
 
 def test_the_readme_is_short_enough_to_be_read() -> None:

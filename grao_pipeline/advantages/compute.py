@@ -57,6 +57,7 @@ class AdvantagesSummary:
     unscored_samples: int = 0
     zero_variance_groups: int = 0
     groups_without_reference: int = 0
+    """Groups that are trained on their samples alone."""
     trained_groups: int = 0
     trained_samples: int = 0
     mean_reward: float | None = None
@@ -168,7 +169,7 @@ def _summarise(writer: TableWriter, num_parts: int, summary: AdvantagesSummary) 
             samples=pl.col("rewards").list.len().sum(),
             scored=pl.col("rewards").list.drop_nulls().list.len().sum(),
             zero_variance=(pl.col("reward_std") == 0.0).sum(),
-            without_reference=(pl.col("reference_advantage").is_null() & (pl.col("reward_std") > 0.0)).sum(),
+            without_reference=((trained > 0) & pl.col("reference_advantage").is_null()).sum(),
             trained_groups=((trained > 0) | pl.col("reference_advantage").is_not_null()).sum(),
             trained_samples=trained.sum(),
             total=pl.col("rewards").list.eval(pl.element().cast(pl.Float64)).list.sum().sum(),

@@ -11,6 +11,7 @@ from grao_pipeline.evaluation.intervals import Estimate, bootstrap_mean
 from grao_pipeline.evaluation.metrics import mean_reward, nag, ras
 from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.flat_view import refuse_other_sample_counts
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
 
@@ -143,17 +144,23 @@ def _summarise(
 
 
 def _scored_prompts(groups: TableReader, scores: TableReader) -> dict[str, ScoredPrompt]:
-    prompts = {}
+    prompts: dict[str, ScoredPrompt] = {}
     for index in range(groups.num_parts):
         part = groups.part(index, ["group_id", "prompt_id", "completion_token_ids", "finish_reasons"])
         judged = scores.aligned_part(part.column("group_id"), index, ["group_id", "rewards", "reference_reward"])
+        refuse_other_sample_counts(part, judged, scores.url)
         for group, score in zip(part.to_pylist(), judged.to_pylist(), strict=True):
+            if group["prompt_id"] in prompts:
+                raise InputError(
+                    f"{groups.url} has two groups of prompt {group['prompt_id']}; an evaluation counts every prompt "
+                    "once. Keep one group per prompt."
+                )
             reasons = group["finish_reasons"]
             prompts[group["prompt_id"]] = ScoredPrompt(
                 rewards=score["rewards"],
                 reference_reward=score["reference_reward"],
                 num_tokens=[len(ids) for ids in group["completion_token_ids"]],
-                truncated=reasons.count("length") / max(1, len(reasons)),
+                truncated=reasons.count("length") / len(reasons),
             )
     return prompts
 

@@ -14,7 +14,12 @@ from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.fingerprints import fingerprint, group_fingerprint, stage_fingerprint
 from grao_pipeline.generation.engines import ENGINES
 from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, Sample, SampledGroup, Sampling
-from grao_pipeline.generation.tokenization import PromptTokenizer, read_template, stop_token_ids
+from grao_pipeline.generation.tokenization import (
+    PromptTokenizer,
+    declared_stop_token_ids,
+    read_template,
+    stop_token_ids,
+)
 from grao_pipeline.models import ModelSource, load_config, load_tokenizer, locate_model
 from grao_pipeline.plugins import load
 from grao_pipeline.schemas import GROUPS
@@ -62,7 +67,12 @@ def groups_provenance(
     engine = engine_name(options.engine)
     template = fingerprint(read_template(options.chat_template))
     shaping = options.content() | {"engine": engine, "chat_template": template}
-    inputs = {"prompts": prompts_fingerprint, "model": source.fingerprint, "tokenizer": source.tokenizer}
+    inputs = {
+        "prompts": prompts_fingerprint,
+        "model": source.fingerprint,
+        "tokenizer": source.tokenizer,
+        "stop_token_ids": declared_stop_token_ids(source.directory),
+    }
     details = {"policy": source.fingerprint, "logprobs_mode": "raw", "chat_template": chat_template}
     return Provenance("groups", stage_fingerprint("generate", shaping, inputs), shaping, inputs, details)
 
@@ -132,6 +142,7 @@ class _Run:
         self._summary = summary
         self._notice = notice
         config = load_config(source)
+        _refuse_classifier(options.model, config)
         self._vocab_size = int(config.get_text_config().vocab_size)
         self._context_length = _context_length(options, config)
         self._rows: dict[int, list[dict[str, Any]]] = {}
@@ -241,6 +252,13 @@ def _read_prompts(prompts: TableReader) -> list[dict[str, Any]]:
 def _group_seed(options: GenerateOptions, prompt_id: str) -> int:
     """A 60-bit seed of the prompt's own: neighbouring seeds share samples in vLLM, hashes do not neighbour."""
     return int(fingerprint([options.seed, options.round, prompt_id])[:15], 16)
+
+
+def _refuse_classifier(model: str, config: Any) -> None:
+    """A model without a language-modelling head would be given a random one, or a confusing error, by its engine."""
+    for architecture in config.architectures or []:
+        if "Classification" in architecture or "RewardModel" in architecture:
+            raise InputError(f"{model} is a {architecture}; a policy is a causal language model.")
 
 
 def _context_length(options: GenerateOptions, config: Any) -> int:

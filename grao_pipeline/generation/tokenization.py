@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from grao_pipeline.errors import InputError
+from grao_pipeline.plugins import require
 
 PLAIN_TEMPLATE = (
     "{% if bos_token %}{{ bos_token }}{% endif %}"
@@ -24,7 +25,7 @@ class PromptTokenizer:
 
     Args:
         tokenizer: a transformers tokenizer.
-        template: Jinja text to use instead of the tokenizer's chat template.
+        template: Jinja text to use instead of the tokenizer's chat template; without either, it is `PLAIN_TEMPLATE`.
 
     Raises:
         InputError: the tokenizer has no end-of-turn token.
@@ -32,7 +33,7 @@ class PromptTokenizer:
 
     def __init__(self, tokenizer: Any, stop_token_ids: Sequence[int], template: str | None = None) -> None:
         self._tokenizer = tokenizer
-        self.template = template or str(tokenizer.chat_template or PLAIN_TEMPLATE)
+        self.template = chat_template(tokenizer) if template is None else template
         self.stop_token_ids = tuple(sorted(set(stop_token_ids)))
         if not self.stop_token_ids or tokenizer.eos_token_id is None:
             raise InputError("The tokenizer has no end-of-sequence token, so a completion could never end.")
@@ -49,8 +50,7 @@ class PromptTokenizer:
         """
         before = self._render(messages, generation=True)
         whole = self._render([*messages, {"role": "assistant", "content": reference}], generation=False)
-        text = whole[len(before) :] if whole.startswith(before) else reference
-        ids = self._encode(text)
+        ids = self._continuation(before, whole) if whole.startswith(before) else self._encode(reference)
         ends = [index for index, token in enumerate(ids) if token in self.stop_token_ids]
         return ids[: ends[-1] + 1] if ends else [*ids, int(self._tokenizer.eos_token_id)]
 
@@ -58,27 +58,71 @@ class PromptTokenizer:
         """The text of a completion, special tokens removed."""
         return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
+    def _continuation(self, before: str, whole: str) -> list[int]:
+        """Token ids of what `whole` has behind `before`, as they are in `whole`, where some tokenizers differ: they
+        put a space before whatever they take for a beginning. Where a token spans the border, those of the rest alone.
+        """
+        before_ids, whole_ids = self._encode(before), self._encode(whole)
+        if whole_ids[: len(before_ids)] == before_ids:
+            return whole_ids[len(before_ids) :]
+        return self._encode(whole[len(before) :])
+
     def _render(self, messages: Sequence[Mapping[str, str]], generation: bool) -> str:
-        rendered = self._tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            chat_template=self.template,
-            add_generation_prompt=generation,
-            tokenize=False,
-        )
-        return str(rendered)
+        return render(self._tokenizer, self.template, messages, generation)
 
     def _encode(self, text: str) -> list[int]:
         return [int(token) for token in self._tokenizer.encode(text, add_special_tokens=False)]
 
 
+def chat_template(tokenizer: Any) -> str:
+    """The tokenizer's own chat template (the default one, where it has several), or `PLAIN_TEMPLATE`."""
+    own = tokenizer.chat_template
+    return str((own.get("default") if isinstance(own, dict) else own) or PLAIN_TEMPLATE)
+
+
+def render(tokenizer: Any, template: str, messages: Sequence[Mapping[str, str]], generation: bool) -> str:
+    """The text of a conversation under a chat template.
+
+    Args:
+        generation: end where the assistant's answer begins.
+
+    Raises:
+        InputError: the template is no Jinja, or refuses the conversation.
+    """
+    jinja = require("jinja2")
+    try:
+        rendered = tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            chat_template=template,
+            add_generation_prompt=generation,
+            tokenize=False,
+        )
+    except jinja.TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise InputError(f"The chat template fails on a conversation of {roles}: {error}") from error
+    return str(rendered)
+
+
 def stop_token_ids(tokenizer: Any, directory: Path) -> list[int]:
     """The tokens that end a turn: the tokenizer's EOS and those of the model's generation_config.json."""
-    ids = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+    own = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+    return own + declared_stop_token_ids(directory)
+
+
+def declared_stop_token_ids(directory: Path) -> list[int]:
+    """The `eos_token_id` (a number or a list) of a model's generation_config.json.
+
+    Raises:
+        InputError: that file is not JSON.
+    """
     path = directory / "generation_config.json"
-    if path.is_file():
-        declared = json.loads(path.read_text()).get("eos_token_id")
-        ids += declared if isinstance(declared, list) else [declared] if declared is not None else []
-    return ids
+    if not path.is_file():
+        return []
+    try:
+        declared = json.loads(path.read_text("utf-8")).get("eos_token_id")
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}).") from error
+    return sorted(declared) if isinstance(declared, list) else [declared] if declared is not None else []
 
 
 def read_template(path: str | None) -> str | None:
@@ -90,6 +134,6 @@ def read_template(path: str | None) -> str | None:
     if path is None:
         return None
     try:
-        return Path(path).read_text()
+        return Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--chat-template {path}: cannot be read ({error}).") from error

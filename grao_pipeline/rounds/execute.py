@@ -68,7 +68,13 @@ class Executor:
                 f"{task.name} failed (exit code {process.returncode}); its message is above. "
                 "Run the same command again to go on from there."
             )
-        receipt = {"seconds": round(seconds, 3), "summary": json.loads(process.stdout)}
+        summary = json.loads(process.stdout)
+        if summary.get("fingerprint", task.out.name) != task.out.name:
+            raise StageFailure(
+                f"{task.name} did other work ({summary['fingerprint']}) than was planned ({task.out.name}): an input, a "
+                f"model or a reward's source file changed meanwhile. Delete {task.out} and run the same command again."
+            )
+        receipt = {"seconds": round(seconds, 3), "summary": summary}
         text = json.dumps(receipt, sort_keys=True) + "\n"
         Directory(task.out.parent).write(f"{task.out.name}.receipt.json", text.encode())
         self.made.append(task.name)

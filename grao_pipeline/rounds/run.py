@@ -8,7 +8,7 @@ from typing import Any
 
 from grao_pipeline.evaluation.evaluate import read_evaluation
 from grao_pipeline.rounds.chain import Task, Walk, plan_only, walk
-from grao_pipeline.rounds.config import RoundsConfig, load_config
+from grao_pipeline.rounds.config import load_config
 from grao_pipeline.rounds.execute import Executor, receipt_of
 from grao_pipeline.rounds.lock import RunLock
 
@@ -57,8 +57,13 @@ def run_rounds(path: str, notice: Callable[[str], None] = lambda _: None) -> Run
     config = load_config(path)
     with RunLock(config.output):
         executor = Executor(notice)
-        walked = walk(config, executor)
-        _link(config, walked)
+
+        def perform(task: Task) -> bool:
+            done = executor(task)
+            _link(config.output, task)
+            return done
+
+        walked = walk(config, perform)
     return RunSummary(str(config.output), executor.made, executor.found, table(walked))
 
 
@@ -96,16 +101,14 @@ def _state(task: Task) -> TaskState:
     return TaskState(task.name, state, str(task.out) if task.out else None, receipt.seconds if receipt else None)
 
 
-def _link(config: RoundsConfig, walked: Walk) -> None:
-    """`OUTPUT/round-0/generate` and so on: links into the store, renewed by every run."""
-    for task in walked.tasks:
-        if task.out is None or not task.done:
-            continue
-        link = config.output / task.name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        target = Path(os.path.relpath(task.out, link.parent))
-        if link.is_symlink() and Path(os.readlink(link)) == target:
-            continue
-        temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
-        temporary.symlink_to(target)
-        os.replace(temporary, link)
+def _link(output: Path, task: Task) -> None:
+    """`OUTPUT/round-0/generate` and so on: a link into the store for every task that is done."""
+    assert task.out is not None
+    link = output / task.name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    target = Path(os.path.relpath(task.out, link.parent))
+    if link.is_symlink() and Path(os.readlink(link)) == target:
+        return
+    temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    temporary.symlink_to(target)
+    os.replace(temporary, link)

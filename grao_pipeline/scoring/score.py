@@ -22,6 +22,7 @@ from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import TableWriter
 
 COLUMNS = ["group_id", "messages", "reference", "metadata", "completions", "finish_reasons"]
+ABORTED = Judgement(None, "error", "the sample was aborted")
 
 
 @dataclass
@@ -78,7 +79,7 @@ def score_groups(
     Raises:
         InputError: the groups are not usable.
         MismatchError: `out` holds other work.
-        StageFailure: nothing at all could be judged in a part.
+        StageFailure: nothing at all could be judged in a part, or the reward broke its contract.
     """
     groups = open_table(groups_url, "groups")
     reward = reward or make_reward(options)
@@ -95,8 +96,9 @@ def score_groups(
     total = 0.0
     for index in writer.missing():
         rows = groups.part(index, COLUMNS).to_pylist()
-        scored = [_score_group(row, judgements) for row, judgements in _judge(rows, reward)]
-        _refuse_total_failure(scored, index, options)
+        judged = _judge(rows, reward)
+        _refuse_total_failure(judged, index, options)
+        scored = [_score_group(row, judgements) for row, judgements in judged]
         for row in scored:
             statuses.update(row["statuses"])
             total += sum(value for value in row["rewards"] if value is not None)
@@ -114,24 +116,35 @@ def score_groups(
 
 
 def _judge(rows: list[dict[str, Any]], reward: Reward) -> list[tuple[dict[str, Any], list[Judgement]]]:
-    """Judge a part's sequences in one call. Each row's judgements: its samples, then its reference if it has one."""
-    candidates: list[Candidate] = []
+    """Judge a part's sequences in one call; what was aborted is not shown to the reward.
+
+    Returns:
+        each row with its judgements: of its samples, then of its reference if it has one.
+    """
+    sequences: list[list[Candidate | None]] = []
     for row in rows:
-        row["metadata"] = _metadata(row)
-        texts = [*row["completions"], *([row["reference"]] if row["reference"] is not None else [])]
-        candidates += [Candidate(row["messages"], text, row["reference"], row["metadata"]) for text in texts]
-    judgements = iter(reward.score(candidates))
+        metadata = _metadata(row)
+        finished = zip(row["completions"], row["finish_reasons"], strict=True)
+        texts = [None if reason == "abort" else text for text, reason in finished]
+        texts += [row["reference"]] if row["reference"] is not None else []
+        sequences.append(
+            [None if text is None else Candidate(row["messages"], text, row["reference"], metadata) for text in texts]
+        )
+    candidates = [candidate for group in sequences for candidate in group if candidate is not None]
+    found = reward.score(candidates) if candidates else []
+    if len(found) != len(candidates):
+        raise StageFailure(
+            f"The reward gave {len(found)} judgements for {len(candidates)} sequences; it must give one for each."
+        )
+    judgements = iter(found)
     return [
-        (row, [next(judgements) for _ in range(len(row["completions"]) + (row["reference"] is not None))])
-        for row in rows
+        (row, [ABORTED if candidate is None else next(judgements) for candidate in group])
+        for row, group in zip(rows, sequences, strict=True)
     ]
 
 
 def _score_group(row: dict[str, Any], judgements: list[Judgement]) -> dict[str, Any]:
-    samples = [
-        Judgement(None, "error", "the sample was aborted") if reason == "abort" else judgement
-        for reason, judgement in zip(row["finish_reasons"], judgements, strict=False)
-    ]
+    samples = judgements[: len(row["completions"])]
     has_reference = row["reference"] is not None
     return {
         "group_id": row["group_id"],
@@ -153,12 +166,14 @@ def _metadata(row: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _refuse_total_failure(scored: list[dict[str, Any]], index: int, options: ScoreOptions) -> None:
+def _refuse_total_failure(
+    scored: list[tuple[dict[str, Any], list[Judgement]]], index: int, options: ScoreOptions
+) -> None:
     """A reward that judges nothing is misconfigured; a table of nulls would only hide it."""
-    statuses = [status for row in scored for status in row["statuses"]]
-    if statuses and all(status == "error" for status in statuses):
-        detail = next((detail for row in scored for detail in row["details"] if detail), "no reason given")
+    samples = [j for row, judgements in scored for j in judgements[: len(row["completions"])] if j is not ABORTED]
+    if samples and all(judgement.status == "error" for judgement in samples):
+        detail = next((judgement.detail for judgement in samples if judgement.detail), "no reason given")
         raise StageFailure(
-            f"Reward '{options.reward}' failed on all {len(statuses)} samples of part {index}, e.g.: {detail}. "
+            f"Reward '{options.reward}' failed on all {len(samples)} samples of part {index}, e.g.: {detail}. "
             "Nothing was written for it."
         )

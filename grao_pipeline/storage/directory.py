@@ -17,7 +17,8 @@ class Directory:
     """
 
     def __init__(self, url: str | os.PathLike[str]) -> None:
-        self.url = os.fspath(url).rstrip("/") or "/"
+        given = os.fspath(url)
+        self.url = given if given.endswith("://") else given.rstrip("/") or "/"
         try:
             filesystem, root = fsspec.core.url_to_fs(self.url)
         except (ValueError, ImportError) as error:

@@ -16,6 +16,9 @@ from collections.abc import Mapping
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from grao_pipeline.errors import MismatchError
 
 GROUP_COLUMNS = [
     "group_id",
@@ -39,9 +42,13 @@ def flat_view(groups: pa.Table, scores: Mapping[str, pa.Table]) -> pl.DataFrame:
 
     Returns:
         Rows in the order of the groups, the reference before the samples.
+
+    Raises:
+        MismatchError: a group has not one reward per sample.
     """
     frame = pl.DataFrame(pl.from_arrow(groups.select(GROUP_COLUMNS))).with_row_index("row")
     for name, table in scores.items():
+        refuse_other_sample_counts(groups, table, name)
         rewards = pl.DataFrame(pl.from_arrow(table.select(SCORE_COLUMNS)))
         frame = frame.with_columns(
             rewards["rewards"].alias(f"reward.{name}"), rewards["reference_reward"].alias(f"reference.{name}")
@@ -68,8 +75,25 @@ def flat_view(groups: pa.Table, scores: Mapping[str, pa.Table]) -> pl.DataFrame:
     return pl.concat([references, samples]).sort("row", "sample_index")
 
 
+def refuse_other_sample_counts(groups: pa.Table, scores: pa.Table, name: str) -> None:
+    """Check that aligned scores hold one reward per sample; those that other software wrote may not.
+
+    Raises:
+        MismatchError: names the first group that has not.
+    """
+    samples = pc.list_value_length(groups.column("finish_reasons")).to_pylist()
+    rewards = pc.list_value_length(scores.column("rewards")).to_pylist()
+    if samples != rewards:
+        row = next(row for row, (s, r) in enumerate(zip(samples, rewards, strict=True)) if s != r)
+        raise MismatchError(
+            f"Scores '{name}' hold {rewards[row]} rewards for group {groups.column('group_id')[row]}, which has "
+            f"{samples[row]} samples. They need one per sample, null where scoring failed."
+        )
+
+
 def _mean_logprobs() -> pl.Expr:
     """Per-sample means; where a group stores no log-probs, as many nulls as it has samples."""
-    no_logprobs = pl.col("finish_reasons").list.eval(pl.lit(None, dtype=pl.Float32).repeat_by(1).explode())
-    means = pl.col("completion_logprobs").list.eval(pl.element().list.mean().cast(pl.Float32))
+    no_logprobs = pl.lit(None, dtype=pl.Float32).repeat_by(pl.col("finish_reasons").list.len())
+    float64 = pl.element().cast(pl.List(pl.Float64))
+    means = pl.col("completion_logprobs").list.eval(float64.list.mean().cast(pl.Float32))
     return pl.coalesce(means, no_logprobs).alias("mean_logprob")

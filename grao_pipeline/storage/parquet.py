@@ -1,6 +1,8 @@
 """Arrow tables ↔ the bytes of one Parquet part, with the stage's provenance inside."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,11 +16,11 @@ NARROW_ROWS_PER_ROW_GROUP = 65_536
 
 
 def encode(table: pa.Table, provenance: Provenance) -> memoryview:
-    """The bytes of a part: zstd Parquet, provenance as JSON under the metadata key `grao`."""
+    """The bytes of a part: zstd Parquet with page checksums, provenance as JSON under the metadata key `grao`."""
     sink = pa.BufferOutputStream()
     with_metadata = table.replace_schema_metadata({METADATA_KEY: provenance.to_json().encode()})
     rows = GROUPS_PER_ROW_GROUP if provenance.table == "groups" else NARROW_ROWS_PER_ROW_GROUP
-    pq.write_table(with_metadata, sink, compression="zstd", row_group_size=rows)
+    pq.write_table(with_metadata, sink, compression="zstd", row_group_size=rows, write_page_checksum=True)
     return memoryview(sink.getvalue())
 
 
@@ -26,27 +28,45 @@ def decode(data: bytes, where: str, columns: list[str] | None = None) -> pa.Tabl
     """The table in a part's bytes, without metadata.
 
     Raises:
+        DamagedPart: the bytes are not Parquet, or a page is not the one that was written.
+    """
+    with _as_damage(where):
+        # One thread: a part is small, and pyarrow's pools now and then abort a process that ends right after reading.
+        file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True)
+        wanted = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
+        table = file.read(columns=wanted, use_threads=False)
+    return table.replace_schema_metadata(None)
+
+
+def count_rows(data: bytes, where: str) -> int:
+    """The number of rows that a part's footer claims.
+
+    Raises:
         DamagedPart: the bytes are not Parquet.
     """
-    try:
-        present = pq.read_schema(pa.BufferReader(data)).names
-        wanted = None if columns is None else [name for name in columns if name in present]
-        table = pq.read_table(pa.BufferReader(data), columns=wanted)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DamagedPart(f"{where} is damaged: it cannot be read as Parquet ({error}).") from error
-    return table.replace_schema_metadata(None)
+    with _as_damage(where):
+        return int(pq.read_metadata(pa.BufferReader(data)).num_rows)
 
 
 def read_provenance(data: bytes, where: str) -> Provenance | None:
     """The provenance in a part's bytes, or None where other software wrote it.
 
     Raises:
-        DamagedPart: the bytes are not Parquet.
+        DamagedPart: the bytes are not Parquet, or what they say of their origin cannot be understood.
     """
-    try:
+    with _as_damage(where):
         metadata = pq.read_schema(pa.BufferReader(data)).metadata or {}
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DamagedPart(f"{where} is damaged: it cannot be read as Parquet ({error}).") from error
     if METADATA_KEY not in metadata:
         return None
-    return Provenance.from_dict(json.loads(metadata[METADATA_KEY]), where)
+    try:
+        return Provenance.from_dict(json.loads(metadata[METADATA_KEY]), where)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedPart(f"{where} is damaged: its metadata '{METADATA_KEY.decode()}' is {error!r}.") from error
+
+
+@contextmanager
+def _as_damage(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedPart(f"{where} is damaged: it cannot be read as Parquet ({error}).") from error

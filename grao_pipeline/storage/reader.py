@@ -8,10 +8,10 @@ import pyarrow.compute as pc
 
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError
 from grao_pipeline.fingerprints import bytes_checksum, fingerprint
-from grao_pipeline.schemas import TABLES, TableSchema, conform, validate
+from grao_pipeline.schemas import TABLES, TableSchema, conform, refuse_repeats, validate
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import MANIFEST, Manifest, PartEntry, Provenance
-from grao_pipeline.storage.parquet import decode, read_provenance
+from grao_pipeline.storage.parquet import count_rows, decode, read_provenance
 
 
 class TableReader:
@@ -52,19 +52,13 @@ class TableReader:
         """
         entry = self.manifest.parts[index]
         where = self._directory.path(entry.name)
-        data = self._directory.read(entry.name)
-        if bytes_checksum(data) != entry.sha256:
-            raise DamagedPart(
-                f"{where} is damaged: its SHA-256 is not the one in {MANIFEST}. "
-                f"Re-run the command that made {self.url}; it re-makes only this part."
-            )
+        data = self._verified_bytes(entry)
         wanted = list(columns) if columns is not None else [column.name for column in self.schema.columns]
-        table = decode(data, where, wanted)
-        if self.foreign:
-            full = conform(decode(data, where), self.schema, where)
-            validate(full, self.schema, where)
-            table = full.select(wanted)
-        return table
+        if not self.foreign:
+            return decode(data, where, wanted)
+        table = conform(decode(data, where), self.schema, where)
+        validate(table, self.schema, where)
+        return table.select(wanted)
 
     def parts(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         return (self.part(index, columns) for index in range(self.num_parts))
@@ -111,9 +105,26 @@ class TableReader:
             )
         return table
 
+    def _verified_bytes(self, entry: PartEntry) -> bytes:
+        problem = f"is damaged: its SHA-256 is not the one in {MANIFEST}"
+        try:
+            data = self._directory.read(entry.name)
+            if bytes_checksum(data) == entry.sha256:
+                return data
+        except InputError:
+            if self._directory.exists(entry.name):
+                raise
+            problem = "is missing"
+        where = self._directory.path(entry.name)
+        if self.foreign:
+            raise DamagedPart(f"{where} changed after the table was opened. Run the command again.")
+        raise DamagedPart(f"{where} {problem}. Re-run the command that made {self.url}; it re-makes only this part.")
+
     @cached_property
     def _whole_foreign_table(self) -> pa.Table:
-        return self.read()
+        table = self.read()
+        refuse_repeats(table, "group_id", self.url)
+        return table
 
     def _rows_by_group_id(self, group_ids: pa.ChunkedArray, columns: Sequence[str] | None) -> pa.Table:
         """A foreign companion need not have the groups' parts or order: find its rows by their id."""
@@ -140,43 +151,39 @@ def open_table(url: str, expected: str | None = None) -> TableReader:
         MismatchError: it is another kind of table.
     """
     directory, only = _locate(url)
-    names = [only] if only else [name for name in directory.names() if name.endswith(".parquet")]
-    if only is None and directory.exists(MANIFEST):
+    if only is not None:
+        return _open_foreign(directory, [only], expected, refuse_ours=False)
+    if directory.exists(MANIFEST):
         manifest = Manifest.from_json(directory.read(MANIFEST), directory.path(MANIFEST))
         kind = manifest.provenance.table
         if kind not in TABLES or (expected is not None and kind != expected):
             raise MismatchError(f"{url} is a '{kind}' directory; this needs {_article(expected)}.")
         return TableReader(directory, TABLES[kind], manifest, foreign=False)
+    names = [name for name in directory.names() if name.endswith(".parquet")]
     if not names:
         raise InputError(f"{url}: there is no such table ({_article(expected)} was expected).")
-    if only is None:
-        _refuse_incomplete(directory, names)
-    return _open_foreign(directory, names, expected)
+    return _open_foreign(directory, names, expected, refuse_ours=True)
 
 
 def _locate(url: str) -> tuple[Directory, str | None]:
-    """Split the path of a single Parquet file into its directory and name."""
-    if url.endswith(".parquet"):
-        parent, _, name = url.rpartition("/")
-        return Directory(parent or "."), name
+    """Split the path of a single Parquet file into its directory and name; a directory may bear the suffix too."""
+    if url.endswith(".parquet") and not Directory(url).names():
+        parent, slash, name = url.rpartition("/")
+        return Directory(parent + slash or "."), name
     return Directory(url), None
 
 
-def _refuse_incomplete(directory: Directory, names: list[str]) -> None:
-    """Parts of ours without a manifest are a table that is still being written."""
-    if any(read_provenance(directory.read(name), directory.path(name)) is not None for name in names):
-        raise InputError(
-            f"{directory.url} is incomplete: it has parts ({len(names)}) but no {MANIFEST}. "
-            "Re-run the command that was writing it; it goes on from there."
-        )
-
-
-def _open_foreign(directory: Directory, names: list[str], expected: str | None) -> TableReader:
+def _open_foreign(directory: Directory, names: list[str], expected: str | None, refuse_ours: bool) -> TableReader:
+    """Args: refuse_ours: parts of ours without a manifest are a table that is still being written."""
     entries = []
     for name in names:
-        data = directory.read(name)
-        rows = decode(data, directory.path(name)).num_rows
-        entries.append(PartEntry(name, rows, len(data), bytes_checksum(data)))
+        data, where = directory.read(name), directory.path(name)
+        if refuse_ours and read_provenance(data, where) is not None:
+            raise InputError(
+                f"{directory.url} is incomplete: it has parts ({len(names)}) but no {MANIFEST}. "
+                "Re-run the command that was writing it; it goes on from there."
+            )
+        entries.append(PartEntry(name, count_rows(data, where), len(data), bytes_checksum(data)))
     if expected is None:
         raise InputError(f"{directory.url} has Parquet files but no {MANIFEST}; say which table it is.")
     content = fingerprint({"foreign": expected, "parts": [entry.sha256 for entry in entries]})

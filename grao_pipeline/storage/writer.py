@@ -108,11 +108,11 @@ class TableWriter:
         data = self._directory.read(name)
         actual = bytes_checksum(data)
         try:
+            if sha256 not in (None, actual):
+                raise DamagedPart(where)
             provenance = read_provenance(data, where)
-            rows = decode(data, where, ["group_id", "prompt_id"]).num_rows
+            rows = decode(data, where).num_rows
         except DamagedPart:
-            provenance, rows = None, -1
-        if rows < 0 or (sha256 is not None and actual != sha256):
             self._notice(f"{where} is damaged; making it again.")
             return None
         if provenance is None:

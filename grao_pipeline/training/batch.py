@@ -63,7 +63,7 @@ def token_logprobs(model: Any, batch: Batch) -> Tensor:
         position_ids=batch.position_ids,
         logits_to_keep=length + 1,
         use_cache=False,
-    ).logits[:, :-1]
+    ).logits[:, -length - 1 : -1]  # a model that ignores logits_to_keep returns them all
     logits = logits if logits.dtype == torch.float64 else logits.float()
     chosen = logits.gather(-1, batch.token_ids[..., None])[..., 0]
     return torch.where(batch.token_mask, chosen - logits.logsumexp(dim=-1), 0.0)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from grao_pipeline.errors import InputError, MismatchError
@@ -34,7 +35,7 @@ class TrainingSequence:
     advantage: float
     is_reference: bool
     group_size: int
-    """G: the samples of its group that have an advantage."""
+    """G: the samples of its group that have an advantage (and a token)."""
     group_mean_advantage: float
     """(1/G) Σ_i Â_i over those samples; 0 where there is none."""
     group_has_reference: bool
@@ -58,7 +59,7 @@ class TrainingGroup:
 
 
 class TrainingSet:
-    """The groups that have at least one advantage, in memory as Arrow.
+    """The groups that have at least one sequence to train on, in memory as Arrow.
 
     Raises:
         MismatchError: the tables do not hold the same groups.
@@ -90,15 +91,22 @@ class TrainingSet:
         """Check every trained sequence against the model.
 
         Raises:
-            InputError: a token id is outside the vocabulary, or a sequence is longer than the model's positions.
+            InputError: a prompt is empty, a token id is outside the vocabulary, or a sequence is longer than the
+            model's positions.
         """
         for index in range(len(self)):
             group = self[index]
             for sequence in group.sequences:
-                largest = max(max(sequence.prompt_token_ids, default=0), max(sequence.token_ids))
-                if largest >= vocab_size:
+                if not sequence.prompt_token_ids:
                     raise InputError(
-                        f"group {group.group_id} holds token id {largest}; the model's vocabulary has {vocab_size}. "
+                        f"group {group.group_id} has an empty prompt_token_ids: nothing predicts the first token of "
+                        "its samples. A prompt needs at least one token."
+                    )
+                ids = [*sequence.prompt_token_ids, *sequence.token_ids]
+                outside = next((token for token in (min(ids), max(ids)) if not 0 <= token < vocab_size), None)
+                if outside is not None:
+                    raise InputError(
+                        f"group {group.group_id} holds token id {outside}; the model's vocabulary has {vocab_size}. "
                         "Train the model that sampled these groups."
                     )
                 if context_length is not None and sequence.num_tokens > context_length:
@@ -144,16 +152,20 @@ def _padded_tokens(sequences: Sequence[TrainingSequence]) -> int:
 
 
 def _trained_rows(groups: pa.Table, advantages: pa.Table) -> list[int]:
+    """The rows that have a sequence with an advantage and at least one token."""
+    lengths = pl.DataFrame(pl.from_arrow(groups.select(["completion_token_ids", "reference_token_ids"]))).select(
+        pl.col("completion_token_ids").list.eval(pl.element().list.len()), pl.col("reference_token_ids").list.len()
+    )
     columns = zip(
-        advantages.column("advantages").to_pylist(),
-        advantages.column("reference_advantage").to_pylist(),
-        groups.column("reference_token_ids").is_valid().to_pylist(),
+        *(advantages.column(name).to_pylist() for name in ("advantages", "reference_advantage")),
+        *(lengths.get_column(name).to_list() for name in ("completion_token_ids", "reference_token_ids")),
         strict=True,
     )
     return [
         row
-        for row, (samples, reference, has_reference) in enumerate(columns)
-        if any(value is not None for value in samples) or (reference is not None and has_reference)
+        for row, (samples, reference, sample_lengths, reference_length) in enumerate(columns)
+        if any(value is not None and length for value, length in zip(samples, sample_lengths, strict=False))
+        or (reference is not None and reference_length)
     ]
 
 

@@ -1,10 +1,10 @@
 """What one optimizer step reports, summed over its micro-batches without holding a graph."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from grao_pipeline.training.data import TrainingSequence
 from grao_pipeline.training.objectives.base import ObjectiveInputs, ObjectiveOutputs
@@ -18,7 +18,7 @@ class StepMetrics:
 
     - `kl_behavior`: mean over sampled tokens of r − 1 − log r, r = π_θ / π_behaviour (an estimate of the KL
       divergence, never negative; Schulman, "Approximating KL divergence"), in nats per token.
-    - `effective_sample_size`: (Σ r)² / (n Σ r²) over the samples, r the mean ratio per token; 1 = on-policy.
+    - `effective_sample_size`: (Σ r)² / (n Σ r²) over the samples, r the geometric mean ratio per token; 1 = on-policy.
     - `outside_band`: share of sampled tokens whose ratio leaves [0.8, 1.2].
     """
 
@@ -26,7 +26,7 @@ class StepMetrics:
         self._num_groups = num_groups
         self._objective: dict[str, float] = {}
         self._sums: dict[str, float] = {}
-        self._sample_ratios: list[float] = []
+        self._log_ratios: list[float] = []
 
     @torch.no_grad()
     def add(self, sequences: Sequence[TrainingSequence], inputs: ObjectiveInputs, outputs: ObjectiveOutputs) -> None:
@@ -45,12 +45,12 @@ class StepMetrics:
         self._add_diagnostics(sequences, inputs)
 
     def report(self) -> dict[str, Any]:
-        """The step's metrics; a value is None where the step has nothing to measure it on."""
+        """The step's metrics; a value is None where the step has nothing to measure it on, or no float can hold it."""
         means = {name: total / self._num_groups for name, total in self._objective.items()}
         magnitude = sum(abs(means[name]) for name in COMPONENTS if name in means)
-        shares = {f"{name}_share": abs(means[name]) / magnitude for name in COMPONENTS if magnitude and name in means}
-        ratios = torch.tensor(self._sample_ratios, dtype=torch.float64)
-        size = float(ratios.sum() ** 2 / (len(ratios) * (ratios**2).sum())) if len(ratios) else None
+        shares = {
+            f"{name}_share": abs(means[name]) / magnitude if magnitude else None for name in COMPONENTS if name in means
+        }
         return {
             **means,
             **shares,
@@ -59,7 +59,7 @@ class StepMetrics:
             "reward": self._mean("rewards", "rewarded"),
             "kl_behavior": self._mean("kl", "compared_tokens"),
             "outside_band": self._mean("outside", "compared_tokens"),
-            "effective_sample_size": size,
+            "effective_sample_size": self._effective_sample_size(),
         }
 
     def _add_diagnostics(self, sequences: Sequence[TrainingSequence], inputs: ObjectiveInputs) -> None:
@@ -72,21 +72,24 @@ class StepMetrics:
             assert logprobs is not None
             behavior[row, : len(logprobs)] = torch.tensor(logprobs, dtype=behavior.dtype)
         mask = inputs.token_mask[rows]
-        log_ratio = torch.where(mask, inputs.token_logprobs[rows] - behavior[rows], 0.0)
+        log_ratio = torch.where(mask, inputs.token_logprobs[rows] - behavior[rows], 0.0).double()
         ratio = log_ratio.exp()
         outside = mask & ((ratio < RATIO_BAND[0]) | (ratio > RATIO_BAND[1]))
         self._count("kl", float((ratio - 1 - log_ratio).sum()))
         self._count("outside", float(outside.sum()))
         self._count("compared_tokens", float(mask.sum()))
-        self._sample_ratios += _geometric_mean(log_ratio, mask).tolist()
+        self._log_ratios += (log_ratio.sum(dim=1) / mask.sum(dim=1)).tolist()
+
+    def _effective_sample_size(self) -> float | None:
+        """From the log-ratios, so that a ratio beyond the largest float still counts."""
+        if not self._log_ratios:
+            return None
+        logs = torch.tensor(self._log_ratios, dtype=torch.float64)
+        return float(torch.exp(2 * logs.logsumexp(0) - (2 * logs).logsumexp(0))) / len(logs)
 
     def _count(self, name: str, value: float) -> None:
         self._sums[name] = self._sums.get(name, 0.0) + value
 
     def _mean(self, total: str, count: str) -> float | None:
-        return self._sums[total] / self._sums[count] if self._sums.get(count) else None
-
-
-def _geometric_mean(log_ratio: Tensor, mask: Tensor) -> Tensor:
-    """exp of the mean log-ratio per token of each sequence. [S, L] → [S]"""
-    return (log_ratio.sum(dim=1) / mask.sum(dim=1)).exp()
+        mean = self._sums[total] / self._sums[count] if self._sums.get(count) else math.nan
+        return mean if math.isfinite(mean) else None

@@ -46,8 +46,8 @@ def read_model_manifest(out: Path) -> ModelManifest | None:
         if provenance.table != "model":
             raise MismatchError(f"{out} holds a '{provenance.table}' table, not a model. Choose another directory.")
         return ModelManifest(provenance, value["model"], value["summary"], value["files"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error!r}).") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is damaged ({error!r}). Choose another directory, or delete this one.") from error
 
 
 def write_model(
@@ -55,29 +55,31 @@ def write_model(
 ) -> ModelManifest:
     """Save weights, config, tokenizer and chat template in `out`; the manifest last."""
     temporary = out / f".model.{os.getpid()}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(str(temporary))
     tokenizer.save_pretrained(str(temporary))
     names = sorted(path.name for path in temporary.iterdir())
     for name in names:
+        sync(temporary / name)
         os.replace(temporary / name, out / name)
     temporary.rmdir()
     manifest = ModelManifest(
         provenance, model_fingerprint(out), summary, {name: file_checksum(out / name) for name in names}
     )
     value = {**asdict(provenance), "model": manifest.model, "summary": summary, "files": manifest.files}
-    _write_atomically(out / MANIFEST, json.dumps(value, indent=1, sort_keys=True) + "\n")
-    for leftover in out.glob(".*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    write_atomically(out / MANIFEST, json.dumps(value, indent=1, sort_keys=True) + "\n")
     return manifest
 
 
 class MetricsLog:
-    """`metrics.jsonl`: one line per optimizer step. On resume, lines behind the checkpoint are cut off."""
+    """`metrics.jsonl`: one line per optimizer step. On resume, lines behind the checkpoint are cut off.
+
+    Attributes:
+        kept: the records of the steps that the checkpoint holds.
+    """
 
     def __init__(self, out: Path, first_step: int) -> None:
         self._path = out / METRICS
-        kept = []
+        self.kept: list[dict[str, Any]] = []
         if self._path.is_file():
             for line in self._path.read_text().splitlines():
                 try:
@@ -85,15 +87,33 @@ class MetricsLog:
                 except ValueError:
                     break
                 if record["step"] <= first_step:
-                    kept.append(line + "\n")
-        _write_atomically(self._path, "".join(kept))
+                    self.kept.append(record)
+        write_atomically(self._path, "".join(json.dumps(record) + "\n" for record in self.kept))
 
     def append(self, record: dict[str, Any]) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps(record) + "\n")
+        sync(self._path)
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a crash, sees all of it or the one before."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(text)
+    sync(temporary)
     os.replace(temporary, path)
+
+
+def sync(path: Path) -> None:
+    """Have a file on disk before a rename makes it count."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def remove_temporaries(directory: Path) -> None:
+    """Delete the half-written files and directories that killed runs left."""
+    for leftover in directory.glob(".*.tmp"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()

@@ -18,12 +18,12 @@ from grao_pipeline.plugins import load, require
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.training.batch import make_batch, objective_inputs, token_logprobs
-from grao_pipeline.training.checkpoints import CheckpointStore
+from grao_pipeline.training.checkpoints import CheckpointStore, remove_checkpoints
 from grao_pipeline.training.data import TrainingGroup, TrainingSet, micro_batches, step_plan
 from grao_pipeline.training.metrics import StepMetrics
 from grao_pipeline.training.objectives import OBJECTIVES
 from grao_pipeline.training.objectives.base import Objective
-from grao_pipeline.training.output import MetricsLog, read_model_manifest, write_model
+from grao_pipeline.training.output import MetricsLog, read_model_manifest, remove_temporaries, write_model
 from grao_pipeline.training.provenance import train_provenance
 from grao_pipeline.training.schedule import learning_rate
 
@@ -70,13 +70,19 @@ def train_model(
                 f"{out} holds the model of training {finished.provenance.fingerprint}; this command is "
                 f"{provenance.fingerprint}. Choose another output directory, or delete this one."
             )
+        remove_temporaries(directory)
+        remove_checkpoints(directory)
+        notice(f"{out} holds the model of this very training; nothing to do.")
         return TrainSummary(**{**finished.summary, "was_complete": True, "model": finished.model})
-    _refuse_foreign_model(directory)
+    checkpoints = CheckpointStore(directory, provenance.fingerprint)
     data = TrainingSet(groups, advantages)
     _check_data(data, groups, source, options)
-    trainer = _Trainer(options, source, data, directory, provenance, notice)
+    trainer = _Trainer(options, source, data, checkpoints, directory, notice)
     summary = trainer.run()
-    return _export(trainer.model, groups, source, options, directory, provenance, summary)
+    summary.fingerprint = provenance.fingerprint
+    _export(trainer.model, groups, source, options, directory, provenance, summary)
+    remove_checkpoints(directory)
+    return summary
 
 
 class _Trainer:
@@ -87,8 +93,8 @@ class _Trainer:
         options: TrainOptions,
         source: ModelSource,
         data: TrainingSet,
+        checkpoints: CheckpointStore,
         directory: Path,
-        provenance: Provenance,
         notice: Notice,
     ) -> None:
         self._options = options
@@ -110,12 +116,12 @@ class _Trainer:
             weight_decay=options.weight_decay,
             fused=True,
         )
-        self._checkpoints = CheckpointStore(directory, provenance.fingerprint)
-        self._summary = TrainSummary(data.num_groups, len(data), fingerprint=provenance.fingerprint)
-        directory.mkdir(parents=True, exist_ok=True)
-        latest = self._checkpoints.latest
+        self._summary = TrainSummary(data.num_groups, len(data))
+        self._checkpoints = checkpoints
+        checkpoints.claim()
+        latest = checkpoints.latest
         if latest is not None:
-            self._checkpoints.load(latest, self.model, self._optimizer)
+            checkpoints.load(latest, self.model, self._optimizer)
             self._summary.resumed_from_step = latest.step
             notice(f"resuming after step {latest.step} from {latest.path}")
         self._log = MetricsLog(directory, self._summary.resumed_from_step)
@@ -126,6 +132,7 @@ class _Trainer:
         plan = list(step_plan(len(self._data), options.groups_per_step, options.epochs, options.seed))
         plan = list(islice(plan, options.max_steps))
         started = time.perf_counter()
+        tokens_before = summary.tokens = sum(record["tokens"] for record in self._log.kept)
         for done, (epoch, indices) in enumerate(plan[summary.resumed_from_step :], summary.resumed_from_step + 1):
             groups = [self._data[index] for index in indices]
             record = self._step(groups, done, len(plan), epoch)
@@ -137,7 +144,7 @@ class _Trainer:
                 self._checkpoints.save(done, self.model, self._optimizer)
         summary.steps = len(plan)
         summary.seconds = time.perf_counter() - started
-        summary.tokens_per_second = summary.tokens / max(summary.seconds, 1e-9)
+        summary.tokens_per_second = (summary.tokens - tokens_before) / max(summary.seconds, 1e-9)
         return summary
 
     def _step(self, groups: list[TrainingGroup], step: int, total: int, epoch: int) -> dict[str, Any]:
@@ -196,9 +203,18 @@ class _Trainer:
 
 
 def _load_model(source: ModelSource, device: torch.device) -> Any:
-    """The model with float32 master weights, whatever precision its checkpoint has."""
-    transformers = require("transformers")
-    return transformers.AutoModelForCausalLM.from_pretrained(str(source.directory), dtype="float32").to(device)
+    """The model with float32 master weights, whatever precision its checkpoint has.
+
+    Raises:
+        InputError: the weights cannot be loaded.
+    """
+    transformers, safetensors = require("transformers"), require("safetensors")
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(str(source.directory), dtype="float32")
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        problem = (str(error).splitlines() or [repr(error)])[0]
+        raise InputError(f"The model in {source.directory} cannot be loaded: {problem}.") from error
+    return model.to(device)
 
 
 def _check_data(data: TrainingSet, groups: TableReader, source: ModelSource, options: TrainOptions) -> None:
@@ -216,13 +232,6 @@ def _check_data(data: TrainingSet, groups: TableReader, source: ModelSource, opt
     data.check_fits(int(config.vocab_size), getattr(config, "max_position_embeddings", None))
 
 
-def _refuse_foreign_model(directory: Path) -> None:
-    if (directory / "config.json").is_file() and not (directory / "checkpoints").is_dir():
-        if any(directory.glob(".model.*.tmp")) or (directory / "metrics.jsonl").is_file():
-            return
-        raise MismatchError(f"{directory} already holds a model that was not trained here. Choose another directory.")
-
-
 def _export(
     model: Any,
     groups: TableReader,
@@ -231,16 +240,13 @@ def _export(
     directory: Path,
     provenance: Provenance,
     summary: TrainSummary,
-) -> TrainSummary:
+) -> None:
     """Save the model with the tokenizer and the chat template that the groups were sampled with."""
     tokenizer = load_tokenizer(source)
     tokenizer.chat_template = groups.provenance.details.get("chat_template") or tokenizer.chat_template
     saved = load_config(source).dtype if options.save_dtype == "auto" else getattr(torch, options.save_dtype)
     model.to(saved or torch.float32)
-    manifest = write_model(directory, model, tokenizer, provenance, asdict(summary))
-    CheckpointStore(directory, provenance.fingerprint).clear()
-    summary.model = manifest.model
-    return summary
+    summary.model = write_model(directory, model, tokenizer, provenance, asdict(summary)).model
 
 
 def _line(record: dict[str, Any], total: int) -> str:

@@ -99,7 +99,7 @@ CASES = [
     ("score {groups} {out} --reward length --reward-arg target", 2, "expected key=value"),
     ("score {groups} {out} --reward regex", 2, "needs --reward-arg pattern="),
     ("score {groups} {out} --reward regex --reward-arg pattern=(", 2, "not a regular expression"),
-    ("score {groups} {out} --reward exact-match --reward-arg field=colour", 1, "metadata has no 'colour'"),
+    ("score {groups} {out} --reward exact-match --reward-arg field=colour", 1, "no 'colour' in the metadata"),
     ("advantages {groups} {out} --scores {scores} --estimator beauty", 2, "Unknown estimator 'beauty'"),
     ("train {groups} {advantages} {out} --model {model} --objective beauty", 2, "Unknown objective 'beauty'"),
     # values out of range

@@ -11,7 +11,7 @@ import torch
 
 from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.generation.engines.base import EngineOptions, Request, Sample, SampledGroup, Sampling
-from grao_pipeline.plugins import require
+from grao_pipeline.models import load_weights
 
 # Rows are dropped from the cache when this share of them has finished: fewer copies than at every end.
 COMPACT_SHARE = 0.5
@@ -27,12 +27,10 @@ class TransformersEngine:
     def __init__(self, options: EngineOptions) -> None:
         if options.arguments:
             raise UsageError(f"--engine-arg {next(iter(options.arguments))}: the transformers engine has no arguments.")
-        transformers = require("transformers")
         self._device = torch.device(options.device)
-        dtype = "auto" if options.dtype == "auto" else getattr(torch, options.dtype)
-        self._model: Any = transformers.AutoModelForCausalLM.from_pretrained(options.model, dtype=dtype)
-        self._model.to(self._device).eval()
+        self._model: Any = load_weights(options.model, "AutoModelForCausalLM", options.dtype).to(self._device)
         self._batch_size = options.batch_size
+        self._context_length = options.context_length
 
     def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[SampledGroup]:
         """Batches never cross a part, so a part is the same whichever parts were made before it."""
@@ -49,7 +47,7 @@ class TransformersEngine:
     @torch.inference_mode()
     def _sample_batch(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[SampledGroup]:
         try:
-            rows = _sample(self._model, self._device, requests, sampling)
+            rows = _sample(self._model, self._device, requests, sampling, self._context_length)
         except torch.OutOfMemoryError as error:
             raise StageFailure(
                 f"Out of memory while sampling {len(requests)} prompts together; lower --batch-size. ({error})"
@@ -78,7 +76,9 @@ class _Row:
             self.sample = Sample(self.sample.token_ids, self.sample.logprobs, "stop")
 
 
-def _sample(model: Any, device: torch.device, requests: Sequence[Request], sampling: Sampling) -> list[Sample]:
+def _sample(
+    model: Any, device: torch.device, requests: Sequence[Request], sampling: Sampling, context_length: int
+) -> list[Sample]:
     """Sample every row of the batch. Rows are (request, sample) in order: [R]."""
     rows = [_Row(request.max_new_tokens) for request in requests for _ in range(request.num_samples)]
     uniforms = _uniforms(requests, sampling.max_new_tokens).to(device)  # [R, N]
@@ -99,7 +99,7 @@ def _sample(model: Any, device: torch.device, requests: Sequence[Request], sampl
             cache.batch_select_indices(keep)
             alive, tokens, mask, position = alive[keep], tokens[keep], mask[keep], position[keep]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        position = position + 1
+        position = (position + 1).clamp(max=context_length - 1)  # rows that have ended may be at the model's end
         step += 1
         output = model(
             input_ids=tokens[:, None],

@@ -4,29 +4,41 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
 
 from grao_pipeline.errors import InputError, StageFailure, UsageError
 from grao_pipeline.generation.engines.base import EngineOptions, Request, Sample, SampledGroup, Sampling
+from grao_pipeline.generation.engines.orphans import dismiss, guarded_children
 from grao_pipeline.plugins import require
 
-# On CPU, vLLM 0.32 crashes when a seeded request's prefill is split, resolves `auto` to bfloat16 (which can kill the
-# process on AMX machines in eager mode), spends half a minute compiling what a CPU run rarely earns back, and wants
-# 92 % of the memory for its cache.
+# On CPU, vLLM 0.32 crashes when a seeded request's prefill is split, spends half a minute compiling what a CPU run
+# rarely earns back, and wants 92 % of the memory for its cache.
 CPU_DEFAULTS = {
-    "dtype": "float32",
     "enforce_eager": True,
     "enable_chunked_prefill": False,
     "kv_cache_memory_bytes": 1 << 30,
 }
 CPU_MIN_BATCHED_TOKENS = 4096
 WATCH_SECONDS = 0.5
+# What the groups table says of itself rests on these; the first have an option of their own.
+RESERVED = {
+    "model": "--model",
+    "dtype": "--dtype",
+    "max_model_len": "--context-length",
+    "logprobs_mode": None,
+    "skip_tokenizer_init": None,
+    "generation_config": None,
+}
 
 
 class VllmEngine:
     """Samples with vLLM in this process.
 
-    `--engine-arg key=value` reaches every argument of `vllm.LLM`; values are read as JSON where they are JSON.
+    `--engine-arg key=value` reaches the arguments of `vllm.LLM`; values are read as JSON where they are JSON.
 
     Raises:
         UsageError: vLLM refuses an argument.
@@ -41,10 +53,16 @@ class VllmEngine:
         vllm = require("vllm")
         arguments = _engine_arguments(options)
         try:
-            self._llm: Any = vllm.LLM(**arguments)
+            with guarded_children() as self._guard:
+                self._llm: Any = vllm.LLM(**arguments)
         except TypeError as error:
             raise UsageError(f"--engine-arg: vLLM refuses an argument: {error}") from error
-        except (ValueError, OSError, RuntimeError) as error:
+        except ValidationError as error:
+            reasons = "; ".join(_reason(detail) for detail in error.errors())
+            if any(detail["loc"] and detail["loc"][-1] in options.arguments for detail in error.errors()):
+                raise UsageError(f"--engine-arg: vLLM refuses an argument: {reasons}") from error
+            raise InputError(f"vLLM cannot load {options.model}: {reasons}") from error
+        except (ValueError, OSError, RuntimeError, MemoryError, SafetensorError) as error:
             raise InputError(f"vLLM cannot load {options.model}: {_last_line(error)}") from error
         self._max_num_seqs = int(self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
 
@@ -71,11 +89,12 @@ class VllmEngine:
     def close(self) -> None:
         self._llm.llm_engine.engine_core.shutdown()
         del self._llm
+        dismiss(self._guard)
 
     def _add(self, name: str, request: Request, sampling: Sampling) -> None:
         vllm = require("vllm")
         parameters = vllm.SamplingParams(
-            n=request.num_samples,
+            n=request.num_samples if sampling.temperature > 0 else 1,  # vLLM refuses more; they would be equal
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             max_tokens=request.max_new_tokens,
@@ -86,17 +105,24 @@ class VllmEngine:
             output_kind=vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
         )
         prompt = require("vllm.inputs").tokens_input(request.prompt_token_ids)
-        self._llm.llm_engine.add_request(name, prompt, parameters)
+        with _death_as_failure():
+            self._llm.llm_engine.add_request(name, prompt, parameters)
 
     def _step(self) -> list[Any]:
-        errors = require("vllm.v1.engine.exceptions")
-        try:
+        with _death_as_failure():
             return list(self._llm.llm_engine.step())
-        except errors.EngineDeadError as error:
-            raise StageFailure(
-                "The vLLM engine died (out of memory, or killed). Committed parts are safe: run the command again, "
-                "if need be with --engine-arg gpu_memory_utilization=… or max_num_seqs=… lowered."
-            ) from error
+
+
+@contextmanager
+def _death_as_failure() -> Iterator[None]:
+    errors = require("vllm.v1.engine.exceptions")
+    try:
+        yield
+    except errors.EngineDeadError as error:
+        raise StageFailure(
+            "The vLLM engine died (out of memory, or killed). Committed parts are safe: run the command again, "
+            "if need be with --engine-arg gpu_memory_utilization=… or max_num_seqs=… lowered."
+        ) from error
 
 
 class _DeathWatch:
@@ -113,6 +139,8 @@ class _DeathWatch:
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _watch(self) -> None:
         errors = require("vllm.v1.engine.exceptions")
@@ -123,8 +151,12 @@ class _DeathWatch:
 
 
 def _engine_arguments(options: EngineOptions) -> dict[str, Any]:
+    for name in RESERVED.keys() & options.arguments.keys():
+        instead = f"Use {RESERVED[name]}." if RESERVED[name] else "The groups table depends on its value."
+        raise UsageError(f"--engine-arg {name}: cannot be set here. {instead}")
     arguments: dict[str, Any] = {
         "model": options.model,
+        "runner": "generate",
         "dtype": options.dtype,
         "max_model_len": options.context_length,
         "logprobs_mode": "raw_logprobs",
@@ -151,7 +183,13 @@ def _sampled_group(request: Request, output: Any) -> SampledGroup:
         logprobs = [position[token].logprob for position, token in zip(completion.logprobs, ids, strict=True)]
         reason = completion.finish_reason if completion.finish_reason in ("stop", "length") else "abort"
         samples.append(Sample(ids, logprobs, reason))
-    return SampledGroup(request.key, samples)
+    copies = request.num_samples // len(samples)  # of the only sample, where sampling is greedy
+    return SampledGroup(request.key, samples * copies)
+
+
+def _reason(detail: Any) -> str:
+    """What pydantic says of one value, without its trailer."""
+    return f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}".removeprefix(": ")
 
 
 def _last_line(error: Exception) -> str:

@@ -1,11 +1,13 @@
 """The Reward seam: a batch of sequences in, one judgement each out."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from grao_pipeline.errors import UsageError
+
+LARGEST_REWARD = 3.4028234e38
+"""Rewards are stored as float32."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,16 @@ class Judgement:
     """`ok`, `error`, `unparsable` or `truncated`; a reward is present exactly where it is `ok`."""
     detail: str | None = None
 
+    def __post_init__(self) -> None:
+        if (self.reward is not None) != (self.status == "ok"):
+            raise ValueError(f"{self}: a reward is present exactly where the status is 'ok'")
+
     @staticmethod
     def of(value: Any, detail: str | None = None) -> "Judgement":
         """`value` as a judgement; what is not a finite number is an error, never a made-up reward."""
-        if isinstance(value, int | float) and math.isfinite(value):
+        if isinstance(value, int | float) and abs(value) <= LARGEST_REWARD:
             return Judgement(float(value), "ok", detail)
-        return Judgement(None, "error", f"the reward is {value!r}, not a finite number")
+        return Judgement(None, "error", f"the reward is {value!r}, not a finite (float32) number")
 
 
 @dataclass(frozen=True)

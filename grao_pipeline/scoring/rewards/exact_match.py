@@ -26,7 +26,8 @@ class ExactMatch:
     def _judge(self, candidate: Candidate) -> Judgement:
         expected = candidate.reference if self._field == "reference" else candidate.metadata.get(self._field)
         if expected is None:
-            return Judgement(None, "error", f"metadata has no '{self._field}' to compare with")
+            missing = "no reference" if self._field == "reference" else f"no '{self._field}' in the metadata"
+            return Judgement(None, "error", f"{missing} to compare with")
         return Judgement.of(float(self._normal(candidate.completion) == self._normal(str(expected))))
 
     def _normal(self, text: str) -> str:

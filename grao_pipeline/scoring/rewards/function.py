@@ -1,6 +1,7 @@
 """A Python function as a reward: `--reward package.module:function`."""
 
 import inspect
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 from grao_pipeline.errors import UsageError
 from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
+
+COLUMNS = ("completions", "prompts", "references", "metadata")
+CALL = f"It is called with keyword arguments: {', '.join(COLUMNS)} (lists), and those of --reward-arg."
 
 
 class FunctionReward:
@@ -19,17 +23,22 @@ class FunctionReward:
     is another reward.
 
     Raises:
-        UsageError: it does not take `completions`, or takes something that is not there.
+        UsageError: it is no Python function, does not take `completions`, needs something that is not there, or does
+            not take what `--reward-arg` gives.
     """
 
     def __init__(self, function: Callable[..., Any], arguments: Mapping[str, str]) -> None:
+        if not inspect.isfunction(function):
+            raise UsageError(
+                f"--reward names {reprlib.repr(function)}; a reward of your own is a Python function or a class."
+            )
         self._function = function
         self._name = f"{function.__module__}:{function.__qualname__}"
         self._arguments = dict(arguments)
         self._wanted = self._check_signature()
 
     def identity(self) -> Mapping[str, Any]:
-        path = inspect.getsourcefile(self._function)
+        path = inspect.getsourcefile(inspect.unwrap(self._function))
         source = Path(path).read_text() if path else self._name
         return {"function": self._name, "source": fingerprint(source), "arguments": self._arguments}
 
@@ -55,20 +64,20 @@ class FunctionReward:
         return [Judgement.of(_plain(value)) for value in values]
 
     def _check_signature(self) -> list[str]:
-        available = ["completions", "prompts", "references", "metadata"]
+        """Those of `COLUMNS` that the function takes."""
         parameters = inspect.signature(self._function).parameters.values()
-        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            return available
-        names = {parameter.name for parameter in parameters}
-        required = {parameter.name for parameter in parameters if parameter.default is parameter.empty}
-        missing = sorted(required - set(available) - set(self._arguments))
-        if "completions" not in names or missing:
-            problem = f"needs '{missing[0]}'" if missing else "does not take 'completions'"
-            raise UsageError(
-                f"Reward {self._name} {problem}. It is called with keyword arguments: {', '.join(available)}, "
-                "and those of --reward-arg."
-            )
-        return [name for name in available if name in names]
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        required = {name for name, parameter in named.items() if parameter.default is parameter.empty}
+        missing = sorted(required - set(COLUMNS) - set(self._arguments))
+        refused = sorted(name for name in self._arguments if name in COLUMNS or not (takes_any or name in named))
+        if not takes_any and "completions" not in named:
+            raise UsageError(f"Reward {self._name} does not take 'completions'. {CALL}")
+        if missing:
+            raise UsageError(f"Reward {self._name} needs '{missing[0]}': give --reward-arg {missing[0]}=…. {CALL}")
+        if refused:
+            raise UsageError(f"--reward-arg {refused[0]}: reward {self._name} has no such argument. {CALL}")
+        return [name for name in COLUMNS if takes_any or name in named]
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, RewardRuntime, take_arguments
 
-NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|-?\.\d+")
+# A hyphen is a minus sign only where nothing stands before it to subtract from: the last number of `10-3` is 3.
+NUMBER = re.compile(r"((?<![\w).])[-−]\$?)?((?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)")
 MARKERS = re.compile(r"####|\bA:|\banswer is\b:?|\\boxed\{", re.IGNORECASE)
 
 
@@ -24,7 +25,7 @@ class Gsm8k:
         self._field = take_arguments("gsm8k", arguments, field="answer")["field"]
 
     def identity(self) -> Mapping[str, Any]:
-        return {"field": self._field, "version": 1}
+        return {"field": self._field, "version": 2}
 
     def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
         return [self._judge(candidate) for candidate in candidates]
@@ -50,10 +51,11 @@ def final_number(text: str) -> Decimal | None:
     if markers:
         behind = NUMBER.search(text, markers[-1].end())
         if behind is not None:
-            return _value(behind.group())
-    numbers = NUMBER.findall(text)
+            return _value(behind)
+    numbers = list(NUMBER.finditer(text))
     return _value(numbers[-1]) if numbers else None
 
 
-def _value(number: str) -> Decimal:
-    return Decimal(number.replace(",", ""))
+def _value(number: re.Match[str]) -> Decimal:
+    minus, digits = number.groups()
+    return Decimal(digits.replace(",", "")) * (-1 if minus else 1)

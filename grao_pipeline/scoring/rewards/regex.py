@@ -29,5 +29,8 @@ class Regex:
         return {"pattern": self._pattern.pattern, "full": self._full}
 
     def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
-        match = self._pattern.fullmatch if self._full else self._pattern.search
-        return [Judgement.of(float(match(candidate.completion.strip()) is not None)) for candidate in candidates]
+        return [Judgement.of(float(self._matches(candidate.completion))) for candidate in candidates]
+
+    def _matches(self, text: str) -> bool:
+        found = self._pattern.fullmatch(text.strip()) if self._full else self._pattern.search(text)
+        return found is not None

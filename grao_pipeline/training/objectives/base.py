@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 
@@ -51,11 +50,5 @@ class FakeObjective:
         pass
 
     def __call__(self, inputs: ObjectiveInputs) -> ObjectiveOutputs:
-        loss = -(inputs.mean_logprobs() / inputs.group_size).sum()
+        loss = -(inputs.mean_logprobs() / inputs.group_size.clamp(min=1)).sum()
         return ObjectiveOutputs(loss, {"likelihood": -loss.detach()})
-
-
-def per_group(inputs: ObjectiveInputs, values: Tensor) -> Tensor:
-    """(1/G) Σ over samples of `values` [S], the references left out. Scalar."""
-    samples = ~inputs.is_reference
-    return torch.where(samples, values / inputs.group_size.clamp(min=1), 0.0).sum()

@@ -1,12 +1,10 @@
-"""Make the demo's base model on the spot: a byte-level BPE tokenizer and a small Qwen2, in well under a minute on two cores.
+"""The demo's base model, made on the spot: a byte-level BPE tokenizer and a small Qwen2, in well under a minute.
 
-The model is pre-trained on demonstrations most of which are wrong, so it knows the alphabet yet mostly answers like its
-teachers: sampled, it is right about one time in six. That is the gap which post-training closes.
+It is pre-trained on demonstrations most of which have faults, so it knows how to do the task and mostly does not: each
+fault is about as likely in its samples as in what it imitated. That is the gap which post-training closes.
 
-    python -m examples.demo.base_model OUT
+    python -m examples.backwards.base_model OUT
 """
-
-from __future__ import annotations
 
 import math
 import random
@@ -17,13 +15,14 @@ from pathlib import Path
 import click
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from examples.demo.task import WORDS, make_answer, make_prompt, make_words
+from examples.backwards.task import FAULTS, WORDS, make_answer, make_prompt, make_words
 
-DEMONSTRATION_DEFECTS = {0: 0.2, 1: 0.4, 2: 0.4}
-"""Share of the demonstrations that carry this many defects: what the base model learns to imitate."""
+FAULT_RATE = {"order": 0.5, "words": 0.2, "commas": 0.5, "stop": 0.5}
+"""Share of the demonstrations that have each fault, independently: what the base model learns to imitate."""
 NUM_STEPS = 300
 BATCH_SIZE = 128
 LEARNING_RATE = 5e-3
@@ -87,7 +86,8 @@ def make_batches(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[tupl
             words = make_words(rng)
             messages = [{"role": "user", "content": make_prompt(words)}]
             prompts.append(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
-            answers.append(make_answer(words, DEMONSTRATION_DEFECTS, rng) + END)
+            faults = [fault for fault in FAULTS if rng.random() < FAULT_RATE[fault]]
+            answers.append(make_answer(words, faults, rng) + END)
         tokens, labels = [], []
         for prompt, answer in zip(tokenizer(prompts)["input_ids"], tokenizer(answers)["input_ids"], strict=True):
             tokens.append(torch.tensor(prompt + answer))
@@ -107,9 +107,11 @@ def pretrain(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: 
     )
     model.train()
     for step, (tokens, labels) in enumerate(make_batches(tokenizer, seed), start=1):
-        loss = model(input_ids=tokens, labels=labels, use_cache=False).loss
+        hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state[:, :-1]
+        trained = labels[:, 1:] != IGNORED
+        loss = functional.cross_entropy(model.lm_head(hidden[trained]), labels[:, 1:][trained])
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -117,28 +119,28 @@ def pretrain(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: 
             click.echo(f"step {step}/{NUM_STEPS}  loss {loss.item():.3f}", err=True)
 
 
-@click.command()
-@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--seed", default=0, show_default=True, help="Seed of the initial weights and of the demonstrations.")
-def main(out: Path, seed: int) -> None:
-    """Write the base model and its tokenizer to OUT, or do nothing if OUT already holds them.
-
-    Example: python -m examples.demo.base_model runs/demo/base
-    """
-    if out.is_dir() and any(out.iterdir()):
-        click.echo(f"{out} is already there", err=True)
-        return
+def make_base_model(out: Path, seed: int) -> None:
+    """Write the base model and its tokenizer to `out`, whole or not at all."""
     torch.manual_seed(seed)
     tokenizer = make_tokenizer()
     model = make_model(tokenizer)
     pretrain(model, tokenizer, seed)
-    partial = out.with_name(
-        f".{out.name}.partial"
-    )  # renamed when whole, so that a killed run leaves no half model in OUT
+    partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     partial.replace(out)
+
+
+@click.command()
+@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--seed", default=0, show_default=True, help="Seed of the initial weights and of the demonstrations.")
+def main(out: Path, seed: int) -> None:
+    """Write the base model and its tokenizer to OUT."""
+    if (out / "config.json").is_file():
+        click.echo(f"{out} is there already", err=True)
+        return
+    make_base_model(out, seed)
     click.echo(f"wrote {out}", err=True)
 
 

@@ -1,0 +1,1 @@
+"""The demo: words backwards, with commas, with a full stop."""

@@ -1,0 +1,45 @@
+"""`make demo`: the task, the base model, three rounds, and what came of them."""
+
+import sys
+from pathlib import Path
+
+import click
+import polars as pl
+
+from examples.backwards.task import write_prompts
+from stages.main import main as grao
+
+CONFIG = "examples/backwards/rounds.yaml"
+PROMPTS, BASE, RUN = Path("runs/demo-prompts.jsonl"), Path("runs/demo-base"), Path("runs/demo")
+NUM_PROMPTS = 1000
+
+
+def make_inputs() -> None:
+    """Write the prompts and the base model, where they are not there yet."""
+    if not PROMPTS.is_file():
+        PROMPTS.parent.mkdir(exist_ok=True)
+        write_prompts(PROMPTS, NUM_PROMPTS, seed=0)
+    if not (BASE / "config.json").is_file():
+        from examples.backwards.base_model import make_base_model  # torch is not needed where all is done
+
+        click.echo("── base model: pre-training a small Qwen2 on faulty answers", err=True)
+        make_base_model(BASE, seed=0)
+
+
+def show_answers(num: int = 3) -> None:
+    """The first held-out prompts with an answer of the base and of the last model."""
+    before, after = (
+        pl.read_parquet(RUN / name / "evaluate-generate" / "part-000000.parquet") for name in ("base", "round-2")
+    )
+    for row, tuned in zip(before.head(num).to_dicts(), after.head(num).to_dicts(), strict=True):
+        click.echo(f"\n{row['messages'][0]['content']}")
+        click.echo(f"  reference  {row['reference']}")
+        click.echo(f"  base       {row['completions'][0]}")
+        click.echo(f"  round 2    {tuned['completions'][0]}")
+
+
+if __name__ == "__main__":
+    make_inputs()
+    grao(["rounds", "run", CONFIG], standalone_mode=False)
+    show_answers()
+    sys.exit(0)

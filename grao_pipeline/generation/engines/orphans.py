@@ -1,0 +1,47 @@
+"""Engine processes end when the process that started them does, even by `kill -9`.
+
+vLLM's would stay for ever and keep the memory of the GPU, so that the command could not be run again.
+"""
+
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+VARIABLE = "GRAO_ENGINE_GUARD"
+# Waits until the pipe on its standard input closes, which the end of this process does however it comes. It then ends
+# the processes that were started with the mark in their environment, wherever in the tree they are by then.
+GUARD = f"""
+read -r line
+marked() {{ grep -lzsx "{VARIABLE}=$1" /proc/[0-9]*/environ | cut -d/ -f3; }}
+kill -TERM $(marked "$1") 2> /dev/null
+for _ in 1 2 3 4 5 6; do [ -z "$(marked "$1")" ] && exit; sleep 0.5; done
+kill -KILL $(marked "$1") 2> /dev/null
+"""
+
+
+@contextmanager
+def guarded_children() -> Iterator[subprocess.Popen[bytes]]:
+    """Mark the processes that are started in the block; yields their guard, to be dismissed when they have ended.
+
+    Linux only, as vLLM is.
+    """
+    mark = uuid.uuid4().hex
+    guard = subprocess.Popen(
+        ["sh", "-c", GUARD, "sh", mark], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    os.environ[VARIABLE] = mark
+    try:
+        yield guard
+    except BaseException:
+        dismiss(guard)
+        raise
+    finally:
+        del os.environ[VARIABLE]
+
+
+def dismiss(guard: subprocess.Popen[bytes]) -> None:
+    """End a guard whose processes have ended."""
+    guard.kill()
+    guard.communicate()

@@ -1,0 +1,228 @@
+"""`evaluate` on tables: what the numbers are, which tables may be compared, and when work is done again."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from grao_pipeline.config import EvaluateOptions
+from grao_pipeline.errors import InputError, MismatchError, UsageError
+from grao_pipeline.evaluation.evaluate import METRICS, EvaluateSummary, evaluate, read_evaluation
+from tests import tiny
+
+Judged = dict[str, tuple[list[float | None], float | None]]
+"""By prompt: the samples' rewards and the reference's."""
+
+# RAS: 1/2, 0, 1 and, without a scored reference, none.
+TUNED: Judged = {
+    "one": ([1.0, 0.0], 0.5),
+    "two": ([0.0, None], 0.0),
+    "three": ([3.0, 2.0], 1.0),
+    "four": ([5.0, 5.0], None),
+}
+# Of the pairs of "two": one tie, one loss. "three": all four are won. "four": nothing scored. "five" is not in TUNED.
+BASE: Judged = {
+    "two": ([0.0, 1.0], 0.0),
+    "three": ([1.0, 1.0], 1.0),
+    "four": ([None, None], None),
+    "five": ([1.0, 1.0], 0.0),
+}
+
+
+def tables(
+    path: Path, judged: Judged, rows_per_part: int = 3, policy: str = "p" * 32, **options: Any
+) -> tuple[str, str]:
+    """A groups table and its scores, in parts of three: two samples a prompt of 3 and 5 tokens, the second cut off."""
+    groups = []
+    for prompt in judged:
+        group = tiny.group_row(prompt, ["a", "b"], "y", policy, token_ids=[[5, 6, 2], [5, 6, 7, 8, 9]])
+        group["finish_reasons"] = ["stop", "length"]
+        groups.append(group)
+    scores = [
+        {"group_id": group["group_id"], "rewards": rewards, "reference_reward": reference, "statuses": ["ok", "ok"]}
+        for group, (rewards, reference) in zip(groups, judged.values(), strict=True)
+    ]
+    fingerprint = f"{path.name:g>32}"
+    groups_url = tiny.write_table(path / "groups", "groups", groups, rows_per_part, fingerprint=fingerprint)
+    inputs = {"groups": fingerprint}
+    options = {"reward": "length", **options}
+    return groups_url, tiny.write_table(
+        path / "scores", "scores", scores, rows_per_part, inputs=inputs, options=options
+    )
+
+
+@pytest.fixture
+def tuned(tmp_path: Path) -> tuple[str, str]:
+    return tables(tmp_path / "tuned", TUNED)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> tuple[str, str]:
+    return tables(tmp_path / "base", BASE, policy="b" * 32)
+
+
+def against(base: tuple[str, str], **options: Any) -> EvaluateOptions:
+    return EvaluateOptions(base_groups=base[0], base_scores=base[1], **options)
+
+
+def value_and_n(summary: EvaluateSummary, name: str) -> tuple[float, int]:
+    metric = summary.metrics[name]
+    assert metric is not None
+    assert metric["low"] <= metric["value"] <= metric["high"]
+    return metric["value"], metric["n"]
+
+
+def test_a_model_alone_is_held_against_the_references(tuned: tuple[str, str], tmp_path: Path) -> None:
+    summary = evaluate(*tuned, str(tmp_path / "out"), EvaluateOptions())
+    assert (summary.prompts, summary.unpaired_prompts, summary.confidence) == (4, 0, 0.95)
+    assert {name: value_and_n(summary, name) for name in summary.metrics} == {
+        "ras": (0.5, 3),  # (1/2 + 0 + 1) / 3
+        "mean_reward": (2.0, 4),  # (0.5 + 0 + 2.5 + 5) / 4
+        "reference_reward": (0.5, 3),  # (0.5 + 0 + 1) / 3
+        "tokens_per_sample": (4.0, 4),
+        "truncated_share": (0.5, 4),
+    }
+
+
+def test_a_model_is_held_against_its_base_on_the_prompts_that_both_have(
+    tuned: tuple[str, str], base: tuple[str, str], tmp_path: Path
+) -> None:
+    summary = evaluate(*tuned, str(tmp_path / "out"), against(base))
+    assert (summary.prompts, summary.unpaired_prompts) == (4, 2)  # "one" and "five"
+    assert value_and_n(summary, "nag_win_rate") == (0.5, 2)  # (0 + 1) / 2; "four" has no pair
+    assert value_and_n(summary, "nag_net") == (0.25, 2)  # (−1/2 + 1) / 2
+    assert value_and_n(summary, "base_mean_reward") == (0.75, 2)  # (0.5 + 1) / 2
+    assert value_and_n(summary, "base_ras") == (0.25, 2)  # (1/2 + 0) / 2
+    assert value_and_n(summary, "ras") == (0.5, 3)
+
+
+def test_a_model_against_itself_neither_wins_nor_loses(tuned: tuple[str, str], tmp_path: Path) -> None:
+    summary = evaluate(*tuned, str(tmp_path / "out"), against(tuned))
+    assert value_and_n(summary, "nag_net") == (0.0, 4)
+    assert summary.metrics["base_ras"] == summary.metrics["ras"]
+
+
+def test_what_cannot_be_computed_is_none(tmp_path: Path) -> None:
+    made = tables(tmp_path / "bare", {"one": ([None, None], None), "two": ([None, None], 1.0)})
+    summary = evaluate(*made, str(tmp_path / "out"), against(made))
+    nothing = {"ras", "mean_reward", "nag_win_rate", "nag_net", "base_mean_reward", "base_ras"}
+    assert {name for name, metric in summary.metrics.items() if metric is None} == nothing
+    assert value_and_n(summary, "reference_reward") == (1.0, 1)
+
+
+def test_parts_do_not_matter(tuned: tuple[str, str], tmp_path: Path) -> None:
+    one_part = tables(tmp_path / "whole", TUNED, rows_per_part=99)
+    found = [evaluate(*made, str(tmp_path / f"out-{i}"), EvaluateOptions()) for i, made in enumerate((tuned, one_part))]
+    assert found[0].metrics == found[1].metrics
+
+
+def test_the_command_writes_and_prints_the_same_numbers(
+    tuned: tuple[str, str], base: tuple[str, str], tmp_path: Path
+) -> None:
+    arguments = ["evaluate", *tuned, tmp_path / "out", "--base-groups", base[0], "--base-scores", base[1]]
+    printed = tiny.grao_json(*arguments)
+    written = json.loads((tmp_path / "out" / METRICS).read_text())
+    assert written["summary"] == printed
+    assert (written["table"], written["fingerprint"]) == ("evaluation", printed["fingerprint"])
+    assert written["inputs"]["base_groups"] == f"{'base':g>32}"
+    assert written["options"] == {"confidence": 0.95, "bootstrap_samples": 10_000, "seed": 0}
+    text = tiny.grao(*arguments).stdout
+    assert "nag net" in text
+    assert "95% interval" in text
+    assert "n = 2" in text
+
+
+def test_the_same_evaluation_is_not_made_twice(tuned: tuple[str, str], tmp_path: Path) -> None:
+    out, notices = str(tmp_path / "out"), list[str]()
+    first = evaluate(*tuned, out, EvaluateOptions(), notices.append)
+    before = (tmp_path / "out" / METRICS).stat().st_mtime_ns
+    assert evaluate(*tuned, out, EvaluateOptions(), notices.append) == first == read_evaluation(out)
+    assert notices == [f"{out} is there already."]
+    assert (tmp_path / "out" / METRICS).stat().st_mtime_ns == before
+
+
+def test_another_seed_moves_the_interval_only_and_the_same_seed_nothing(tuned: tuple[str, str], tmp_path: Path) -> None:
+    options = [EvaluateOptions(bootstrap_samples=100, seed=seed) for seed in (0, 0, 1)]
+    found = [
+        evaluate(*tuned, str(tmp_path / str(i)), option).metrics["mean_reward"] for i, option in enumerate(options)
+    ]
+    assert found[0] is not None
+    assert found[2] is not None
+    assert found[0] == found[1] != found[2]
+    assert found[0]["value"] == found[2]["value"]
+
+
+def test_a_changed_option_or_input_is_refused_in_the_same_directory(
+    tuned: tuple[str, str], base: tuple[str, str], tmp_path: Path
+) -> None:
+    out = str(tmp_path / "out")
+    first = evaluate(*tuned, out, EvaluateOptions())
+    before = (tmp_path / "out" / METRICS).read_bytes()
+    for pair, options in [(tuned, EvaluateOptions(confidence=0.9)), (tuned, against(base)), (base, EvaluateOptions())]:
+        with pytest.raises(MismatchError, match=f"holds evaluation {first.fingerprint}; this command is"):
+            evaluate(*pair, out, options)
+    assert (tmp_path / "out" / METRICS).read_bytes() == before
+
+
+def test_different_rewards_are_not_compared(tuned: tuple[str, str], tmp_path: Path) -> None:
+    other = tables(tmp_path / "base", BASE, policy="b" * 32, reward="gsm8k")
+    with pytest.raises(MismatchError, match="were scored by different rewards; NAG compares like with like"):
+        evaluate(*tuned, str(tmp_path / "out"), against(other))
+
+
+def test_prompts_that_do_not_meet_are_not_compared(tuned: tuple[str, str], tmp_path: Path) -> None:
+    other = tables(tmp_path / "base", {"elsewhere": ([1.0, 1.0], 0.0)})
+    with pytest.raises(MismatchError, match="share no prompt"):
+        evaluate(*tuned, str(tmp_path / "out"), against(other))
+    assert not (tmp_path / "out").exists()
+
+
+def test_scores_of_other_groups_are_refused(tuned: tuple[str, str], base: tuple[str, str], tmp_path: Path) -> None:
+    with pytest.raises(MismatchError, match=f"scores of groups {'base':g>32}.* is {'tuned':g>32}"):
+        evaluate(tuned[0], base[1], str(tmp_path / "out"), EvaluateOptions())
+    with pytest.raises(MismatchError, match=f"scores of groups {'tuned':g>32}"):
+        evaluate(*tuned, str(tmp_path / "out"), against((base[0], tuned[1])))
+
+
+def test_two_groups_of_one_prompt_are_refused_rather_than_one_forgotten(tmp_path: Path) -> None:
+    groups = [tiny.group_row("one", ["a"]), tiny.group_row("one", ["b"], token_ids=[[9, 2]])]
+    scores = [
+        {"group_id": group["group_id"], "rewards": [1.0], "reference_reward": 0.0, "statuses": ["ok"]}
+        for group in groups
+    ]
+    urls = [str(tmp_path / "groups.parquet"), str(tmp_path / "scores.parquet")]
+    for rows, url in zip((groups, scores), urls, strict=True):
+        pl.DataFrame(rows).write_parquet(url)
+    with pytest.raises(InputError, match=f"two groups of prompt {groups[0]['prompt_id']}"):
+        evaluate(urls[0], urls[1], str(tmp_path / "out"), EvaluateOptions())
+
+
+def test_foreign_scores_with_too_many_rewards_for_a_group_are_refused(tuned: tuple[str, str], tmp_path: Path) -> None:
+    rows = pl.read_parquet(f"{tuned[1]}/*.parquet").to_dicts()
+    rows[1] |= {"rewards": [1.0, 2.0, 3.0], "statuses": ["ok"] * 3}
+    pl.DataFrame(rows).write_parquet(tmp_path / "scores.parquet")
+    with pytest.raises(MismatchError, match=r"3 rewards for group .*, which has 2 samples"):
+        evaluate(tuned[0], str(tmp_path / "scores.parquet"), str(tmp_path / "out"), EvaluateOptions())
+
+
+def test_base_groups_and_base_scores_go_together() -> None:
+    from grao_pipeline.config import parse_options
+
+    with pytest.raises(UsageError, match="base_groups and base_scores go together: give both or neither"):
+        parse_options(EvaluateOptions, {"base_groups": "x"})
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"summary": {}}', '{"summary": null}'])
+def test_a_damaged_evaluation_is_named_with_the_remedy(tuned: tuple[str, str], tmp_path: Path, text: str) -> None:
+    (tmp_path / METRICS).write_text(text)
+    with pytest.raises(InputError, match=r"metrics\.json is damaged .* Delete it and evaluate again"):
+        evaluate(*tuned, str(tmp_path), EvaluateOptions())
+
+
+def test_numbers_are_finite_json(tuned: tuple[str, str], tmp_path: Path) -> None:
+    evaluate(*tuned, str(tmp_path), EvaluateOptions())
+    metrics = json.loads((tmp_path / METRICS).read_text())["summary"]["metrics"]
+    assert all(math.isfinite(number) for metric in metrics.values() for number in metric.values())

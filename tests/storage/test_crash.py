@@ -1,0 +1,70 @@
+"""A writer that is killed at any moment leaves whole parts only, and the next run completes the same table."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from grao_pipeline.errors import InputError
+from grao_pipeline.schemas import SCORES
+from grao_pipeline.storage.manifest import MANIFEST, Provenance
+from grao_pipeline.storage.reader import open_table
+from grao_pipeline.storage.writer import TableWriter
+
+ROOT = Path(__file__).parents[2]
+NUM_PARTS = 150
+KILLS = 6
+
+
+def write_in_many_parts(url: str) -> None:
+    writer = TableWriter(url, Provenance("scores", "f" * 32, {}, {}), NUM_PARTS)
+    for index in writer.missing():
+        generator = random.Random(index)
+        rows = [
+            {"group_id": f"{index}-{row}", "rewards": [generator.random() for _ in range(8)], "statuses": ["ok"] * 8}
+            for row in range(200)
+        ]
+        writer.write(index, pa.Table.from_pylist(rows, schema=SCORES.arrow()))
+    writer.finish()
+
+
+def parts(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.glob("*.parquet")}
+
+
+def test_a_writer_killed_at_random_moments_never_shows_half_a_part_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    write_in_many_parts(str(tmp_path / "undisturbed"))
+    expected = parts(tmp_path / "undisturbed")
+    generator, path, progress = random.Random(0), tmp_path / "killed", 0
+    for _ in range(KILLS):
+        process = subprocess.Popen([sys.executable, "-m", "tests.storage.test_crash", str(path)], cwd=ROOT)
+        while (
+            len(list(path.glob("*.parquet"))) <= progress and process.poll() is None
+        ):  # it starts, and commits one part
+            time.sleep(0.001)
+        until = time.monotonic() + generator.uniform(0.0, 0.03)
+        while time.monotonic() < until:
+            assert parts(path).items() <= expected.items()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        committed = parts(path)
+        assert committed.items() <= expected.items()
+        assert len(committed) > progress
+        progress = len(committed)
+        assert not (path / MANIFEST).exists()
+        with pytest.raises(InputError, match=rf"is incomplete: it has parts \({progress}\)"):
+            open_table(str(path), "scores")
+    assert progress >= KILLS
+    write_in_many_parts(str(path))
+    assert parts(path) == expected
+    assert (path / MANIFEST).read_bytes() == (tmp_path / "undisturbed" / MANIFEST).read_bytes()
+    assert len(list(path.iterdir())) == NUM_PARTS + 1  # nothing else is left
+
+
+if __name__ == "__main__":
+    write_in_many_parts(sys.argv[1])

@@ -1,0 +1,175 @@
+"""Tables that other software wrote: accepted where they follow the contract, refused with file and column where not."""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import fsspec
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from grao_pipeline.errors import DamagedPart, InputError, MismatchError, SchemaError
+from grao_pipeline.schemas import GROUPS, SCORES
+from grao_pipeline.storage.reader import open_table
+from tests import tiny
+
+ROWS = [tiny.group_row(f"question {i}", ["a", "b"]) for i in range(5)]
+MINIMAL: list[dict[str, Any]] = [
+    {"group_id": f"g{i}", "rewards": [float(i), 0.5], "statuses": ["ok", "ok"]} for i in range(4)
+]
+COMPLETED = [{**row, "reference_reward": None, "details": None} for row in MINIMAL]
+
+
+def by_polars(rows: list[dict[str, Any]], path: Path) -> None:
+    pl.DataFrame(rows).write_parquet(path)
+
+
+def by_pandas(rows: list[dict[str, Any]], path: Path) -> None:
+    pd.DataFrame(rows).to_parquet(path)
+
+
+def by_duckdb(rows: list[dict[str, Any]], path: Path) -> None:
+    frame = pl.DataFrame(rows)  # noqa: F841 - DuckDB finds it by its name
+    duckdb.connect().execute(f"COPY (SELECT * FROM frame) TO '{path}' (FORMAT parquet)")
+
+
+@pytest.mark.parametrize("write", [by_polars, by_pandas, by_duckdb])
+def test_groups_written_by_other_software_are_read_as_ours(write: Any, tmp_path: Path) -> None:
+    """int64 ids, float64 log-probs, large lists and strings, no column `rejected`, an extra column."""
+    rows = [{**{k: v for k, v in row.items() if k != "rejected"}, "note": i} for i, row in enumerate(ROWS)]
+    write(rows[:3], tmp_path / "b.parquet")
+    write(rows[3:], tmp_path / "c.parquet")
+    table = open_table(str(tmp_path), "groups")
+    assert (table.foreign, table.num_parts, table.num_rows) == (True, 2, 5)
+    assert table.read().equals(pa.Table.from_pylist(ROWS, schema=GROUPS.arrow()))
+    assert table.part(1, ["rejected", "group_id"]).to_pylist() == [
+        {"rejected": None, "group_id": row["group_id"]} for row in ROWS[3:]
+    ]
+
+
+def test_one_file_is_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_polars(MINIMAL, tmp_path / "scores.parquet")
+    by_polars(MINIMAL, tmp_path / "other.parquet")
+    monkeypatch.chdir(tmp_path)
+    for url in (str(tmp_path / "scores.parquet"), "scores.parquet", f"file://{tmp_path}/scores.parquet"):
+        assert open_table(url, "scores").read().to_pylist() == COMPLETED
+
+
+def test_a_directory_may_bear_the_suffix_of_a_file(tmp_path: Path) -> None:
+    """As Spark and Dask write them."""
+    (tmp_path / "scores.parquet").mkdir()
+    by_polars(MINIMAL, tmp_path / "scores.parquet" / "part-00000-c0ffee.snappy.parquet")
+    (tmp_path / "scores.parquet" / "_SUCCESS").write_bytes(b"")
+    assert open_table(str(tmp_path / "scores.parquet"), "scores").read().to_pylist() == COMPLETED
+
+
+def test_foreign_tables_are_read_from_an_object_store(tmp_path: Path) -> None:
+    by_polars(MINIMAL, tmp_path / "local.parquet")
+    store = fsspec.filesystem("memory")
+    for name in (f"/{tmp_path.name}/scores/x.parquet", f"/{tmp_path.name}.parquet"):
+        store.pipe_file(name, (tmp_path / "local.parquet").read_bytes())
+        for url in {f"memory:/{name.removesuffix('/x.parquet')}", f"memory:/{name}"}:
+            assert open_table(url, "scores").read().to_pylist() == COMPLETED
+    store.rm_file(f"/{tmp_path.name}.parquet")
+
+
+def test_the_fingerprint_is_that_of_the_content_and_of_the_kind(tmp_path: Path) -> None:
+    def fingerprint(name: str, rows: list[dict[str, Any]]) -> str:
+        (tmp_path / name).mkdir()
+        by_polars(rows, tmp_path / name / f"{name}.parquet")
+        return open_table(str(tmp_path / name), "scores").fingerprint
+
+    one, copy, changed = fingerprint("a", MINIMAL), fingerprint("b", MINIMAL), fingerprint("c", MINIMAL[:3])
+    assert one == copy != changed
+    assert open_table(str(tmp_path / "a"), "groups").fingerprint != one
+
+
+def test_a_part_of_ours_alone_can_be_read_as_a_foreign_table(tmp_path: Path) -> None:
+    tiny.write_table(tmp_path / "scores", "scores", MINIMAL, rows_per_part=2)
+    part = open_table(str(tmp_path / "scores" / "part-000001.parquet"), "scores")
+    assert part.foreign
+    assert part.read().to_pylist() == COMPLETED[2:]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"rewards": None}, "column 'rewards' holds a null in row 1"),
+        ({"statuses": ["ok"]}, "row 1 has 1 elements in 'statuses' but 2 in 'rewards'"),
+        ({"statuses": ["ok", "great"]}, "column 'statuses' holds ['great']"),
+        ({"rewards": [0.5, float("nan")]}, "column 'rewards' holds nan"),
+        ({"group_id": "g2"}, "column 'group_id' repeats 'g2'"),
+    ],
+)
+def test_an_invalid_value_names_file_and_column_when_the_part_is_read(
+    change: dict[str, Any], complaint: str, tmp_path: Path
+) -> None:
+    by_polars(MINIMAL[:2], tmp_path / "fine.parquet")
+    by_polars([MINIMAL[2], {**MINIMAL[3], **change}], tmp_path / "wrong.parquet")
+    table = open_table(str(tmp_path), "scores")
+    assert table.part(0).num_rows == 2
+    with pytest.raises(SchemaError) as caught:
+        table.part(1, ["group_id"])
+    assert f"{tmp_path}/wrong.parquet" in str(caught.value)
+    assert complaint in str(caught.value)
+
+
+def test_a_missing_or_wrong_column_names_file_and_column(tmp_path: Path) -> None:
+    pl.DataFrame(MINIMAL).drop("statuses").write_parquet(tmp_path / "a.parquet")
+    pl.DataFrame(MINIMAL).with_columns(rewards=pl.lit("high")).write_parquet(tmp_path / "b.parquet")
+    table = open_table(str(tmp_path), "scores")
+    with pytest.raises(SchemaError, match=r"a\.parquet lacks column 'statuses'"):
+        table.part(0)
+    with pytest.raises(SchemaError, match=r"b\.parquet: column 'rewards' has type large_string"):
+        table.part(1)
+
+
+def test_a_directory_of_parquet_must_be_said_to_be_something(tmp_path: Path) -> None:
+    by_polars(MINIMAL, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"has Parquet files but no manifest\.json; say which table it is"):
+        open_table(str(tmp_path))
+
+
+def test_a_file_that_is_no_parquet_or_changes_under_the_reader_is_a_damaged_part(tmp_path: Path) -> None:
+    by_polars(MINIMAL, tmp_path / "a.parquet")
+    table = open_table(str(tmp_path), "scores")
+    by_polars(MINIMAL[:1], tmp_path / "a.parquet")
+    with pytest.raises(DamagedPart, match=r"a\.parquet changed after the table was opened"):
+        table.part(0)
+    (tmp_path / "b.parquet").write_text("group_id,rewards\n")
+    with pytest.raises(DamagedPart, match=r"b\.parquet is damaged: it cannot be read as Parquet"):
+        open_table(str(tmp_path), "scores")
+
+
+def test_companion_rows_are_found_by_their_id_whatever_their_order_and_files(tmp_path: Path) -> None:
+    by_polars([MINIMAL[3], MINIMAL[0]], tmp_path / "a.parquet")
+    by_polars([MINIMAL[2], MINIMAL[1]], tmp_path / "b.parquet")
+    scores = open_table(str(tmp_path), "scores")
+    ids = pa.chunked_array([["g1"], ["g3", "g0"]])
+    found = scores.aligned_part(ids, 0, ["rewards"])
+    assert found.to_pylist() == [{"group_id": f"g{i}", "rewards": MINIMAL[i]["rewards"]} for i in (1, 3, 0)]
+    assert scores.aligned_part(ids, 99).schema.equals(SCORES.arrow())
+    with pytest.raises(MismatchError, match=r"has no row for group g7. It needs one row for every group"):
+        scores.aligned_part(pa.chunked_array([["g1", "g7"]]), 0)
+
+
+def test_a_group_judged_twice_in_two_files_is_refused_not_chosen_from(tmp_path: Path) -> None:
+    by_polars(MINIMAL, tmp_path / "a.parquet")
+    by_polars([{**MINIMAL[2], "rewards": [9.0, 9.0]}], tmp_path / "b.parquet")
+    with pytest.raises(SchemaError, match="column 'group_id' repeats 'g2'"):
+        open_table(str(tmp_path), "scores").aligned_part(pa.chunked_array([["g0"]]), 0)
+
+
+def test_our_part_rewritten_by_pyarrow_with_its_metadata_is_not_taken_for_a_finished_table(tmp_path: Path) -> None:
+    """pyarrow carries the metadata along; without the manifest such a file cannot be told from one being written."""
+    tiny.write_table(tmp_path / "scores", "scores", MINIMAL)
+    (tmp_path / "edited").mkdir()
+    table = pq.read_table(tmp_path / "scores" / "part-000000.parquet")
+    pq.write_table(table.slice(1), tmp_path / "edited" / "a.parquet")
+    with pytest.raises(InputError, match="edited is incomplete"):
+        open_table(str(tmp_path / "edited"), "scores")
+    pq.write_table(table.slice(1).replace_schema_metadata(None), tmp_path / "edited" / "a.parquet")
+    assert open_table(str(tmp_path / "edited"), "scores").num_rows == 3

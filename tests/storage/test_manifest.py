@@ -1,0 +1,86 @@
+"""Manifests and provenance: they survive a round trip, and what is not one is refused."""
+
+import json
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+
+from grao_pipeline.errors import InputError
+from grao_pipeline.storage.manifest import Manifest, PartEntry, Provenance, installed_versions, part_name
+
+PROVENANCE = Provenance("scores", "f" * 32, {"reward": "gsm8k"}, {"groups": "a" * 32}, {"engine": "é"})
+MANIFEST = Manifest(PROVENANCE, (PartEntry("part-000000.parquet", 3, 100, "0" * 64), PartEntry("b", 2, 50, "1" * 64)))
+
+
+def test_a_manifest_survives_its_own_json() -> None:
+    assert Manifest.from_json(MANIFEST.to_json().encode(), "m") == MANIFEST
+
+
+def test_a_manifest_is_plain_json_that_lists_parts_and_origin() -> None:
+    value = json.loads(MANIFEST.to_json())
+    assert value.pop("versions")["pyarrow"] == version("pyarrow")
+    assert value == {
+        "contract": 1,
+        "table": "scores",
+        "fingerprint": "f" * 32,
+        "options": {"reward": "gsm8k"},
+        "inputs": {"groups": "a" * 32},
+        "details": {"engine": "é"},
+        "rows": 5,
+        "parts": [
+            {"name": "part-000000.parquet", "rows": 3, "bytes": 100, "sha256": "0" * 64},
+            {"name": "b", "rows": 2, "bytes": 50, "sha256": "1" * 64},
+        ],
+    }
+
+
+def test_the_order_of_options_does_not_change_a_byte() -> None:
+    one = Provenance("scores", "f", {"a": 1, "b": 2}, {})
+    other = Provenance("scores", "f", {"b": 2, "a": 1}, {})
+    assert one.to_json() == other.to_json()
+
+
+def changed(**change: Any) -> bytes:
+    return json.dumps({**json.loads(MANIFEST.to_json()), **change}).encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"\xff\xfe",
+        b"{}",
+        MANIFEST.to_json().encode()[:-10],
+        changed(parts=None),
+        changed(parts={"name": "x"}),
+        changed(parts=[{"name": "x"}]),
+        changed(parts=["part-000000.parquet"]),
+        MANIFEST.to_json().replace('"inputs"', '"imputs"').encode(),
+    ],
+)
+def test_what_is_no_manifest_is_named_as_damaged(text: bytes) -> None:
+    with pytest.raises(InputError, match=r"out/manifest\.json is damaged .* Re-run the stage that made it"):
+        Manifest.from_json(text, "out/manifest.json")
+
+
+def test_another_version_of_the_contract_is_refused_with_both_versions() -> None:
+    with pytest.raises(InputError, match="version 2 of the data contract; this program reads version 1"):
+        Manifest.from_json(changed(contract=2), "out/manifest.json")
+
+
+def test_parts_sort_by_name_in_the_order_of_their_numbers() -> None:
+    assert part_name(7) == "part-000007.parquet"
+    names = [part_name(index) for index in (0, 9, 10, 99, 100, 123_456)]
+    assert names == sorted(names)
+
+
+def test_installed_versions_name_what_is_installed_and_nothing_else() -> None:
+    found = installed_versions()
+    assert found["polars"] == version("polars")
+    assert found["grao-pipeline"] == version("grao-pipeline")
+    assert all(found.values())

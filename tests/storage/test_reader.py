@@ -1,0 +1,142 @@
+"""Reading our own tables: verified bytes, the right kind of table, companions that belong to their groups."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from grao_pipeline.errors import DamagedPart, InputError, MismatchError
+from grao_pipeline.schemas import GROUPS
+from grao_pipeline.storage.manifest import MANIFEST, Provenance
+from grao_pipeline.storage.reader import TableReader, open_table
+from grao_pipeline.storage.writer import TableWriter
+from tests import tiny
+
+ROWS = [tiny.group_row(f"question {i}", ["a", "b"]) for i in range(6)]
+SCORES = [
+    {"group_id": row["group_id"], "rewards": [float(i), None], "statuses": ["ok", "error"]}
+    for i, row in enumerate(ROWS)
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Groups in parts of four and two."""
+    return Path(tiny.write_table(tmp_path / "groups", "groups", ROWS, fingerprint="a" * 32))
+
+
+def scores_table(path: Path, rows_per_part: int = 4, groups: str = "a" * 32) -> TableReader:
+    return open_table(tiny.write_table(path, "scores", SCORES, rows_per_part, inputs={"groups": groups}))
+
+
+def test_a_table_is_its_parts_in_order(path: Path) -> None:
+    table = open_table(str(path), "groups")
+    assert (table.num_parts, table.num_rows, table.fingerprint, table.foreign) == (2, 6, "a" * 32, False)
+    assert table.url == str(path)
+    whole = pa.Table.from_pylist(ROWS, schema=GROUPS.arrow())
+    assert table.read().equals(whole)
+    assert [part.num_rows for part in table.parts()] == [4, 2]
+    assert pa.concat_tables(table.parts()).equals(whole)
+
+
+def test_only_the_columns_asked_for_are_read_in_that_order(path: Path) -> None:
+    table = open_table(str(path), "groups")
+    whole = pa.Table.from_pylist(ROWS, schema=GROUPS.arrow())
+    assert table.part(1, ["round", "group_id"]).equals(whole.slice(4).select(["round", "group_id"]))
+    assert table.read(["policy"]).equals(whole.select(["policy"]))
+
+
+def test_the_same_table_is_read_from_an_object_store(tmp_path: Path) -> None:
+    url = f"memory://{tmp_path.name}/groups"
+    writer = TableWriter(url, Provenance("groups", "a" * 32, {}, {}), 1)
+    writer.write(0, pa.Table.from_pylist(ROWS, schema=GROUPS.arrow()))
+    writer.finish()
+    assert open_table(url, "groups").read().to_pylist() == ROWS
+
+
+def flip(data: bytes) -> bytes:
+    return data[:100] + bytes([data[100] ^ 0x80]) + data[101:]
+
+
+@pytest.mark.parametrize(
+    ("harm", "problem"),
+    [
+        (flip, "is damaged: its SHA-256 is not the one in manifest.json"),
+        (lambda data: data[:-1], "is damaged: its SHA-256 is not the one in manifest.json"),
+        (lambda data: data + b"\0", "is damaged: its SHA-256 is not the one in manifest.json"),
+        (lambda data: b"", "is damaged: its SHA-256 is not the one in manifest.json"),
+        (lambda data: None, "is missing"),
+    ],
+    ids=["flipped bit", "truncated", "longer", "empty", "deleted"],
+)
+def test_a_part_that_is_not_what_was_committed_is_named_with_the_remedy(
+    path: Path, harm: Callable[[bytes], bytes | None], problem: str
+) -> None:
+    victim = path / "part-000001.parquet"
+    harmed = harm(victim.read_bytes())
+    if harmed is None:
+        victim.unlink()
+    else:
+        victim.write_bytes(harmed)
+    table = open_table(str(path), "groups")
+    assert table.part(0).num_rows == 4  # the others can still be used
+    with pytest.raises(DamagedPart) as caught:
+        table.part(1, ["group_id"])
+    remedy = f"Re-run the command that made {path}; it re-makes only this part."
+    assert str(caught.value) == f"{victim} {problem}. {remedy}"
+    with pytest.raises(DamagedPart):
+        table.read()
+
+
+def test_two_exchanged_parts_are_noticed(path: Path) -> None:
+    one, two = path / "part-000000.parquet", path / "part-000001.parquet"
+    content = one.read_bytes(), two.read_bytes()
+    one.write_bytes(content[1])
+    two.write_bytes(content[0])
+    for index in (0, 1):
+        with pytest.raises(DamagedPart, match=f"part-00000{index}"):
+            open_table(str(path), "groups").part(index)
+
+
+def test_what_is_not_there_or_not_that_kind_is_refused(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere: there is no such table \(a 'scores' table was expected\)"):
+        open_table(str(tmp_path / "nowhere"), "scores")
+    with pytest.raises(InputError, match="no such table"):
+        open_table(f"memory://{tmp_path.name}/nowhere", "scores")
+    with pytest.raises(InputError, match=r"Cannot read .*nowhere\.parquet"):
+        open_table(str(tmp_path / "nowhere.parquet"), "scores")
+    with pytest.raises(MismatchError, match="groups is a 'groups' directory; this needs a 'scores' table"):
+        open_table(str(path), "scores")
+    assert open_table(str(path)).schema is GROUPS
+
+
+def test_a_damaged_manifest_is_named_with_the_remedy(path: Path) -> None:
+    (path / MANIFEST).write_text("{")
+    with pytest.raises(InputError, match=r"groups/manifest\.json is damaged .* Re-run the stage that made it"):
+        open_table(str(path))
+
+
+def test_scores_of_other_groups_are_refused_with_both_fingerprints(path: Path, tmp_path: Path) -> None:
+    groups = open_table(str(path))
+    scores_table(tmp_path / "right").refuse_other_groups(groups)
+    with pytest.raises(MismatchError) as caught:
+        scores_table(tmp_path / "other", groups="b" * 32).refuse_other_groups(groups)
+    message = str(caught.value)
+    assert f"other holds the scores of groups {'b' * 32} (2 parts); {path} is {'a' * 32} (2 parts)" in message
+    with pytest.raises(MismatchError, match=r"\(3 parts\)"):
+        scores_table(tmp_path / "cut otherwise", rows_per_part=2).refuse_other_groups(groups)
+
+
+def test_companion_rows_come_in_the_order_of_the_groups_or_not_at_all(path: Path, tmp_path: Path) -> None:
+    scores = scores_table(tmp_path / "scores")
+    ids = open_table(str(path)).part(1).column("group_id")
+    found = scores.aligned_part(ids, 1, ["rewards"])
+    assert found.column_names == ["group_id", "rewards"]
+    assert found.column("rewards").to_pylist() == [[4.0, None], [5.0, None]]
+    with pytest.raises(MismatchError, match=r"part-000000.parquet does not hold the groups of part 0"):
+        scores.aligned_part(ids, 0)
+    with pytest.raises(MismatchError, match="has 2 parts; the groups have more"):
+        scores.aligned_part(ids, 2)
+    with pytest.raises(MismatchError, match="was made from other groups"):
+        scores.aligned_part(ids.take(pa.array([1, 0])), 1)

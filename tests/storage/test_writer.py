@@ -1,0 +1,267 @@
+"""`TableWriter`: a part is committed once, repaired alone, and never mixed with other work."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from grao_pipeline.errors import InputError, MismatchError, SchemaError
+from grao_pipeline.fingerprints import bytes_checksum
+from grao_pipeline.schemas import SCORES
+from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.manifest import MANIFEST, Provenance, part_name
+from grao_pipeline.storage.reader import open_table
+from grao_pipeline.storage.writer import TableWriter
+from tests import tiny
+
+PROVENANCE = Provenance("scores", "f" * 32, {"reward": "gsm8k", "samples": 2}, {"groups": "a" * 32})
+NUM_PARTS = 3
+
+
+def part(index: int) -> pa.Table:
+    rows = [
+        {"group_id": f"g{index}-{row}", "rewards": [float(index), row / 3], "statuses": ["ok", "ok"]}
+        for row in range(4)
+    ]
+    return pa.Table.from_pylist(rows, schema=SCORES.arrow())
+
+
+def write(url: str, notices: list[str] | None = None, provenance: Provenance = PROVENANCE) -> list[int]:
+    """What a stage does: make the missing parts and finish. The indices of the parts that it made."""
+    writer = TableWriter(url, provenance, NUM_PARTS, (notices if notices is not None else []).append)
+    made = writer.missing()
+    for index in made:
+        writer.write(index, part(index))
+    writer.finish()
+    return made
+
+
+def contents(url: str) -> dict[str, bytes]:
+    directory = Directory(url)
+    return {name: directory.read(name) for name in directory.names()}
+
+
+def times(path: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mtime_ns for file in path.iterdir()}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A finished table of three parts."""
+    write(str(tmp_path / "table"))
+    return tmp_path / "table"
+
+
+def test_a_finished_table_is_its_parts_and_a_manifest_that_tells_their_rows_sizes_and_checksums(path: Path) -> None:
+    parts = [path / f"part-00000{index}.parquet" for index in range(3)]
+    assert sorted(path.iterdir()) == [path / MANIFEST, *parts]
+    assert json.loads((path / MANIFEST).read_text())["parts"] == [
+        {"name": p.name, "rows": 4, "bytes": p.stat().st_size, "sha256": bytes_checksum(p.read_bytes())} for p in parts
+    ]
+    assert open_table(str(path)).read().equals(pa.concat_tables([part(index) for index in range(3)]))
+
+
+def test_two_runs_in_two_places_on_two_kinds_of_storage_give_the_same_bytes(path: Path, tmp_path: Path) -> None:
+    write(str(tmp_path / "again"))
+    write(f"memory://{tmp_path.name}/again")
+    assert contents(str(path)) == contents(str(tmp_path / "again")) == contents(f"memory://{tmp_path.name}/again")
+
+
+def test_the_order_in_which_parts_are_made_does_not_change_a_byte(path: Path, tmp_path: Path) -> None:
+    writer = TableWriter(str(tmp_path / "backwards"), PROVENANCE, NUM_PARTS)
+    for index in reversed(writer.missing()):
+        writer.write(index, part(index))
+    writer.finish()
+    assert contents(str(tmp_path / "backwards")) == contents(str(path))
+
+
+def test_an_unfinished_table_is_refused_by_readers_and_goes_on_where_it_stopped(path: Path, tmp_path: Path) -> None:
+    url = str(tmp_path / "unfinished")
+    writer = TableWriter(url, PROVENANCE, NUM_PARTS)
+    writer.write(1, part(1))
+    with pytest.raises(InputError, match=r"unfinished is incomplete: it has parts \(1\) but no manifest.json"):
+        open_table(url, "scores")
+    committed = times(tmp_path / "unfinished")
+    again = TableWriter(url, PROVENANCE, NUM_PARTS)
+    assert (again.missing(), again.num_committed, again.was_complete) == ([0, 2], 1, False)
+    assert again.read(1).equals(part(1))
+    assert again.read(1, ["rewards"]).column_names == ["rewards"]
+    assert write(url) == [0, 2]
+    assert contents(url) == contents(str(path))
+    assert times(tmp_path / "unfinished")["part-000001.parquet"] == committed["part-000001.parquet"]
+
+
+def test_finish_refuses_to_write_a_manifest_while_a_part_is_missing(tmp_path: Path) -> None:
+    writer = TableWriter(str(tmp_path), PROVENANCE, NUM_PARTS)
+    writer.write(0, part(0))
+    with pytest.raises(AssertionError, match="before every part"):
+        writer.finish()
+    assert not (tmp_path / MANIFEST).exists()
+
+
+def test_a_finished_table_is_left_alone(path: Path) -> None:
+    before = times(path)
+    assert write(str(path)) == []
+    assert times(path) == before
+
+
+def test_resume_on_an_object_store_makes_only_what_is_missing(tmp_path: Path) -> None:
+    url = f"memory://{tmp_path.name}/resume"
+    write(url)
+    Directory(url).delete(part_name(2))
+    Directory(url).delete(MANIFEST)
+    assert write(url) == [2]
+    assert write(url) == []
+
+
+def flip(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 0x01]) + data[middle + 1 :]
+
+
+def no_longer_json(data: bytes) -> bytes:
+    return data.replace(b'"contract"', b'"contract?')
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [flip, no_longer_json, lambda data: data[:-7], lambda data: b"", lambda data: None],
+    ids=["flipped bit", "metadata that is no JSON", "truncated", "empty", "deleted"],
+)
+def test_running_again_makes_only_the_damaged_part_again(path: Path, harm: Callable[[bytes], bytes | None]) -> None:
+    before, intact = contents(str(path)), times(path)
+    victim = path / "part-000001.parquet"
+    harmed = harm(victim.read_bytes())
+    assert harmed != before[victim.name]
+    if harmed is None:
+        victim.unlink()
+    else:
+        victim.write_bytes(harmed)
+    notices: list[str] = []
+    assert write(str(path), notices) == [1]
+    assert notices == ([f"{victim} is damaged; making it again."] if harmed is not None else [])
+    assert contents(str(path)) == before
+    untouched = {"part-000000.parquet", "part-000002.parquet"}
+    assert {name: times(path)[name] for name in untouched} == {name: intact[name] for name in untouched}
+
+
+def test_a_truncated_part_of_an_unfinished_table_is_made_again(path: Path) -> None:
+    before = contents(str(path))
+    (path / MANIFEST).unlink()
+    (path / "part-000002.parquet").write_bytes(before["part-000002.parquet"][:500])
+    assert write(str(path)) == [2]
+    assert contents(str(path)) == before
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff"])
+def test_a_damaged_manifest_is_written_again_from_the_parts(path: Path, text: bytes) -> None:
+    before, intact = contents(str(path)), times(path)
+    (path / MANIFEST).write_bytes(text)
+    notices: list[str] = []
+    assert write(str(path), notices) == []
+    assert len(notices) == 1
+    assert "manifest.json is damaged" in notices[0]
+    assert contents(str(path)) == before
+    intact.pop(MANIFEST)
+    assert {name: time for name, time in times(path).items() if name != MANIFEST} == intact
+
+
+def test_what_a_killed_writer_left_is_swept_when_the_table_is_finished(path: Path) -> None:
+    (path / "part-000000.parquet").unlink()
+    (path / ".part-000000.parquet.99999.tmp").write_bytes(b"half a part")
+    write(str(path))
+    assert sorted(times(path)) == [MANIFEST, *(part_name(index) for index in range(3))]
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(
+    ("options", "inputs", "difference"),
+    [
+        ({"reward": "regex", "samples": 2}, {"groups": "a" * 32}, "reward was 'gsm8k' and is now 'regex'"),
+        ({"reward": "gsm8k"}, {"groups": "a" * 32}, "samples was 2 and is now None"),
+        ({"reward": "gsm8k", "samples": 2}, {"groups": "b"}, f"input groups was '{'a' * 32}' and is now 'b'"),
+        ({"reward": "gsm8k", "samples": 2}, {"groups": "a" * 32}, "the options differ"),
+    ],
+)
+def test_other_work_is_refused_with_both_fingerprints_and_what_differs(
+    path: Path, options: dict[str, Any], inputs: dict[str, Any], difference: str, finished: bool
+) -> None:
+    if not finished:
+        (path / MANIFEST).unlink()
+    before = contents(str(path))
+    with pytest.raises(MismatchError) as caught:
+        write(str(path), provenance=Provenance("scores", "e" * 32, options, inputs))
+    assert "f" * 32 in str(caught.value)
+    assert "e" * 32 in str(caught.value)
+    assert difference in str(caught.value)
+    assert contents(str(path)) == before
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_the_directory_of_another_table_is_refused(path: Path, finished: bool) -> None:
+    if not finished:
+        (path / MANIFEST).unlink()
+    with pytest.raises(MismatchError, match="holds a 'scores' table; this would write 'advantages'"):
+        TableWriter(str(path), Provenance("advantages", "f" * 32, {}, {}), NUM_PARTS)
+
+
+def test_a_directory_with_somebody_elses_parquet_is_refused(tmp_path: Path) -> None:
+    import polars as pl
+
+    pl.DataFrame({"group_id": ["a"]}).write_parquet(tmp_path / "mine.parquet")
+    with pytest.raises(MismatchError, match=r"mine.parquet was not made by this program. Choose an empty directory"):
+        TableWriter(str(tmp_path), PROVENANCE, NUM_PARTS)
+
+
+def test_a_table_that_breaks_the_contract_leaves_no_part(tmp_path: Path) -> None:
+    writer = TableWriter(str(tmp_path / "table"), PROVENANCE, NUM_PARTS)
+    with pytest.raises(SchemaError, match=r"part-000002.parquet lacks column 'statuses'"):
+        writer.write(2, part(2).drop_columns(["statuses"]))
+    assert writer.missing() == [0, 1, 2]
+    assert not (tmp_path / "table").exists()
+
+
+def test_a_table_without_parts_is_complete_and_empty(tmp_path: Path) -> None:
+    TableWriter(str(tmp_path), PROVENANCE, 0).finish()
+    table = open_table(str(tmp_path), "scores")
+    assert (table.num_parts, table.num_rows) == (0, 0)
+    assert table.read().equals(SCORES.arrow().empty_table())
+    assert table.read(["rewards"]).column_names == ["rewards"]
+    assert TableWriter(str(tmp_path), PROVENANCE, 0).was_complete
+
+
+def test_parts_whose_groups_were_made_again_are_discarded(tmp_path: Path) -> None:
+    """A sampler need not give the same tokens twice: a re-made part of groups has other ids under one fingerprint."""
+    rows = [tiny.group_row(f"question {i}", ["a", "b"]) for i in range(8)]
+    groups = tiny.write_table(tmp_path / "groups", "groups", rows, fingerprint="a" * 32)
+
+    def scores_of(index: int) -> pa.Table:
+        ids = open_table(groups).part(index, ["group_id"]).column("group_id").to_pylist()
+        found = [{"group_id": group_id, "rewards": [0.0, 1.0], "statuses": ["ok", "ok"]} for group_id in ids]
+        return pa.Table.from_pylist(found, schema=SCORES.arrow())
+
+    def score() -> tuple[list[int], list[str]]:
+        notices: list[str] = []
+        writer = TableWriter(str(tmp_path / "scores"), PROVENANCE, 2, notices.append)
+        writer.discard_changed_parts(open_table(groups))
+        made = writer.missing()
+        for index in made:
+            writer.write(index, scores_of(index))
+        writer.finish()
+        return made, notices
+
+    assert score() == ([0, 1], [])
+    assert score() == ([], [])
+    rows[5] = tiny.group_row("question 5", ["a", "b"], token_ids=[[8, 8, 2], [9, 9, 2]])
+    (tmp_path / "groups" / part_name(1)).unlink()
+    tiny.write_table(tmp_path / "groups", "groups", rows, fingerprint="a" * 32)
+    made, notices = score()
+    assert made == [1]
+    assert notices == [
+        f"{tmp_path}/scores/part-000001.parquet holds other groups than {groups} does now; making it again."
+    ]
+    assert open_table(str(tmp_path / "scores")).part(1).equals(scores_of(1))
+    assert score() == ([], [])

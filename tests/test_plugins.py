@@ -1,0 +1,130 @@
+"""Names become objects: built in, published by a package, or from a file beside the user."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from grao_pipeline.advantages.estimators import ESTIMATORS, grao
+from grao_pipeline.errors import MissingDependency, UsageError
+from grao_pipeline.generation.engines import ENGINES
+from grao_pipeline.plugins import load, require
+from grao_pipeline.scoring.rewards import REWARDS
+from grao_pipeline.training.objectives import OBJECTIVES
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current directory; `sys.path` and what was imported from here are put back."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if name.startswith("here"):
+            del sys.modules[name]
+
+
+def test_a_built_in_name_is_its_object() -> None:
+    assert load("estimator", "grao", ESTIMATORS) is grao
+
+
+@pytest.mark.parametrize(
+    ("kind", "registry"),
+    [("estimator", ESTIMATORS), ("reward", REWARDS), ("objective", OBJECTIVES), ("engine", ENGINES)],
+)
+def test_every_built_in_name_leads_to_something(kind: str, registry: dict[str, str]) -> None:
+    assert registry
+    for name in registry:
+        assert callable(load(kind, name, registry))
+
+
+def test_module_and_attribute_are_found_in_the_current_directory(place: Path) -> None:
+    (place / "here_one.py").write_text("def judge():\n    return 'judged'\n")
+    (place / "here_package").mkdir()
+    (place / "here_package" / "inner.py").write_text("VALUE = 7\n")
+    assert load("reward", "here_one:judge", {})() == "judged"
+    assert load("reward", "here_package.inner:VALUE", {}) == 7
+
+
+def test_an_installed_package_publishes_names_by_entry_points(place: Path) -> None:
+    (place / "here_published.py").write_text("def judge():\n    return 'published'\n")
+    (place / "judges-1.0.dist-info").mkdir()
+    (place / "judges-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: judges\nVersion: 1.0\n")
+    (place / "judges-1.0.dist-info" / "entry_points.txt").write_text(
+        "[grao_pipeline.rewards]\npolite = here_published:judge\ngsm8k = here_published:judge\n"
+    )
+    sys.path.insert(0, str(place))
+    assert load("reward", "polite", REWARDS)() == "published"
+    assert load("reward", "gsm8k", REWARDS).__module__.startswith("grao_pipeline.")  # a built-in is not replaced
+    with pytest.raises(UsageError, match="Unknown estimator 'polite'"):
+        load("estimator", "polite", ESTIMATORS)
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UsageError) as caught:
+        load("reward", "gsm9k", REWARDS)
+    assert str(caught.value) == (
+        f"Unknown reward 'gsm9k'. Built in: {', '.join(sorted(REWARDS))}. "
+        "Your own: 'module:attribute', importable from the current directory."
+    )
+
+
+def test_a_module_or_attribute_that_is_not_there_is_named(place: Path) -> None:
+    with pytest.raises(UsageError, match=f"no module named 'here_absent'.* current directory \\({place}\\)"):
+        load("reward", "here_absent:judge", {})
+    (place / "here_three.py").write_text("def judge():\n    return 1\n")
+    with pytest.raises(UsageError, match="module 'here_three' has no attribute 'jugde'"):
+        load("reward", "here_three:jugde", {})
+    with pytest.raises(UsageError, match="module 'here_three' has no attribute ''"):
+        load("reward", "here_three:", {})
+    with pytest.raises(UsageError, match=r"no module named 'here_three\.inner'"):
+        load("reward", "here_three.inner:judge", {})
+
+
+@pytest.mark.parametrize("name", [":judge", ".relative:judge", "..:x"])
+def test_what_is_no_module_name_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=r"is not a module's full name\. Write module:attribute"):
+        load("reward", name, {})
+
+
+def test_an_import_that_fails_inside_the_users_module_keeps_its_traceback(place: Path) -> None:
+    (place / "here_four.py").write_text("import here_four_needs_this\n")
+    with pytest.raises(ModuleNotFoundError, match="here_four_needs_this"):
+        load("reward", "here_four:judge", {})
+    (place / "here_five.py").write_text("import here\n")  # the name of what is missing begins the module's own
+    with pytest.raises(ModuleNotFoundError, match="'here'"):
+        load("reward", "here_five:judge", {})
+
+
+def test_a_package_that_is_installed_is_imported() -> None:
+    import json
+
+    assert require("json") is json
+
+
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        ("vllm", "pip install 'grao-pipeline[vllm]'"),
+        ("torch.absent", "pip install 'grao-pipeline[train]'"),
+        ("datasets", "pip install 'grao-pipeline[prompts]'"),
+        ("here_not_on_this_machine.inner", "pip install here_not_on_this_machine"),
+    ],
+)
+def test_a_missing_package_is_answered_with_the_command_that_installs_it(
+    module: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = module.split(".")[0]
+    monkeypatch.setitem(sys.modules, package, None)  # Python's own way to make an import fail
+    with pytest.raises(MissingDependency) as caught:
+        require(module)
+    assert str(caught.value) == f"This needs the package '{package}', which is not installed. Run: {command}"
+
+
+def test_a_package_that_lacks_a_package_of_its_own_keeps_its_traceback(place: Path) -> None:
+    (place / "here_six.py").write_text("import here_six_needs_this\n")
+    sys.path.insert(0, str(place))
+    with pytest.raises(ModuleNotFoundError, match="here_six_needs_this"):
+        require("here_six")
