@@ -156,7 +156,7 @@ class TrainOptions(StageOptions):
     seed: int = option(0, "Seed of the order of groups and of dropout.", ge=0)
     allow_off_policy: bool = option(False, "Train although the groups were sampled by other weights than --model.")
     tokens_per_batch: int = option(
-        16384, "Padded tokens per micro-batch; a group that is larger alone makes its own.", ge=1
+        16384, "Padded tokens per micro-batch; a sequence that is larger alone makes its own.", ge=1
     )
     gradient_checkpointing: bool = runtime(False, "Recompute activations in the backward pass to save memory.")
     checkpoint_steps: int = runtime(50, "Steps between checkpoints for exact resume; 0 writes none.", ge=0)

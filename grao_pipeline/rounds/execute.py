@@ -71,8 +71,9 @@ class Executor:
         summary = json.loads(process.stdout)
         if summary.get("fingerprint", task.out.name) != task.out.name:
             raise StageFailure(
-                f"{task.name} did other work ({summary['fingerprint']}) than was planned ({task.out.name}): an input, a "
-                f"model or a reward's source file changed meanwhile. Delete {task.out} and run the same command again."
+                f"{task.name} did other work ({summary['fingerprint']}) than was planned ({task.out.name}): "
+                "an input, a model or a reward's source file changed meanwhile. "
+                f"Delete {task.out} and run the same command again."
             )
         receipt = {"seconds": round(seconds, 3), "summary": summary}
         text = json.dumps(receipt, sort_keys=True) + "\n"

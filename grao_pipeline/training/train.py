@@ -13,8 +13,8 @@ import torch
 from grao_pipeline.config import TrainOptions
 from grao_pipeline.devices import resolve_device
 from grao_pipeline.errors import InputError, MismatchError, StageFailure, UsageError
-from grao_pipeline.models import ModelSource, load_config, load_tokenizer, locate_model
-from grao_pipeline.plugins import load, require
+from grao_pipeline.models import ModelSource, load_config, load_tokenizer, load_weights, locate_model
+from grao_pipeline.plugins import load
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.training.batch import make_batch, objective_inputs, token_logprobs
@@ -105,7 +105,7 @@ class _Trainer:
             beta=options.beta, lambda_=options.lambda_
         )
         torch.manual_seed(options.seed)
-        self.model = _load_model(source, self._device)
+        self.model = load_weights(source.directory, "AutoModelForCausalLM", "float32").to(self._device)
         if options.gradient_checkpointing:
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self.model.train()
@@ -163,7 +163,8 @@ class _Trainer:
             names = ", ".join(group.group_id for group in groups[:4])
             raise StageFailure(
                 f"Step {step}: the objective is {report['J']} and the gradient's norm {norm}; stopped before the "
-                f"weights were touched. Groups: {names}, … Lower --learning-rate, or use --dtype float32."
+                f"weights were touched. Groups: {names}, … Lower --learning-rate or use --dtype float32, "
+                "with another OUT."
             )
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -200,21 +201,6 @@ class _Trainer:
             ) from error
         metrics.add(sequences, inputs, outputs)
         return batch.num_tokens
-
-
-def _load_model(source: ModelSource, device: torch.device) -> Any:
-    """The model with float32 master weights, whatever precision its checkpoint has.
-
-    Raises:
-        InputError: the weights cannot be loaded.
-    """
-    transformers, safetensors = require("transformers"), require("safetensors")
-    try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(str(source.directory), dtype="float32")
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
-        problem = (str(error).splitlines() or [repr(error)])[0]
-        raise InputError(f"The model in {source.directory} cannot be loaded: {problem}.") from error
-    return model.to(device)
 
 
 def _check_data(data: TrainingSet, groups: TableReader, source: ModelSource, options: TrainOptions) -> None:
