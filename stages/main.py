@@ -43,7 +43,7 @@ def main() -> None:
 
     \b
     Example:
-      grao rounds run examples/backwards/rounds.yaml
+      grao rounds run examples/demo/rounds.yaml
     """
 
 

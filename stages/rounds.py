@@ -19,7 +19,7 @@ def rounds() -> None:
 
     \b
     Example:
-      grao rounds run examples/backwards/rounds.yaml
+      grao rounds run examples/demo/rounds.yaml
     """
 
 
@@ -33,7 +33,7 @@ def run(config: str, as_json: bool) -> None:
 
     \b
     Example:
-      grao rounds run examples/backwards/rounds.yaml
+      grao rounds run examples/demo/rounds.yaml
     """
 
     def call() -> Any:
@@ -60,7 +60,7 @@ def plan(config: str, as_json: bool) -> None:
 
     \b
     Example:
-      grao rounds plan examples/backwards/rounds.yaml
+      grao rounds plan examples/demo/rounds.yaml
     """
 
     def call() -> Any:
@@ -85,7 +85,7 @@ def status(config: str, as_json: bool) -> None:
 
     \b
     Example:
-      grao rounds status examples/backwards/rounds.yaml
+      grao rounds status examples/demo/rounds.yaml
     """
 
     def call() -> Any:

@@ -2,8 +2,8 @@
 
 import os
 
-# Before torch or vLLM is imported: two threads for everything, no compilation, no network.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Before torch or vLLM is imported: one thread (two fight over busy cores), no compilation, no network.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -21,6 +21,8 @@ from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import TableWriter
 
+MAX_FAILURES = 256
+"""So many samples in a row are judged in vain before a reward is taken to be misconfigured."""
 COLUMNS = ["group_id", "messages", "reference", "metadata", "completions", "finish_reasons"]
 ABORTED = Judgement(None, "error", "the sample was aborted")
 
@@ -94,10 +96,10 @@ def score_groups(
     )
     statuses: Counter[str] = Counter()
     total = 0.0
+    held: list[tuple[int, list[dict[str, Any]]]] = []  # parts in which nothing was judged, until something is
+    failures: list[str] = []
     for index in writer.missing():
-        rows = groups.part(index, COLUMNS).to_pylist()
-        judged = _judge(rows, reward)
-        _refuse_total_failure(judged, index, options)
+        judged = _judge(groups.part(index, COLUMNS).to_pylist(), reward)
         scored = [_score_group(row, judgements) for row, judgements in judged]
         for row in scored:
             statuses.update(row["statuses"])
@@ -105,9 +107,21 @@ def score_groups(
             if row.pop("has_reference"):
                 summary.references_scored += row["reference_reward"] is not None
                 summary.references_failed += row["reference_reward"] is None
-        writer.write(index, pa.Table.from_pylist(scored, schema=SCORES.arrow()))
-        summary.parts_made += 1
+        held.append((index, scored))
+        errors = _errors(judged)
+        failures += errors or []
+        if errors is not None and not writer.num_committed and len(failures) < MAX_FAILURES:
+            continue
+        if errors is not None and not writer.num_committed:
+            break
+        _write(writer, held, summary)
         notice(f"part {index} committed · {statuses.total():,} samples scored")
+    if held and failures:
+        raise StageFailure(
+            f"Reward '{options.reward}' failed on all {len(failures)} samples so far, e.g.: {failures[0]}. "
+            "Nothing was written."
+        )
+    _write(writer, held, summary)
     writer.finish()
     summary.samples = statuses.total()
     summary.statuses = dict(sorted(statuses.items()))
@@ -166,14 +180,20 @@ def _metadata(row: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _refuse_total_failure(
-    scored: list[tuple[dict[str, Any], list[Judgement]]], index: int, options: ScoreOptions
-) -> None:
-    """A reward that judges nothing is misconfigured; a table of nulls would only hide it."""
-    samples = [j for row, judgements in scored for j in judgements[: len(row["completions"])] if j is not ABORTED]
-    if samples and all(judgement.status == "error" for judgement in samples):
-        detail = next((judgement.detail for judgement in samples if judgement.detail), "no reason given")
-        raise StageFailure(
-            f"Reward '{options.reward}' failed on all {len(samples)} samples of part {index}, e.g.: {detail}. "
-            "Nothing was written for it."
-        )
+def _write(writer: TableWriter, held: list[tuple[int, list[dict[str, Any]]]], summary: ScoreSummary) -> None:
+    """Commit the parts that were held back."""
+    for index, scored in held:
+        writer.write(index, pa.Table.from_pylist(scored, schema=SCORES.arrow()))
+        summary.parts_made += 1
+    held.clear()
+
+
+def _errors(judged: list[tuple[dict[str, Any], list[Judgement]]]) -> list[str] | None:
+    """What went wrong with a part's samples, if all of them failed; None where one was judged.
+
+    A reward that judges nothing is misconfigured; a table of nulls would only hide it.
+    """
+    samples = [j for row, judgements in judged for j in judgements[: len(row["completions"])] if j is not ABORTED]
+    if any(judgement.status != "error" for judgement in samples):
+        return None
+    return [judgement.detail or "no reason given" for judgement in samples]

@@ -1,17 +1,18 @@
 """`make demo`: the task, the base model, three rounds, and what came of them."""
 
+import subprocess
 import sys
 from pathlib import Path
 
 import click
 import polars as pl
 
-from examples.backwards.task import write_prompts
+from examples.demo.task import write_prompts
 from stages.main import main as grao
 
-CONFIG = "examples/backwards/rounds.yaml"
+CONFIG = "examples/demo/rounds.yaml"
 PROMPTS, BASE, RUN = Path("runs/demo-prompts.jsonl"), Path("runs/demo-base"), Path("runs/demo")
-NUM_PROMPTS = 1000
+NUM_PROMPTS = 500
 
 
 def make_inputs() -> None:
@@ -20,10 +21,8 @@ def make_inputs() -> None:
         PROMPTS.parent.mkdir(exist_ok=True)
         write_prompts(PROMPTS, NUM_PROMPTS, seed=0)
     if not (BASE / "config.json").is_file():
-        from examples.backwards.base_model import make_base_model  # torch is not needed where all is done
-
-        click.echo("── base model: pre-training a small Qwen2 on faulty answers", err=True)
-        make_base_model(BASE, seed=0)
+        click.echo("── base model: pre-training a small Qwen2 on answers that are mostly wrong", err=True)
+        subprocess.run([sys.executable, "-m", "examples.demo.base_model", str(BASE)], check=True)
 
 
 def show_answers(num: int = 3) -> None:
@@ -42,4 +41,3 @@ if __name__ == "__main__":
     make_inputs()
     grao(["rounds", "run", CONFIG], standalone_mode=False)
     show_answers()
-    sys.exit(0)

@@ -1,1 +1,0 @@
-"""The demo: words backwards, with commas, with a full stop."""

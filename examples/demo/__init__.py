@@ -1,0 +1,1 @@
+"""The demo: a small model learns to translate words, from references that all leave some untranslated."""
