@@ -34,7 +34,7 @@ class PromptTokenizer:
     def __init__(self, tokenizer: Any, stop_token_ids: Sequence[int], template: str | None = None) -> None:
         self._tokenizer = tokenizer
         self.template = chat_template(tokenizer) if template is None else template
-        self.stop_token_ids = tuple(sorted(set(stop_token_ids)))
+        self.stop_token_ids = tuple(sorted({*stop_token_ids, *self._end_of_turn()}))
         if not self.stop_token_ids or tokenizer.eos_token_id is None:
             raise InputError("The tokenizer has no end-of-sequence token, so a completion could never end.")
 
@@ -53,6 +53,20 @@ class PromptTokenizer:
         ids = self._continuation(before, whole) if whole.startswith(before) else self._encode(reference)
         ends = [index for index, token in enumerate(ids) if token in self.stop_token_ids]
         return ids[: ends[-1] + 1] if ends else [*ids, int(self._tokenizer.eos_token_id)]
+
+    def _end_of_turn(self) -> list[int]:
+        """The special token that the template puts behind an answer, if it does. It need not be the tokenizer's EOS:
+        base models of the Qwen family end a text with `<|endoftext|>`, and a turn with `<|im_end|>`.
+        """
+        question = {"role": "user", "content": "q"}
+        try:
+            before = self._render([question], generation=True)
+            whole = self._render([question, {"role": "assistant", "content": "a"}], generation=False)
+        except InputError:  # some templates want more than these two; the EOS is still a stop
+            return []
+        behind = self._encode(whole[len(before) :]) if whole.startswith(before) else []
+        special = set(self._tokenizer.all_special_ids)
+        return [token for token in behind if token in special][:1]
 
     def text(self, token_ids: Sequence[int]) -> str:
         """The text of a completion, special tokens removed."""

@@ -161,6 +161,19 @@ def test_the_end_of_turn_may_be_another_stop_token_than_eos(chat: Any) -> None:
     assert chat.decode(ids) == "Hello<|pad|>"
 
 
+def test_a_base_model_whose_turns_do_not_end_in_eos_stops_at_the_end_of_its_turn(chat: Any, tmp_path: Path) -> None:
+    """As Qwen's base models: EOS is the end of a text, and the template ends turns with another special token."""
+    chat.save_pretrained(str(tmp_path))
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(
+        str(tmp_path), eos_token="<|pad|>", additional_special_tokens=["<|im_start|>", "<|im_end|>"]
+    )
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    prompts = PromptTokenizer(tokenizer, [tokenizer.eos_token_id], tiny.CHAT_TEMPLATE)
+    assert prompts.stop_token_ids == tuple(sorted((tokenizer.eos_token_id, end)))
+    reference = prompts.reference([{"role": "user", "content": "Say hello."}], "hello")
+    assert tokenizer.decode(reference) == "hello<|im_end|>"
+
+
 def test_the_text_of_a_completion_has_no_special_tokens(chat: Any) -> None:
     ids = chat.encode("Hello world!<|im_end|>", add_special_tokens=False)
     assert PromptTokenizer(chat, [2]).text(ids) == "Hello world!"
