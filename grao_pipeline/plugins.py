@@ -4,7 +4,9 @@ A registry maps a name to `"module:attribute"`, so that naming a variant imports
 own file. Third parties give `module:attribute`, or publish an entry point in group `grao_pipeline.<kind>s`.
 """
 
+import hashlib
 import importlib
+import inspect
 import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
@@ -42,6 +44,25 @@ def load(kind: str, name: str, registry: Mapping[str, str]) -> Any:
         f"Unknown {kind} '{name}'. Built in: {', '.join(sorted(registry))}. "
         f"Your own: 'module:attribute', importable from the current directory."
     )
+
+
+def source_of(kind: str, found: Any) -> dict[str, str]:
+    """`{kind_source: hash}` of the file that defines somebody's own function or class, for a stage's fingerprint:
+    edited code is other work. Empty for what is ours, whose meaning the package's version fixes.
+    """
+    found = inspect.unwrap(found)
+    if getattr(found, "__module__", "").startswith("grao_pipeline."):
+        return {}
+    try:
+        path = inspect.getsourcefile(found)
+    except TypeError:
+        path = None
+    return {f"{kind}_source": hashlib.sha256(Path(path).read_bytes()).hexdigest()[:32]} if path else {}
+
+
+def named_source(kind: str, name: str, registry: Mapping[str, str]) -> dict[str, str]:
+    """`source_of` what a name stands for; imports nothing that is built in."""
+    return {} if name in registry else source_of(kind, load(kind, name, registry))
 
 
 def require(module: str) -> ModuleType:

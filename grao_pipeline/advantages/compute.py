@@ -10,9 +10,9 @@ import pyarrow as pa
 from grao_pipeline.advantages.combine import weighted_sum
 from grao_pipeline.advantages.estimators import ESTIMATORS, group_mean, group_std
 from grao_pipeline.config import AdvantagesOptions
-from grao_pipeline.errors import UsageError
+from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.fingerprints import stage_fingerprint
-from grao_pipeline.plugins import load
+from grao_pipeline.plugins import load, named_source
 from grao_pipeline.schemas import ADVANTAGES
 from grao_pipeline.storage.flat_view import GROUP_COLUMNS, SCORE_COLUMNS, flat_view
 from grao_pipeline.storage.manifest import Provenance
@@ -73,7 +73,7 @@ def advantages_provenance(
         scores: of each scores table its reward's name, fingerprint and weight.
     """
     inputs = {"groups": groups_fingerprint, "scores": [list(score) for score in scores]}
-    shaping = options.content()
+    shaping = options.content() | named_source("estimator", options.estimator, ESTIMATORS)
     return Provenance("advantages", stage_fingerprint("advantages", shaping, inputs), shaping, inputs)
 
 
@@ -115,10 +115,8 @@ def compute_advantages(
 
 def advantages_of(view: pl.DataFrame, estimator: Callable[..., pl.Expr], options: AdvantagesOptions) -> pa.Table:
     """The advantages table of a flat view that has the combined `reward`."""
-    rows = view.with_columns(
-        estimator(view, statistics=options.statistics).alias("advantage"),
-        group_mean(options.statistics).alias("mean"),
-        group_std(options.statistics).alias("std"),
+    rows = _estimate(view, estimator, options).with_columns(
+        group_mean(options.statistics).alias("mean"), group_std(options.statistics).alias("std")
     )
     if not options.keep_zero_variance:
         rows = rows.with_columns(pl.when(pl.col("std") > 0.0).then("advantage"))
@@ -137,6 +135,23 @@ def advantages_of(view: pl.DataFrame, estimator: Callable[..., pl.Expr], options
     )
     columns = [column.name for column in ADVANTAGES.columns if column.name in grouped.columns]
     return grouped.select(columns).to_arrow()
+
+
+def _estimate(view: pl.DataFrame, estimator: Callable[..., pl.Expr], options: AdvantagesOptions) -> pl.DataFrame:
+    """The view with column `advantage`.
+
+    Raises:
+        StageFailure: somebody's own estimator failed; a failure of ours is a bug and keeps its traceback.
+    """
+    try:
+        return view.with_columns(estimator(view, statistics=options.statistics).alias("advantage"))
+    except Exception as error:
+        if options.estimator in ESTIMATORS:
+            raise
+        raise StageFailure(
+            f"Estimator '{options.estimator}' failed: {type(error).__name__}: {error}. It is called as "
+            "f(view, statistics=…) and returns a Polars expression."
+        ) from error
 
 
 def _open_scores(

@@ -21,7 +21,7 @@ from grao_pipeline.generation.tokenization import (
     stop_token_ids,
 )
 from grao_pipeline.models import ModelSource, load_config, load_tokenizer, locate_model
-from grao_pipeline.plugins import load
+from grao_pipeline.plugins import load, named_source
 from grao_pipeline.schemas import GROUPS
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
@@ -43,6 +43,7 @@ class GenerateSummary:
     finish_reasons: dict[str, int] = field(default_factory=lambda: {"stop": 0, "length": 0, "abort": 0})
     prompts_too_long: int = 0
     prompts_clipped: int = 0
+    references_too_long: int = 0
     seconds: float = 0.0
     tokens_per_second: float = 0.0
     fingerprint: str = ""
@@ -67,6 +68,7 @@ def groups_provenance(
     engine = engine_name(options.engine)
     template = fingerprint(read_template(options.chat_template))
     shaping = options.content() | {"engine": engine, "chat_template": template}
+    shaping |= named_source("engine", engine, ENGINES)
     inputs = {
         "prompts": prompts_fingerprint,
         "model": source.fingerprint,
@@ -206,6 +208,9 @@ class _Run:
                 f"Prompt {prompt['prompt_id']} becomes token ids up to {largest} ({len(ids)} of them); the model's "
                 f"vocabulary has {self._vocab_size}. Model and tokenizer do not fit, or the prompt is empty."
             )
+        if len(ids) + len(reference_ids or []) > self._context_length:
+            self._summary.references_too_long += reference_ids is not None
+            reference_ids = None  # it cannot be trained on
         return {**prompt, "prompt_token_ids": ids, "reference_token_ids": reference_ids}
 
     def _take(self, group: SampledGroup) -> None:

@@ -1,5 +1,6 @@
 """The rounds' YAML: a few keys of its own, and one section per stage with that stage's options."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from grao_pipeline.config import (
     parse_options,
 )
 from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.scoring.score import reward_name
 
 # What the loop decides itself; a section that names it contradicts the loop.
 OWNED = {"generate": ("model", "round"), "train": ("model",), "evaluate": ("base_groups", "base_scores")}
@@ -46,6 +48,8 @@ class RoundsConfig:
 
     def __init__(self, values: dict[str, Any], where: str) -> None:
         values = dict(values)
+        for section in ("generate", "advantages", "train", "evaluate"):
+            values[section] = {} if values.get(section) is None else values[section]  # an empty section
         if isinstance(values.get("score"), dict):
             values["score"] = [values["score"]]
         keys = parse_options(_Keys, values, where)
@@ -59,17 +63,23 @@ class RoundsConfig:
                     raise UsageError(f"{where}: {section}: '{name}' is decided by the loop; remove it.")
         self._read_prompts(dict(keys.prompts), where)
         evaluation = dict(keys.evaluate)
-        overrides = evaluation.pop("generate", {})
+        overrides = evaluation.pop("generate", None) or {}
+        if not isinstance(overrides, dict):
+            raise UsageError(f"{where}: evaluate: generate: expected options of generate, found {overrides!r}.")
         self._generate = keys.generate
         self._evaluate_generate = {**keys.generate, **overrides}
         self._train = keys.train
         self.evaluate = parse_options(EvaluateOptions, evaluation, f"{where}: evaluate")
         self.advantages = parse_options(AdvantagesOptions, keys.advantages, f"{where}: advantages")
-        self.weights = [float(score.get("weight", 1.0)) for score in keys.score]
+        self.weights = [_weight(score.get("weight", 1.0), where) for score in keys.score]
         self.scores = [
             parse_options(ScoreOptions, {k: v for k, v in score.items() if k != "weight"}, f"{where}: score")
             for score in keys.score
         ]
+        named = [reward_name(score) for score in self.scores]
+        repeated = sorted({name for name in named if named.count(name) > 1})
+        if repeated:
+            raise UsageError(f"{where}: score: two rewards are named '{repeated[0]}'. Give one of them another 'name'.")
         self._where = where
         self.generate_options(self.model, 0)
         self.evaluation_options(self.model)
@@ -97,6 +107,12 @@ class RoundsConfig:
         if (self.prompts_source is None) == (self.train_prompts is None):
             raise UsageError(f"{where}: prompts: give either 'source' (a dataset) or 'train' (a prompts table).")
         self.prompts = parse_options(PromptsOptions, section, f"{where}: prompts")
+
+
+def _weight(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UsageError(f"{where}: score: weight = {value!r}: expected a number.")
+    return float(value)
 
 
 def load_config(path: str) -> RoundsConfig:

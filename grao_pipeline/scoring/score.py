@@ -12,7 +12,7 @@ import pyarrow as pa
 from grao_pipeline.config import ScoreOptions, key_values
 from grao_pipeline.errors import InputError, StageFailure
 from grao_pipeline.fingerprints import stage_fingerprint
-from grao_pipeline.plugins import load
+from grao_pipeline.plugins import load, source_of
 from grao_pipeline.schemas import SCORES
 from grao_pipeline.scoring.rewards import REWARDS
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
@@ -60,6 +60,7 @@ def make_reward(options: ScoreOptions) -> Reward:
 def scores_provenance(options: ScoreOptions, groups_fingerprint: str, reward: Reward) -> Provenance:
     """The identity of a scores table, known before anything is scored."""
     shaping = {"reward": options.reward, "name": reward_name(options), **reward.identity()}
+    shaping |= source_of("reward", type(reward))
     inputs = {"groups": groups_fingerprint}
     return Provenance("scores", stage_fingerprint("score", shaping, inputs), shaping, inputs)
 

@@ -60,6 +60,7 @@ def write_model(
     names = sorted(path.name for path in temporary.iterdir())
     for name in names:
         sync(temporary / name)
+        (temporary / name).chmod(0o666 & ~_umask())  # safetensors files come readable by their owner alone
         os.replace(temporary / name, out / name)
     temporary.rmdir()
     manifest = ModelManifest(
@@ -102,6 +103,12 @@ def write_atomically(path: Path, text: str) -> None:
     temporary.write_text(text)
     sync(temporary)
     os.replace(temporary, path)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
 
 
 def sync(path: Path) -> None:

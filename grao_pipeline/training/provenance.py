@@ -3,7 +3,9 @@
 from grao_pipeline.config import TrainOptions
 from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.models import ModelSource
+from grao_pipeline.plugins import named_source
 from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.training.objectives import OBJECTIVES
 
 
 def train_provenance(
@@ -16,5 +18,5 @@ def train_provenance(
         "model": source.fingerprint,
         "tokenizer": source.tokenizer,
     }
-    shaping = options.content()
+    shaping = options.content() | named_source("objective", options.objective, OBJECTIVES)
     return Provenance("model", stage_fingerprint("train", shaping, inputs), shaping, inputs)

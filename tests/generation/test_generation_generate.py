@@ -49,6 +49,7 @@ def test_every_prompt_becomes_one_group_in_the_order_of_the_prompts(model: Path,
         "finish_reasons": counts,
         "prompts_too_long": 0,
         "prompts_clipped": 0,
+        "references_too_long": 0,
         "policy": model_fingerprint(model),
     }
 
@@ -185,6 +186,15 @@ def test_prompts_at_the_end_of_the_context_are_clipped_and_longer_ones_aborted(
     assert (summary.prompts_clipped, summary.prompts_too_long) == (2, 2)
     assert (summary.samples, summary.finish_reasons["abort"]) == (18, 6)
     assert summary.parts_made == 3  # the last part has nothing to sample
+
+
+def test_a_reference_that_does_not_fit_the_context_is_counted_and_not_trained_on(model: Path, tmp_path: Path) -> None:
+    rows = [tiny.prompt_row("Say hello.", "hello"), tiny.prompt_row("Say hello.", "hello " * 60)]
+    table = tiny.write_table(tmp_path / "prompts", "prompts", rows)
+    options = ["--model", model, *TRANSFORMERS, "--context-length", 64, "--max-new-tokens", 4]
+    summary = tiny.grao_json("generate", table, tmp_path / "out", *options)
+    assert summary["references_too_long"] == 1
+    assert [row["reference_token_ids"] is None for row in groups_of(tmp_path / "out")] == [False, True]
 
 
 def test_duplicate_prompts_are_refused_by_name(model: Path, tmp_path: Path) -> None:

@@ -214,6 +214,8 @@ def test_a_failing_stage_is_named_and_the_rest_is_kept(tmp_path: Path, model: Pa
         ({"colour": "red"}, "colour is not an option"),
         ({"prompts": {"source": "x.jsonl"}}, "give either 'source'"),
         ({"evaluate": {"confidence": 2}}, "evaluate: confidence = 2"),
+        ({"evaluate": {"generate": ["samples"]}}, "evaluate: generate: expected options"),
+        ({"score": {"weight": "heavy"}}, "score: weight = 'heavy'"),
     ],
 )
 def test_a_wrong_configuration_is_refused_by_section_and_option(
@@ -222,6 +224,22 @@ def test_a_wrong_configuration_is_refused_by_section_and_option(
     result = tiny.grao("rounds", "plan", write_config(tmp_path, model, prompts, **changes))
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_two_rewards_of_one_name_are_refused_before_anything_runs(tmp_path: Path, model: Path, prompts: str) -> None:
+    path = write_config(tmp_path, model, prompts)
+    values = yaml.safe_load(path.read_text())
+    values["score"] = [{"reward": "length", "reward_arg": [f"target={n}"]} for n in (5, 9)]
+    path.write_text(yaml.safe_dump(values))
+    result = tiny.grao("rounds", "plan", path)
+    assert result.exit_code == 2
+    assert "two rewards are named 'length'" in result.stderr
+
+
+def test_an_empty_section_means_the_defaults(tmp_path: Path, model: Path, prompts: str) -> None:
+    path = write_config(tmp_path, model, prompts)
+    path.write_text(path.read_text() + "advantages:\n")
+    assert tiny.grao("rounds", "plan", path).exit_code == 0
 
 
 def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from grao_pipeline.config import ScoreOptions
-from grao_pipeline.errors import UsageError
+from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
 from grao_pipeline.scoring.score import make_reward
 from tests import tiny
@@ -88,7 +88,6 @@ def own_rewards(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("infinite", [None, None, None]),
         ("raises_on_one", [1, None, 1]),
         ("always_raises", [None, None, None]),
-        ("too_few", [None, None, None]),
         ("one_number", [None, None, None]),
     ],
 )
@@ -103,8 +102,11 @@ def test_a_function_gives_numbers_in_any_clothes_and_what_is_no_number_is_an_err
 def test_an_error_says_what_happened() -> None:
     assert judge("own_rewards:raises_on_one", TEXTS)[1] == Judgement(None, "error", "KeyError: 'bad row'")
     assert judge("own_rewards:odd_values", TEXTS)[2].detail == "the reward is '1.0', not a finite (float32) number"
-    detail = "ValueError: own_rewards:too_few gave 0 rewards for 1 completions"
-    assert judge("own_rewards:too_few", TEXTS)[0].detail == detail
+
+
+def test_a_wrong_number_of_rewards_is_a_failure_of_the_function_not_of_a_row() -> None:
+    with pytest.raises(StageFailure, match=r"own_rewards:too_few gave \d rewards for 3 completions"):
+        judge("own_rewards:too_few", TEXTS)
 
 
 def test_a_function_sees_what_belongs_to_each_completion() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from grao_pipeline.errors import UsageError
+from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
 
@@ -46,6 +46,8 @@ class FunctionReward:
         """Score a batch; where the function raises, candidate by candidate, so that one bad row costs one row."""
         try:
             return self._call(candidates)
+        except StageFailure:
+            raise
         except Exception as error:  # the function is the user's: whatever it raises is about its row
             if len(candidates) == 1:
                 return [Judgement(None, "error", f"{type(error).__name__}: {error}")]
@@ -60,7 +62,9 @@ class FunctionReward:
         }
         values = list(self._function(**{name: columns[name] for name in self._wanted}, **self._arguments))
         if len(values) != len(candidates):
-            raise ValueError(f"{self._name} gave {len(values)} rewards for {len(candidates)} completions")
+            raise StageFailure(
+                f"Reward {self._name} gave {len(values)} rewards for {len(candidates)} completions; it gives one each."
+            )
         return [Judgement.of(_plain(value)) for value in values]
 
     def _check_signature(self) -> list[str]:
