@@ -4,7 +4,6 @@ A registry maps a name to `"module:attribute"`, so that naming a variant imports
 own file. Third parties give `module:attribute`, or publish an entry point in group `grao_pipeline.<kind>s`.
 """
 
-import hashlib
 import importlib
 import inspect
 import sys
@@ -15,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from grao_pipeline.errors import MissingDependency, UsageError
+from grao_pipeline.fingerprints import DIGITS, file_checksum
 
 EXTRAS = {
     "torch": "train",
@@ -57,7 +57,7 @@ def source_of(kind: str, found: Any) -> dict[str, str]:
         path = inspect.getsourcefile(found)
     except TypeError:
         path = None
-    return {f"{kind}_source": hashlib.sha256(Path(path).read_bytes()).hexdigest()[:32]} if path else {}
+    return {f"{kind}_source": file_checksum(Path(path))[:DIGITS]} if path else {}
 
 
 def named_source(kind: str, name: str, registry: Mapping[str, str]) -> dict[str, str]:

@@ -82,7 +82,7 @@ def score_groups(
     Raises:
         InputError: the groups are not usable.
         MismatchError: `out` holds other work.
-        StageFailure: nothing at all could be judged in a part, or the reward broke its contract.
+        StageFailure: nothing at all could be judged, or the reward broke its contract.
     """
     groups = open_table(groups_url, "groups")
     reward = reward or make_reward(options)
@@ -111,9 +111,9 @@ def score_groups(
         held.append((index, scored))
         errors = _errors(judged)
         failures += errors or []
-        if errors is not None and not writer.num_committed and len(failures) < MAX_FAILURES:
-            continue
         if errors is not None and not writer.num_committed:
+            if len(failures) < MAX_FAILURES:
+                continue
             break
         _write(writer, held, summary)
         notice(f"part {index} committed · {statuses.total():,} samples scored")
