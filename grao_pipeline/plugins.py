@@ -21,6 +21,11 @@ EXTRAS = {
     "transformers": "train",
     "vllm": "vllm",
     "datasets": "prompts",
+    "jsonschema": "score",
+    "math_verify": "score",
+    "openai": "generate",
+    "peft": "train",
+    "ray": "ray",
 }
 
 

@@ -80,6 +80,7 @@ GROUPS = TableSchema(
         Column("finish_reasons", pa.list_(pa.string()), "`stop`, `length` or `abort`"),
         Column("policy", pa.string(), "fingerprint of the weights that sampled"),
         Column("round", pa.int32(), "0 for the first round"),
+        Column("retokenized", pa.bool_(), "whether the completions' ids were made from their text", nullable=True),
     ),
     parallel=("completions", "completion_token_ids", "completion_logprobs", "finish_reasons"),
 )

@@ -165,8 +165,9 @@ class _Run:
         engine = make_engine(engine_options)
         started = time.perf_counter()
         try:
-            for group in engine.generate(self._parts(), sampling):
-                self._take(group)
+            for groups in engine.generate(self._parts(), sampling):
+                for group in groups:
+                    self._take(group)
                 self._summary.seconds = time.perf_counter() - started
                 self._commit_finished()
             self._commit_finished()

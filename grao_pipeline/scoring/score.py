@@ -146,7 +146,7 @@ def _judge(rows: list[dict[str, Any]], reward: Reward) -> list[tuple[dict[str, A
             [None if text is None else Candidate(row["messages"], text, row["reference"], metadata) for text in texts]
         )
     candidates = [candidate for group in sequences for candidate in group if candidate is not None]
-    found = reward.score(candidates) if candidates else []
+    found = list(reward.score(candidates)) if candidates else []
     if len(found) != len(candidates):
         raise StageFailure(
             f"The reward gave {len(found)} judgements for {len(candidates)} sequences; it must give one for each."

@@ -22,7 +22,7 @@ class KeptOpen:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[SampledGroup]:
+    def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[list[SampledGroup]]:
         return self._engine.generate(parts, sampling)
 
     def close(self) -> None:

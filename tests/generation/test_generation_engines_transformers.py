@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def requests_of(prompts: Sequence[list[int]], num_samples: int = 3, budget: int 
 def sampled(engine: Engine, parts: list[list[Request]], sampling: Sampling) -> dict[int, list[Sample]]:
     """Request seed → its samples."""
     seeds = {request.key: request.seed for part in parts for request in part}
-    return {seeds[group.key]: group.samples for group in engine.generate(parts, sampling)}
+    return {seeds[group.key]: group.samples for group in chain(*engine.generate(parts, sampling))}
 
 
 def assert_drawn_from(counts: Counter[int], probabilities: list[float]) -> None:

@@ -19,7 +19,7 @@ def judge(
         arguments: `key=value`, as given to `--reward-arg`.
     """
     candidates = [Candidate(MESSAGES, text, reference, metadata) for text in texts]
-    return make_reward(ScoreOptions(reward=reward, reward_arg=list(arguments))).score(candidates)
+    return list(make_reward(ScoreOptions(reward=reward, reward_arg=list(arguments))).score(candidates))
 
 
 def rewards(judgements: Sequence[Judgement]) -> list[float | None]:

@@ -33,7 +33,7 @@ def reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def scores(model: Path, candidates: list[Candidate], batch_size: int = 32) -> list[Judgement]:
     options = ScoreOptions(reward="reward-model", reward_arg=[f"model={model}"], batch_size=batch_size, device="cpu")
-    return make_reward(options).score(candidates)
+    return list(make_reward(options).score(candidates))
 
 
 @torch.inference_mode()

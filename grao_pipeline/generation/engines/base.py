@@ -20,6 +20,27 @@ class EngineOptions:
     batch_size: int
     arguments: dict[str, str]
     """Free `key=value` arguments; an engine refuses the ones that it does not know."""
+    adapter: str | None = None
+    """Directory of a LoRA adapter (peft) on top of the model."""
+    quantization: str | None = None
+    tensor_parallel_size: int = 1
+    gpu_memory_utilization: float | None = None
+    server: "ServerOptions | None" = None
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """An OpenAI-compatible server, for engines that sample through one."""
+
+    base_url: str
+    served_model: str | None = None
+    """The model's name there; the only one that it serves, where None."""
+    concurrency: int = 64
+    """Requests in flight."""
+    retries: int = 10
+    timeout_seconds: float = 600.0
+    allow_retokenize: bool = False
+    """Make token ids from text where the server returns none."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +79,12 @@ class Sample:
 
     token_ids: list[int]
     """As sampled, end-of-turn token included where it was sampled. [L]"""
-    logprobs: list[float]
-    """Log-probability of each id under the untempered policy, in nats. [L]"""
+    logprobs: list[float] | None
+    """Log-probability of each id under the untempered policy, in nats [L]; None where it is not known."""
     finish_reason: str
     """`stop`, `length` or `abort`."""
+    retokenized: bool = False
+    """The ids were made from the text, because a server returned none."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +98,12 @@ class SampledGroup:
 class Engine(Protocol):
     """Samples groups. Construct with `EngineOptions`; a new engine is one class and one line in `ENGINES`."""
 
-    def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[SampledGroup]:
-        """Yield every request's group, in any order, as it is finished.
+    def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[list[SampledGroup]]:
+        """Yield every request's group, in any order: those that finished together in one list.
+
+        A list is kept or lost whole. Where samples depend on the batch that they were drawn in (in the last bits), a
+        list is a whole batch, and the rest of a part is batched as it would have been: so an interrupted run ends in
+        the same table.
 
         Args:
             parts: the requests, part by part. An engine takes further parts as it has room for them; it may mix
@@ -100,7 +127,7 @@ class FakeEngine:
         self.stop_token_id = stop_token_id
         self.num_requests = 0
 
-    def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[SampledGroup]:
+    def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[list[SampledGroup]]:
         for part in parts:
             for request in part:
                 self.num_requests += 1
@@ -109,7 +136,7 @@ class FakeEngine:
                 for index in range(request.num_samples):
                     ids = [first + index + offset for offset in range(1, self.length)] + [self.stop_token_id]
                     samples.append(Sample(ids, [math.log(0.5)] * len(ids), "stop"))
-                yield SampledGroup(request.key, samples)
+                yield [SampledGroup(request.key, samples)]
 
     def close(self) -> None:
         pass

@@ -5,6 +5,7 @@ generator, so it does not depend on the batch; finished rows leave the batch.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -32,12 +33,12 @@ class TransformersEngine:
         self._batch_size = options.batch_size
         self._context_length = options.context_length
 
-    def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[SampledGroup]:
+    def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[list[SampledGroup]]:
         """Batches never cross a part, so a part is the same whichever parts were made before it."""
         for part in parts:
             by_length = sorted(part, key=lambda request: len(request.prompt_token_ids))
             for start in range(0, len(by_length), self._batch_size):
-                yield from self._sample_batch(by_length[start : start + self._batch_size], sampling)
+                yield self._sample_batch(by_length[start : start + self._batch_size], sampling)
 
     def close(self) -> None:
         del self._model
@@ -45,17 +46,15 @@ class TransformersEngine:
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def _sample_batch(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[SampledGroup]:
+    def _sample_batch(self, requests: Sequence[Request], sampling: Sampling) -> list[SampledGroup]:
         try:
             rows = _sample(self._model, self._device, requests, sampling, self._context_length)
         except torch.OutOfMemoryError as error:
             raise StageFailure(
                 f"Out of memory while sampling {len(requests)} prompts together; lower --batch-size. ({error})"
             ) from error
-        start = 0
-        for request in requests:
-            yield SampledGroup(request.key, rows[start : start + request.num_samples])
-            start += request.num_samples
+        drawn = iter(rows)
+        return [SampledGroup(request.key, list(islice(drawn, request.num_samples))) for request in requests]
 
 
 class _Row:

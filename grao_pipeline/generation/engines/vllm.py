@@ -66,7 +66,7 @@ class VllmEngine:
             raise InputError(f"vLLM cannot load {options.model}: {_last_line(error)}") from error
         self._max_num_seqs = int(self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
 
-    def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[SampledGroup]:
+    def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[list[SampledGroup]]:
         """Keeps twice as many sequences in flight as vLLM runs at once, across the borders of parts."""
         engine = self._llm.llm_engine
         pending = (request for part in parts for request in part)
@@ -82,9 +82,9 @@ class VllmEngine:
                     self._add(name, request, sampling)
                 if not in_flight:
                     return
-                for output in self._step():
-                    if output.finished:
-                        yield _sampled_group(in_flight.pop(output.request_id), output)
+                finished = [output for output in self._step() if output.finished]
+                if finished:
+                    yield [_sampled_group(in_flight.pop(output.request_id), output) for output in finished]
 
     def close(self) -> None:
         self._llm.llm_engine.engine_core.shutdown()

@@ -1,6 +1,6 @@
 """The Reward seam: a batch of sequences in, one judgement each out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +21,8 @@ class Candidate:
     completion: str
     reference: str | None
     metadata: Mapping[str, Any]
+    others: Sequence[str] = ()
+    """The other samples of its group, in their order; for rewards that declare `reads_group`."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Judgement:
     status: str = "ok"
     """`ok`, `error`, `unparsable` or `truncated`; a reward is present exactly where it is `ok`."""
     detail: str | None = None
+    tokens: int = 0
+    """What a judge read and wrote for it, in tokens."""
 
     def __post_init__(self) -> None:
         if (self.reward is not None) != (self.status == "ok"):
@@ -66,8 +70,12 @@ class Reward(Protocol):
         fingerprint of the scores."""
         ...
 
-    def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
-        """One judgement per candidate, in order. A candidate that cannot be judged gets `reward=None` and a status."""
+    def score(self, candidates: Sequence[Candidate]) -> Iterable[Judgement]:
+        """One judgement per candidate, in order. A candidate that cannot be judged gets `reward=None` and a status.
+
+        A dear reward yields each judgement as soon as it is known: what was yielded is in the cache of judgements and
+        survives a crash. A reward that looks at `Candidate.others` has the attribute `reads_group = True`.
+        """
         ...
 
 
