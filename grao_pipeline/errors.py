@@ -7,7 +7,8 @@
     │   ├── DamagedPart    a committed part whose bytes are not the bytes that were written
     │   └── MismatchError  two inputs, or an output and its inputs, that do not belong together
     ├── MissingDependency  an optional package is not installed; the message holds the pip command
-    └── StageFailure       the work itself failed (an engine died, training diverged)
+    ├── StageFailure       the work itself failed (an engine died, training diverged)
+    └── Interrupted        a signal asked the stage to stop; what was finished is saved
 
 A message says what is wrong, which value, and what to do. The commands print it without a traceback; any other
 exception is a bug of ours and keeps its traceback.
@@ -44,3 +45,7 @@ class MissingDependency(GraoError):
 
 class StageFailure(GraoError):
     """The work itself failed, although the inputs were in order."""
+
+
+class Interrupted(GraoError):
+    """A signal (SIGTERM, SIGINT) asked the stage to stop."""

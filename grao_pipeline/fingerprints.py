@@ -16,6 +16,7 @@ DIGITS = 32
 # In the order in which transformers prefers them: where a directory holds both, only the first kind is loaded.
 WEIGHT_SUFFIXES = (".safetensors", ".bin")
 # Written by transformers for provenance; they change without the function that the weights compute changing.
+VOLATILE_ADAPTER_KEYS = {"base_model_name_or_path", "revision", "inference_mode", "peft_version"}
 VOLATILE_CONFIG_KEYS = {"_name_or_path", "transformers_version", "use_cache"}
 
 
@@ -80,6 +81,23 @@ def model_fingerprint(directory: str | Path) -> str:
         raise InputError(f"{config_path} is not JSON ({error}).") from error
     stable = {key: value for key, value in config.items() if key not in VOLATILE_CONFIG_KEYS}
     return fingerprint([stable, [file_checksum(path) for path in weights]])
+
+
+def adapter_fingerprint(directory: str | Path) -> str:
+    """The fingerprint of a LoRA adapter as peft saves it; the path of its base model plays no part.
+
+    Raises:
+        InputError: the directory is not one.
+    """
+    config, weights = (Path(directory) / name for name in ("adapter_config.json", "adapter_model.safetensors"))
+    if not (config.is_file() and weights.is_file()):
+        raise InputError(f"{directory} is not a LoRA adapter: it needs {config.name} and {weights.name}.")
+    try:
+        values = json.loads(config.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{config} is not JSON ({error}).") from error
+    stable = {key: value for key, value in values.items() if key not in VOLATILE_ADAPTER_KEYS}
+    return fingerprint([stable, file_checksum(weights)])
 
 
 def tokenizer_fingerprint(directory: str | Path) -> str:

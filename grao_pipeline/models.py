@@ -5,27 +5,35 @@ from pathlib import Path
 from typing import Any
 
 from grao_pipeline.errors import InputError
-from grao_pipeline.fingerprints import model_fingerprint, tokenizer_fingerprint
+from grao_pipeline.fingerprints import adapter_fingerprint, fingerprint, model_fingerprint, tokenizer_fingerprint
 from grao_pipeline.plugins import require
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model on local disk and the fingerprints of its weights and tokenizer."""
+    """A model on local disk and the fingerprints of its weights (with the adapter's, if there is one) and tokenizer."""
 
     directory: Path
     fingerprint: str
     tokenizer: str
+    adapter: Path | None = None
 
 
-def locate_model(model: str) -> ModelSource:
+def locate_model(model: str, adapter: str | None = None) -> ModelSource:
     """Find a model: a local directory, or a hub id that is downloaded (once) into the hub's cache.
+
+    Args:
+        adapter: a LoRA adapter (peft) on top of it, found likewise.
 
     Raises:
         InputError: there is neither; the message says which was looked for.
     """
     directory = Path(model) if Path(model).is_dir() else _download(model)
-    return ModelSource(directory, model_fingerprint(directory), tokenizer_fingerprint(directory))
+    weights, tokenizer = model_fingerprint(directory), tokenizer_fingerprint(directory)
+    if adapter is None:
+        return ModelSource(directory, weights, tokenizer)
+    place = Path(adapter) if Path(adapter).is_dir() else _download(adapter)
+    return ModelSource(directory, fingerprint([weights, adapter_fingerprint(place)]), tokenizer, place)
 
 
 def load_tokenizer(source: ModelSource) -> Any:

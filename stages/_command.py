@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import signal
 import sys
 import threading
 import types
@@ -20,6 +21,7 @@ from grao_pipeline.errors import GraoError, UsageError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Options = TypeVar("Options", bound=StageOptions)
+GRACE_SECONDS = 30.0
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
@@ -128,7 +130,9 @@ def _click_type(annotation: Any) -> tuple[Any, bool]:
 
 
 def _stop_with_parent() -> None:
-    """Where the rounds' process started this one, end when it ends (also by `kill -9`)."""
+    """Where the rounds' process started this one, end when it ends (also by `kill -9`): as on any SIGTERM, so that what
+    is finished is kept; after a while, by force.
+    """
     parent = os.environ.get(PARENT_VARIABLE)
     if parent is None:
         return
@@ -139,6 +143,8 @@ def _stop_with_parent() -> None:
         while not stop.wait(0.2):
             if os.getppid() != int(parent):
                 sys.stderr.write("The rounds' process is gone; stopping.\n")
+                os.kill(os.getpid(), signal.SIGTERM)
+                stop.wait(GRACE_SECONDS)
                 os._exit(1)
 
     thread = threading.Thread(target=watch, name="grao-parent-watch", daemon=True)

@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": "stages.evaluate:evaluate",
     "rounds": "stages.rounds:rounds",
     "inspect": "stages.inspect:inspect",
+    "cache": "stages.cache:cache",
 }
 
 

@@ -1,6 +1,7 @@
 """Fixtures that are dear to make, shared by the session."""
 
 import os
+import tempfile
 
 # Before torch or vLLM is imported: one thread (two fight over busy cores), no compilation, no network.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -8,12 +9,19 @@ os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["GRAO_CACHE"] = tempfile.mkdtemp(prefix="grao-tests-cache-")
 
 from pathlib import Path
 
 import pytest
 
 from tests import tiny
+
+
+@pytest.fixture(autouse=True)
+def own_cache_of_judgements(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds what another one had judged."""
+    monkeypatch.setenv("GRAO_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(scope="session")

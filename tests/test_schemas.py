@@ -179,7 +179,7 @@ def wide(kind: pa.DataType) -> pa.DataType:
         return pa.large_list(wide(kind.value_type))
     if pa.types.is_struct(kind):  # the other way round
         return pa.struct([(field.name, wide(field.type)) for field in reversed(list(kind))])
-    return {pa.string(): pa.large_string(), pa.int32(): pa.int64(), pa.float32(): pa.float64()}[kind]
+    return {pa.string(): pa.large_string(), pa.int32(): pa.int64(), pa.float32(): pa.float64()}.get(kind, kind)
 
 
 @pytest.mark.parametrize("schema", TABLES.values(), ids=list(TABLES))

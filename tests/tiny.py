@@ -130,6 +130,7 @@ def group_row(
         "finish_reasons": ["stop"] * len(ids),
         "policy": policy,
         "round": 0,
+        "retokenized": None,
     }
 
 

@@ -2,30 +2,31 @@
 
 import importlib.util
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-
 from grao_pipeline.config import GenerateOptions, key_values
-from grao_pipeline.devices import resolve_device, resolve_dtype
-from grao_pipeline.errors import InputError, UsageError
-from grao_pipeline.fingerprints import fingerprint, group_fingerprint, stage_fingerprint
+from grao_pipeline.errors import InputError, Interrupted, UsageError
+from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
+from grao_pipeline.generation.assembly import Assembly, PreparedPart
+from grao_pipeline.generation.budget import SampleBudget, read_samples_file
+from grao_pipeline.generation.earlier import EarlierGroups
 from grao_pipeline.generation.engines import ENGINES
-from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, Sample, SampledGroup, Sampling
+from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, Sample, Sampling, ServerOptions
+from grao_pipeline.generation.rows import RowBuilder
 from grao_pipeline.generation.tokenization import (
     PromptTokenizer,
     declared_stop_token_ids,
     read_template,
     stop_token_ids,
 )
+from grao_pipeline.interrupts import StopSignals
 from grao_pipeline.models import ModelSource, load_config, load_tokenizer, locate_model
 from grao_pipeline.plugins import load, named_source
-from grao_pipeline.schemas import GROUPS
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
-from grao_pipeline.storage.writer import TableWriter
+from grao_pipeline.storage.writer import TableWriter, Worker
 
 DEFAULT_CONTEXT_LENGTH = 4096
 ABORTED = Sample([], [], "abort")
@@ -38,9 +39,16 @@ class GenerateSummary:
     groups: int = 0
     parts_made: int = 0
     parts_found: int = 0
+    parts_left_to_other_workers: int = 0
+    groups_recovered: int = 0
+    """Of unfinished parts, from a run that was asked to stop."""
     samples: int = 0
+    samples_extended: int = 0
+    """Samples of --extend, carried over."""
     tokens: int = 0
     finish_reasons: dict[str, int] = field(default_factory=lambda: {"stop": 0, "length": 0, "abort": 0})
+    empty_completions: int = 0
+    """Samples that ended at once: their turn is over, their text is empty."""
     prompts_too_long: int = 0
     prompts_clipped: int = 0
     references_too_long: int = 0
@@ -49,11 +57,12 @@ class GenerateSummary:
     fingerprint: str = ""
     policy: str = ""
 
-    def count(self, samples: list[Sample]) -> None:
+    def count(self, samples: Sequence[Sample]) -> None:
         self.samples += len(samples)
         for sample in samples:
             self.tokens += len(sample.token_ids)
             self.finish_reasons[sample.finish_reason] += 1
+            self.empty_completions += sample.finish_reason == "stop" and len(sample.token_ids) <= 1
 
 
 def groups_provenance(
@@ -69,12 +78,16 @@ def groups_provenance(
     template = fingerprint(read_template(options.chat_template))
     shaping = options.content() | {"engine": engine, "chat_template": template}
     shaping |= named_source("engine", engine, ENGINES)
-    inputs = {
+    inputs: dict[str, Any] = {
         "prompts": prompts_fingerprint,
         "model": source.fingerprint,
         "tokenizer": source.tokenizer,
         "stop_token_ids": declared_stop_token_ids(source.directory),
     }
+    if options.samples_file is not None:
+        inputs["samples"] = fingerprint(read_samples_file(options.samples_file))
+    if options.extend is not None:
+        inputs["extend"] = open_table(options.extend, "groups").fingerprint
     details = {"policy": source.fingerprint, "logprobs_mode": "raw", "chat_template": chat_template}
     return Provenance("groups", stage_fingerprint("generate", shaping, inputs), shaping, inputs, details)
 
@@ -96,19 +109,20 @@ def generate_groups(
     """Sample a group for every prompt and write the groups table, part by part.
 
     Args:
-        make_engine: builds the engine; by default the one that `options.engine` names.
+        make_engine: builds the engine; by default what `options.engine` and `options.executor` name.
 
     Raises:
         InputError: prompts, model or tokenizer are not usable.
         MismatchError: `out` holds other work.
-        StageFailure: the engine died; committed parts stay, the same command goes on.
+        StageFailure: the engine died; finished groups are kept, the same command goes on.
+        Interrupted: by SIGTERM or SIGINT; likewise.
     """
     prompts = open_table(prompts_url, "prompts")
-    source = locate_model(options.model)
+    source = locate_model(options.model, options.adapter)
     tokenizer = _prompt_tokenizer(options, source)
     provenance = groups_provenance(options, prompts.fingerprint, source, tokenizer.template)
     num_parts = -(-prompts.num_rows // options.prompts_per_part)
-    writer = TableWriter(out, provenance, num_parts, notice)
+    writer = TableWriter(out, provenance, num_parts, notice, Worker.parse(options.worker))
     summary = GenerateSummary(
         groups=prompts.num_rows,
         parts_found=writer.num_committed,
@@ -117,14 +131,14 @@ def generate_groups(
     )
     if writer.missing():
         notice(f"{writer.num_committed} of {num_parts} parts are there; loading {options.model}.")
-        run = _Run(options, source, tokenizer, _read_prompts(prompts), writer, summary, notice)
-        run.execute(make_engine or load("engine", provenance.options["engine"], ENGINES))
-    writer.finish()
+        make_engine = make_engine or _engine_maker(options, provenance.options["engine"], notice)
+        _Run(options, source, tokenizer, _read_prompts(prompts), writer, summary, notice).execute(make_engine)
+    summary.parts_left_to_other_workers = len(writer.finish())
     return summary
 
 
 class _Run:
-    """The parts being assembled while the engine samples."""
+    """One run of an engine over the parts that are missing."""
 
     def __init__(
         self,
@@ -138,105 +152,133 @@ class _Run:
     ) -> None:
         self._options = options
         self._source = source
-        self._tokenizer = tokenizer
         self._prompts = prompts
         self._writer = writer
         self._summary = summary
         self._notice = notice
         config = load_config(source)
         _refuse_classifier(options.model, config)
-        self._vocab_size = int(config.get_text_config().vocab_size)
         self._context_length = _context_length(options, config)
-        self._rows: dict[int, list[dict[str, Any]]] = {}
-        self._unsampled: dict[int, int] = {}
+        vocab_size = int(config.get_text_config().vocab_size)
+        self._builder = RowBuilder(tokenizer, source.fingerprint, options.round, self._context_length, vocab_size)
+        self._budget = SampleBudget(options)
+        self._earlier = (
+            EarlierGroups(open_table(options.extend, "groups"), source.fingerprint) if options.extend else None
+        )
+        self._sampling = Sampling(options.temperature, options.top_p, options.max_new_tokens, tokenizer.stop_token_ids)
 
     def execute(self, make_engine: Callable[[EngineOptions], Engine]) -> None:
-        options = self._options
-        device = resolve_device(options.device)
-        engine_options = EngineOptions(
-            model=str(self._source.directory),
-            dtype=resolve_dtype(options.dtype, device),
-            context_length=self._context_length,
-            device=device,
-            batch_size=options.batch_size,
-            arguments=key_values(options.engine_arg, "--engine-arg"),
-        )
-        sampling = Sampling(options.temperature, options.top_p, options.max_new_tokens, self._tokenizer.stop_token_ids)
-        engine = make_engine(engine_options)
+        engine = make_engine(_engine_options(self._options, self._source, self._context_length))
+        assembly = Assembly(self._writer.missing(), self._prepare, self._builder, self._writer, self._committed)
         started = time.perf_counter()
         try:
-            for groups in engine.generate(self._parts(), sampling):
-                for group in groups:
-                    self._take(group)
-                self._summary.seconds = time.perf_counter() - started
-                self._commit_finished()
-            self._commit_finished()
+            with StopSignals() as signals:
+                for groups in signals.interruptible(engine.generate(assembly.parts(), self._sampling)):
+                    for group in groups:
+                        self._summary.count(group.samples)
+                    self._summary.seconds = time.perf_counter() - started
+                    assembly.take(groups)
+                assembly.finish()
+        except Interrupted as stop:
+            saved = assembly.save_unfinished()
+            raise Interrupted(
+                f"{stop} {self._writer.num_committed} parts are committed, and {saved} finished groups of the others "
+                "are kept. Run the same command again to go on."
+            ) from None
+        except BaseException:
+            assembly.save_unfinished()
+            raise
         finally:
             engine.close()
         self._summary.tokens_per_second = self._summary.tokens / max(self._summary.seconds, 1e-9)
 
-    def _parts(self) -> Iterator[list[Request]]:
+    def _prepare(self, index: int) -> PreparedPart:
         size = self._options.prompts_per_part
-        for part in self._writer.missing():
-            self._rows[part] = [self._encode(row) for row in self._prompts[part * size : (part + 1) * size]]
-            requests = []
-            for index, row in enumerate(self._rows[part]):
-                room = self._context_length - len(row["prompt_token_ids"])
-                if room < 1:
-                    self._summary.prompts_too_long += 1
-                    self._fill(row, [ABORTED] * self._options.samples)
-                    continue
-                self._summary.prompts_clipped += room < self._options.max_new_tokens
-                requests.append(
-                    Request(
-                        key=(part, index),
-                        prompt_token_ids=row["prompt_token_ids"],
-                        num_samples=self._options.samples,
-                        seed=_group_seed(self._options, row["prompt_id"]),
-                        max_new_tokens=min(room, self._options.max_new_tokens),
-                    )
-                )
-            self._unsampled[part] = len(requests)
-            yield requests
+        part = PreparedPart(index, [], [])
+        kept = self._writer.unfinished(index)
+        finished = {row["prompt_id"]: row for row in kept.to_pylist()} if kept is not None else {}
+        self._summary.groups_recovered += len(finished)
+        for number, prompt in enumerate(self._prompts[index * size : (index + 1) * size]):
+            if prompt["prompt_id"] in finished:
+                part.rows.append(finished[prompt["prompt_id"]])
+                part.finished.add(number)
+            else:
+                self._begin(part, number, prompt)
+        return part
 
-    def _encode(self, prompt: dict[str, Any]) -> dict[str, Any]:
-        ids = self._tokenizer.prompt(prompt["messages"])
-        reference = prompt["reference"]
-        reference_ids = None if reference is None else self._tokenizer.reference(prompt["messages"], reference)
-        largest = max([*ids, *(reference_ids or [])], default=0)
-        if not ids or largest >= self._vocab_size:
-            raise InputError(
-                f"Prompt {prompt['prompt_id']} becomes token ids up to {largest} ({len(ids)} of them); the model's "
-                f"vocabulary has {self._vocab_size}. Model and tokenizer do not fit, or the prompt is empty."
+    def _begin(self, part: PreparedPart, number: int, prompt: dict[str, Any]) -> None:
+        """Add a prompt's row to its part, and the request for what is to be sampled of it."""
+        row = self._builder.begin(prompt)
+        part.rows.append(row)
+        self._summary.references_too_long += prompt["reference"] is not None and row["reference_token_ids"] is None
+        earlier = self._earlier.samples(row) if self._earlier is not None else []
+        self._summary.samples_extended += len(earlier)
+        part.earlier[number] = earlier
+        num_samples = self._budget.samples(prompt)
+        if num_samples == 0:
+            if not earlier:
+                raise InputError(f"Prompt {prompt['prompt_id']} gets 0 samples; a group needs one at least.")
+            return
+        room = self._context_length - len(row["prompt_token_ids"])
+        if room < 1:
+            self._summary.prompts_too_long += 1
+            self._summary.count([ABORTED] * num_samples)
+            part.earlier[number] = earlier + [ABORTED] * num_samples
+            return
+        self._summary.prompts_clipped += room < self._options.max_new_tokens
+        part.requests.append(
+            Request(
+                key=(part.index, number),
+                prompt_token_ids=row["prompt_token_ids"],
+                num_samples=num_samples,
+                seed=_group_seed(self._options, prompt["prompt_id"], len(earlier)),
+                max_new_tokens=min(room, self._options.max_new_tokens),
             )
-        if len(ids) + len(reference_ids or []) > self._context_length:
-            self._summary.references_too_long += reference_ids is not None
-            reference_ids = None  # it cannot be trained on
-        return {**prompt, "prompt_token_ids": ids, "reference_token_ids": reference_ids}
+        )
 
-    def _take(self, group: SampledGroup) -> None:
-        part, index = group.key
-        self._fill(self._rows[part][index], group.samples)
-        self._unsampled[part] -= 1
+    def _committed(self, index: int) -> None:
+        self._summary.parts_made += 1
+        speed = self._summary.tokens / max(self._summary.seconds, 1e-9)
+        self._notice(f"part {index} committed · {self._summary.tokens:,} tokens so far · {speed:,.0f} tokens/s")
 
-    def _fill(self, row: dict[str, Any], samples: list[Sample]) -> None:
-        self._summary.count(samples)
-        ids = [sample.token_ids for sample in samples]
-        row["group_id"] = group_fingerprint(row["prompt_id"], self._source.fingerprint, ids)
-        row["completions"] = [self._tokenizer.text(token_ids) for token_ids in ids]
-        row["completion_token_ids"] = ids
-        row["completion_logprobs"] = [sample.logprobs for sample in samples]
-        row["finish_reasons"] = [sample.finish_reason for sample in samples]
-        row["policy"] = self._source.fingerprint
-        row["round"] = self._options.round
 
-    def _commit_finished(self) -> None:
-        for part in [part for part, unsampled in self._unsampled.items() if unsampled == 0]:
-            self._writer.write(part, pa.Table.from_pylist(self._rows.pop(part), schema=GROUPS.arrow()))
-            del self._unsampled[part]
-            self._summary.parts_made += 1
-            speed = self._summary.tokens / max(self._summary.seconds, 1e-9)
-            self._notice(f"part {part} committed · {self._summary.tokens:,} tokens so far · {speed:,.0f} tokens/s")
+def _engine_maker(
+    options: GenerateOptions, engine: str, notice: Callable[[str], None]
+) -> Callable[[EngineOptions], Engine]:
+    if options.executor == "local":
+        maker: Callable[[EngineOptions], Engine] = load("engine", engine, ENGINES)
+        return maker
+    from grao_pipeline.generation.engines.ray import RayEngine
+
+    return lambda engine_options: RayEngine(
+        engine_options, engine, options.actors, options.ray_address, options.actor_gpus, notice
+    )
+
+
+def _engine_options(options: GenerateOptions, source: ModelSource, context_length: int) -> EngineOptions:
+    server = None
+    if options.base_url is not None:
+        server = ServerOptions(
+            options.base_url,
+            options.served_model,
+            options.concurrency,
+            options.retries,
+            options.request_timeout,
+            options.allow_retokenize,
+        )
+    return EngineOptions(
+        model=str(source.directory),
+        dtype=options.dtype,
+        context_length=context_length,
+        device=options.device,
+        batch_size=options.batch_size,
+        arguments=key_values(options.engine_arg, "--engine-arg"),
+        adapter=None if source.adapter is None else str(source.adapter),
+        quantization=options.quantization,
+        tensor_parallel_size=options.tensor_parallel_size,
+        gpu_memory_utilization=options.gpu_memory_utilization,
+        server=server,
+    )
 
 
 def _prompt_tokenizer(options: GenerateOptions, source: ModelSource) -> PromptTokenizer:
@@ -255,9 +297,10 @@ def _read_prompts(prompts: TableReader) -> list[dict[str, Any]]:
     return rows
 
 
-def _group_seed(options: GenerateOptions, prompt_id: str) -> int:
+def _group_seed(options: GenerateOptions, prompt_id: str, num_earlier: int) -> int:
     """A 60-bit seed of the prompt's own: neighbouring seeds share samples in vLLM, hashes do not neighbour."""
-    return int(fingerprint([options.seed, options.round, prompt_id])[:15], 16)
+    parts = [options.seed, options.round, prompt_id, *([num_earlier] if num_earlier else [])]
+    return int(fingerprint(parts)[:15], 16)
 
 
 def _refuse_classifier(model: str, config: Any) -> None:
@@ -269,6 +312,6 @@ def _refuse_classifier(model: str, config: Any) -> None:
 
 def _context_length(options: GenerateOptions, config: Any) -> int:
     limit = getattr(config.get_text_config(), "max_position_embeddings", None) or DEFAULT_CONTEXT_LENGTH
-    if options.context_length is not None and options.context_length > limit:
-        raise UsageError(f"--context-length {options.context_length}: the model's positions end at {limit}.")
-    return int(options.context_length or limit)
+    if options.max_model_len is not None and options.max_model_len > limit:
+        raise UsageError(f"--max-model-len {options.max_model_len}: the model's positions end at {limit}.")
+    return int(options.max_model_len or limit)

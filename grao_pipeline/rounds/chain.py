@@ -136,7 +136,7 @@ class _Walker:
         if not prompts.known or model is None:
             return self._unknown(name, "generate", options)
         assert prompts.fingerprint is not None
-        provenance = groups_provenance(options, prompts.fingerprint, locate_model(model))
+        provenance = groups_provenance(options, prompts.fingerprint, locate_model(model, options.adapter))
         return self._table(name, "generate", [prompts], options, provenance.fingerprint)
 
     def _score(self, name: str, groups: Table, options: ScoreOptions, reward: Reward) -> Table:

@@ -21,7 +21,12 @@ from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.scoring.score import reward_name
 
 # What the loop decides itself; a section that names it contradicts the loop.
-OWNED = {"generate": ("model", "round"), "train": ("model",), "evaluate": ("base_groups", "base_scores")}
+OWNED = {
+    "generate": ("model", "adapter", "round", "worker", "extend"),
+    "score": ("worker",),
+    "train": ("model",),
+    "evaluate": ("base_groups", "base_scores"),
+}
 
 
 class _Keys(StageOptions):
@@ -58,8 +63,9 @@ class RoundsConfig:
         self.rounds = keys.rounds
         self.model = keys.model
         for section, names in OWNED.items():
+            given = getattr(keys, section)
             for name in names:
-                if name in getattr(keys, section):
+                if any(name in entry for entry in (given if isinstance(given, list) else [given])):
                     raise UsageError(f"{where}: {section}: '{name}' is decided by the loop; remove it.")
         self._read_prompts(dict(keys.prompts), where)
         evaluation = dict(keys.evaluate)

@@ -11,19 +11,22 @@ import pyarrow as pa
 
 from grao_pipeline.config import ScoreOptions, key_values
 from grao_pipeline.errors import InputError, StageFailure
-from grao_pipeline.fingerprints import stage_fingerprint
+from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
 from grao_pipeline.plugins import load, source_of
 from grao_pipeline.schemas import SCORES
+from grao_pipeline.scoring.cache import JudgementCache, cache_path
+from grao_pipeline.scoring.cached_reward import CachedReward
 from grao_pipeline.scoring.rewards import REWARDS
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
 from grao_pipeline.scoring.rewards.function import FunctionReward
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
-from grao_pipeline.storage.writer import TableWriter
+from grao_pipeline.storage.writer import TableWriter, Worker
 
 MAX_FAILURES = 256
 """So many samples in a row are judged in vain before a reward is taken to be misconfigured."""
 COLUMNS = ["group_id", "messages", "reference", "metadata", "completions", "finish_reasons"]
+REFERENCE = -1
 ABORTED = Judgement(None, "error", "the sample was aborted")
 
 
@@ -39,6 +42,14 @@ class ScoreSummary:
     references_scored: int = 0
     references_failed: int = 0
     mean_reward: float | None = None
+    cache_hits: int = 0
+    """Sequences, references included, whose judgement was known: from the cache, or of an equal one beside them."""
+    cache_misses: int = 0
+    tokens_spent: int = 0
+    """That a judge read and wrote."""
+    tokens_saved: int = 0
+    """That it would have, without the hits."""
+    parts_left_to_other_workers: int = 0
     fingerprint: str = ""
     name: str = ""
 
@@ -65,6 +76,11 @@ def scores_provenance(options: ScoreOptions, groups_fingerprint: str, reward: Re
     return Provenance("scores", stage_fingerprint("score", shaping, inputs), shaping, inputs)
 
 
+def reward_fingerprint(options: ScoreOptions, reward: Reward) -> str:
+    """The identity of a reward in the cache of judgements; its name in later tables plays no part."""
+    return fingerprint({"reward": options.reward, **reward.identity(), **source_of("reward", type(reward))})
+
+
 def reward_name(options: ScoreOptions) -> str:
     """The reward's name in later tables, e.g. `gsm8k`, or `helpful` for `judges.py:helpful`."""
     return options.name or options.reward.rpartition(":")[2]
@@ -87,7 +103,7 @@ def score_groups(
     groups = open_table(groups_url, "groups")
     reward = reward or make_reward(options)
     provenance = scores_provenance(options, groups.fingerprint, reward)
-    writer = TableWriter(out, provenance, groups.num_parts, notice)
+    writer = TableWriter(out, provenance, groups.num_parts, notice, Worker.parse(options.worker))
     writer.discard_changed_parts(groups)
     summary = ScoreSummary(
         groups=groups.num_rows,
@@ -95,12 +111,14 @@ def score_groups(
         fingerprint=provenance.fingerprint,
         name=reward_name(options),
     )
+    cache = JudgementCache(cache_path(options.cache)) if options.use_cache and writer.missing() else None
+    judge = CachedReward(reward, reward_fingerprint(options, reward), reward_name(options), cache)
     statuses: Counter[str] = Counter()
     total = 0.0
     held: list[tuple[int, list[dict[str, Any]]]] = []  # parts in which nothing was judged, until something is
     failures: list[str] = []
     for index in writer.missing():
-        judged = _judge(groups.part(index, COLUMNS).to_pylist(), reward)
+        judged = _judge(groups.part(index, COLUMNS).to_pylist(), judge)
         scored = [_score_group(row, judgements) for row, judgements in judged]
         for row in scored:
             statuses.update(row["statuses"])
@@ -116,46 +134,56 @@ def score_groups(
                 continue
             break
         _write(writer, held, summary)
-        notice(f"part {index} committed · {statuses.total():,} samples scored")
+        notice(
+            f"part {index} committed · {statuses.total():,} samples scored · "
+            f"{judge.misses:,} judgements made, {judge.hits:,} known already"
+        )
     if held and failures:
         raise StageFailure(
             f"Reward '{options.reward}' failed on all {len(failures)} samples so far, e.g.: {failures[0]}. "
             "Nothing was written."
         )
     _write(writer, held, summary)
-    writer.finish()
+    summary.parts_left_to_other_workers = len(writer.finish())
+    summary.cache_hits, summary.cache_misses = judge.hits, judge.misses
+    summary.tokens_spent, summary.tokens_saved = judge.tokens_spent, judge.tokens_saved
     summary.samples = statuses.total()
     summary.statuses = dict(sorted(statuses.items()))
     summary.mean_reward = total / statuses["ok"] if statuses["ok"] else None
     return summary
 
 
-def _judge(rows: list[dict[str, Any]], reward: Reward) -> list[tuple[dict[str, Any], list[Judgement]]]:
+def _judge(rows: list[dict[str, Any]], judge: CachedReward) -> list[tuple[dict[str, Any], list[Judgement]]]:
     """Judge a part's sequences in one call; what was aborted is not shown to the reward.
 
     Returns:
         each row with its judgements: of its samples, then of its reference if it has one.
     """
-    sequences: list[list[Candidate | None]] = []
-    for row in rows:
-        metadata = _metadata(row)
-        finished = zip(row["completions"], row["finish_reasons"], strict=True)
-        texts = [None if reason == "abort" else text for text, reason in finished]
-        texts += [row["reference"]] if row["reference"] is not None else []
-        sequences.append(
-            [None if text is None else Candidate(row["messages"], text, row["reference"], metadata) for text in texts]
-        )
-    candidates = [candidate for group in sequences for candidate in group if candidate is not None]
-    found = list(reward.score(candidates)) if candidates else []
-    if len(found) != len(candidates):
-        raise StageFailure(
-            f"The reward gave {len(found)} judgements for {len(candidates)} sequences; it must give one for each."
-        )
+    sequences = [_candidates(row, judge.reads_group) for row in rows]
+    found = judge.score([candidate for group in sequences for candidate in group if candidate is not None])
     judgements = iter(found)
     return [
         (row, [ABORTED if candidate is None else next(judgements) for candidate in group])
         for row, group in zip(rows, sequences, strict=True)
     ]
+
+
+def _candidates(row: dict[str, Any], reads_group: bool) -> list[Candidate | None]:
+    """A group's samples, None where one was aborted, and its reference if it has one."""
+    metadata = _metadata(row)
+    texts = [
+        None if reason == "abort" else text
+        for text, reason in zip(row["completions"], row["finish_reasons"], strict=True)
+    ]
+
+    def candidate(text: str | None, number: int) -> Candidate | None:
+        if text is None:
+            return None
+        others = [other for index, other in enumerate(texts) if index != number and other is not None]
+        return Candidate(row["messages"], text, row["reference"], metadata, others if reads_group else ())
+
+    references = [] if row["reference"] is None else [candidate(row["reference"], REFERENCE)]
+    return [*(candidate(text, number) for number, text in enumerate(texts)), *references]
 
 
 def _score_group(row: dict[str, Any], judgements: list[Judgement]) -> dict[str, Any]:

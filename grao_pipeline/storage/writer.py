@@ -1,10 +1,12 @@
 """Writing tables: a part is committed whole, never changed, and never made twice."""
 
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pyarrow as pa
 
-from grao_pipeline.errors import DamagedPart, InputError, MismatchError
+from grao_pipeline.errors import DamagedPart, InputError, MismatchError, UsageError
 from grao_pipeline.fingerprints import bytes_checksum
 from grao_pipeline.schemas import TABLES, conform, validate
 from grao_pipeline.storage.directory import Directory
@@ -13,6 +15,39 @@ from grao_pipeline.storage.parquet import decode, encode, read_provenance
 from grao_pipeline.storage.reader import TableReader
 
 Notice = Callable[[str], None]
+UNFINISHED = ".unfinished"
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One of several processes that make a table together without talking to each other.
+
+    Example: `Worker.parse("1/4")` makes the parts 1, 5, 9, …
+    """
+
+    index: int
+    count: int
+
+    def makes(self, part: int) -> bool:
+        return part % self.count == self.index
+
+    @staticmethod
+    def parse(text: str | None) -> "Worker | None":
+        """`i/N`, counted from 0.
+
+        Raises:
+            UsageError: it is no such pair.
+        """
+        if text is None:
+            return None
+        numbers = re.fullmatch(r"(\d+)/(\d+)", text)
+        if numbers is None or int(numbers[1]) >= int(numbers[2]):
+            raise UsageError(f"--worker {text!r}: expected i/N with 0 ≤ i < N, e.g. 0/4.")
+        return Worker(int(numbers[1]), int(numbers[2]))
+
+
+def unfinished_name(index: int) -> str:
+    return part_name(index) + UNFINISHED
 
 
 class TableWriter:
@@ -22,19 +57,28 @@ class TableWriter:
         MismatchError: the directory holds other work; it is neither mixed with this nor overwritten.
     """
 
-    def __init__(self, url: str, provenance: Provenance, num_parts: int, notice: Notice = lambda _: None) -> None:
+    def __init__(
+        self,
+        url: str,
+        provenance: Provenance,
+        num_parts: int,
+        notice: Notice = lambda _: None,
+        worker: Worker | None = None,
+    ) -> None:
         self.url = url
         self._directory = Directory(url)
         self._schema = TABLES[provenance.table]
         self._provenance = provenance
         self._num_parts = num_parts
         self._notice = notice
+        self._worker = worker
         self._entries: dict[int, PartEntry] = {}
+        self._unfinished: set[str] = set()
         self.was_complete = self._adopt_committed_parts()
 
     def missing(self) -> list[int]:
-        """Indices of the parts that are still to be made, in order."""
-        return [index for index in range(self._num_parts) if index not in self._entries]
+        """Indices of the parts that are still to be made, in order; of one worker, those that are its own."""
+        return [index for index in self._all_missing() if self._worker is None or self._worker.makes(index)]
 
     @property
     def num_committed(self) -> int:
@@ -67,16 +111,58 @@ class TableWriter:
         data = encode(conformed, self._provenance)
         self._directory.write(name, data)
         self._entries[index] = PartEntry(name, conformed.num_rows, len(data), bytes_checksum(data))
+        self._forget_unfinished(index)
 
-    def finish(self) -> Manifest:
-        """Write the manifest once every part is committed; a complete and unchanged table is left alone."""
+    def save_unfinished(self, index: int, table: pa.Table) -> None:
+        """Keep the rows of part `index` that are finished, for the run that goes on. Readers do not see them."""
+        name = unfinished_name(index)
+        self._directory.write(name, encode(conform(table, self._schema, name), self._provenance))
+        self._unfinished.add(name)
+
+    def unfinished(self, index: int) -> pa.Table | None:
+        """The finished rows of part `index` that an interrupted run saved; None where there are none.
+
+        Raises:
+            MismatchError: they are of other work.
+        """
+        name = unfinished_name(index)
+        if name not in self._unfinished:
+            return None
+        data, where = self._directory.read(name), self._directory.path(name)
+        try:
+            provenance = read_provenance(data, where)
+            table = decode(data, where)
+        except DamagedPart as error:
+            self._notice(f"{error} Its groups are made again.")
+            return None
+        assert provenance is not None, f"{where} was not written by this class"
+        self._refuse_other_work(provenance, name)
+        return table
+
+    def finish(self) -> list[int]:
+        """Write the manifest once every part is committed; a complete and unchanged table is left alone.
+
+        Returns:
+            the parts that other workers still have to make. The last worker writes the manifest.
+        """
         assert not self.missing(), "finish() before every part was written"
-        entries = tuple(self._entries[index] for index in range(self._num_parts))
-        manifest = Manifest(self._provenance, entries)
-        if not self.was_complete:
-            self._directory.write(MANIFEST, manifest.to_json().encode())
-            self._directory.remove_temporaries()
-        return manifest
+        if self._all_missing():
+            self._adopt_committed_parts()
+        if not self._all_missing() and not self.was_complete:
+            entries = tuple(self._entries[index] for index in range(self._num_parts))
+            self._directory.write(MANIFEST, Manifest(self._provenance, entries).to_json().encode())
+            if self._worker is None:  # another worker may be writing the same manifest just now
+                self._directory.remove_temporaries()
+        return self._all_missing()
+
+    def _all_missing(self) -> list[int]:
+        return [index for index in range(self._num_parts) if index not in self._entries]
+
+    def _forget_unfinished(self, index: int) -> None:
+        name = unfinished_name(index)
+        if name in self._unfinished:
+            self._directory.delete(name)
+            self._unfinished.remove(name)
 
     def _adopt_committed_parts(self) -> bool:
         """Take over what earlier runs committed; True where the table is complete and intact."""
@@ -84,11 +170,15 @@ class TableWriter:
         checksums = {part.name: part.sha256 for part in manifest.parts} if manifest else {}
         names = {part_name(index): index for index in range(self._num_parts)}
         for name in self._directory.names():
-            if name.endswith(".parquet"):
+            if name.endswith(UNFINISHED):
+                self._unfinished.add(name)
+            if name.endswith(".parquet") and names.get(name) not in self._entries:
                 entry = self._inspect(name, checksums.get(name))
                 if entry is not None and name in names:
                     self._entries[names[name]] = entry
-        return manifest is not None and not self.missing()
+        for index in self._entries:
+            self._forget_unfinished(index)
+        return manifest is not None and not self._all_missing()
 
     def _read_manifest(self) -> Manifest | None:
         """The manifest of a finished run; a damaged one is made again, since the parts say what they are."""

@@ -27,7 +27,7 @@ def test_arguments_precision_and_context_reach_vllm(model: Path, tmp_path: Path,
 
     monkeypatch.setattr(vllm, "LLM", Recorded)
     prompts = prompts_of_lengths(tmp_path / "prompts", [20, 30, 97, 98, 99])
-    options = ["--engine", "vllm", "--samples", 4, "--max-new-tokens", 5, "--dtype", "bfloat16", "--context-length", 99]
+    options = ["--engine", "vllm", "--samples", 4, "--max-new-tokens", 5, "--dtype", "bfloat16", "--max-model-len", 99]
     command = ("generate", prompts, tmp_path / "out", "--model", model, *options)
     summary = tiny.grao_json(*command, "--engine-arg", "max_num_seqs=3")
     assert made == [(3, torch.bfloat16)]
@@ -46,7 +46,7 @@ def test_arguments_precision_and_context_reach_vllm(model: Path, tmp_path: Path,
         ("max_num_seqs", "--engine-arg 'max_num_seqs': expected key=value"),
         ("model=elsewhere", "--engine-arg model: cannot be set here. Use --model."),
         ("dtype=float16", "--engine-arg dtype: cannot be set here. Use --dtype."),
-        ("max_model_len=10", "Use --context-length."),
+        ("max_model_len=10", "Use --max-model-len."),
         ("logprobs_mode=processed_logprobs", "--engine-arg logprobs_mode: cannot be set here"),
     ],
 )

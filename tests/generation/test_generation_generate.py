@@ -172,7 +172,7 @@ def test_prompts_at_the_end_of_the_context_are_clipped_and_longer_ones_aborted(
     table = prompts_of_lengths(tmp_path / "prompts", lengths)
     engine: Engine = request.getfixturevalue(f"{name}_engine")
     options = GenerateOptions(
-        model=str(model), samples=3, max_new_tokens=8, temperature=1.0, context_length=40, prompts_per_part=2
+        model=str(model), samples=3, max_new_tokens=8, temperature=1.0, max_model_len=40, prompts_per_part=2
     )
     summary = generate_groups(table, str(tmp_path / "out"), options, make_engine=lambda _: engine)
     rows = groups_of(tmp_path / "out")
@@ -191,7 +191,7 @@ def test_prompts_at_the_end_of_the_context_are_clipped_and_longer_ones_aborted(
 def test_a_reference_that_does_not_fit_the_context_is_counted_and_not_trained_on(model: Path, tmp_path: Path) -> None:
     rows = [tiny.prompt_row("Say hello.", "hello"), tiny.prompt_row("Say hello.", "hello " * 60)]
     table = tiny.write_table(tmp_path / "prompts", "prompts", rows)
-    options = ["--model", model, *TRANSFORMERS, "--context-length", 64, "--max-new-tokens", 4]
+    options = ["--model", model, *TRANSFORMERS, "--max-model-len", 64, "--max-new-tokens", 4]
     summary = tiny.grao_json("generate", table, tmp_path / "out", *options)
     assert summary["references_too_long"] == 1
     assert [row["reference_token_ids"] is None for row in groups_of(tmp_path / "out")] == [False, True]
@@ -260,10 +260,10 @@ def test_a_model_that_lacks_weights_is_refused_rather_than_given_random_ones(pro
 
 
 def test_a_context_beyond_the_models_positions_is_wrong_usage(model: Path, prompts: str, tmp_path: Path) -> None:
-    options = (*TRANSFORMERS, "--context-length", 257)
+    options = (*TRANSFORMERS, "--max-model-len", 257)
     found = tiny.grao("generate", prompts, tmp_path, "--model", model, *options)
     assert found.exit_code == 2
-    assert "--context-length 257: the model's positions end at 256" in found.stderr
+    assert "--max-model-len 257: the model's positions end at 256" in found.stderr
 
 
 def test_a_template_file_shapes_the_prompt_and_is_part_of_the_work(model: Path, prompts: str, tmp_path: Path) -> None:

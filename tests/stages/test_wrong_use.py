@@ -105,7 +105,7 @@ CASES = [
     # values out of range
     ("generate {prompts} {out} --model {model} --samples 0", 2, "--samples = 0"),
     ("generate {prompts} {out} --model {model} --temperature -1", 2, "--temperature = -1"),
-    ("generate {prompts} {out} --model {model} --engine transformers --context-length 9999", 2, "positions end at 256"),
+    ("generate {prompts} {out} --model {model} --engine transformers --max-model-len 9999", 2, "positions end at 256"),
     ("advantages {groups} {out} --scores {scores}=heavy", 2, "the weight 'heavy' is not a number"),
     ("train {groups} {advantages} {out} --model {model} --lambda -1", 2, "--lambda = -1"),
     ("train {groups} {advantages} s3://bucket/model --model {model}", 2, "a local directory"),

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
+
+from grao_pipeline.devices import resolve_device, resolve_dtype
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,11 @@ class EngineOptions:
     tensor_parallel_size: int = 1
     gpu_memory_utilization: float | None = None
     server: "ServerOptions | None" = None
+
+    def resolved(self) -> "EngineOptions":
+        """With `device` and `dtype` as the machine has them on which the engine runs."""
+        device = resolve_device(self.device)
+        return replace(self, device=device, dtype=resolve_dtype(self.dtype, device))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.generation.engines.base import EngineOptions, Request, Sample, SampledGroup, Sampling
 from grao_pipeline.models import load_weights
+from grao_pipeline.plugins import require
 
 # Rows are dropped from the cache when this share of them has finished: fewer copies than at every end.
 COMPACT_SHARE = 0.5
@@ -28,8 +29,14 @@ class TransformersEngine:
     def __init__(self, options: EngineOptions) -> None:
         if options.arguments:
             raise UsageError(f"--engine-arg {next(iter(options.arguments))}: the transformers engine has no arguments.")
+        if options.quantization:
+            raise UsageError(f"--quantization {options.quantization}: the transformers engine has none; use vllm.")
+        options = options.resolved()
         self._device = torch.device(options.device)
-        self._model: Any = load_weights(options.model, "AutoModelForCausalLM", options.dtype).to(self._device)
+        model: Any = load_weights(options.model, "AutoModelForCausalLM", options.dtype)
+        if options.adapter is not None:
+            model = require("peft").PeftModel.from_pretrained(model, options.adapter)
+        self._model: Any = model.to(self._device).eval()
         self._batch_size = options.batch_size
         self._context_length = options.context_length
 
@@ -61,18 +68,23 @@ class _Row:
     """One sample being drawn."""
 
     def __init__(self, budget: int) -> None:
-        self.sample = Sample([], [], "length")
+        self._token_ids: list[int] = []
+        self._logprobs: list[float] = []
+        self._stopped = False
         self._budget = budget
 
     @property
     def ended(self) -> bool:
-        return self.sample.finish_reason == "stop" or len(self.sample.token_ids) >= self._budget
+        return self._stopped or len(self._token_ids) >= self._budget
+
+    @property
+    def sample(self) -> Sample:
+        return Sample(self._token_ids, self._logprobs, "stop" if self._stopped else "length")
 
     def append(self, token: int, logprob: float, stops: bool) -> None:
-        self.sample.token_ids.append(token)
-        self.sample.logprobs.append(logprob)
-        if stops:
-            self.sample = Sample(self.sample.token_ids, self.sample.logprobs, "stop")
+        self._token_ids.append(token)
+        self._logprobs.append(logprob)
+        self._stopped = stops
 
 
 def _sample(

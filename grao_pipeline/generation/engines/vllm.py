@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,11 +25,16 @@ CPU_DEFAULTS = {
 }
 CPU_MIN_BATCHED_TOKENS = 4096
 WATCH_SECONDS = 0.5
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 # What the groups table says of itself rests on these; the first have an option of their own.
 RESERVED = {
     "model": "--model",
     "dtype": "--dtype",
-    "max_model_len": "--context-length",
+    "max_model_len": "--max-model-len",
+    "tensor_parallel_size": "--tensor-parallel-size",
+    "quantization": "--quantization",
+    "gpu_memory_utilization": "--gpu-memory-utilization",
+    "enable_lora": "--adapter",
     "logprobs_mode": None,
     "skip_tokenizer_init": None,
     "generation_config": None,
@@ -48,6 +54,7 @@ class VllmEngine:
     def __init__(self, options: EngineOptions) -> None:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        options = options.resolved()
         if options.device == "cpu":
             os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
         vllm = require("vllm")
@@ -64,6 +71,7 @@ class VllmEngine:
             raise InputError(f"vLLM cannot load {options.model}: {reasons}") from error
         except (ValueError, OSError, RuntimeError, MemoryError, SafetensorError) as error:
             raise InputError(f"vLLM cannot load {options.model}: {_last_line(error)}") from error
+        self._adapter = _lora_request(options.adapter)
         self._max_num_seqs = int(self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
 
     def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[list[SampledGroup]]:
@@ -106,7 +114,7 @@ class VllmEngine:
         )
         prompt = require("vllm.inputs").tokens_input(request.prompt_token_ids)
         with _death_as_failure():
-            self._llm.llm_engine.add_request(name, prompt, parameters)
+            self._llm.llm_engine.add_request(name, prompt, parameters, lora_request=self._adapter)
 
     def _step(self) -> list[Any]:
         with _death_as_failure():
@@ -121,7 +129,7 @@ def _death_as_failure() -> Iterator[None]:
     except errors.EngineDeadError as error:
         raise StageFailure(
             "The vLLM engine died (out of memory, or killed). Committed parts are safe: run the command again, "
-            "if need be with --engine-arg gpu_memory_utilization=… or max_num_seqs=… lowered."
+            "if need be with --gpu-memory-utilization or --engine-arg max_num_seqs=… lowered."
         ) from error
 
 
@@ -163,10 +171,29 @@ def _engine_arguments(options: EngineOptions) -> dict[str, Any]:
         "skip_tokenizer_init": True,
         "generation_config": "vllm",
         "enable_prefix_caching": True,
+        "tensor_parallel_size": options.tensor_parallel_size,
+        "quantization": options.quantization,
     }
+    if options.gpu_memory_utilization is not None:
+        arguments["gpu_memory_utilization"] = options.gpu_memory_utilization
+    if options.adapter is not None:
+        arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": _lora_rank(options.adapter)}
     if options.device == "cpu":
         arguments |= CPU_DEFAULTS | {"max_num_batched_tokens": max(options.context_length, CPU_MIN_BATCHED_TOKENS)}
     return arguments | {key: _parse(value) for key, value in options.arguments.items()}
+
+
+def _lora_rank(adapter: str) -> int:
+    """The smallest rank that vLLM knows and that holds the adapter's."""
+    rank = int(json.loads(Path(adapter, "adapter_config.json").read_text("utf-8"))["r"])
+    fitting = [known for known in LORA_RANKS if known >= rank]
+    if not fitting:
+        raise UsageError(f"--adapter {adapter} has rank {rank}; vLLM takes {LORA_RANKS[-1]} at most.")
+    return fitting[0]
+
+
+def _lora_request(adapter: str | None) -> Any:
+    return None if adapter is None else require("vllm.lora.request").LoRARequest("policy", 1, adapter)
 
 
 def _parse(value: str) -> Any:

@@ -1,0 +1,67 @@
+"""The groups that `--extend` adds samples to."""
+
+from functools import lru_cache
+from typing import Any
+
+from grao_pipeline.errors import InputError, MismatchError
+from grao_pipeline.generation.engines.base import Sample
+from grao_pipeline.generation.rows import Row
+from grao_pipeline.storage.reader import TableReader
+
+COLUMNS = [
+    "prompt_id",
+    "policy",
+    "prompt_token_ids",
+    "completion_token_ids",
+    "completion_logprobs",
+    "finish_reasons",
+    "retokenized",
+]
+PARTS_HELD = 4
+
+
+class EarlierGroups:
+    """Finds the samples that a prompt has already. Parts are read when they are needed.
+
+    Raises:
+        InputError: a prompt has two groups there.
+    """
+
+    def __init__(self, groups: TableReader, policy: str) -> None:
+        self._groups = groups
+        self._policy = policy
+        self._place: dict[str, tuple[int, int]] = {}
+        for part, table in enumerate(groups.parts(["prompt_id"])):
+            for row, prompt_id in enumerate(table.column("prompt_id").to_pylist()):
+                if prompt_id in self._place:
+                    raise InputError(f"--extend {groups.url}: prompt {prompt_id} has two groups; which is meant?")
+                self._place[prompt_id] = (part, row)
+        self._rows = lru_cache(PARTS_HELD)(self._read)
+
+    def samples(self, row: Row) -> list[Sample]:
+        """The samples of a begun row's prompt, in their order; none where the prompt has no group.
+
+        Raises:
+            MismatchError: they are of another policy, or the policy saw another prompt.
+        """
+        if row["prompt_id"] not in self._place:
+            return []
+        part, number = self._place[row["prompt_id"]]
+        group = self._rows(part)[number]
+        if group["policy"] != self._policy:
+            raise MismatchError(
+                f"--extend {self._groups.url} was sampled by policy {group['policy']}, --model is {self._policy}. "
+                "A group has one policy: extend it with the model that sampled it."
+            )
+        if group["prompt_token_ids"] != row["prompt_token_ids"]:
+            raise MismatchError(
+                f"--extend {self._groups.url}: prompt {row['prompt_id']} was sampled from other token ids (another "
+                "tokenizer or chat template). Extend it with the ones that it was sampled with."
+            )
+        logprobs = group["completion_logprobs"] or [None] * len(group["completion_token_ids"])
+        columns = (group["completion_token_ids"], logprobs, group["finish_reasons"])
+        return [Sample(*sample, bool(group["retokenized"])) for sample in zip(*columns, strict=True)]
+
+    def _read(self, part: int) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._groups.part(part, COLUMNS).to_pylist()
+        return rows
