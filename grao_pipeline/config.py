@@ -17,6 +17,7 @@ Format = Literal["auto", "hh", "preference", "prompt-completion", "messages", "q
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
+CACHE_HELP = "File of the cache of judgements; auto is judgements.sqlite in $GRAO_CACHE or ~/.cache/grao-pipeline."
 PARENT_VARIABLE = "GRAO_PARENT_PID"
 """Environment variable that `grao rounds run` sets for its stages: a stage whose parent died stops too."""
 
@@ -79,10 +80,22 @@ class GenerateOptions(StageOptions):
     """`grao generate`: prompts → groups."""
 
     model: str = runtime(..., "Policy to sample from: a Hugging Face model directory or hub id.")
+    adapter: str | None = runtime(None, "LoRA adapter (peft) on top of the model: a directory or hub id.")
     engine: str = runtime(
-        "auto", "auto (vllm where it is installed), vllm, transformers, or your own as package.module:Class."
+        "auto",
+        "auto (vllm where it is installed), vllm, transformers, openai (a server, see --base-url), or your own as "
+        "package.module:Class.",
     )
     samples: int = option(8, "Samples per prompt (G).", ge=1)
+    samples_field: str | None = option(
+        None, "Key of the prompts' metadata that holds a number of samples, for prompts that have it."
+    )
+    samples_file: str | None = runtime(
+        None, "JSONL, CSV or Parquet with columns prompt_id and samples, for prompts that are in it."
+    )
+    extend: str | None = runtime(
+        None, "Groups to add samples to: OUT gets their samples, unchanged, followed by --samples new ones."
+    )
     temperature: float = option(0.7, "Sampling temperature; 0 is greedy.", ge=0.0)
     top_p: float = option(1.0, "Nucleus sampling: smallest set of tokens with this probability.", gt=0.0, le=1.0)
     max_new_tokens: int = option(2048, "Longest completion, in tokens.", ge=1)
@@ -90,15 +103,37 @@ class GenerateOptions(StageOptions):
     round: int = option(0, "Number of the round, stored with every group.", ge=0)
     chat_template: str | None = option(None, "Jinja file to use instead of the tokenizer's chat template.")
     dtype: Dtype = option("auto", "Precision of the policy; auto is float32 on CPU, the checkpoint's own on GPU.")
+    quantization: str | None = option(None, "vLLM's quantization method, where the checkpoint does not name one.")
     prompts_per_part: int = option(64, "Prompts per part: the unit of commit and of resume.", ge=1)
-    context_length: int | None = option(
+    max_model_len: int | None = option(
         None, "Longest prompt plus completion, in tokens; the model's own by default.", ge=2
     )
-    engine_arg: list[str] = option(
-        [], "Further argument of the engine as key=value, e.g. tensor_parallel_size=2. Repeatable."
+    engine_arg: list[str] = option([], "Further argument of the engine as key=value, e.g. max_num_seqs=64. Repeatable.")
+    tensor_parallel_size: int = runtime(1, "GPUs that vLLM splits the model over.", ge=1)
+    gpu_memory_utilization: float | None = runtime(
+        None, "Share of the GPU's memory for vLLM; its own default (0.92) if not given.", gt=0.0, le=1.0
     )
-    device: Device = runtime("auto", "Device of the transformers engine.")
+    device: Device = runtime("auto", "Device of an engine in this process.")
     batch_size: int = runtime(32, "Prompts that the transformers engine samples together.", ge=1)
+    base_url: str | None = runtime(
+        None, "OpenAI-compatible server of --engine openai, e.g. http://localhost:8000/v1. Key: OPENAI_API_KEY."
+    )
+    served_model: str | None = runtime(None, "The model's name on that server; by default the only one it serves.")
+    concurrency: int = runtime(64, "Requests in flight at the server.", ge=1)
+    retries: int = runtime(10, "Tries after a first one that failed (429, 5xx, time-out, no connection).", ge=0)
+    request_timeout: float = runtime(600.0, "Seconds after which a request is tried again.", gt=0.0)
+    allow_retokenize: bool = option(
+        False, "Make token ids from text where the server returns none; such rows are marked, without log-probs."
+    )
+    worker: str | None = runtime(
+        None, "i/N: make only the parts whose number is i modulo N. The last of the N writes the manifest."
+    )
+    executor: Literal["local", "ray"] = runtime("local", "Where engines run: this process, or actors on a Ray cluster.")
+    actors: int = runtime(1, "Engines on the Ray cluster.", ge=1)
+    ray_address: str | None = runtime(None, "Address of the Ray cluster; RAY_ADDRESS, or one of this machine's own.")
+    actor_gpus: float | None = runtime(
+        None, "GPUs per actor; as many as --tensor-parallel-size where the cluster has any.", ge=0.0
+    )
 
 
 class ScoreOptions(StageOptions):
@@ -114,6 +149,11 @@ class ScoreOptions(StageOptions):
     name: str | None = option(None, "Name of the reward in later tables; the reward's own by default.")
     batch_size: int = runtime(32, "Sequences that a reward model scores together.", ge=1)
     device: Device = runtime("auto", "Device of a reward model.")
+    worker: str | None = runtime(
+        None, "i/N: make only the parts whose number is i modulo N. The last of the N writes the manifest."
+    )
+    cache: str = runtime("auto", CACHE_HELP)
+    use_cache: bool = runtime(True, "Take judgements from the cache, and add to it.")
 
 
 class AdvantagesOptions(StageOptions):
@@ -186,6 +226,29 @@ class InspectOptions(StageOptions):
     table: Literal["prompts", "groups", "scores", "advantages"] | None = runtime(
         None, "Kind of a foreign table; found from its columns by default."
     )
+
+
+class CacheInfoOptions(StageOptions):
+    """`grao cache info`: what the cache of judgements holds."""
+
+    cache: str = runtime("auto", CACHE_HELP)
+
+
+class CachePruneOptions(StageOptions):
+    """`grao cache prune`: delete judgements."""
+
+    cache: str = runtime("auto", CACHE_HELP)
+    unused_days: float | None = runtime(None, "Only judgements that were not used for so many days.", ge=0.0)
+    reward: str | None = runtime(None, "Only those of this reward: its name or fingerprint, as info shows them.")
+    status: Literal["ok", "unparsable", "truncated"] | None = runtime(
+        None, "Only those with this status, e.g. unparsable, to have them judged again."
+    )
+
+    @model_validator(mode="after")
+    def _something_is_chosen(self) -> Self:
+        if self.unused_days is None and self.reward is None and self.status is None:
+            raise ValueError("say which to delete: --unused-days (0: all), --reward or --status")
+        return self
 
 
 def option_flag(name: str, alias: str | None) -> str:
