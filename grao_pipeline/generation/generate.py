@@ -179,6 +179,7 @@ class _Run:
                     self._summary.seconds = time.perf_counter() - started
                     assembly.take(groups)
                 assembly.finish()
+                self._summary.seconds = time.perf_counter() - started
         except Interrupted as stop:
             saved = assembly.save_unfinished()
             raise Interrupted(

@@ -3,4 +3,5 @@
 ENGINES = {
     "vllm": "grao_pipeline.generation.engines.vllm:VllmEngine",
     "transformers": "grao_pipeline.generation.engines.transformers:TransformersEngine",
+    "openai": "grao_pipeline.generation.engines.openai:OpenAIEngine",
 }

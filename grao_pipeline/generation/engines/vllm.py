@@ -58,7 +58,7 @@ class VllmEngine:
         if options.device == "cpu":
             os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
         vllm = require("vllm")
-        arguments = _engine_arguments(options)
+        arguments = engine_arguments(options)
         try:
             with guarded_children() as self._guard:
                 self._llm: Any = vllm.LLM(**arguments)
@@ -158,7 +158,7 @@ class _DeathWatch:
                 return
 
 
-def _engine_arguments(options: EngineOptions) -> dict[str, Any]:
+def engine_arguments(options: EngineOptions) -> dict[str, Any]:
     for name in RESERVED.keys() & options.arguments.keys():
         instead = f"Use {RESERVED[name]}." if RESERVED[name] else "The groups table depends on its value."
         raise UsageError(f"--engine-arg {name}: cannot be set here. {instead}")
