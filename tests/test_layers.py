@@ -16,8 +16,10 @@ FLOORS = {
     "config": 0,
     "fingerprints": 0,
     "plugins": 0,
+    "interrupts": 0,
     "devices": 1,
     "models": 1,
+    "servers": 1,
     "storage": 1,
     "prompts": 2,
     "generation": 2,
@@ -25,6 +27,7 @@ FLOORS = {
     "training": 2,
     "scoring": 3,
     "evaluation": 3,
+    "imports": 3,
     "rounds": 4,
     "reports": 4,
 }
@@ -81,6 +84,6 @@ print([name for name in ("torch", "transformers", "vllm", "datasets") if name in
 
 
 def test_every_command_also_runs_as_a_module() -> None:
-    for name in COMMANDS:
-        command = [sys.executable, "-m", f"stages.{name}", "--help"]
+    for target in COMMANDS.values():
+        command = [sys.executable, "-m", target.partition(":")[0], "--help"]
         assert "Usage:" in subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout

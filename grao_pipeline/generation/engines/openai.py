@@ -109,7 +109,7 @@ class OpenAIEngine:
         token_ids = _TokenIds(sampling, self._fields)
         answer = self._ask(token_ids.body(request) | probe)
         if not isinstance(answer, Refusal) and _first_choice(answer).get("token_ids") == [token]:
-            _check_logprobs(_first_choice(answer)["logprobs"], url)
+            _check_logprobs(_first_choice(answer).get("logprobs"), url)
             return token_ids
         said = answer.message if isinstance(answer, Refusal) else "the answer has no usable 'token_ids'"
         if not self._allow_retokenize:
@@ -279,7 +279,7 @@ def _first_choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     return choices[0] if isinstance(choices[0], Mapping) else {}
 
 
-def _check_logprobs(logprobs: Mapping[str, Any], url: str) -> None:
+def _check_logprobs(logprobs: Any, url: str) -> None:
     """Check the log-probs behind one token that was the only one allowed, and of the likeliest one.
 
     The untempered policy gives the first some of its probability; a distribution after masking and tempering gives it
@@ -288,8 +288,12 @@ def _check_logprobs(logprobs: Mapping[str, Any], url: str) -> None:
     Raises:
         StageFailure: they are not log-probs of the untempered policy.
     """
-    [sampled], [likeliest] = logprobs["token_logprobs"], logprobs["top_logprobs"]
-    if not (sampled < 0 and all(logprob <= ROUNDING for logprob in likeliest.values())):
+    try:
+        [sampled], [likeliest] = logprobs["token_logprobs"], logprobs["top_logprobs"]
+        untempered = sampled < 0 and all(logprob <= ROUNDING for logprob in likeliest.values())
+    except (KeyError, TypeError, ValueError, AttributeError):
+        untempered = False
+    if not untempered:
         raise StageFailure(
             f"{url} does not give log-probs of the untempered policy. Start vLLM with --logprobs-mode raw_logprobs, "
             "which is its default."
