@@ -76,6 +76,22 @@ class PromptsOptions(StageOptions):
     rejects: str | None = runtime(None, "Write every dropped row, with its reason, to this JSONL file.")
 
 
+class ImportOptions(StageOptions):
+    """`grao import`: prompts with responses from elsewhere → groups, and scores where there are rewards."""
+
+    split: str = option("train", "Split to read, where the source has splits.")
+    subset: str | None = option(None, "Configuration of a hub dataset that has several.")
+    limit: int | None = option(None, "Read at most this many rows.", ge=1)
+    map: list[str] = option([], "Rename a column before a row is read: column=field. Repeatable.")
+    name: str = option("imported", "Name of the rewards that the source has, in later tables.")
+    tokenizer: str | None = runtime(
+        None, "Make token ids, as training needs them, with this model's tokenizer: a directory or hub id."
+    )
+    chat_template: str | None = option(None, "Jinja file to use instead of the tokenizer's chat template.")
+    prompts_per_part: int = option(64, "Prompts per part: the unit of commit and of resume.", ge=1)
+    rejects: str | None = runtime(None, "Write every dropped row, with its reason, to this JSONL file.")
+
+
 class GenerateOptions(StageOptions):
     """`grao generate`: prompts → groups."""
 
@@ -119,8 +135,12 @@ class GenerateOptions(StageOptions):
         None, "OpenAI-compatible server of --engine openai, e.g. http://localhost:8000/v1. Key: OPENAI_API_KEY."
     )
     served_model: str | None = runtime(None, "The model's name on that server; by default the only one it serves.")
-    concurrency: int = runtime(64, "Requests in flight at the server.", ge=1)
-    retries: int = runtime(10, "Tries after a first one that failed (429, 5xx, time-out, no connection).", ge=0)
+    concurrency: int = runtime(64, "Requests in flight at the server.", ge=1, le=1000)
+    retries: int = runtime(
+        10,
+        "Tries after one that failed, waiting 0.5, 1, 2, 4, then 8 s each: 10 last a minute, 60 a restart.",
+        ge=0,
+    )
     request_timeout: float = runtime(600.0, "Seconds after which a request is tried again.", gt=0.0)
     allow_retokenize: bool = option(
         False, "Make token ids from text where the server returns none; such rows are marked, without log-probs."
@@ -141,7 +161,8 @@ class ScoreOptions(StageOptions):
 
     reward: str = option(
         ...,
-        "exact-match, regex, length, gsm8k, reward-model, or your own function as package.module:function.",
+        "A name (see README, Rewards), e.g. gsm8k, math, reward-model or judge-pairwise, or your own function as "
+        "package.module:function.",
     )
     reward_arg: list[str] = option(
         [], "Argument of the reward as key=value, e.g. pattern='^Yes' or model=PATH. Repeatable."
@@ -159,6 +180,17 @@ class ScoreOptions(StageOptions):
 class AdvantagesOptions(StageOptions):
     """`grao advantages`: groups + scores → advantages."""
 
+    combine: Literal["sum", "normalise", "minimum", "uncertainty", "lexicographic"] = option(
+        "sum",
+        "How several rewards become one: their weighted sum; the sum of each standardised in its group; the smallest; "
+        "their mean less their disagreement; or rewards with a --gate before those without.",
+    )
+    uncertainty_penalty: float | None = option(
+        None, "Standard deviations to subtract from the mean, for --combine uncertainty.", ge=0.0
+    )
+    gate: list[str] = option(
+        [], "For --combine lexicographic: NAME=THRESHOLD, what a reward must reach for later ones to count. Repeatable."
+    )
     estimator: str = option("grao", "Estimator: grao, or your own as package.module:function.")
     statistics: Literal["samples_and_reference", "samples"] = option(
         "samples_and_reference", "Sequences over which the group's mean and standard deviation are taken."
@@ -170,6 +202,11 @@ class AdvantagesOptions(StageOptions):
         False,
         "Keep groups whose rewards are all equal, with advantages of exactly 0, instead of masking them.",
     )
+
+    def content(self) -> dict[str, Any]:
+        """The weighted sum is the work that it was before there were other combinations, under the same fingerprint."""
+        combination = {"combine", "uncertainty_penalty", "gate"} if self.combine == "sum" else set()
+        return {name: value for name, value in super().content().items() if name not in combination}
 
 
 class TrainOptions(StageOptions):
@@ -196,7 +233,11 @@ class TrainOptions(StageOptions):
     seed: int = option(0, "Seed of the order of groups and of dropout.", ge=0)
     allow_off_policy: bool = option(False, "Train although the groups were sampled by other weights than --model.")
     tokens_per_batch: int = option(
-        16384, "Padded tokens per micro-batch; a sequence that is larger alone makes its own.", ge=1
+        16384, "Tokens per micro-batch, a group's prompt counted once; a larger sequence makes its own.", ge=1
+    )
+    attention: Literal["auto", "split", "varlen", "flex", "rows"] = runtime(
+        "auto",
+        "How a group's sequences share their prompt; auto is varlen on CUDA and split elsewhere. rows shares nothing.",
     )
     gradient_checkpointing: bool = runtime(False, "Recompute activations in the backward pass to save memory.")
     checkpoint_steps: int = runtime(50, "Steps between checkpoints for exact resume; 0 writes none.", ge=0)

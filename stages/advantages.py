@@ -16,7 +16,8 @@ from stages._command import notice, print_summary, run_stage, stage_options
 def advantages(groups: str, out: str, scores: tuple[str, ...], as_json: bool, **values: Any) -> None:
     """Compute group-relative advantages from scores.
 
-    GROUPS is a groups table, OUT the advantages table. Several scores are combined as a weighted sum.
+    GROUPS is a groups table, OUT the advantages table. Several scores become one reward as --combine says, by default
+    as a weighted sum.
 
     \b
     Example:

@@ -14,6 +14,7 @@ from grao_pipeline.config import (
     AdvantagesOptions,
     EvaluateOptions,
     GenerateOptions,
+    ImportOptions,
     PromptsOptions,
     ScoreOptions,
     StageOptions,
@@ -28,6 +29,7 @@ from stages._command import run_stage, stage_options
 
 MODELS: list[type[StageOptions]] = [
     PromptsOptions,
+    ImportOptions,
     GenerateOptions,
     ScoreOptions,
     AdvantagesOptions,
@@ -47,6 +49,8 @@ RUNTIME = {
     "gradient_checkpointing",
     "model",
     "rejects",
+    "tokenizer",
+    "worker",
 }
 
 

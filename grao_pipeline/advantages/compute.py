@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
-from grao_pipeline.advantages.combine import weighted_sum
+from grao_pipeline.advantages.combine import check_combination, combined_reward
 from grao_pipeline.advantages.estimators import ESTIMATORS, group_mean, group_std
 from grao_pipeline.config import AdvantagesOptions
 from grao_pipeline.errors import StageFailure, UsageError
@@ -87,11 +87,12 @@ def compute_advantages(
     """Combine rewards, estimate advantages, mask what is not to be trained on; write the table, part by part.
 
     Raises:
-        UsageError: no scores, two with one name, or an unknown estimator.
+        UsageError: no scores, two with one name, a combination that cannot be made of them, or an unknown estimator.
         MismatchError: scores and groups do not belong together, or `out` holds other work.
     """
     groups = open_table(groups_url, "groups")
     readers, weights = _open_scores(groups, scores)
+    check_combination(options, weights)
     estimator = load("estimator", options.estimator, ESTIMATORS)
     provenance = advantages_provenance(
         options, groups.fingerprint, [(name, readers[name].fingerprint, weights[name]) for name in readers]
@@ -105,7 +106,7 @@ def compute_advantages(
         part = groups.part(index, GROUP_COLUMNS)
         ids = part.column("group_id")
         aligned = {name: reader.aligned_part(ids, index, SCORE_COLUMNS) for name, reader in readers.items()}
-        view = flat_view(part, aligned).with_columns(weighted_sum(weights).alias("reward"))
+        view = flat_view(part, aligned).with_columns(combined_reward(weights, options).alias("reward"))
         writer.write(index, advantages_of(view, estimator, options))
         summary.parts_made += 1
     writer.finish()

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from pydantic import Field
 
+from grao_pipeline.advantages.combine import check_combination
 from grao_pipeline.config import (
     AdvantagesOptions,
     EvaluateOptions,
@@ -86,6 +87,10 @@ class RoundsConfig:
         repeated = sorted({name for name in named if named.count(name) > 1})
         if repeated:
             raise UsageError(f"{where}: score: two rewards are named '{repeated[0]}'. Give one of them another 'name'.")
+        try:
+            check_combination(self.advantages, dict(zip(named, self.weights, strict=True)))
+        except UsageError as error:
+            raise UsageError(f"{where}: advantages: {error}") from None
         self._where = where
         self.generate_options(self.model, 0)
         self.evaluation_options(self.model)

@@ -12,6 +12,8 @@ MANIFEST = "manifest.json"
 METADATA_KEY = b"grao"
 VERSIONED_PACKAGES = (
     "datasets",
+    "jsonschema",
+    "math-verify",
     "grao-pipeline",
     "pyarrow",
     "polars",

@@ -113,7 +113,7 @@ def test_length_is_in_0_to_1_and_symmetric_about_its_target(target: int, length:
         ("length", ["target=5", "unit=bytes"], "unit=bytes: reward 'length' knows words, characters"),
         ("gsm8k", ["file=x"], "file: reward 'gsm8k' has no such argument"),
         ("length", ["target"], "--reward-arg 'target': expected key=value"),
-        ("lenght", [], "Unknown reward 'lenght'. Built in: exact-match, gsm8k, length, regex, reward-model"),
+        ("lenght", [], "Unknown reward 'lenght'. Built in: exact-match, gsm8k"),
     ],
 )
 def test_wrong_arguments_are_wrong_usage(reward: str, arguments: list[str], message: str) -> None:

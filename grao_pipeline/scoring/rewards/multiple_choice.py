@@ -1,0 +1,135 @@
+"""`multiple-choice`: 1 where the completion chooses the expected letter, else 0."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from grao_pipeline.scoring.rewards.arguments import readable
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement, RewardRuntime, take_arguments
+
+LETTERS = "ABCDEFGHIJ"
+# A letter with what people put around it: (B), [B], **B**, `B`, \text{B}, \textbf{(B)}.
+OPENING, CLOSING = r"(?:\\text(?:bf)?\{|[\[({*_`\"'$]|\\\()*", r"(?:[\])}*_`\"'$]|\\\))*"
+BOXED = re.compile(rf"\\boxed\s*\{{\s*{OPENING}([A-Ja-j]){CLOSING}[.:]?[^{{}}]*\}}")
+PHRASE = re.compile(
+    r"\b(?:answer|choice|option)(?:\s+(?:is|would be|must be|should be)\b|\s*(?:\*\*)?\s*[:=])[\s:]*"
+    r"(?:\*\*)?\s*(?:(?:option|choice|answer|letter)\s+)?"
+    rf"(?P<before>{OPENING})(?P<letter>[A-Ja-j])(?P<after>{CLOSING})(?![\w'’])",
+    re.IGNORECASE,
+)
+LINE = re.compile(rf"^\s*(?:{OPENING})([A-J])(?:{CLOSING})\s*[.:)]?(?:\s*$|(?<=[.:)])\s+\S)", re.MULTILINE)
+BOLD = re.compile(r"\*\*\s*\(?([A-J])\)?\s*[.:)]?(?:\s[^*\n]*)?\*\*")
+ANOTHER = re.compile(rf"\s*(?:,|/|&|\bor\b|\band\b)\s*(?:or\s+|and\s+)?{OPENING}([A-J]){CLOSING}(?![\w'’])")
+# `A` and `I` are words too: "the answer is a matter of taste", "answer: I think …".
+WORD_BEHIND = re.compile(r"\s+(?!because|since|as\b|for\b|due\b|which|and\b|or\b)[a-z]")
+
+
+class MultipleChoice:
+    r"""Compares the chosen letter (A to J) with `metadata[field]`.
+
+    The expected answer is a letter (`B`, `(B)`, `b.`), the text of one of `metadata[options]` (a list), or a whole
+    number, the position in that list from 0. With options, only their letters can be chosen.
+
+    The first of these that the completion has decides:
+    1. `\boxed{B}`; 2. a phrase: "the answer is (B)", "Answer: **B**", "correct option: B"; of several, the last one
+    counts, since people correct themselves; 3. a line that is, or begins with, a letter: `B`, `(B)`, `B. Paris`;
+    4. a letter in bold: `**B**`; 5. the whole completion is the text of an option.
+
+    1: the chosen letter is the expected one. 0: it is another; or none can be found, or several are chosen ("A or B",
+    lines with different letters, as where the options are only repeated), as the detail says.
+    null + `error`: the metadata has no expected answer, or one that is no option.
+
+    Arguments: field (answer), options (options).
+    """
+
+    def __init__(self, arguments: Mapping[str, str], runtime: RewardRuntime) -> None:
+        taken = take_arguments("multiple-choice", arguments, field="answer", options="options")
+        self._field, self._options = taken["field"], taken["options"]
+
+    def identity(self) -> Mapping[str, Any]:
+        return {"field": self._field, "options": self._options, "version": 1}
+
+    def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
+        return [self._judge(candidate) for candidate in candidates]
+
+    def _judge(self, candidate: Candidate) -> Judgement:
+        options = candidate.metadata.get(self._options) or []
+        if not isinstance(options, list) or len(options) > len(LETTERS):
+            return Judgement(None, "error", f"metadata '{self._options}' is no list of at most {len(LETTERS)} options")
+        texts = [str(option) for option in options]
+        expected = expected_letter(candidate.metadata.get(self._field), texts)
+        if expected is None:
+            found = candidate.metadata.get(self._field)
+            return Judgement(None, "error", readable(f"metadata '{self._field}' is {found!r}, which is no option"))
+        chosen = chosen_letters(candidate.completion, texts)
+        if len(chosen) != 1:
+            detail = f"ambiguous: {' and '.join(sorted(chosen))}" if chosen else "no letter chosen"
+            return Judgement.of(0.0, detail)
+        return Judgement.of(float(chosen == {expected}), f"chose {next(iter(chosen))}")
+
+
+def expected_letter(answer: Any, options: Sequence[str]) -> str | None:
+    """The letter that the metadata's answer stands for, or None.
+
+    >>> expected_letter("Paris", ["London", "Paris"]), expected_letter("(c)", []), expected_letter(0, ["London"])
+    ('B', 'C', 'A')
+    """
+    allowed = _allowed(options)
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        return LETTERS[answer] if 0 <= answer < len(options) else None
+    if not isinstance(answer, str):
+        return None
+    letter = answer.strip().strip("().:").upper()
+    if len(letter) == 1 and letter in allowed:
+        return letter
+    return _option_of(answer, options)
+
+
+def chosen_letters(completion: str, options: Sequence[str]) -> set[str]:
+    """The letters that a completion chooses: one, none, or several where it is ambiguous."""
+    allowed = _allowed(options)
+    # One space between words and no empty lines: the patterns need not fear endless white space.
+    completion = "\n".join(" ".join(line.split()) for line in completion.splitlines() if line.strip())
+    boxed = [letter.upper() for letter in BOXED.findall(completion) if letter.upper() in allowed]
+    if boxed:
+        return {boxed[-1]}
+    phrases = [match for match in PHRASE.finditer(completion) if _is_choice(match, completion, allowed)]
+    if phrases:
+        return {phrases[-1]["letter"].upper(), *_others(completion, phrases[-1].end(), allowed)}
+    for pattern in (LINE, BOLD):
+        letters = {letter for letter in pattern.findall(completion) if letter in allowed}
+        if letters:
+            return letters
+    whole = _option_of(completion, options)
+    return {whole} if whole else set()
+
+
+def _is_choice(match: re.Match[str], text: str, allowed: str) -> bool:
+    """Whether the letter behind a phrase is one: a bare small letter, or `A` and `I` before a word, is not."""
+    letter = match["letter"]
+    if letter.upper() not in allowed:
+        return False
+    if match["before"] or match["after"]:
+        return True
+    return letter.isupper() and not (letter in "AI" and WORD_BEHIND.match(text, match.end()))
+
+
+def _others(text: str, position: int, allowed: str) -> set[str]:
+    """The letters that stand beside a chosen one: `or C`, `, C and D`."""
+    others = set()
+    while (match := ANOTHER.match(text, position)) is not None:
+        if match[1] in allowed:
+            others.add(match[1])
+        position = match.end()
+    return others
+
+
+def _option_of(text: str, options: Sequence[str]) -> str | None:
+    """The letter of the one option with this text."""
+    wanted = text.strip().rstrip(".").casefold()
+    found = [LETTERS[i] for i, option in enumerate(options) if option.strip().rstrip(".").casefold() == wanted]
+    return found[0] if len(found) == 1 else None
+
+
+def _allowed(options: Sequence[str]) -> str:
+    return LETTERS[: len(options)] if options else LETTERS

@@ -1,0 +1,49 @@
+"""The worker process of `LimitedCalls`: one JSON request a line in, one JSON answer a line out."""
+
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+LONGEST_REASON = 500
+WALL_CLOCK_FACTOR = 4
+
+
+def serve(function: Callable[..., Any], seconds: float) -> None:
+    """Answer until standard input ends. A call that exceeds its time is the last: the timers kill this process.
+
+    Standard output is kept for the answers; what the function prints goes to standard error.
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for timer_signal in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(timer_signal, signal.SIG_DFL)
+    for line in sys.stdin:
+        request = json.loads(line)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.setitimer(signal.ITIMER_REAL, WALL_CLOCK_FACTOR * seconds)
+        try:
+            answer = {"value": function(**request)}
+        except Exception as error:  # whatever a request provokes is the answer to it
+            answer = {"error": f"{type(error).__name__}: {error}"[:LONGEST_REASON]}
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def main() -> None:
+    target, seconds, memory_mib = sys.argv[1:]
+    module, _, name = target.partition(":")
+    function = getattr(importlib.import_module(module), name)
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (int(memory_mib) << 20,) * 2)
+    serve(function, float(seconds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""`multiple-choice`: how people and models name a letter, and what names none or several."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grao_pipeline.scoring.rewards.base import Judgement
+from tests.scoring.common import judge, rewards
+
+CITIES = ["London", "Paris", "Rome", "Bern"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "B",
+        "b) is wrong, so B" + "\nB",
+        "(B)",
+        "B.",
+        "**B**",
+        "B. Paris",
+        "(B) Paris",
+        "B: Paris",
+        "The answer is (B).",
+        "The answer is B",
+        "the answer is b)",
+        "The correct answer is: **B**",
+        "Answer: B",
+        "**Answer:** B",
+        "**Answer: B**",
+        "Answer: (B) Paris",
+        "The correct option is B because it is in France.",
+        "My choice is option B.",
+        r"So \boxed{B}",
+        r"$\boxed{\text{B}}$",
+        r"\boxed{\textbf{(B)}}",
+        r"\boxed{B. Paris}",
+        "It is **B. Paris**",
+        "A) is in England.\nThe answer is (B).",  # the phrase goes before the line
+        "The answer is A. No, wait: the answer is B.",  # people correct themselves
+        "The answer is A. I mean \\boxed{B}.",
+        "Paris",
+        " paris. ",
+    ],
+)
+def test_a_letter_is_found_as_it_is_commonly_written(text: str) -> None:
+    assert judge("multiple-choice", [text], answer="B", options=CITIES) == [Judgement(1.0, "ok", "chose B")]
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("", "no letter chosen"),
+        ("I do not know.", "no letter chosen"),
+        ("The answer is a matter of taste.", "no letter chosen"),
+        ("The answer is A matter of taste.", "no letter chosen"),
+        ("A cat is a Big animal", "no letter chosen"),
+        ("Answer: Being in France", "no letter chosen"),
+        ("The answer is E", "no letter chosen"),  # there are four options
+        ("London or Paris", "no letter chosen"),
+        ("The answer is A or B", "ambiguous: A and B"),
+        ("The answer is (A), (B) and (C)", "ambiguous: A and B and C"),
+        ("A. London\nB. Paris\nC. Rome", "ambiguous: A and B and C"),
+        ("It is **A** or **B**", "ambiguous: A and B"),
+        ("The answer is A", "chose A"),
+        ("The answer is A because it is", "chose A"),
+    ],
+)
+def test_another_letter_none_or_several_are_wrong_and_the_detail_says_which(text: str, detail: str) -> None:
+    assert judge("multiple-choice", [text], answer="B", options=CITIES) == [Judgement(0.0, "ok", detail)]
+
+
+@pytest.mark.parametrize("answer", ["B", "b", "(B)", "B.", "Paris", "paris", 1])
+def test_the_expected_answer_may_be_a_letter_a_text_or_a_position(answer: Any) -> None:
+    assert rewards(judge("multiple-choice", ["B", "C"], answer=answer, options=CITIES)) == [1.0, 0.0]
+
+
+def test_without_options_the_letters_are_a_to_j() -> None:
+    assert rewards(judge("multiple-choice", ["J", "K", "The answer is I."], answer="J")) == [1.0, 0.0, 0.0]
+    assert rewards(judge("multiple-choice", ["E"], "field=gold", "options=choices", gold="E")) == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        ({}, "metadata 'answer' is None, which is no option"),
+        ({"answer": "Madrid", "options": CITIES}, "metadata 'answer' is 'Madrid', which is no option"),
+        ({"answer": "E", "options": CITIES}, "metadata 'answer' is 'E', which is no option"),
+        ({"answer": 4, "options": CITIES}, "metadata 'answer' is 4, which is no option"),
+        ({"answer": "x", "options": ["x", "x"]}, "metadata 'answer' is 'x', which is no option"),
+        ({"answer": "A", "options": "London"}, "metadata 'options' is no list of at most 10 options"),
+    ],
+)
+def test_an_expectation_that_is_no_option_is_an_error(metadata: dict[str, Any], reason: str) -> None:
+    assert judge("multiple-choice", ["A"], **metadata) == [Judgement(None, "error", reason)]
+
+
+fragments = st.sampled_from(["The answer is ", "A", "b", "(C)", "**", "\\boxed{", "}", "\n", " or ", ". ", "I think "])
+
+
+@given(st.lists(st.one_of(fragments, st.text(max_size=3)), max_size=12).map("".join))
+def test_any_text_chooses_an_option_or_says_why_not(text: str) -> None:
+    (found,) = judge("multiple-choice", [text], answer="B", options=CITIES)
+    assert (found.reward == 1.0) == (found.detail == "chose B")
+    assert found.reward == 1.0 or (found.detail or "").startswith(("chose ", "ambiguous: ", "no letter chosen"))
