@@ -72,14 +72,21 @@ def make_model(path: Path, seed: int = 0, layers: int = 2, chat_template: str | 
     return path
 
 
-def make_reward_model(path: Path, seed: int = 0, num_labels: int = 1) -> Path:
-    """A random Qwen2-style sequence classifier with its tokenizer."""
+def make_reward_model(
+    path: Path, seed: int = 0, num_labels: int = 1, names: Sequence[str] = (), family: str = "Qwen2"
+) -> Path:
+    """A random sequence classifier with its tokenizer.
+
+    Args:
+        names: of its outputs, instead of LABEL_0 and so on; then there are so many.
+        family: of decoders, as transformers spells it.
+    """
     import torch
-    from transformers import Qwen2Config, Qwen2ForSequenceClassification
+    import transformers
 
     tokenizer = make_tokenizer(path)
     torch.manual_seed(seed)
-    config = Qwen2Config(
+    config = getattr(transformers, f"{family}Config")(
         vocab_size=len(tokenizer),
         hidden_size=64,
         intermediate_size=128,
@@ -88,10 +95,13 @@ def make_reward_model(path: Path, seed: int = 0, num_labels: int = 1) -> Path:
         num_key_value_heads=2,
         max_position_embeddings=256,
         initializer_range=0.2,
-        num_labels=num_labels,
+        num_labels=len(names) or num_labels,
         pad_token_id=tokenizer.pad_token_id,
     )
-    Qwen2ForSequenceClassification(config).save_pretrained(str(path))
+    if names:
+        config.id2label = dict(enumerate(names))
+        config.label2id = {name: index for index, name in enumerate(names)}
+    getattr(transformers, f"{family}ForSequenceClassification")(config).save_pretrained(str(path))
     return path
 
 

@@ -1,30 +1,23 @@
 """The vLLM engine: requests are streamed into one `LLM`, finished groups come out as they end."""
 
 import json
-import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-from safetensors import SafetensorError
-
-from grao_pipeline.errors import InputError, StageFailure, UsageError
+from grao_pipeline.errors import UsageError
 from grao_pipeline.generation.engines.base import EngineOptions, Request, Sample, SampledGroup, Sampling
-from grao_pipeline.generation.engines.orphans import dismiss, guarded_children
+from grao_pipeline.generation.engines.vllm_process import (
+    DeathWatch,
+    close_llm,
+    cpu_defaults,
+    death_as_failure,
+    open_llm,
+    parse_value,
+)
 from grao_pipeline.plugins import require
 
-# On CPU, vLLM 0.32 crashes when a seeded request's prefill is split, spends half a minute compiling what a CPU run
-# rarely earns back, and wants 92 % of the memory for its cache.
-CPU_DEFAULTS = {
-    "enforce_eager": True,
-    "enable_chunked_prefill": False,
-    "kv_cache_memory_bytes": 1 << 30,
-}
-CPU_MIN_BATCHED_TOKENS = 4096
-WATCH_SECONDS = 0.5
+REMEDY = "if need be with --gpu-memory-utilization or --engine-arg max_num_seqs=… lowered"
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 # What the groups table says of itself rests on these; the first have an option of their own.
 RESERVED = {
@@ -52,25 +45,9 @@ class VllmEngine:
     """
 
     def __init__(self, options: EngineOptions) -> None:
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         options = options.resolved()
-        if options.device == "cpu":
-            os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
-        vllm = require("vllm")
         arguments = engine_arguments(options)
-        try:
-            with guarded_children() as self._guard:
-                self._llm: Any = vllm.LLM(**arguments)
-        except TypeError as error:
-            raise UsageError(f"--engine-arg: vLLM refuses an argument: {error}") from error
-        except ValidationError as error:
-            reasons = "; ".join(_reason(detail) for detail in error.errors())
-            if any(detail["loc"] and detail["loc"][-1] in options.arguments for detail in error.errors()):
-                raise UsageError(f"--engine-arg: vLLM refuses an argument: {reasons}") from error
-            raise InputError(f"vLLM cannot load {options.model}: {reasons}") from error
-        except (ValueError, OSError, RuntimeError, MemoryError, SafetensorError) as error:
-            raise InputError(f"vLLM cannot load {options.model}: {_last_line(error)}") from error
+        self._llm, self._guard = open_llm(arguments, options.arguments, "--engine-arg", options.model, options.device)
         self._adapter = _lora_request(options.adapter)
         self._max_num_seqs = int(self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
 
@@ -79,7 +56,7 @@ class VllmEngine:
         engine = self._llm.llm_engine
         pending = (request for part in parts for request in part)
         in_flight: dict[str, Request] = {}
-        with _DeathWatch(engine):
+        with DeathWatch(engine):
             while True:
                 while sum(request.num_samples for request in in_flight.values()) < 2 * self._max_num_seqs:
                     request = next(pending, None)
@@ -95,9 +72,8 @@ class VllmEngine:
                     yield [_sampled_group(in_flight.pop(output.request_id), output) for output in finished]
 
     def close(self) -> None:
-        self._llm.llm_engine.engine_core.shutdown()
+        close_llm(self._llm, self._guard)
         del self._llm
-        dismiss(self._guard)
 
     def _add(self, name: str, request: Request, sampling: Sampling) -> None:
         vllm = require("vllm")
@@ -113,49 +89,12 @@ class VllmEngine:
             output_kind=vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
         )
         prompt = require("vllm.inputs").tokens_input(request.prompt_token_ids)
-        with _death_as_failure():
+        with death_as_failure("The vLLM engine", REMEDY):
             self._llm.llm_engine.add_request(name, prompt, parameters, lora_request=self._adapter)
 
     def _step(self) -> list[Any]:
-        with _death_as_failure():
+        with death_as_failure("The vLLM engine", REMEDY):
             return list(self._llm.llm_engine.step())
-
-
-@contextmanager
-def _death_as_failure() -> Iterator[None]:
-    errors = require("vllm.v1.engine.exceptions")
-    try:
-        yield
-    except errors.EngineDeadError as error:
-        raise StageFailure(
-            "The vLLM engine died (out of memory, or killed). Committed parts are safe: run the command again, "
-            "if need be with --gpu-memory-utilization or --engine-arg max_num_seqs=… lowered."
-        ) from error
-
-
-class _DeathWatch:
-    """Wakes a `step()` that waits for an engine process that was killed; vLLM's sync client would wait for ever."""
-
-    def __init__(self, engine: Any) -> None:
-        self._core = engine.engine_core
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="grao-vllm-death-watch", daemon=True)
-
-    def __enter__(self) -> None:
-        if hasattr(self._core, "resources") and hasattr(self._core, "outputs_queue"):
-            self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _watch(self) -> None:
-        errors = require("vllm.v1.engine.exceptions")
-        while not self._done.wait(WATCH_SECONDS):
-            if self._core.resources.engine_dead:
-                self._core.outputs_queue.put_nowait(errors.EngineDeadError())
-                return
 
 
 def engine_arguments(options: EngineOptions) -> dict[str, Any]:
@@ -179,8 +118,8 @@ def engine_arguments(options: EngineOptions) -> dict[str, Any]:
     if options.adapter is not None:
         arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": _lora_rank(options.adapter)}
     if options.device == "cpu":
-        arguments |= CPU_DEFAULTS | {"max_num_batched_tokens": max(options.context_length, CPU_MIN_BATCHED_TOKENS)}
-    return arguments | {key: _parse(value) for key, value in options.arguments.items()}
+        arguments |= cpu_defaults(options.context_length)
+    return arguments | {key: parse_value(value) for key, value in options.arguments.items()}
 
 
 def _lora_rank(adapter: str) -> int:
@@ -196,13 +135,6 @@ def _lora_request(adapter: str | None) -> Any:
     return None if adapter is None else require("vllm.lora.request").LoRARequest("policy", 1, adapter)
 
 
-def _parse(value: str) -> Any:
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
-
-
 def _sampled_group(request: Request, output: Any) -> SampledGroup:
     samples = []
     for completion in sorted(output.outputs, key=lambda completion: completion.index):
@@ -212,13 +144,3 @@ def _sampled_group(request: Request, output: Any) -> SampledGroup:
         samples.append(Sample(ids, logprobs, reason))
     copies = request.num_samples // len(samples)  # of the only sample, where sampling is greedy
     return SampledGroup(request.key, samples * copies)
-
-
-def _reason(detail: Any) -> str:
-    """What pydantic says of one value, without its trailer."""
-    return f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}".removeprefix(": ")
-
-
-def _last_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else repr(error)
