@@ -75,11 +75,13 @@ def make_model(path: Path, hidden_size: int, num_layers: int, vocab_size: int, m
 def write_prompts(path: Path, count: int, words: int, seed: int) -> str:
     """A prompts table of random words."""
     rng = random.Random(seed)
-    rows = []
+    rows: list[dict[str, object]] = []
     for _ in range(count):
         messages = [{"role": "user", "content": random_words(rng, words)}]
-        row = {"messages": messages, "reference": random_words(rng, 20), "rejected": None, "metadata": "{}"}
-        rows.append({"prompt_id": prompt_fingerprint(messages, row["reference"], None, "{}"), **row})
+        reference = random_words(rng, 20)
+        prompt_id = prompt_fingerprint(messages, reference, None, "{}")
+        texts = {"messages": messages, "reference": reference, "rejected": None, "metadata": "{}"}
+        rows.append({"prompt_id": prompt_id, **texts})
     return write_table(path, rows)
 
 

@@ -25,6 +25,8 @@ from grao_pipeline.errors import Interrupted
 from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, SampledGroup, Sampling
 from grao_pipeline.generation.engines.vllm import VllmEngine, engine_arguments
 from grao_pipeline.generation.generate import generate_groups
+from grao_pipeline.generation.tokenization import PromptTokenizer, stop_token_ids
+from grao_pipeline.models import load_tokenizer, locate_model
 from grao_pipeline.storage.reader import open_table
 
 
@@ -53,12 +55,12 @@ class KeptOpen:
             yield part
 
 
-def raw_tokens_per_second(llm: Any, groups_url: str, options: GenerateOptions, stop_token_ids: list[int]) -> float:
-    """One `LLM.generate` call on the prompts of a groups table, with the same seeds."""
+def raw_tokens_per_second(llm: Any, prompts_url: str, tokenizer: PromptTokenizer, options: GenerateOptions) -> float:
+    """One `LLM.generate` call on a table's prompts, tokenized beforehand; tokens per second of the call."""
     from vllm import SamplingParams
 
-    rows = open_table(groups_url, "groups").read(["prompt_token_ids", "prompt_id"]).to_pylist()
-    prompts = [{"prompt_token_ids": row["prompt_token_ids"]} for row in rows]
+    rows = open_table(prompts_url, "prompts").read().to_pylist()
+    prompts = [{"prompt_token_ids": tokenizer.prompt(row["messages"])} for row in rows]
     parameters = [
         SamplingParams(
             n=options.samples,
@@ -66,7 +68,7 @@ def raw_tokens_per_second(llm: Any, groups_url: str, options: GenerateOptions, s
             top_p=options.top_p,
             max_tokens=options.max_new_tokens,
             seed=int(row["prompt_id"][:15], 16),
-            stop_token_ids=stop_token_ids,
+            stop_token_ids=list(tokenizer.stop_token_ids),
             logprobs=0,
             detokenize=False,
         )
@@ -114,14 +116,20 @@ def main(
         engine_options = EngineOptions(model, "auto", 1024, "auto", 32, arguments).resolved()
         ours = KeptOpen(VllmEngine(engine_options))
         raw = LLM(**engine_arguments(engine_options))
+        source = locate_model(model)
+        loaded = load_tokenizer(source)
+        tokenizer = PromptTokenizer(loaded, stop_token_ids(loaded, source.directory))
         rates: list[tuple[float, float]] = []
         for repetition in range(repetitions + 1):  # the first warms both up
             prompts = write_prompts(root / f"prompts-{repetition}", num_prompts, prompt_words, repetition)
             out = str(root / f"groups-{repetition}")
+            raw_rate = 0.0
+            if repetition % 2:  # each side is the first every other time
+                raw_rate = raw_tokens_per_second(raw, prompts, tokenizer, options)
             started = time.perf_counter()
             summary = generate_groups(prompts, out, options, make_engine=lambda _: ours)
             our_rate = summary.tokens / (time.perf_counter() - started)
-            raw_rate = raw_tokens_per_second(raw, out, options, [2])
+            raw_rate = raw_rate or raw_tokens_per_second(raw, prompts, tokenizer, options)
             if repetition > 0:
                 rates.append((our_rate, raw_rate))
                 click.echo(f"{our_rate:,.0f} against {raw_rate:,.0f} tokens/s: {our_rate / raw_rate:.3f}", err=True)

@@ -168,7 +168,11 @@ class ScoreOptions(StageOptions):
         [], "Argument of the reward as key=value, e.g. pattern='^Yes' or model=PATH. Repeatable."
     )
     name: str | None = option(None, "Name of the reward in later tables; the reward's own by default.")
-    batch_size: int = runtime(32, "Sequences of 512 tokens (32 on CPU) that a reward model scores together; more where they are shorter.", ge=1)
+    batch_size: int = runtime(
+        32,
+        "Sequences of 512 tokens (32 on CPU) that a reward model scores together; more where they are shorter.",
+        ge=1,
+    )
     device: Device = runtime("auto", "Device of a reward model.")
     worker: str | None = runtime(
         None, "i/N: make only the parts whose number is i modulo N. The last of the N writes the manifest."

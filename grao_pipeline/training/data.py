@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.storage.reader import TableReader
@@ -19,7 +20,7 @@ GROUP_COLUMNS = [
     "completion_logprobs",
     "policy",
 ]
-ADVANTAGE_COLUMNS = ["group_id", "rewards", "advantages", "reference_advantage"]
+ADVANTAGE_COLUMNS = ["group_id", "rewards", "advantages", "reference_advantage", "token_weights"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class TrainingSequence:
     """Of a sample; None for the reference."""
     behavior_logprobs: list[float] | None
     """Of a sample, where the groups store them. [L]"""
+    token_weights: list[float] | None = None
+    """Of a sample, where the estimator weighs tokens: a factor for each. [L]"""
 
     @property
     def num_tokens(self) -> int:
@@ -71,11 +74,14 @@ class TrainingSet:
         self._index: list[tuple[int, int]] = []
         self.policies: set[str] = set()
         self.num_groups = 0
+        self.has_tokens = False
         for index in range(groups.num_parts):
             part = groups.part(index, GROUP_COLUMNS)
             aligned = advantages.aligned_part(part.column("group_id"), index, ADVANTAGE_COLUMNS)
             self._parts.append((part, aligned))
             self.num_groups += part.num_rows
+            ids = part.column("completion_token_ids")
+            self.has_tokens |= bool(pc.any(pc.greater(pc.list_value_length(pc.list_flatten(ids)), 0)).as_py())
             self.policies.update(part.column("policy").unique().to_pylist())
             self._index += [(index, row) for row in _trained_rows(part, aligned)]
 
@@ -129,26 +135,44 @@ def step_plan(num_groups: int, groups_per_step: int, epochs: int, seed: int) -> 
             yield epoch, order[start : start + groups_per_step]
 
 
-def micro_batches(groups: Sequence[TrainingGroup], tokens_per_batch: int) -> Iterator[list[TrainingSequence]]:
-    """Cut a step's sequences, group by group, into batches of at most `tokens_per_batch` padded tokens.
+def micro_batches(
+    groups: Sequence[TrainingGroup], tokens_per_batch: int, whole_groups: bool = False
+) -> Iterator[list[TrainingSequence]]:
+    """Cut a step's sequences into batches of at most `tokens_per_batch` tokens, a prompt counted once per group.
 
-    Any cut gives the same gradient: a sequence carries what its weight depends on.
+    A group is cut only where it is larger than a batch alone, and never with `whole_groups`. Any cut gives the same
+    gradient: a sequence carries what its weight depends on.
     """
     batch: list[TrainingSequence] = []
+    size = 0
     for group in groups:
-        for sequence in group.sequences:
-            if batch and _padded_tokens([*batch, sequence]) > tokens_per_batch:
+        pieces = [group.sequences] if whole_groups else list(_pieces(group.sequences, tokens_per_batch))
+        for piece in pieces:
+            added = _tokens(piece)
+            if batch and size + added > tokens_per_batch:
                 yield batch
-                batch = []
-            batch.append(sequence)
+                batch, size = [], 0
+            batch += piece
+            size += added
     if batch:
         yield batch
 
 
-def _padded_tokens(sequences: Sequence[TrainingSequence]) -> int:
-    longest_prompt = max(len(sequence.prompt_token_ids) for sequence in sequences)
-    longest = max(len(sequence.token_ids) for sequence in sequences)
-    return len(sequences) * (longest_prompt + longest)
+def _pieces(sequences: Sequence[TrainingSequence], tokens_per_batch: int) -> Iterator[list[TrainingSequence]]:
+    """A group's sequences in pieces that fit a batch; a sequence that does not fit makes its own."""
+    piece: list[TrainingSequence] = []
+    for sequence in sequences:
+        if piece and _tokens([*piece, sequence]) > tokens_per_batch:
+            yield piece
+            piece = []
+        piece.append(sequence)
+    if piece:
+        yield piece
+
+
+def _tokens(sequences: Sequence[TrainingSequence]) -> int:
+    """Of sequences of one group, its prompt counted once."""
+    return len(sequences[0].prompt_token_ids) + sum(len(sequence.token_ids) for sequence in sequences)
 
 
 def _trained_rows(groups: pa.Table, advantages: pa.Table) -> list[int]:
@@ -174,6 +198,7 @@ def _training_group(row: dict[str, Any]) -> TrainingGroup:
     completions: list[list[int]] = row["completion_token_ids"]
     logprobs: list[list[float]] | None = row["completion_logprobs"]
     rewards: list[float | None] = row["rewards"]
+    weights: list[list[float] | None] | None = row["token_weights"]
     if len(samples) != len(completions):
         raise MismatchError(
             f"group {row['group_id']} has {len(completions)} samples but {len(samples)} advantages. "
@@ -196,6 +221,7 @@ def _training_group(row: dict[str, Any]) -> TrainingGroup:
             is_reference=False,
             reward=rewards[i],
             behavior_logprobs=logprobs[i] if logprobs is not None else None,
+            token_weights=_token_weights(weights, i, completions[i], row["group_id"]),
             **shared,
         )
         for i, value in zip(trained, values, strict=True)
@@ -212,3 +238,15 @@ def _training_group(row: dict[str, Any]) -> TrainingGroup:
             )
         )
     return TrainingGroup(str(row["group_id"]), sequences)
+
+
+def _token_weights(
+    weights: list[list[float] | None] | None, sample: int, token_ids: list[int], group_id: str
+) -> list[float] | None:
+    found = weights[sample] if weights is not None else None
+    if found is not None and len(found) != len(token_ids):
+        raise MismatchError(
+            f"group {group_id}: sample {sample} has {len(token_ids)} tokens but {len(found)} token_weights. "
+            "Compute the advantages of these groups again."
+        )
+    return found

@@ -17,15 +17,19 @@ from grao_pipeline.models import ModelSource, load_config, load_tokenizer, load_
 from grao_pipeline.plugins import load
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
-from grao_pipeline.training.batch import make_batch, objective_inputs, token_logprobs
+from grao_pipeline.training.attention.base import choose_attention
 from grao_pipeline.training.checkpoints import CheckpointStore, remove_checkpoints
 from grao_pipeline.training.data import TrainingGroup, TrainingSet, micro_batches, step_plan
 from grao_pipeline.training.metrics import StepMetrics
 from grao_pipeline.training.objectives import OBJECTIVES
 from grao_pipeline.training.objectives.base import Objective
 from grao_pipeline.training.output import MetricsLog, read_model_manifest, remove_temporaries, write_model
+from grao_pipeline.training.packing import packed_tokens
+from grao_pipeline.training.policy import Policy
 from grao_pipeline.training.provenance import train_provenance
 from grao_pipeline.training.schedule import learning_rate
+from grao_pipeline.training.self_check import check_policy
+from grao_pipeline.training.step import run_micro_batch
 
 Notice = Callable[[str], None]
 
@@ -109,6 +113,7 @@ class _Trainer:
         if options.gradient_checkpointing:
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self.model.train()
+        self._policy = Policy(self.model, choose_attention(options.attention, self._device, options.dtype))
         self._optimizer = torch.optim.AdamW(
             self.model.parameters(),
             lr=options.learning_rate,
@@ -131,6 +136,8 @@ class _Trainer:
         options, summary = self._options, self._summary
         plan = list(step_plan(len(self._data), options.groups_per_step, options.epochs, options.seed))
         plan = list(islice(plan, options.max_steps))
+        if plan:
+            self._check([self._data[index] for index in plan[0][1][:2]])
         started = time.perf_counter()
         tokens_before = summary.tokens = sum(record["tokens"] for record in self._log.kept)
         for done, (epoch, indices) in enumerate(plan[summary.resumed_from_step :], summary.resumed_from_step + 1):
@@ -146,6 +153,11 @@ class _Trainer:
         summary.seconds = time.perf_counter() - started
         summary.tokens_per_second = (summary.tokens - tokens_before) / max(summary.seconds, 1e-9)
         return summary
+
+    def _check(self, groups: list[TrainingGroup]) -> None:
+        sequences = [sequence for group in groups for sequence in group.sequences[:2]]
+        check_policy(self._policy, sequences, self._notice, forced=self._options.attention != "auto")
+        self._notice(f"attention: {self._policy.attention}, checked against {type(self.model).__name__}'s own")
 
     def _step(self, groups: list[TrainingGroup], step: int, total: int, epoch: int) -> dict[str, Any]:
         """One optimizer step: loss = −mean of J over all groups of the step, however it is cut."""
@@ -182,28 +194,31 @@ class _Trainer:
         }
 
     def _cut(self, groups: list[TrainingGroup]) -> list[Any]:
-        return list(micro_batches(groups, self._options.tokens_per_batch))
+        whole = bool(getattr(self._objective, "couples_group", False))
+        return list(micro_batches(groups, self._options.tokens_per_batch, whole))
 
     def _backward(self, sequences: list[Any], num_groups: int, metrics: StepMetrics) -> int:
         """Add a micro-batch's share of the step's gradient; its number of tokens."""
-        batch = make_batch(sequences, self._device)
         bf16 = self._options.dtype == "bfloat16"
         try:
             with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bf16):
-                logprobs = token_logprobs(self.model, batch)
-            inputs = objective_inputs(sequences, batch, logprobs)
-            outputs = self._objective(inputs)
-            (outputs.loss / num_groups).backward()  # type: ignore[no-untyped-call]
+                made = run_micro_batch(self._policy, self._objective, sequences, self._device)
+            (made.gradient / num_groups).backward()  # type: ignore[no-untyped-call]
         except torch.OutOfMemoryError as error:
             raise StageFailure(
-                f"Out of memory on a micro-batch of {len(sequences)} sequences ({batch.input_ids.numel():,} padded "
-                f"tokens); lower --tokens-per-batch ({self._options.tokens_per_batch}) or use --gradient-checkpointing."
+                f"Out of memory on a micro-batch of {len(sequences)} sequences ({packed_tokens(sequences):,} tokens); "
+                f"lower --tokens-per-batch ({self._options.tokens_per_batch}) or use --gradient-checkpointing."
             ) from error
-        metrics.add(sequences, inputs, outputs)
-        return batch.num_tokens
+        metrics.add(sequences, made.inputs, made.outputs)
+        return made.batch.num_unshared_tokens
 
 
 def _check_data(data: TrainingSet, groups: TableReader, source: ModelSource, options: TrainOptions) -> None:
+    if data.num_groups and not data.has_tokens:
+        raise InputError(
+            f"{groups.url} has texts but no token ids, so it cannot be trained on. "
+            "Import it again with --tokenizer MODEL."
+        )
     if not len(data):
         raise InputError(
             f"Nothing to train on: no group of {groups.url} has an advantage (all of zero variance, or unscored)."

@@ -25,9 +25,13 @@ def sequence_logprobs(model: Any, prompt: Sequence[int], ids: Sequence[int]) -> 
     return torch.stack([logprobs[len(prompt) - 1 + i, token] for i, token in enumerate(ids)])
 
 
-def likelihood(model: Any, prompt: Sequence[int], ids: Sequence[int]) -> Tensor:
-    """ℓ(s): nats per token."""
-    return sequence_logprobs(model, prompt, ids).mean()
+def likelihood(
+    model: Any, prompt: Sequence[int], ids: Sequence[int], token_weights: Sequence[float] | None = None
+) -> Tensor:
+    """ℓ(s): nats per token, each token's log-prob times its weight where there are weights."""
+    logprobs = sequence_logprobs(model, prompt, ids)
+    weighted = logprobs if token_weights is None else logprobs * torch.tensor(token_weights, dtype=logprobs.dtype)
+    return weighted.sum() / len(ids)
 
 
 def group_advantages(
@@ -67,8 +71,10 @@ def group_terms(model: Any, group: Row, advantages: Row, beta: float, lambda_: f
     The samples are those with an advantage; without a reference that has one, ℓ(y) and its two terms are left out.
     """
     prompt = group["prompt_token_ids"]
-    pairs = zip(advantages["advantages"], group["completion_token_ids"], strict=True)
-    samples = [(a, likelihood(model, prompt, ids)) for a, ids in pairs if a is not None]
+    completions = group["completion_token_ids"]
+    weights = advantages["token_weights"] or [None] * len(completions)
+    triples = zip(advantages["advantages"], completions, weights, strict=True)
+    samples = [(a, likelihood(model, prompt, ids, factors)) for a, ids, factors in triples if a is not None]
     zero = torch.zeros((), dtype=next(model.parameters()).dtype)
     reference: Tensor | None = None
     if group["reference_token_ids"] is not None and advantages["reference_advantage"] is not None:

@@ -151,15 +151,9 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     assert list(range(50)) not in orders
 
 
-@settings(deadline=None, derandomize=True)
-@given(
-    st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=5),
-    st.integers(1, 120),
-)
-def test_micro_batches_hold_every_sequence_once_in_order_within_the_limit(
-    lengths: list[list[int]], tokens_per_batch: int
-) -> None:
-    groups = [
+def groups_of_lengths(lengths: list[list[int]]) -> list[TrainingGroup]:
+    """Groups of continuations of these lengths; group number n has a prompt of n + 1 tokens."""
+    return [
         TrainingGroup(
             str(number),
             [
@@ -169,8 +163,73 @@ def test_micro_batches_hold_every_sequence_once_in_order_within_the_limit(
         )
         for number, group in enumerate(lengths)
     ]
+
+
+def tokens_of(batch: list[TrainingSequence]) -> int:
+    """Of a batch: every group's prompt once (the continuation's token says which group it is), and continuations."""
+    prompts = {sequence.token_ids[0]: len(sequence.prompt_token_ids) for sequence in batch}
+    return sum(prompts.values()) + sum(len(sequence.token_ids) for sequence in batch)
+
+
+lengths_of_groups = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), min_size=1, max_size=5)
+
+
+@settings(deadline=None, derandomize=True)
+@given(lengths_of_groups, st.integers(1, 120))
+def test_micro_batches_hold_every_sequence_once_in_order_within_the_limit(
+    lengths: list[list[int]], tokens_per_batch: int
+) -> None:
+    groups = groups_of_lengths(lengths)
     batches = list(micro_batches(groups, tokens_per_batch))
     assert [s for batch in batches for s in batch] == [s for group in groups for s in group.sequences]
     for batch in batches:
-        padded = len(batch) * (max(len(s.prompt_token_ids) for s in batch) + max(len(s.token_ids) for s in batch))
-        assert padded <= tokens_per_batch or len(batch) == 1
+        assert batch
+        assert tokens_of(batch) <= tokens_per_batch or len(batch) == 1
+
+
+@settings(deadline=None, derandomize=True)
+@given(lengths_of_groups, st.integers(1, 120))
+def test_a_group_that_fits_a_batch_is_never_cut(lengths: list[list[int]], tokens_per_batch: int) -> None:
+    batches = list(micro_batches(groups_of_lengths(lengths), tokens_per_batch))
+    for number, group in enumerate(lengths):
+        if number + 1 + sum(group) <= tokens_per_batch:
+            assert sum(any(s.token_ids[0] == number for s in batch) for batch in batches) == 1
+
+
+@settings(deadline=None, derandomize=True)
+@given(lengths_of_groups, st.integers(1, 120))
+def test_whole_groups_are_never_cut_however_large(lengths: list[list[int]], tokens_per_batch: int) -> None:
+    groups = groups_of_lengths(lengths)
+    batches = list(micro_batches(groups, tokens_per_batch, whole_groups=True))
+    assert [s for batch in batches for s in batch] == [s for group in groups for s in group.sequences]
+    for batch in batches:
+        held = {s.token_ids[0] for s in batch}
+        assert len(batch) == sum(len(lengths[number]) for number in held)
+        assert tokens_of(batch) <= tokens_per_batch or len(held) == 1
+
+
+def test_a_prompt_counts_once_for_its_group() -> None:
+    # A prompt of 1 with 2 + 2 + 2, then one of 2 with 3 + 3: 7 and 8 tokens.
+    groups = groups_of_lengths([[2, 2, 2], [3, 3]])
+    assert [len(batch) for batch in micro_batches(groups, 15)] == [5]
+    assert [len(batch) for batch in micro_batches(groups, 14)] == [3, 2]
+    # 5 tokens hold 1 + 2 + 2, then 1 + 2; 2 + 3 alone.
+    assert [len(batch) for batch in micro_batches(groups, 5)] == [2, 1, 1, 1]
+    assert [len(batch) for batch in micro_batches(groups, 5, whole_groups=True)] == [3, 2]
+
+
+def test_weights_of_tokens_come_with_their_sample(tmp_path: Path) -> None:
+    group = tiny.group_row("p", ["a", "b", "c"])
+    row = advantages_of(group, [1.0, None, -0.5], 2.0) | {"token_weights": [[0.5, 0.0, 2.0], [1.0, 1.0, 1.0], None]}
+    sequences = training_set(tmp_path, [group], [row])[0].sequences
+    # The second sample has no advantage; the reference has no weights.
+    assert [each.token_weights for each in sequences] == [[0.5, 0.0, 2.0], None, None]
+
+
+def test_weights_of_another_number_of_tokens_are_refused(tmp_path: Path) -> None:
+    group = tiny.group_row("p", ["a", "b"])
+    row = advantages_of(group, [1.0, -1.0], None) | {"token_weights": [None, [1.0, 1.0]]}
+    data = training_set(tmp_path, [group], [row])
+    with pytest.raises(MismatchError, match="sample 1 has 3 tokens but 2 token_weights") as error:
+        data.check_fits(100, None)
+    assert group["group_id"] in str(error.value)

@@ -13,6 +13,7 @@ import torch
 from grao_pipeline.config import TrainOptions
 from grao_pipeline.errors import InputError, MismatchError, StageFailure
 from grao_pipeline.schemas import ADVANTAGES
+from grao_pipeline.training.objectives.base import ObjectiveInputs, ObjectiveOutputs
 from grao_pipeline.training.train import train_model
 from tests import tiny
 from tests.training import oracle
@@ -294,11 +295,30 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_touched(
     assert not (out / "model.safetensors").exists()
 
 
+class Unbounded:
+    """An objective whose loss is no number."""
+
+    def __init__(self, beta: float, lambda_: float) -> None:
+        pass
+
+    def __call__(self, inputs: ObjectiveInputs) -> ObjectiveOutputs:
+        return ObjectiveOutputs(torch.log(-inputs.mean_logprobs().exp()).sum(), {})
+
+
 def test_the_failure_names_the_step_and_the_groups(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
+    objective = f"{__name__}:Unbounded"
     with pytest.raises(StageFailure, match=r"Step 1: .* Groups: [0-9a-f]{32}") as error:
-        train(groups, advantages, model_with_a_nan(tmp_path, model), tmp_path / "out", allow_off_policy=True)
+        train(groups, advantages, model, tmp_path / "out", objective=objective)
     named = {row["group_id"] for row in oracle.table_rows(groups) if row["group_id"] in str(error.value)}
     assert len(named) == 4
+
+
+def test_a_model_whose_weights_are_no_numbers_is_refused(
+    tmp_path: Path, groups: str, advantages: str, model: Path
+) -> None:
+    with pytest.raises(InputError, match="Qwen2ForCausalLM: its own log-probs are not finite"):
+        train(groups, advantages, model_with_a_nan(tmp_path, model), tmp_path / "out", allow_off_policy=True)
+    assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
 def model_with_a_nan(root: Path, model: Path) -> Path:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from grao_pipeline.training.batch import make_batch, objective_inputs
 from grao_pipeline.training.data import TrainingSequence
 from grao_pipeline.training.metrics import StepMetrics
 from grao_pipeline.training.objectives.grao import Grao
+from grao_pipeline.training.packing import pack
+from grao_pipeline.training.step import objective_inputs
 
 
 def sample(behavior: list[float] | None, reward: float | None = None, is_reference: bool = False) -> TrainingSequence:
@@ -22,11 +23,9 @@ def report(batches: list[tuple[list[TrainingSequence], list[list[float]]]]) -> d
     """The metrics of a step whose micro-batches have these log-probs under the trained model."""
     metrics = StepMetrics(1)
     for sequences, logprobs in batches:
-        batch = make_batch(sequences, torch.device("cpu"))
-        padded = torch.zeros(batch.token_mask.shape, dtype=torch.float64)
-        for row, values in enumerate(logprobs):
-            padded[row, : len(values)] = torch.tensor(values, dtype=torch.float64)
-        inputs = objective_inputs(sequences, batch, padded)
+        batch = pack(sequences)
+        flat = torch.tensor([value for values in logprobs for value in values], dtype=torch.float64)
+        inputs = objective_inputs(sequences, batch.token_mask, batch.padded(flat))
         metrics.add(sequences, inputs, Grao(0.5, 0.6)(inputs))
     return metrics.report()
 

@@ -1,6 +1,7 @@
 """GRAO's weighted form is the naive three-term objective: by autograd, with real models, in float64."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from grao_pipeline.storage.reader import open_table
-from grao_pipeline.training.batch import make_batch, objective_inputs, token_logprobs
-from grao_pipeline.training.data import TrainingGroup, TrainingSet, micro_batches
+from grao_pipeline.training.data import micro_batches
 from grao_pipeline.training.metrics import StepMetrics
-from grao_pipeline.training.objectives.base import FakeObjective, Objective, ObjectiveInputs
+from grao_pipeline.training.objectives.base import FakeObjective, ObjectiveInputs
 from grao_pipeline.training.objectives.grao import Grao
-from tests import tiny
+from grao_pipeline.training.policy import Policy
+from grao_pipeline.training.step import run_micro_batch
 from tests.training import oracle
-from tests.training.oracle import Row, backward
+from tests.training.families import twin
+from tests.training.oracle import backward
+from tests.training.steps import Scored, library_step, scored_group, scored_groups, take_gradient, training_groups
 
 VOCABULARY = 24
 
@@ -31,37 +33,13 @@ def float64_model() -> Any:
     torch.manual_seed(0)
     sizes = {"vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32}
     config = GPT2Config(**sizes, initializer_range=0.4, bos_token_id=0, eos_token_id=0)
-    return GPT2LMHeadModel(config).double().eval()
+    return GPT2LMHeadModel(config).double().eval()  # without dropout
 
 
-def training_groups(root: Path, groups: Sequence[Row], advantages: Sequence[Row]) -> list[TrainingGroup]:
-    """The rows, written as tables and read by the trainer."""
-    groups_url = tiny.write_table(root / "groups", "groups", [dict(row) for row in groups], rows_per_part=2)
-    advantages_url = tiny.write_table(
-        root / "advantages", "advantages", [dict(row) for row in advantages], rows_per_part=2
-    )
-    data = TrainingSet(open_table(groups_url), open_table(advantages_url))
-    return [data[index] for index in range(len(data))]
-
-
-def library_step(
-    model: Any, groups: Sequence[TrainingGroup], objective: Objective, tokens_per_batch: int
-) -> tuple[list[Tensor], dict[str, Any]]:
-    """Gradient of −J by the library's parts, and what they report. The model's gradients are left empty."""
-    metrics = StepMetrics(len(groups))
-    for sequences in micro_batches(groups, tokens_per_batch):
-        batch = make_batch(sequences, torch.device("cpu"))
-        inputs = objective_inputs(sequences, batch, token_logprobs(model, batch))
-        outputs = objective(inputs)
-        backward(outputs.loss / len(groups))
-        metrics.add(sequences, inputs, outputs)
-    return take_gradient(model), metrics.report()
-
-
-def take_gradient(model: Any) -> list[Tensor]:
-    gradient = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in model.parameters()]
-    model.zero_grad()
-    return gradient
+@pytest.fixture(scope="module")
+def policy(float64_model: Any) -> Policy:
+    """The same model, its prompts shared."""
+    return Policy(twin(float64_model), "split")
 
 
 def assert_gradients_equal(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
@@ -69,49 +47,9 @@ def assert_gradients_equal(found: Sequence[Tensor], expected: Sequence[Tensor]) 
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
 
-tokens = st.integers(0, VOCABULARY - 1)
-rewards = st.sampled_from([0.0, 1.0, 0.1, -2.5, 0.7])
-
-
-@st.composite
-def scored_groups(draw: st.DrawFn) -> tuple[list[Row], list[Row]]:
-    """One to four groups of one to four samples, some without reference, some samples without reward."""
-    statistics = draw(st.sampled_from(["samples", "samples_and_reference"]))
-    groups: list[Row] = []
-    advantages: list[Row] = []
-    for number in range(draw(st.integers(1, 4))):
-        completions = draw(st.lists(st.lists(tokens, min_size=1, max_size=5), min_size=1, max_size=4))
-        group = tiny.group_row(f"prompt {number}", ["text"] * len(completions), token_ids=completions)
-        reference = draw(st.none() | st.lists(tokens, min_size=1, max_size=5))
-        group |= {
-            "prompt_token_ids": draw(st.lists(tokens, min_size=1, max_size=6)),
-            "reference_token_ids": reference,
-        }
-        scored = [draw(st.none() | rewards) if draw(st.booleans()) else draw(rewards) for _ in completions]
-        reference_reward = draw(st.none() | rewards) if reference is not None else None
-        samples, of_reference = oracle.group_advantages(scored, reference_reward, statistics)
-        groups.append(group)
-        advantages.append(advantage_row(group, scored, samples, of_reference))
-    return groups, advantages
-
-
-def advantage_row(
-    group: Row, scored: Sequence[float | None], samples: Sequence[float | None], reference: float | None
-) -> Row:
-    return {
-        "group_id": group["group_id"],
-        "rewards": list(scored),
-        "advantages": list(samples),
-        "reference_advantage": reference,
-        "reward_mean": None,
-        "reward_std": None,
-        "token_weights": None,
-    }
-
-
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(
-    scored=scored_groups(),
+    scored=scored_groups(VOCABULARY),
     beta=st.sampled_from([0.5, 0.0, 2.0]),
     lambda_=st.sampled_from([0.6, 0.0, 3.0]),
     tokens_per_batch=st.sampled_from([1, 12, 25, 60, 100_000]),
@@ -119,16 +57,20 @@ def advantage_row(
 def test_gradient_and_components_are_those_of_the_three_terms(
     tmp_path_factory: pytest.TempPathFactory,
     float64_model: Any,
-    scored: tuple[list[Row], list[Row]],
+    policy: Policy,
+    scored: Scored,
     beta: float,
     lambda_: float,
     tokens_per_batch: int,
 ) -> None:
-    """J = (1/G) Σ_i [Â_i ℓ(o_i) + β Â_y ℓ(y) + λ Â_i (ℓ(o_i) − ℓ(y))], however the step is cut."""
+    """J = (1/G) Σ_i [Â_i ℓ(o_i) + β Â_y ℓ(y) + λ Â_i (ℓ(o_i) − ℓ(y))], however the step is cut.
+
+    Where tokens have weights, ℓ is the mean of weight · log p.
+    """
     groups = training_groups(tmp_path_factory.mktemp("step"), *scored)
     if not groups:
         return
-    gradient, report = library_step(float64_model, groups, Grao(beta, lambda_), tokens_per_batch)
+    gradient, report = library_step(policy, groups, Grao(beta, lambda_), tokens_per_batch)
     terms = oracle.step_terms(float64_model, *scored, beta, lambda_)
     backward(-terms.total)
     assert_gradients_equal(gradient, take_gradient(float64_model))
@@ -138,29 +80,39 @@ def test_gradient_and_components_are_those_of_the_three_terms(
 
 
 @pytest.fixture
-def three_samples(tmp_path: Path) -> tuple[list[Row], list[Row]]:
+def three_samples() -> Scored:
     """Two groups of three samples with a reference; rewards 0, 0, 3 and of the reference 1, `samples` statistics."""
-    groups: list[Row] = []
-    advantages: list[Row] = []
-    for number in range(2):
-        ids = [[5 + number, 6], [7, 8, 9], [10, 2]]
-        group = tiny.group_row(f"prompt {number}", ["a", "b", "c"], token_ids=ids)
-        samples, reference = oracle.group_advantages([0.0, 0.0, 3.0], 1.0, "samples")
-        groups.append(group)
-        advantages.append(advantage_row(group, [0.0, 0.0, 3.0], samples, reference))
-    return groups, advantages
+    return two_groups([0.0, 0.0, 3.0], "samples")
+
+
+def two_groups(rewards: list[float | None], statistics: str) -> Scored:
+    """Prompts of 3 tokens, samples of 2, 3 and 2, references of 4."""
+    made = [
+        scored_group(
+            f"prompt {number}",
+            [1, 7, 8 + number],
+            [[5 + number, 6], [7, 8, 9], [10, 2]],
+            [9, 10, 11, 2],
+            rewards,
+            1.0,
+            statistics=statistics,
+        )
+        for number in range(2)
+    ]
+    return [group for group, _ in made], [advantages for _, advantages in made]
 
 
 def test_cuts_within_a_group_give_the_gradient_of_the_whole_step(
-    tmp_path: Path, float64_model: Any, three_samples: tuple[list[Row], list[Row]]
+    tmp_path: Path, policy: Policy, three_samples: Scored
 ) -> None:
     groups = training_groups(tmp_path, *three_samples)
-    # 7 padded tokens hold one sequence of 3 + 4; 14 hold two of the four: both cut within the groups.
-    cuts = {size: len(list(micro_batches(groups, size))) for size in (7, 14, 100_000)}
-    assert cuts == {7: 8, 14: 4, 100_000: 1}
-    whole, whole_report = library_step(float64_model, groups, Grao(0.5, 0.6), 100_000)
-    for size in (7, 14):
-        gradient, report = library_step(float64_model, groups, Grao(0.5, 0.6), size)
+    # A group is 3 + (2 + 3 + 2 + 4) = 14 tokens. 7 hold a sequence at a time, 10 the three samples and then the
+    # reference, 14 a group, 28 both.
+    cuts = {size: len(list(micro_batches(groups, size))) for size in (7, 10, 14, 28)}
+    assert cuts == {7: 8, 10: 4, 14: 2, 28: 1}
+    whole, whole_report = library_step(policy, groups, Grao(0.5, 0.6), 100_000)
+    for size in (7, 10, 14):
+        gradient, report = library_step(policy, groups, Grao(0.5, 0.6), size)
         assert_gradients_equal(gradient, whole)
         assert report == pytest.approx(whole_report, rel=1e-12)
 
@@ -188,6 +140,7 @@ def hand_inputs() -> ObjectiveInputs:
         group_size=torch.full((3,), 2.0, dtype=torch.float64),
         group_mean_advantage=torch.full((3,), 0.25, dtype=torch.float64),
         group_has_reference=torch.ones(3, dtype=torch.bool),
+        token_weights=torch.ones(3, 1, dtype=torch.float64),
     )
 
 
@@ -200,18 +153,29 @@ def test_a_mean_is_taken_over_the_tokens_of_each_sequence() -> None:
         group_size=torch.ones(2),
         group_mean_advantage=torch.zeros(2),
         group_has_reference=torch.zeros(2, dtype=torch.bool),
+        token_weights=torch.tensor([[2.0, 0.0, -1.0], [0.5, 1.0, 1.0]], dtype=torch.float64),
     )
     assert inputs.mean_logprobs().tolist() == [-3.0, -4.0]
+    # Weights change the sum, not the number of tokens: (−2 + 0 + 5) / 3 and −2.
+    assert inputs.weighted_mean_logprobs().tolist() == [1.0, -2.0]
+
+
+def test_weights_of_tokens_weigh_their_log_probs() -> None:
+    # ℓ = (−1, −2, −3) and weights 2, 0, 1 become (−2, 0, −3): with w = (0.8, −0.4, 0.85), J = −1.6 − 2.55.
+    weights = torch.tensor([[2.0], [0.0], [1.0]], dtype=torch.float64)
+    outputs = Grao(0.5, 0.6)(replace(hand_inputs(), token_weights=weights))
+    assert float(outputs.loss) == pytest.approx(4.15)
+    assert float(sum(outputs.sums.values())) == pytest.approx(-4.15)
 
 
 def test_under_samples_statistics_lambda_only_rescales_exploration(
-    tmp_path: Path, float64_model: Any, three_samples: tuple[list[Row], list[Row]]
+    tmp_path: Path, policy: Policy, three_samples: Scored
 ) -> None:
     """ΣÂ_i = 0, so the regulariser's reference part cancels: J = (1 + λ) exploration + imitation."""
     groups = training_groups(tmp_path, *three_samples)
     lambda_ = 0.6
-    plain, plain_report = library_step(float64_model, groups, Grao(0.0, 0.0), 100_000)
-    regularised, report = library_step(float64_model, groups, Grao(0.0, lambda_), 100_000)
+    plain, plain_report = library_step(policy, groups, Grao(0.0, 0.0), 100_000)
+    regularised, report = library_step(policy, groups, Grao(0.0, lambda_), 100_000)
     for found, exploration in zip(regularised, plain, strict=True):
         # Tables hold float32 advantages: their sum is 0 to about 1e-7.
         torch.testing.assert_close(found, (1 + lambda_) * exploration, rtol=1e-6, atol=1e-6)
@@ -219,18 +183,16 @@ def test_under_samples_statistics_lambda_only_rescales_exploration(
 
 
 def test_with_the_reference_in_the_statistics_the_reference_part_does_not_cancel(
-    tmp_path: Path, float64_model: Any, three_samples: tuple[list[Row], list[Row]]
+    tmp_path: Path, policy: Policy
 ) -> None:
     """All samples fail, the reference does not: it is pushed up, the samples down (the paper's motive)."""
-    groups, _ = three_samples
-    samples, reference = oracle.group_advantages([0.0, 0.0, 0.0], 1.0, "samples_and_reference")
+    groups, advantages = two_groups([0.0, 0.0, 0.0], "samples_and_reference")
+    samples, reference = advantages[0]["advantages"], advantages[0]["reference_advantage"]
     # μ = 1/4, σ = √(3/16): Â_i = −1/√3, Â_y = √3, and ΣÂ_i = −Â_y.
     assert samples == pytest.approx([-(3**-0.5)] * 3, rel=1e-6)
     assert reference == pytest.approx(3**0.5, rel=1e-6)
-    advantages = [advantage_row(group, [0.0] * 3, samples, reference) for group in groups]
     made = training_groups(tmp_path, groups, advantages)
-    batch = make_batch(made[0].sequences, torch.device("cpu"))
-    inputs = objective_inputs(made[0].sequences, batch, token_logprobs(float64_model, batch))
+    inputs = run_micro_batch(policy, Grao(0.5, 0.6), made[0].sequences).inputs
     # w_i = 1.6 · (−1/√3) / 3; w_y = 0.5 √3 + 0.6 / √3.
     expected = [1.6 * -(3**-0.5) / 3] * 3 + [0.5 * 3**0.5 + 0.6 * 3**-0.5]
     assert Grao(0.5, 0.6).weights(inputs).tolist() == pytest.approx(expected, rel=1e-6)

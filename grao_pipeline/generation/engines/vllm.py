@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class VllmEngine:
         options = options.resolved()
         arguments = engine_arguments(options)
         self._llm, self._guard = open_llm(arguments, options.arguments, "--engine-arg", options.model, options.device)
+        self._names = map(str, count())
         self._adapter = _lora_request(options.adapter)
         self._max_num_seqs = int(self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
 
@@ -62,12 +64,13 @@ class VllmEngine:
                     request = next(pending, None)
                     if request is None:
                         break
-                    name = f"{request.key[0]}-{request.key[1]}"
+                    name = next(self._names)
                     in_flight[name] = request
                     self._add(name, request, sampling)
                 if not in_flight:
                     return
-                finished = [output for output in self._step() if output.finished]
+                # what an earlier call that was broken off left in the engine is not ours
+                finished = [output for output in self._step() if output.finished and output.request_id in in_flight]
                 if finished:
                     yield [_sampled_group(in_flight.pop(output.request_id), output) for output in finished]
 

@@ -26,6 +26,8 @@ class Grao:
         lambda_: λ, weight of the alignment regulariser.
     """
 
+    is_linear = True
+
     def __init__(self, beta: float, lambda_: float) -> None:
         self.beta = beta
         self.lambda_ = lambda_
@@ -36,7 +38,7 @@ class Grao:
         return exploration + imitation + regulariser
 
     def __call__(self, inputs: ObjectiveInputs) -> ObjectiveOutputs:
-        likelihood = inputs.mean_logprobs()
+        likelihood = inputs.weighted_mean_logprobs()
         parts = self._component_weights(inputs)
         loss = -(sum(parts) * likelihood).sum()
         detached = likelihood.detach()

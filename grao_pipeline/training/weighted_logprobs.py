@@ -1,0 +1,161 @@
+"""The LM head and the loss in one pass: the logits matrix never exists whole.
+
+The loss is −Σ_n w_n · log p(target_n). Where its weights are known beforehand, the head's gradients are made during the
+forward pass, chunk by chunk: three matrix products a token, nothing kept, nothing recomputed.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK_ELEMENTS = {"cpu": 1 << 25, "cuda": 1 << 28}
+"""Logits of one chunk, in elements: enough tokens for the matrix products to be fast."""
+BLOCK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 28}
+"""Logits that the softmax works on at a time: on CPU, few enough to stay in cache from pass to pass."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A language model's last layer.
+
+    Attributes:
+        weight: [V, H].
+        bias: [V], where the model has one.
+        scale: the logits are multiplied by it (1 for most models).
+        softcap: logits become softcap · tanh(logits / softcap); None for none.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+
+    def finish(self, raw: Tensor) -> Tensor:
+        """What the matrix product gave → logits, in float32 or, from float64, float64. [C, V]"""
+        logits = raw.to(torch.promote_types(raw.dtype, torch.float32), copy=True)
+        if self.bias is not None:
+            logits += self.bias
+        if self.scale != 1.0:
+            logits *= self.scale
+        return logits if self.softcap is None else logits.div_(self.softcap).tanh_().mul_(self.softcap)
+
+
+def weighted_logprob_sum(hidden: Tensor, head: Head, weights: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ_n weights_n · log p(targets_n | hidden_n), and each log-prob.
+
+    Args:
+        hidden: [N, H].
+        weights: [N], constants.
+        targets: [N].
+
+    Returns:
+        the sum (a scalar, differentiable in hidden and head) and the log-probs in nats (not differentiable). [N]
+    """
+    found: tuple[Tensor, Tensor] = _WeightedLogprobSum.apply(  # type: ignore[no-untyped-call]
+        hidden, head.weight, head.bias, weights, targets, head.scale, head.softcap
+    )
+    return found
+
+
+@torch.no_grad()
+def token_logprobs(hidden: Tensor, head: Head, targets: Tensor) -> Tensor:
+    """log p(targets_n | hidden_n) in nats, without a graph. [N]"""
+    states, weight = _working(hidden, head.weight)
+    pieces = []
+    with torch.autocast(hidden.device.type, enabled=False):
+        for rows in _cut(len(targets), len(weight), CHUNK_ELEMENTS, hidden.device):
+            raw = states[rows] @ weight.t()
+            for block in _cut(len(raw), len(weight), BLOCK_ELEMENTS, hidden.device):
+                logits = head.finish(raw[block])
+                picked = logits.gather(-1, targets[rows][block, None])
+                pieces.append((picked - logits.logsumexp(dim=-1, keepdim=True))[:, 0])
+    return torch.cat(pieces)
+
+
+class _WeightedLogprobSum(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        weights: Tensor,
+        targets: Tensor,
+        scale: float,
+        softcap: float | None,
+    ) -> tuple[Tensor, Tensor]:
+        head = Head(weight, bias, scale, softcap)
+        states, matrix = _working(hidden, weight)
+        precise = torch.promote_types(states.dtype, torch.float32)
+        grad_hidden = torch.empty_like(states)
+        trains_weight = ctx.needs_input_grad[1]
+        grad_weight = torch.zeros_like(weight, dtype=precise) if trains_weight else None
+        grad_bias = None if bias is None else torch.zeros_like(bias, dtype=precise)
+        logprobs = torch.empty(len(targets), dtype=precise, device=hidden.device)
+        with torch.autocast(hidden.device.type, enabled=False):
+            for rows in _cut(len(targets), len(weight), CHUNK_ELEMENTS, hidden.device):
+                chunk = states[rows] @ matrix.t()  # the head's raw output; then its gradient, in place
+                for block in _cut(len(chunk), len(weight), BLOCK_ELEMENTS, hidden.device):
+                    logprobs[rows][block] = _to_gradient(head, chunk[block], weights[rows][block], targets[rows][block])
+                if grad_bias is not None:
+                    grad_bias += chunk.sum(dim=0, dtype=precise)
+                torch.mm(chunk, matrix, out=grad_hidden[rows])
+                if grad_weight is None:
+                    continue
+                if states.dtype == precise:
+                    grad_weight.addmm_(chunk.t(), states[rows])
+                else:
+                    grad_weight += chunk.t() @ states[rows]
+        grad_weight = None if grad_weight is None else grad_weight.to(weight.dtype)
+        ctx.save_for_backward(grad_hidden.to(hidden.dtype), grad_weight, grad_bias)
+        ctx.mark_non_differentiable(logprobs)
+        return (logprobs * weights).sum(), logprobs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        factor = gradients[0]
+        grads = [None if saved is None else saved * factor for saved in ctx.saved_tensors]
+        return *grads, None, None, None, None
+
+
+def _to_gradient(head: Head, raw: Tensor, weights: Tensor, targets: Tensor) -> Tensor:
+    """Turn the head's raw output [C, V] into the gradient of the weighted sum by it; the log-probs. [C]
+
+    By a logit it is w · (1 − p) at the target and −w · p elsewhere.
+    """
+    if head.bias is None and head.scale == 1.0 and head.softcap is None:
+        largest = raw.amax(dim=-1, keepdim=True)
+        logits = torch.sub(raw, largest.to(torch.promote_types(raw.dtype, torch.float32)))
+        slope = None
+    else:
+        logits = head.finish(raw)
+        slope = None if head.softcap is None else (1 - (logits / head.softcap) ** 2).mul_(head.scale)
+        logits -= logits.amax(dim=-1, keepdim=True)
+    picked = logits.gather(-1, targets[:, None])
+    logits.exp_()
+    total = logits.sum(dim=-1, keepdim=True)
+    logprobs = picked - total.log()
+    factors = weights[:, None].to(logits.dtype)
+    at_target = factors * -torch.expm1(logprobs)
+    gradient = logits.mul_(factors / -total).scatter_(-1, targets[:, None], at_target)
+    if slope is not None:
+        gradient *= slope
+    elif head.scale != 1.0:
+        gradient *= head.scale
+    raw.copy_(gradient)
+    return logprobs[:, 0]
+
+
+def _working(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the precision of the matrix products: autocast's, where it is on."""
+    device = hidden.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    return hidden.detach().to(dtype), weight.detach().to(dtype)
+
+
+def _cut(tokens: int, vocab_size: int, elements: dict[str, int], device: torch.device) -> list[slice]:
+    """Slices of so many tokens that a slice's logits are `elements` at most."""
+    size = max(1, elements.get(device.type, elements["cuda"]) // vocab_size)
+    return [slice(start, min(start + size, tokens)) for start in range(0, tokens, size)]
