@@ -1,5 +1,6 @@
 """`grao train`."""
 
+import os
 from typing import Any
 
 import click
@@ -17,19 +18,31 @@ def train(groups: str, advantages: str, out: str, as_json: bool, **values: Any) 
     """Train a model on groups with their advantages.
 
     OUT becomes a Hugging Face model directory; OUT/metrics.jsonl holds one line per optimizer step. The same command
-    resumes exactly after an interruption.
+    resumes exactly after an interruption. Under torchrun the model is spread over all processes (FSDP2), and a training
+    goes on from a checkpoint of any number of them.
 
     \b
     Example:
       grao train runs/groups runs/advantages runs/model --model models/base --learning-rate 1e-6
+      torchrun --nproc-per-node 8 -m stages.train runs/groups runs/advantages runs/model --model models/base
     """
 
     def call(options: TrainOptions) -> Any:
+        from grao_pipeline.training.distributed import StoppedElsewhere
+        from grao_pipeline.training.dry_run import estimate_training
         from grao_pipeline.training.train import train_model
 
-        return train_model(groups, advantages, out, options, notice)
+        if options.dry_run:
+            return estimate_training(groups, advantages, options)
+        try:
+            return train_model(groups, advantages, out, options, notice)
+        except StoppedElsewhere:
+            raise SystemExit(1) from None  # the rank that failed says why
 
-    print_summary(run_stage(TrainOptions, values, call), as_json, f"Model: {groups} + {advantages} → {out}")
+    summary = run_stage(TrainOptions, values, call)
+    what = "Dry run" if values["dry_run"] else "Model"
+    if os.environ.get("RANK", "0") == "0":
+        print_summary(summary, as_json, f"{what}: {groups} + {advantages} → {out}")
 
 
 if __name__ == "__main__":

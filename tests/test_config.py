@@ -136,6 +136,9 @@ def options_of(draw: st.DrawFn, model: type[StageOptions]) -> StageOptions:
     }
     if model is EvaluateOptions and (values.get("base_groups") is None) != (values.get("base_scores") is None):
         values |= {"base_groups": "g", "base_scores": "s"}
+    if model is TrainOptions and not values.get("lora_rank"):
+        for name in ("lora_target", "lora_dropout", "save_adapter", "load_in_4bit"):
+            values.pop(name, None)
     return model.model_validate(values)
 
 

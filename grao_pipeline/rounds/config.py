@@ -25,7 +25,7 @@ from grao_pipeline.scoring.score import reward_name
 OWNED = {
     "generate": ("model", "adapter", "round", "worker", "extend"),
     "score": ("worker",),
-    "train": ("model",),
+    "train": ("model", "save_adapter", "dry_run"),
     "evaluate": ("base_groups", "base_scores"),
 }
 

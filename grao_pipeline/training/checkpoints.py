@@ -1,26 +1,34 @@
-"""Checkpoints for exact resume: weights, optimizer and random state in one file, whole or not at all."""
+"""Which checkpoints an output directory holds, and whose it is; a checkpoint is there whole or not at all."""
 
 import json
 import os
-import pickle
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from grao_pipeline.errors import InputError, MismatchError
-from grao_pipeline.training.output import remove_temporaries, sync, write_atomically
+from grao_pipeline.training.distributed import Ranks
+from grao_pipeline.training.lock import LOCK, OutputLock
+from grao_pipeline.training.output import remove_temporaries, write_atomically
+from grao_pipeline.training.policy import Policy
+from grao_pipeline.training.state import load_file, load_shards, save_file, save_shards
 
 CHECKPOINTS = "checkpoints"
 CLAIM = "training.json"
-TAKEN = ("config.json", "metrics.jsonl", "*.safetensors", "*.bin", "*.parquet", "checkpoints/step-*.pt")
+FILE = "step-????????.pt"
+SHARDS = "step-????????"
+TAKEN = (
+    *("config.json", "adapter_config.json", "metrics.jsonl", "*.safetensors", "*.bin", "*.parquet"),
+    *(f"{CHECKPOINTS}/{kind}" for kind in (FILE, SHARDS)),
+)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint on disk. `step` optimizer steps are done."""
+    """A checkpoint on disk: a file, or, of a sharded policy, a directory. `step` optimizer steps are done."""
 
     path: Path
     step: int
@@ -40,57 +48,59 @@ class CheckpointStore:
         self._out = out
         self._root = out / CHECKPOINTS
         self._fingerprint = fingerprint
+        self._lock: OutputLock | None = None
         self._refuse_other_work()
+
+    @property
+    def latest(self) -> Checkpoint | None:
+        """The checkpoint to go on from."""
         found = self._found()
-        self.latest = found[-1] if found else None
+        return found[-1] if found else None
 
     def claim(self) -> None:
-        """Make `OUT` the place of this training, and delete what a killed run of it left half-written.
+        """Make `OUT` the place of this training alone, and delete what a killed run of it left half-written.
 
         Raises:
             InputError: the place cannot be written.
+            StageFailure: another process is training into it.
         """
         try:
             self._root.mkdir(parents=True, exist_ok=True)
+            self._lock = OutputLock(self._out)
+            self._refuse_other_work()  # of a process that was there until now
             remove_temporaries(self._out)
             remove_temporaries(self._root)
             write_atomically(self._root / CLAIM, json.dumps({"fingerprint": self._fingerprint}) + "\n")
         except OSError as error:
             raise InputError(f"Cannot write {self._out}: {error.strerror or error}.") from error
 
-    def save(self, step: int, model: Any, optimizer: torch.optim.Optimizer) -> None:
-        """Write a checkpoint, then delete the one before it."""
-        state = {
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "torch_rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        }
-        final = self._root / f"step-{step:08d}.pt"
-        temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-        torch.save(state, temporary)
-        sync(temporary)
+    def release(self) -> None:
+        """Let another process train into `OUT`."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def save(self, step: int, policy: Policy, optimizer: torch.optim.Optimizer, ranks: Ranks) -> None:
+        """Write a checkpoint, then delete the one before it. A collective: all ranks must call it."""
+        final = self._root / (f"step-{step:08d}" if ranks.is_sharded else f"step-{step:08d}.pt")
+        temporary = final.with_name(f".{final.name}.tmp")
+        (save_shards if ranks.is_sharded else save_file)(temporary, policy, optimizer)
+        if not ranks.is_first:
+            return
         os.replace(temporary, final)
         for checkpoint in self._found():
-            if checkpoint.step < step:
-                checkpoint.path.unlink()
+            if checkpoint.path != final:
+                _remove(checkpoint.path)
 
-    def load(self, checkpoint: Checkpoint, model: Any, optimizer: torch.optim.Optimizer) -> None:
-        """Restore weights, optimizer and random state.
+    def load(self, checkpoint: Checkpoint, policy: Policy, optimizer: torch.optim.Optimizer, ranks: Ranks) -> None:
+        """Restore weights and optimizer, whatever number of ranks wrote them.
 
         Raises:
             InputError: the checkpoint cannot be read.
         """
-        try:
-            state = torch.load(checkpoint.path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            problem = (str(error).splitlines() or [repr(error)])[0]
-            raise InputError(f"{checkpoint.path} is damaged ({problem}). Delete it to start anew.") from error
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["torch_rng"])
-        for device, random_state in enumerate(state["cuda_rng"][: torch.cuda.device_count()]):
-            torch.cuda.set_rng_state(random_state, device)
+        if checkpoint.path.suffix == ".pt":
+            load_file(checkpoint.path, policy, optimizer, ranks)
+        else:
+            load_shards(checkpoint.path, policy, optimizer, ranks)
 
     def _refuse_other_work(self) -> None:
         if self._out.exists() and not self._out.is_dir():
@@ -112,17 +122,30 @@ class CheckpointStore:
             )
 
     def _found(self) -> list[Checkpoint]:
-        paths = sorted(self._root.glob("step-*.pt"))
-        return [Checkpoint(path, int(path.stem.removeprefix("step-"))) for path in paths]
+        paths = [path for kind in (FILE, SHARDS) for path in self._root.glob(kind)]
+        return sorted((Checkpoint(path, int(path.stem.removeprefix("step-"))) for path in paths), key=lambda c: c.step)
 
 
 def remove_checkpoints(out: Path) -> None:
     """Delete what a training kept for its resume: the model is complete and takes its place."""
     root = out / CHECKPOINTS
-    for path in [*root.glob("step-*.pt"), *root.glob(".*.tmp"), root / CLAIM]:
-        path.unlink(missing_ok=True)
+    for path in [path for kind in (FILE, SHARDS) for path in root.glob(kind)]:
+        _remove(path)
+    remove_temporaries(root)
+    (root / CLAIM).unlink(missing_ok=True)
+    (out / LOCK).unlink(missing_ok=True)
     with suppress(OSError):  # not there, or it holds files of others
         root.rmdir()
+
+
+def _remove(checkpoint: Path) -> None:
+    """A directory first loses its name: half of it is no checkpoint."""
+    if not checkpoint.is_dir():
+        checkpoint.unlink()
+        return
+    leftover = checkpoint.with_name(f".{checkpoint.name}.old.tmp")
+    os.replace(checkpoint, leftover)
+    shutil.rmtree(leftover)
 
 
 def _fingerprint_in(claim: Path) -> str:

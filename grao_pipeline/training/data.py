@@ -19,6 +19,7 @@ GROUP_COLUMNS = [
     "completion_token_ids",
     "completion_logprobs",
     "policy",
+    "round",
 ]
 ADVANTAGE_COLUMNS = ["group_id", "rewards", "advantages", "reference_advantage", "token_weights"]
 
@@ -47,6 +48,9 @@ class TrainingSequence:
     """Of a sample, where the groups store them. [L]"""
     token_weights: list[float] | None = None
     """Of a sample, where the estimator weighs tokens: a factor for each. [L]"""
+    group_mean_reward: float | None = None
+    """Mean reward of the group's samples that have an advantage; None where none of them has a reward."""
+    group_id: str = ""
 
     @property
     def num_tokens(self) -> int:
@@ -64,16 +68,25 @@ class TrainingGroup:
 class TrainingSet:
     """The groups that have at least one sequence to train on, in memory as Arrow.
 
+    Args:
+        max_rounds_behind: leave out groups whose round is more than this below the newest of the table.
+
+    Attributes:
+        num_groups: of the table.
+        num_too_old: groups left out for their round that would have been trained on.
+        policies: fingerprints of those that sampled the groups, but for groups that are too old.
+
     Raises:
         MismatchError: the tables do not hold the same groups.
     """
 
-    def __init__(self, groups: TableReader, advantages: TableReader) -> None:
+    def __init__(self, groups: TableReader, advantages: TableReader, max_rounds_behind: int | None = None) -> None:
         advantages.refuse_other_groups(groups)
         self._parts: list[tuple[pa.Table, pa.Table]] = []
         self._index: list[tuple[int, int]] = []
         self.policies: set[str] = set()
         self.num_groups = 0
+        self.num_too_old = 0
         self.has_tokens = False
         for index in range(groups.num_parts):
             part = groups.part(index, GROUP_COLUMNS)
@@ -82,8 +95,14 @@ class TrainingSet:
             self.num_groups += part.num_rows
             ids = part.column("completion_token_ids")
             self.has_tokens |= bool(pc.any(pc.greater(pc.list_value_length(pc.list_flatten(ids)), 0)).as_py())
-            self.policies.update(part.column("policy").unique().to_pylist())
-            self._index += [(index, row) for row in _trained_rows(part, aligned)]
+        oldest = _oldest_round([part for part, _ in self._parts], max_rounds_behind)
+        for index, (part, aligned) in enumerate(self._parts):
+            is_recent = pc.greater_equal(part.column("round"), oldest)
+            self.policies.update(part.column("policy").filter(is_recent).unique().to_pylist())
+            trained, recent = _trained_rows(part, aligned), is_recent.to_pylist()
+            kept = [(index, row) for row in trained if recent[row]]
+            self.num_too_old += len(trained) - len(kept)
+            self._index += kept
 
     def __len__(self) -> int:
         return len(self._index)
@@ -175,6 +194,14 @@ def _tokens(sequences: Sequence[TrainingSequence]) -> int:
     return len(sequences[0].prompt_token_ids) + sum(len(sequence.token_ids) for sequence in sequences)
 
 
+def _oldest_round(parts: Sequence[pa.Table], max_rounds_behind: int | None) -> int:
+    """The oldest round to train on."""
+    rounds = [number for part in parts for number in part.column("round").unique().to_pylist()]
+    if max_rounds_behind is None or not rounds:
+        return min(rounds, default=0)
+    return int(max(rounds)) - max_rounds_behind
+
+
 def _trained_rows(groups: pa.Table, advantages: pa.Table) -> list[int]:
     """The rows that have a sequence with an advantage and at least one token."""
     lengths = pl.DataFrame(pl.from_arrow(groups.select(["completion_token_ids", "reference_token_ids"]))).select(
@@ -206,6 +233,7 @@ def _training_group(row: dict[str, Any]) -> TrainingGroup:
         )
     trained = [i for i, value in enumerate(samples) if value is not None and completions[i]]
     values = [float(samples[i] or 0.0) for i in trained]
+    scored = [float(reward) for reward in (rewards[i] for i in trained) if reward is not None]
     reference_ids, reference_advantage = row["reference_token_ids"], row["reference_advantage"]
     has_reference = bool(reference_ids) and reference_advantage is not None
     shared: dict[str, Any] = {
@@ -213,6 +241,8 @@ def _training_group(row: dict[str, Any]) -> TrainingGroup:
         "group_size": len(trained),
         "group_mean_advantage": sum(values) / len(values) if values else 0.0,
         "group_has_reference": has_reference,
+        "group_mean_reward": sum(scored) / len(scored) if scored else None,
+        "group_id": str(row["group_id"]),
     }
     sequences = [
         TrainingSequence(

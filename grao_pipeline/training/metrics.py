@@ -44,6 +44,13 @@ class StepMetrics:
         self._count("rewarded", len(rewards))
         self._add_diagnostics(sequences, inputs)
 
+    def merge(self, other: "StepMetrics") -> None:
+        """Add what another rank saw of the same step."""
+        for sums, others in ((self._objective, other._objective), (self._sums, other._sums)):
+            for name, value in others.items():
+                sums[name] = sums.get(name, 0.0) + value
+        self._log_ratios += other._log_ratios
+
     def report(self) -> dict[str, Any]:
         """The step's metrics; a value is None where the step has nothing to measure it on, or no float can hold it."""
         means = {name: total / self._num_groups for name, total in self._objective.items()}

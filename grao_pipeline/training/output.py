@@ -3,12 +3,14 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.fingerprints import file_checksum, model_fingerprint
+from grao_pipeline.models import locate_model
 from grao_pipeline.storage.manifest import MANIFEST, Provenance
 
 METRICS = "metrics.jsonl"
@@ -54,18 +56,46 @@ def write_model(
     out: Path, model: Any, tokenizer: Any, provenance: Provenance, summary: dict[str, Any]
 ) -> ModelManifest:
     """Save weights, config, tokenizer and chat template in `out`; the manifest last."""
+
+    def save(directory: str) -> None:
+        model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+
+    names = _move_in(out, save)
+    return _finish(out, names, model_fingerprint(out), provenance, summary)
+
+
+def write_adapter(out: Path, model: Any, base: Path, provenance: Provenance, summary: dict[str, Any]) -> ModelManifest:
+    """Save the LoRA adapter of a peft model in `out`; the manifest last.
+
+    Args:
+        base: directory of the model below it; `grao generate --model BASE --adapter OUT` samples as the manifest's
+            fingerprint says.
+    """
+
+    def save(directory: str) -> None:
+        model.save_pretrained(directory)
+        (Path(directory) / "README.md").unlink(missing_ok=True)  # peft's form, not filled in
+
+    names = _move_in(out, save)
+    return _finish(out, names, locate_model(str(base), str(out)).fingerprint, provenance, summary)
+
+
+def _move_in(out: Path, save: Callable[[str], None]) -> list[str]:
+    """Names of the files that `save` wrote, each whole in `out`."""
     temporary = out / f".model.{os.getpid()}.tmp"
-    model.save_pretrained(str(temporary))
-    tokenizer.save_pretrained(str(temporary))
+    save(str(temporary))
     names = sorted(path.name for path in temporary.iterdir())
     for name in names:
         sync(temporary / name)
         (temporary / name).chmod(0o666 & ~_umask())  # safetensors files come readable by their owner alone
         os.replace(temporary / name, out / name)
     temporary.rmdir()
-    manifest = ModelManifest(
-        provenance, model_fingerprint(out), summary, {name: file_checksum(out / name) for name in names}
-    )
+    return names
+
+
+def _finish(out: Path, names: list[str], model: str, provenance: Provenance, summary: dict[str, Any]) -> ModelManifest:
+    manifest = ModelManifest(provenance, model, summary, {name: file_checksum(out / name) for name in names})
     value = {**asdict(provenance), "model": manifest.model, "summary": summary, "files": manifest.files}
     write_atomically(out / MANIFEST, json.dumps(value, indent=1, sort_keys=True) + "\n")
     return manifest

@@ -44,8 +44,12 @@ class Policy(nn.Module):
             self._kernel = make_attention(attention)
             attach(model)
         if compiled:
-            for layer in self._decoder().layers:
+            for layer in self.layers():
                 layer.compile(dynamic=True)
+
+    def layers(self) -> list[nn.Module]:
+        """The decoder's layers, in order."""
+        return list(self._decoder().layers)
 
     def with_own_attention(self, call: Callable[[], Tensor]) -> Tensor:
         """What `call` returns while the model attends as transformers would have it."""

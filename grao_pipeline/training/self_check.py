@@ -23,7 +23,12 @@ MAX_SEQUENCES = 4
 
 
 def check_policy(
-    policy: Policy, sequences: Sequence[TrainingSequence], notice: Callable[[str], None], forced: bool
+    policy: Policy,
+    sequences: Sequence[TrainingSequence],
+    notice: Callable[[str], None],
+    forced: bool,
+    device: torch.device | None = None,
+    in_half: bool = False,
 ) -> None:
     """Compare log-probs of a few sequences with those of transformers' plain forward, row by row.
 
@@ -33,6 +38,8 @@ def check_policy(
         sequences: of the first batch. Two made-up ones are packed behind them, so that a model which ignores the
             layout is found out even by a batch of one.
         forced: the user chose the attention: then it is an error instead.
+        device: where the policy computes, if its weights lie elsewhere.
+        in_half: it computes in half precision whatever its weights are in.
 
     Raises:
         UsageError: the chosen attention does not work for this model.
@@ -41,21 +48,23 @@ def check_policy(
     was_training = policy.training
     policy.eval()
     try:
-        device = next(policy.parameters()).device
+        device = device or next(policy.parameters()).device
         batch = pack([*sequences[:MAX_SEQUENCES], *_made_up(sequences[0])], device)
         expected = policy.with_own_attention(lambda: plain_logprobs(policy, batch))
         name = type(policy.model).__name__
         if not bool(expected.isfinite().all()):
             raise InputError(f"{name}: its own log-probs are not finite. Its weights are damaged, or hold NaN.")
         if policy.attention != ROWS:
-            problem = _unsupported_in_training(policy, batch, was_training) or _problem(policy, batch, expected)
+            problem = _unsupported_in_training(policy, batch, was_training) or _problem(
+                policy, batch, expected, in_half
+            )
             if problem is None:
                 return
             if forced:
                 raise UsageError(f"--attention {policy.attention} does not work for {name}: {problem}.")
             notice(f"{name} cannot share prompts ({problem}); training on plain rows, with every prompt repeated.")
             policy.use_rows()
-        problem = _problem(policy, batch, expected)
+        problem = _problem(policy, batch, expected, in_half)
         if problem is not None:
             raise InputError(f"{name} cannot be trained here: {problem}.")
     finally:
@@ -92,14 +101,13 @@ def _unsupported_in_training(policy: Policy, batch: PackedBatch, trains: bool) -
     return None
 
 
-def _problem(policy: Policy, batch: PackedBatch, expected: Tensor) -> str | None:
+def _problem(policy: Policy, batch: PackedBatch, expected: Tensor, in_half: bool) -> str | None:
     try:
         with _precision(policy, batch):
             found = policy.logprobs(batch)
     except UnsupportedAttention as error:
         return str(error)
-    half = policy.attention == "varlen"
-    dtype = torch.bfloat16 if half else next(policy.parameters()).dtype
+    dtype = torch.bfloat16 if in_half or policy.attention == "varlen" else next(policy.parameters()).dtype
     distance = float((found - expected).abs().max())
     if distance <= TOLERANCE_NATS.get(dtype, HALF_PRECISION_TOLERANCE_NATS):
         return None

@@ -289,9 +289,7 @@ def test_a_model_that_drops_the_layout_on_its_way_is_unsupported() -> None:
 
 def test_auto_is_split_on_cpu_and_on_cuda_what_the_precision_allows() -> None:
     assert choose_attention("auto", torch.device("cuda"), "bfloat16") == "varlen"
-    assert (
-        choose_attention("auto", torch.device("cuda"), "float32") == "flex"
-    )  # flash attention has half precision alone
+    assert choose_attention("auto", torch.device("cuda"), "float32") == "flex"  # flash knows half precision alone
     assert choose_attention("auto", torch.device("cpu"), "float32") == "split"
     assert choose_attention("rows", torch.device("cuda"), "bfloat16") == "rows"
 

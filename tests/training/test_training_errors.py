@@ -158,7 +158,7 @@ def test_weights_that_cannot_be_read_are_named(tmp_path: Path, groups: str, adva
         ("--lambda", -1, "--lambda = -1"),
         ("--learning-rate", 0, "--learning-rate = 0"),
         ("--groups-per-step", 0, "--groups-per-step = 0"),
-        ("--objective", "beauty", "Unknown objective 'beauty'. Built in: grao"),
+        ("--objective", "beauty", "Unknown objective 'beauty'. Built in: asymre, dpo, dr-grpo, grao"),
     ],
 )
 def test_options_that_cannot_work_are_wrong_usage(
@@ -285,13 +285,16 @@ def test_a_damaged_mark_of_a_training_is_named(
 def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_touched(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:
-    """The first step, of a huge learning rate, ruins the weights; the second says so and saves nothing."""
+    """The first step, of a huge learning rate, ruins the weights; the second says so, in the log too, and saves
+    nothing.
+    """
     out = tmp_path / "out"
     options = ["--model", model, "--groups-per-step", 4, "--checkpoint-steps", 1, "--learning-rate", "1e30"]
+    options += ["--max-skipped-steps", 1]
     assert_refused(groups, advantages, out, *options, message="stopped before the weights were touched")
     [checkpoint] = out.glob("checkpoints/step-*")
     assert checkpoint.name == "step-00000001.pt"
-    assert len((out / "metrics.jsonl").read_text().splitlines()) == 1
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == 2
     assert not (out / "model.safetensors").exists()
 
 

@@ -141,6 +141,11 @@ def hand_inputs() -> ObjectiveInputs:
         group_mean_advantage=torch.full((3,), 0.25, dtype=torch.float64),
         group_has_reference=torch.ones(3, dtype=torch.bool),
         token_weights=torch.ones(3, 1, dtype=torch.float64),
+        behavior_logprobs=torch.zeros(3, 1, dtype=torch.float64),
+        has_behavior=torch.zeros(3, dtype=torch.bool),
+        rewards=torch.full((3,), torch.nan),
+        group_mean_reward=torch.full((3,), torch.nan),
+        group=torch.zeros(3, dtype=torch.long),
     )
 
 
@@ -154,6 +159,11 @@ def test_a_mean_is_taken_over_the_tokens_of_each_sequence() -> None:
         group_mean_advantage=torch.zeros(2),
         group_has_reference=torch.zeros(2, dtype=torch.bool),
         token_weights=torch.tensor([[2.0, 0.0, -1.0], [0.5, 1.0, 1.0]], dtype=torch.float64),
+        behavior_logprobs=torch.zeros(2, 3, dtype=torch.float64),
+        has_behavior=torch.zeros(2, dtype=torch.bool),
+        rewards=torch.full((2,), torch.nan),
+        group_mean_reward=torch.full((2,), torch.nan),
+        group=torch.zeros(2, dtype=torch.long),
     )
     assert inputs.mean_logprobs().tolist() == [-3.0, -4.0]
     # Weights change the sum, not the number of tokens: (−2 + 0 + 5) / 3 and −2.

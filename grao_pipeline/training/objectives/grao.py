@@ -12,10 +12,12 @@ Per group, to be maximised:
 Without a trained reference there is no ℓ(y): imitation and regulariser vanish and w_i = Â_i / G.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
-from grao_pipeline.training.objectives.base import ObjectiveInputs, ObjectiveOutputs
+from grao_pipeline.training.objectives.base import NO_ARGUMENTS, ObjectiveInputs, ObjectiveOutputs, take_arguments
 
 
 class Grao:
@@ -24,11 +26,14 @@ class Grao:
     Args:
         beta: β, weight of the imitation term.
         lambda_: λ, weight of the alignment regulariser.
+        arguments: it has none.
     """
 
     is_linear = True
+    takes_corrections = True
 
-    def __init__(self, beta: float, lambda_: float) -> None:
+    def __init__(self, beta: float, lambda_: float, arguments: Mapping[str, str] = NO_ARGUMENTS) -> None:
+        take_arguments("grao", arguments)
         self.beta = beta
         self.lambda_ = lambda_
 

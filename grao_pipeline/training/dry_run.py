@@ -1,0 +1,149 @@
+"""What a training would take: counted from the data, and timed on its largest micro-batch. Writes nothing."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from grao_pipeline.config import TrainOptions
+from grao_pipeline.devices import resolve_device
+from grao_pipeline.errors import UsageError
+from grao_pipeline.models import locate_model
+from grao_pipeline.training.data import TrainingSequence, TrainingSet
+from grao_pipeline.training.distributed import Ranks, joined
+from grao_pipeline.training.gradient import GradientMaker, StepGradient
+from grao_pipeline.training.inputs import load_data, open_inputs
+from grao_pipeline.training.loading import load_policy
+from grao_pipeline.training.metrics import StepMetrics
+from grao_pipeline.training.objectives.make import make_objective
+from grao_pipeline.training.packing import packed_tokens
+from grao_pipeline.training.policy import Policy
+from grao_pipeline.training.trainer import make_plan
+from grao_pipeline.training.work import Work
+
+MOMENT_BYTES = {"adamw": 8, "adamw-8bit": 2, "paged-adamw-8bit": 2}
+"""Of the optimizer's two moments, per trained parameter."""
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a training would take.
+
+    Attributes:
+        steps, groups: of all epochs.
+        tokens: that the model would process, a prompt once for all its continuations.
+        unshared_tokens: that a trainer would which repeats the prompt for each.
+        weights_gib, gradients_gib, optimizer_gib: modelled, from the number of parameters and their precision.
+        activations_gib: measured, what the largest micro-batch keeps for its backward pass.
+        largest_micro_batch: its tokens.
+        seconds_per_step, total_seconds: measured on the largest micro-batch, in proportion to tokens; without the
+            optimizer's update, checkpoints, and saving.
+    """
+
+    steps: int
+    groups: int
+    tokens: int
+    unshared_tokens: int
+    parameters: int
+    trained_parameters: int
+    weights_gib: float
+    gradients_gib: float
+    optimizer_gib: float
+    activations_gib: float
+    largest_micro_batch: int
+    seconds_per_step: float
+    total_seconds: float
+
+
+def estimate_training(groups_url: str, advantages_url: str, options: TrainOptions) -> DryRun:
+    """Count the work of a training, and run its largest micro-batch, forward and backward, without an update.
+
+    Raises:
+        InputError, MismatchError: as `train_model`.
+        UsageError: it was started on several ranks.
+    """
+    inputs = open_inputs(groups_url, advantages_url, options, locate_model(options.model))
+    data = load_data(inputs, options)
+    objective, correction = make_objective(options, data)
+    with joined(resolve_device(options.device), options) as ranks:
+        if ranks.is_sharded:
+            raise UsageError("--dry-run runs in one process: leave out torchrun and --cpu-offload.")
+        policy, _ = load_policy(inputs.source, options, ranks)
+        gradient = GradientMaker(policy, objective, correction, options, ranks)
+        return _estimate(policy, gradient, data, options, ranks)
+
+
+def _estimate(
+    policy: Policy, gradient: GradientMaker, data: TrainingSet, options: TrainOptions, ranks: Ranks
+) -> DryRun:
+    plan = make_plan(data, options)
+    tokens = unshared = 0
+    largest: list[TrainingSequence] = []
+    for _, indices in plan:
+        for batch in gradient.cut([data[index] for index in indices]):
+            size = packed_tokens(batch)
+            tokens += size
+            unshared += sum(sequence.num_tokens for sequence in batch)
+            largest = max(largest, batch, key=packed_tokens)
+    seconds, kept = _run(policy, gradient, largest, ranks)
+    total = seconds * tokens / packed_tokens(largest)
+    parameters = list(policy.parameters())
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    count = sum(parameter.numel() for parameter in trained)
+    return DryRun(
+        steps=len(plan),
+        groups=sum(len(indices) for _, indices in plan),
+        tokens=tokens,
+        unshared_tokens=unshared,
+        parameters=sum(parameter.numel() for parameter in parameters),
+        trained_parameters=count,
+        weights_gib=_bytes(parameters) / GIB,
+        gradients_gib=_bytes(trained) / GIB,
+        optimizer_gib=count * MOMENT_BYTES[options.optimizer] / GIB,
+        activations_gib=kept / GIB,
+        largest_micro_batch=packed_tokens(largest),
+        seconds_per_step=total / len(plan),
+        total_seconds=total,
+    )
+
+
+def _run(policy: Policy, gradient: GradientMaker, sequences: list[TrainingSequence], ranks: Ranks) -> tuple[float, int]:
+    """Seconds of a micro-batch once warm, and the bytes that it keeps for the backward pass."""
+    kept: dict[int, int] = {}
+    with _kept_for_backward(policy, kept):
+        gradient.add_batch(sequences, 1, StepGradient(StepMetrics(1), Work()))
+    _wait(ranks.device)
+    started = time.perf_counter()
+    gradient.add_batch(sequences, 1, StepGradient(StepMetrics(1), Work()))
+    _wait(ranks.device)
+    seconds = time.perf_counter() - started
+    policy.zero_grad(set_to_none=True)
+    return seconds, sum(kept.values())
+
+
+@contextmanager
+def _kept_for_backward(policy: Policy, kept: dict[int, int]) -> Iterator[None]:
+    """Fill `kept` with the bytes of every storage that autograd saves, the weights' own left out."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in policy.parameters()}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        yield
+
+
+def _bytes(parameters: list[torch.nn.Parameter]) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in parameters)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,124 @@
+"""The gradient of a step: exact, however the step is cut into micro-batches and spread over ranks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from grao_pipeline.config import TrainOptions
+from grao_pipeline.errors import Interrupted, StageFailure
+from grao_pipeline.training.balance import balance
+from grao_pipeline.training.corrections import Correction
+from grao_pipeline.training.data import TrainingGroup, TrainingSequence, micro_batches
+from grao_pipeline.training.distributed import Ranks
+from grao_pipeline.training.metrics import StepMetrics
+from grao_pipeline.training.objectives.base import Objective
+from grao_pipeline.training.packing import pack, packed_tokens
+from grao_pipeline.training.policy import ROWS, Policy
+from grao_pipeline.training.step import run_micro_batch
+from grao_pipeline.training.work import Work, work_of
+
+StopRequest = Callable[[], str | None]
+"""Why to stop, once a signal came."""
+
+
+@dataclass
+class StepGradient:
+    """What was seen while the gradient was made, over all ranks; the gradient itself is in the parameters."""
+
+    metrics: StepMetrics
+    work: Work
+
+
+class GradientMaker:
+    """−∇J of a step, the mean over all its groups.
+
+    A rank gets whole groups, so that all have about the same number of tokens; then it cuts them into micro-batches of
+    its own. FSDP's collectives must match in number: a rank with fewer micro-batches makes up for them with empty ones,
+    and FSDP's mean over ranks is undone by multiplying with their number.
+    """
+
+    def __init__(
+        self, policy: Policy, objective: Objective, correction: Correction, options: TrainOptions, ranks: Ranks
+    ) -> None:
+        self._policy = policy
+        self._objective = objective
+        self._correction = correction
+        self._options = options
+        self._ranks = ranks
+
+    def add(self, groups: Sequence[TrainingGroup], stop_request: StopRequest) -> StepGradient:
+        """Add the gradient of a step to the parameters' own.
+
+        Raises:
+            Interrupted: a rank was asked to stop; what was added so far is of no use.
+            StageFailure: out of memory.
+        """
+        batches = self.cut(groups)
+        counts = self._ranks.gather(len(batches))
+        step = StepGradient(StepMetrics(len(groups)), Work())
+        for number in range(max(counts)):
+            self._stop_if_asked(stop_request)
+            if number >= len(batches):
+                self._empty(groups)
+                continue
+            try:
+                self.add_batch(batches[number], len(groups), step)
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
+                raise self._out_of_memory(batches[number], groups) from error
+        for rank, other in enumerate(self._ranks.gather(step)):
+            if rank != self._ranks.rank:
+                step.metrics.merge(other.metrics)
+                step.work += other.work
+        return step
+
+    def cut(self, groups: Sequence[TrainingGroup]) -> list[list[TrainingSequence]]:
+        """This rank's micro-batches of a step."""
+        mine = balance([packed_tokens(group.sequences) for group in groups], self._ranks.size)[self._ranks.rank]
+        whole = bool(getattr(self._objective, "couples_group", False))
+        return list(micro_batches([groups[index] for index in mine], self._options.tokens_per_batch, whole))
+
+    def add_batch(self, sequences: list[TrainingSequence], num_groups: int, step: StepGradient) -> None:
+        """Add the gradient of one micro-batch of a step of so many groups, and to `step` what was seen."""
+        with self._precision():
+            made = run_micro_batch(self._policy, self._objective, sequences, self._ranks.device, self._correction)
+        (made.gradient * self._ranks.size / num_groups).backward()  # type: ignore[no-untyped-call]
+        step.metrics.add(sequences, made.inputs, made.outputs)
+        step.work += work_of(made.batch, self._policy.attention == ROWS)
+
+    def _empty(self, groups: Sequence[TrainingGroup]) -> None:
+        """A micro-batch that adds nothing, of the step's shortest sequence."""
+        shortest = min((s for group in groups for s in group.sequences), key=lambda sequence: sequence.num_tokens)
+        batch = pack([shortest], self._ranks.device)
+        with self._precision():
+            gradient, _ = self._policy(batch, lambda logprobs: (logprobs * 0.0).sum(), True)
+        gradient.backward()
+
+    def _precision(self) -> torch.autocast:
+        bf16 = self._options.dtype == "bfloat16"
+        return torch.autocast(self._ranks.device.type, dtype=torch.bfloat16, enabled=bf16)
+
+    def _stop_if_asked(self, stop_request: StopRequest) -> None:
+        """Ranks agree, so that none waits for one that stopped."""
+        reason = next((reason for reason in self._ranks.gather(stop_request()) if reason is not None), None)
+        if reason is not None:
+            raise Interrupted(reason)
+
+    def _out_of_memory(self, sequences: list[TrainingSequence], groups: Sequence[TrainingGroup]) -> StageFailure:
+        inside = set(map(id, sequences))
+        names = [group.group_id for group in groups if any(id(sequence) in inside for sequence in group.sequences)]
+        options = self._options
+        ways = [f"lower --tokens-per-batch ({options.tokens_per_batch})"]
+        ways += ["use --gradient-checkpointing"] * (not options.gradient_checkpointing)
+        ways += ["use --dtype bfloat16"] * (options.dtype == "float32")
+        ways += ["train an adapter with --lora-rank 16"] * (not options.lora_rank)
+        return StageFailure(
+            f"Out of memory on a micro-batch of {len(sequences)} sequences ({packed_tokens(sequences):,} tokens) of "
+            f"groups {', '.join(names[:4])}{', …' if len(names) > 4 else ''}. To make it fit: {'; '.join(ways)}."
+        )
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

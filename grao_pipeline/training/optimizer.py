@@ -1,0 +1,51 @@
+"""The optimizers by name; those in 8 bits keep their two moments in a quarter of the memory."""
+
+import importlib.util
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from grao_pipeline.config import TrainOptions
+from grao_pipeline.errors import MissingDependency, UsageError
+from grao_pipeline.plugins import require
+from grao_pipeline.training.distributed import Ranks
+
+
+def make_optimizer(
+    parameters: Iterable[torch.nn.Parameter], options: TrainOptions, ranks: Ranks
+) -> torch.optim.Optimizer:
+    """The optimizer of what is trained of `parameters`.
+
+    Raises:
+        MissingDependency: its package is not installed.
+        UsageError: it does not work with sharded weights.
+    """
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    settings: dict[str, Any] = {
+        "lr": options.learning_rate,
+        "betas": (options.adam_beta1, options.adam_beta2),
+        "weight_decay": options.weight_decay,
+    }
+    if options.optimizer == "adamw":
+        return torch.optim.AdamW(trained, fused=True, **settings)
+    made: torch.optim.Optimizer = _in_8_bits(options.optimizer, ranks)(trained, **settings)
+    return made
+
+
+def _in_8_bits(name: str, ranks: Ranks) -> Any:
+    if name == "adamw-8bit" and importlib.util.find_spec("torchao"):
+        return require("torchao.optim").AdamW8bit
+    if ranks.is_sharded:
+        raise UsageError(
+            f"--optimizer {name}: bitsandbytes does not take sharded weights. Use adamw-8bit with torchao."
+        )
+    if not importlib.util.find_spec("bitsandbytes"):
+        package = "bitsandbytes" if name.startswith("paged") else "torchao"
+        raise MissingDependency(
+            f"--optimizer {name} needs {package}, which is not installed. Run: pip install {package}"
+        )
+    if ranks.device.type != "cuda":
+        raise UsageError(f"--optimizer {name}: bitsandbytes works on CUDA alone. Use adamw, or install torchao.")
+    optimizers = require("bitsandbytes.optim")
+    return optimizers.PagedAdamW8bit if name.startswith("paged") else optimizers.AdamW8bit

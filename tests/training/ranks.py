@@ -1,0 +1,69 @@
+"""Trainings in processes of their own, one or several ranks, stopped when a test says so."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# One thread, so that trainings round alike. The models are loaded without a thread pool.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_DEACTIVATE_ASYNC_LOAD": "1"}
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+
+
+class Training:
+    """`grao train` on so many ranks.
+
+    Attributes:
+        returncode, stdout, stderr: once it has ended.
+    """
+
+    def __init__(self, ranks: int, *arguments: object, launcher: list[str] | None = None) -> None:
+        command = launcher or ([*TORCHRUN, str(ranks)] if ranks > 1 else [sys.executable])
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen(
+            [*command, "-m", "stages.train", *map(str, arguments), "--device", "cpu", "--json"],
+            env=ENVIRONMENT,
+            **pipes,
+        )
+        self.returncode: int | None = None
+        self.stdout = self.stderr = ""
+
+    def stop_when(self, reached: Callable[[], bool], number: signal.Signals = signal.SIGTERM) -> "Training":
+        """Send a signal as soon as that is so, and wait for the end."""
+        while not reached() and self._process.poll() is None:
+            time.sleep(0.001)
+        self._process.send_signal(number)
+        return self.end()
+
+    def kill_when(self, reached: Callable[[], bool]) -> "Training":
+        """SIGKILL to all its processes, those that the launcher started first, as soon as that is so."""
+        while not reached() and self._process.poll() is None:
+            time.sleep(0.0005)
+        started = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        for process in [*map(int, started), self._process.pid]:
+            os.kill(process, signal.SIGKILL)
+        return self.end()
+
+    def end(self) -> "Training":
+        """Wait for the end."""
+        self.stdout, self.stderr = self._process.communicate()
+        self.returncode = self._process.returncode
+        return self
+
+    def summary(self) -> dict[str, Any]:
+        """The summary of a training that must succeed; printed once, whatever the number of ranks."""
+        self.end()
+        assert self.returncode == 0, self.stderr
+        made: dict[str, Any] = json.loads(self.stdout)
+        return made
+
+
+def metrics(out: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; none where there is no file."""
+    path = out / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
