@@ -330,3 +330,19 @@ def test_a_model_learns_what_is_rewarded(tmp_path: Path, model: Path) -> None:
             right, wrong, reference_change = changes[:2], changes[2:4], changes[4]
             assert min(*right, reference_change) > 0.5
             assert max(wrong) < -0.5
+
+
+def test_groups_of_old_rounds_are_left_out_and_counted(tmp_path: Path, groups: str, model: Path) -> None:
+    """Rounds 0, 1 and 3 of two groups each: at most two behind the newest leaves four groups."""
+    rows = [{**row, "round": (0, 1, 3)[index // 2]} for index, row in enumerate(oracle.table_rows(groups)[:6])]
+    advantages = [
+        {"group_id": row["group_id"], "rewards": [1.0] + [0.0] * 3, "advantages": [1.5] + [-0.5] * 3}
+        | {"reference_advantage": None, "reward_mean": 0.25, "reward_std": 0.4, "token_weights": None}
+        for row in rows
+    ]
+    url = tiny.write_table(tmp_path / "groups", "groups", rows)
+    advantages_url = tiny.write_table(tmp_path / "advantages", "advantages", advantages)
+    arguments = ("train", url, advantages_url)
+    found = tiny.grao_json(*arguments, tmp_path / "out", "--model", model, "--max-rounds-behind", 2)
+    assert (found["groups"], found["groups_trained"], found["groups_too_old"]) == (6, 4, 2)
+    assert tiny.grao_json(*arguments, tmp_path / "all", "--model", model)["groups_trained"] == 6
