@@ -1,6 +1,5 @@
 """`grao import`: prompts with responses from elsewhere → groups, and their rewards, where they have some → scores."""
 
-import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from grao_pipeline.generation.tokenization import (
 from grao_pipeline.imports.account import Account
 from grao_pipeline.imports.rows import POLICY, missing_fields
 from grao_pipeline.models import ModelSource, load_tokenizer, locate_model
+from grao_pipeline.prompts.ledger import write_rejects
 from grao_pipeline.prompts.mapping import check_mapping, parse_mapping
 from grao_pipeline.prompts.sources import read_rows
 from grao_pipeline.schemas import GROUPS, SCORES
@@ -78,7 +78,7 @@ def import_groups(
         raise UsageError("--chat-template says how to make token ids: it needs --tokenizer.")
     account = _read(source, options, notice)
     if options.rejects is not None:
-        _write_rejects(options.rejects, account.rejects)
+        write_rejects(options.rejects, account.rejects)
     kept = account.kept()
     if not kept.num_rows:
         raise InputError(_nothing_kept(source, account, options.rejects))
@@ -217,13 +217,6 @@ def _refuse_table(out: str) -> None:
     """
     if any(name == MANIFEST or name.endswith(".parquet") for name in Directory(out).names()):
         raise MismatchError(f"{out} already holds a table; an import makes {out}/groups. Choose another directory.")
-
-
-def _write_rejects(path: str, rejects: list[str]) -> None:
-    """An unpaired surrogate is written as the JSON escape that spelt it."""
-    lines = "".join(f"{line}\n" for line in rejects)
-    parent, name = os.path.split(path)
-    Directory(parent or ".").write(name, lines.encode("utf-8", "backslashreplace"))
 
 
 def _nothing_kept(source: str, account: Account, rejects: str | None) -> str:

@@ -1,6 +1,5 @@
 """The verb `prompts`: any dataset → the prompts table, with an account of every row."""
 
-import os
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -13,7 +12,7 @@ from grao_pipeline.config import PromptsOptions
 from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.prompts.formats.detect import choose_format
-from grao_pipeline.prompts.ledger import Ledger
+from grao_pipeline.prompts.ledger import Ledger, write_rejects
 from grao_pipeline.prompts.mapping import check_mapping, parse_mapping
 from grao_pipeline.prompts.sources import read_rows
 from grao_pipeline.storage.directory import Directory
@@ -58,7 +57,7 @@ def build_prompts(source: str, out: str, options: PromptsOptions, notice: Notice
     """
     ledger = _read(source, options, notice)
     if options.rejects is not None:
-        _write_rejects(options.rejects, ledger.rejects)
+        write_rejects(options.rejects, ledger.rejects)
     if not ledger.kept:
         raise InputError(_nothing_kept(source, ledger, options.rejects))
     tables = _tables(out, ledger, options.eval_fraction)
@@ -129,13 +128,6 @@ def _provenance(source: str, output: str, ledger: Ledger, options: PromptsOption
     name = Path(source).name if Path(source).expanduser().exists() else source
     details = {"source": name, "read": ledger.read, "dropped": ledger.dropped_by_reason()}
     return Provenance("prompts", stage_fingerprint("prompts", content, inputs), content, inputs, details)
-
-
-def _write_rejects(path: str, rejects: list[str]) -> None:
-    """An unpaired surrogate is written as the JSON escape that spelt it."""
-    lines = "".join(f"{line}\n" for line in rejects)
-    parent, name = os.path.split(path)
-    Directory(parent or ".").write(name, lines.encode("utf-8", "backslashreplace"))
 
 
 def _nothing_kept(source: str, ledger: Ledger, rejects: str | None) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from grao_pipeline.prompts.canonical import canonical_json, plain
 from grao_pipeline.prompts.conversations import check_answerable
 from grao_pipeline.prompts.holdout import is_held_out
 from grao_pipeline.schemas import PROMPTS
+from grao_pipeline.storage.directory import Directory
 
 DUPLICATE = "exact duplicate of an earlier row"
 ROWS_PER_CHUNK = 1000
@@ -119,3 +121,10 @@ def _check_unicode(*texts: str | None) -> None:
                 text.encode()
     except UnicodeEncodeError as error:
         raise DroppedRow("a text is not valid Unicode") from error
+
+
+def write_rejects(path: str, rejects: list[str]) -> None:
+    """Write dropped rows, a line each. An unpaired surrogate is written as the JSON escape that spelt it."""
+    lines = "".join(f"{line}\n" for line in rejects)
+    parent, name = os.path.split(path)
+    Directory(parent or ".").write(name, lines.encode("utf-8", "backslashreplace"))

@@ -42,7 +42,7 @@ class StepMetrics:
         self._count("logprob_references", float(likelihood[inputs.is_reference].sum()))
         self._count("rewards", sum(rewards))
         self._count("rewarded", len(rewards))
-        self._add_diagnostics(sequences, inputs)
+        self._add_diagnostics(inputs)
 
     def merge(self, other: "StepMetrics") -> None:
         """Add what another rank saw of the same step."""
@@ -69,17 +69,12 @@ class StepMetrics:
             "effective_sample_size": self._effective_sample_size(),
         }
 
-    def _add_diagnostics(self, sequences: Sequence[TrainingSequence], inputs: ObjectiveInputs) -> None:
-        rows = [row for row, sequence in enumerate(sequences) if sequence.behavior_logprobs is not None]
-        if not rows:
+    def _add_diagnostics(self, inputs: ObjectiveInputs) -> None:
+        rows = inputs.has_behavior
+        if not bool(rows.any()):
             return
-        behavior = torch.zeros_like(inputs.token_logprobs)
-        for row in rows:
-            logprobs = sequences[row].behavior_logprobs
-            assert logprobs is not None
-            behavior[row, : len(logprobs)] = torch.tensor(logprobs, dtype=behavior.dtype)
         mask = inputs.token_mask[rows]
-        log_ratio = torch.where(mask, inputs.token_logprobs[rows] - behavior[rows], 0.0).double()
+        log_ratio = inputs.log_ratios()[rows].double()
         ratio = log_ratio.exp()
         outside = mask & ((ratio < RATIO_BAND[0]) | (ratio > RATIO_BAND[1]))
         self._count("kl", float((ratio - 1 - log_ratio).sum()))
