@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_ELEMENTS = {"cpu": 1 << 25, "cuda": 1 << 28}
+CHUNK_ELEMENTS = {"cpu": 1 << 26, "cuda": 1 << 28}
 """Logits of one chunk, in elements: enough tokens for the matrix products to be fast."""
 BLOCK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 28}
 """Logits that the softmax works on at a time: on CPU, few enough to stay in cache from pass to pass."""
@@ -94,9 +94,14 @@ class _WeightedLogprobSum(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight, dtype=precise) if trains_weight else None
         grad_bias = None if bias is None else torch.zeros_like(bias, dtype=precise)
         logprobs = torch.empty(len(targets), dtype=precise, device=hidden.device)
+        chunks = _cut(len(targets), len(weight), CHUNK_ELEMENTS, hidden.device)
+        # Both are as large as a chunk or the head: made once, because fresh memory costs as much as a product here.
+        logits = states.new_empty(max(len(states[rows]) for rows in chunks), len(matrix))
+        product = torch.empty_like(matrix) if trains_weight and states.dtype != precise else None
         with torch.autocast(hidden.device.type, enabled=False):
-            for rows in _cut(len(targets), len(weight), CHUNK_ELEMENTS, hidden.device):
-                chunk = states[rows] @ matrix.t()  # the head's raw output; then its gradient, in place
+            for rows in chunks:
+                chunk = logits[: len(states[rows])]
+                torch.mm(states[rows], matrix.t(), out=chunk)  # the head's raw output; then its gradient, in place
                 for block in _cut(len(chunk), len(weight), BLOCK_ELEMENTS, hidden.device):
                     logprobs[rows][block] = _to_gradient(head, chunk[block], weights[rows][block], targets[rows][block])
                 if grad_bias is not None:
@@ -104,10 +109,10 @@ class _WeightedLogprobSum(torch.autograd.Function):
                 torch.mm(chunk, matrix, out=grad_hidden[rows])
                 if grad_weight is None:
                     continue
-                if states.dtype == precise:
+                if product is None:
                     grad_weight.addmm_(chunk.t(), states[rows])
                 else:
-                    grad_weight += chunk.t() @ states[rows]
+                    grad_weight += torch.mm(chunk.t(), states[rows], out=product)
         grad_weight = None if grad_weight is None else grad_weight.to(weight.dtype)
         ctx.save_for_backward(grad_hidden.to(hidden.dtype), grad_weight, grad_bias)
         ctx.mark_non_differentiable(logprobs)

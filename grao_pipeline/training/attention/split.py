@@ -1,149 +1,219 @@
-"""Split attention: the prompt once, causally; then its continuations, batched, over [prompt; themselves].
+"""Split attention: the prompt once, causally; then every continuation over [prompt; itself].
 
-torch's scaled_dot_product_attention does both, on any device. No T × T mask exists; no continuation pays for another.
+A block of queries at a time, few enough for its scores to stay in cache; the backward pass makes them again. Nothing is
+padded, no mask of T × T exists, no continuation pays for another. Works on any device.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from grao_pipeline.training.packing import PackedBatch, PromptLayout
+from grao_pipeline.training.packing import PackedBatch
 
-# Continuations are padded within a bucket only; more buckets waste less and call more kernels.
-MAX_PADDING = 0.25
-
-
-@dataclass(frozen=True)
-class _Bucket:
-    """Continuations of one prompt that are attended together, padded to the longest of them.
-
-    Shapes: `gather` [n, L], packed positions, a continuation's last one repeated behind its end; `kept` [tokens],
-    positions of the real tokens in [n · L].
-    """
-
-    gather: Tensor
-    kept: Tensor
-    tokens: Tensor
-    """Packed positions of the real tokens, in the order of `kept`."""
+BLOCK_SCORES = 1 << 18
+"""Scores of one block, in elements: 1 MiB in float32, about a core's second-level cache."""
 
 
 @dataclass(frozen=True)
-class SplitLayout:
-    """The prompts with their continuations; `order` [T] puts what is attended piece by piece back into the row's order,
-    None where it is in order.
+class Segment:
+    """Tokens of the packed row that attend causally to themselves, behind a prompt that they see whole.
+
+    Example: a continuation of 2 tokens behind a prompt of 3, at the row's start: `Segment(slice(0, 3), slice(3, 5))`.
+    A prompt itself has nothing before it: `Segment(slice(0, 0), slice(0, 3))`.
     """
 
-    prompts: tuple[tuple[slice, tuple[_Bucket, ...]], ...]
-    order: Tensor | None
+    before: slice
+    own: slice
+
+    @property
+    def num_before(self) -> int:
+        return int(self.before.stop - self.before.start)
+
+    def take(self, rows: Tensor) -> Tensor:
+        """What the segment sees of keys or values. [K, T, D] → [K, before + own, D]"""
+        return torch.cat([rows[:, self.before], rows[:, self.own]], dim=1) if self.num_before else rows[:, self.own]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some queries of a segment, in some of the heads, with the keys that any of them sees.
+
+    Attributes:
+        heads: of keys and values.
+        tokens: of the packed row.
+        keys: of the segment's, by their position in [before; own].
+    """
+
+    heads: slice
+    tokens: slice
+    keys: slice
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """From products of queries and keys to scores: what a layer asks for.
+
+    Attributes:
+        window: a token sees so many tokens, itself included; all where None.
+        softcap: scores become softcap · tanh(scores / softcap); None for none.
+    """
+
+    scale: float
+    window: int | None
+    softcap: float | None
+
+    def scores(self, query: Tensor, key: Tensor, num_queries: int) -> tuple[Tensor, Tensor | None]:
+        """The scores of a block whose last query sees its last key, and their slope by what is capped.
+
+        Args:
+            query: [k, n · R, D], scaled, a token's R heads side by side; key: [k, M, D].
+            num_queries: n.
+        """
+        scores = torch.bmm(query, key.transpose(1, 2))  # [k, n · R, M]
+        slope = None
+        if self.softcap is not None:
+            scores.div_(self.softcap).tanh_()
+            slope = 1 - scores**2
+            scores.mul_(self.softcap)
+        n, num_keys = num_queries, key.shape[1]
+        by_token = scores.view(len(scores), n, -1, num_keys)
+        late = torch.ones(n, n, dtype=torch.bool, device=scores.device).triu(diagonal=1)
+        by_token[..., num_keys - n :].masked_fill_(late[:, None], -torch.inf)
+        if self.window is not None and num_keys > self.window:
+            early = torch.ones(n, num_keys, dtype=torch.bool, device=scores.device)
+            by_token.masked_fill_(early.tril(diagonal=num_keys - n - self.window)[:, None], -torch.inf)
+        return scores, slope
 
 
 class SplitAttention:
     """See the module."""
 
-    def prepare(self, batch: PackedBatch) -> SplitLayout:
-        device = batch.input_ids.device
-        prompts = tuple((layout.prompt, _buckets(layout, device)) for layout in batch.layouts)
-        places = []
-        for prompt, buckets in prompts:
-            places += [torch.arange(prompt.start, prompt.stop), *(bucket.tokens.cpu() for bucket in buckets)]
-        order = torch.cat(places).argsort()
-        in_order = torch.equal(order, torch.arange(len(order)))
-        return SplitLayout(prompts, None if in_order else order.to(device))
+    def prepare(self, batch: PackedBatch) -> tuple[Segment, ...]:
+        segments = []
+        for layout in batch.layouts:
+            segments.append(Segment(slice(layout.start, layout.start), layout.prompt))
+            start = layout.continuations.start
+            for length in layout.lengths:
+                segments.append(Segment(layout.prompt, slice(start, start + length)))
+                start += length
+        return tuple(segments)
 
     def attend(
         self,
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        layout: SplitLayout,
+        layout: tuple[Segment, ...],
         scale: float | None,
         window: int | None,
         softcap: float | None,
     ) -> Tensor:
-        q, k, v = (tensor.transpose(0, 1) for tensor in (query, key, value))  # [H, T, D]
-        pieces: list[Tensor] = []
-        for prompt, buckets in layout.prompts:
-            length = prompt.stop - prompt.start
-            prompt_k, prompt_v = k[:, prompt], v[:, prompt]
-            plain = softcap is None and (window is None or window >= length)
-            mask = None if plain else _mask(length, 0, window, q.device)
-            own = _attention(q[None, :, prompt], prompt_k[None], prompt_v[None], mask, scale, softcap)
-            pieces.append(own[0])
-            pieces += [
-                _continuations(q, k, v, prompt_k, prompt_v, bucket, scale, window, softcap) for bucket in buckets
-            ]
-        out = torch.cat(pieces, dim=1)
-        return (out if layout.order is None else out.index_select(1, layout.order)).transpose(0, 1)
+        scoring = Scoring(scale or query.shape[-1] ** -0.5, window, softcap)
+        # Under autocast the rotation of queries and keys leaves them in float32; values have the precision of products.
+        query, key = query.to(value.dtype), key.to(value.dtype)
+        out: Tensor = _SplitAttention.apply(query, key, value, layout, scoring)  # type: ignore[no-untyped-call]
+        return out
 
 
-def _continuations(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    prompt_k: Tensor,
-    prompt_v: Tensor,
-    bucket: _Bucket,
-    scale: float | None,
-    window: int | None,
-    softcap: float | None,
-) -> Tensor:
-    """A padded key lies behind every real token of its continuation, so the causal mask hides it. [H, tokens, D]"""
-    num, length = bucket.gather.shape
-    flat = bucket.gather.flatten()
+class _SplitAttention(torch.autograd.Function):
+    """Forward and softmax in float32 at least; the products with gradients in the precision of the inputs."""
 
-    def rows(tensor: Tensor) -> Tensor:  # [H, T, D] → [n, H, L, D]
-        return tensor.index_select(1, flat).view(len(tensor), num, length, -1).transpose(0, 1)
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, segments: tuple[Segment, ...], scoring: Scoring
+    ) -> Tensor:
+        tokens, heads, _ = query.shape
+        k, v = (tensor.transpose(0, 1).contiguous() for tensor in (key, value))  # [K, T, D]
+        q, repeats = _by_key_head(query, len(k)), heads // len(k)
+        precise_q, precise_k, precise_v = _precise(q) * scoring.scale, _precise(k), _precise(v)
+        out = precise_q.new_empty(*q.shape[:2], v.shape[-1])
+        with torch.autocast(q.device.type, enabled=False):
+            for segment in segments:
+                keys, values = segment.take(precise_k), segment.take(precise_v)
+                for block in _blocks(segment, len(k), repeats, scoring.window):
+                    rows = _rows(block, repeats)
+                    scores, _ = scoring.scores(precise_q[rows], keys[block.heads, block.keys], _length(block))
+                    out[rows] = torch.bmm(torch.softmax(scores, dim=-1), values[block.heads, block.keys])
+        result = _by_token(out.to(query.dtype), tokens)
+        ctx.save_for_backward(query, key, value, result)
+        ctx.segments, ctx.scoring = segments, scoring
+        return result
 
-    keys = torch.cat([prompt_k.expand(num, -1, -1, -1), rows(k)], dim=2)
-    values = torch.cat([prompt_v.expand(num, -1, -1, -1), rows(v)], dim=2)
-    mask = _mask(length, prompt_k.shape[1], window, q.device)
-    out = _attention(rows(q), keys, values, mask, scale, softcap)  # [n, H, L, D]
-    return out.transpose(0, 1).flatten(1, 2).index_select(1, bucket.kept)
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, result = ctx.saved_tensors
+        scoring: Scoring = ctx.scoring
+        tokens, heads, _ = query.shape
+        k, v = (tensor.transpose(0, 1).contiguous() for tensor in (key, value))
+        q, repeats = _by_key_head(query, len(k)), heads // len(k)
+        precise_q, precise_k = _precise(q) * scoring.scale, _precise(k)
+        grad = _by_key_head(gradients[0], len(k))
+        # A softmax's gradient: each weight times (its own slope − the mean slope, which is out · grad).
+        mean = (_precise(grad) * _precise(_by_key_head(result, len(k)))).sum(dim=-1, keepdim=True)
+        grad_q = torch.empty_like(q)
+        grad_k, grad_v = torch.zeros_like(precise_k), torch.zeros_like(v, dtype=precise_k.dtype)
+        with torch.autocast(q.device.type, enabled=False):
+            for segment in ctx.segments:
+                precise_keys, keys, values = (segment.take(rows) for rows in (precise_k, k, v))
+                grad_keys = torch.zeros_like(precise_keys)
+                grad_values = torch.zeros_like(values, dtype=precise_keys.dtype)
+                for block in _blocks(segment, len(k), repeats, scoring.window):
+                    rows, seen = _rows(block, repeats), (block.heads, block.keys)
+                    scores, slope = scoring.scores(precise_q[rows], precise_keys[seen], _length(block))
+                    weights = torch.softmax(scores, dim=-1)
+                    grad_values[seen] += torch.bmm(weights.to(q.dtype).transpose(1, 2), grad[rows])
+                    change = torch.bmm(grad[rows], values[seen].transpose(1, 2)).to(weights.dtype)
+                    change.sub_(mean[rows]).mul_(weights)
+                    if slope is not None:
+                        change.mul_(slope)
+                    of_scores = change.to(q.dtype)
+                    grad_q[rows] = torch.bmm(of_scores, keys[seen])
+                    grad_keys[seen] += torch.bmm(of_scores.transpose(1, 2), q[rows])
+                for total, part in ((grad_k, grad_keys), (grad_v, grad_values)):
+                    total[:, segment.before] += part[:, : segment.num_before]
+                    total[:, segment.own] += part[:, segment.num_before :]
+        grad_k, grad_v = (total.transpose(0, 1).to(k.dtype) for total in (grad_k * scoring.scale, grad_v))
+        return _by_token(grad_q * scoring.scale, tokens), grad_k, grad_v, None, None
 
 
-def _attention(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None, softcap: float | None
-) -> Tensor:
-    """Args: q: [n, H, L, D]; k, v: [n, K, M, D]; mask: [L, M], causal where None."""
-    if softcap is None:
-        return F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
-        )
-    assert mask is not None
-    repeats = q.shape[1] // k.shape[1]
-    scores = q @ k.repeat_interleave(repeats, dim=1).transpose(-1, -2) * (scale or q.shape[-1] ** -0.5)
-    scores = (softcap * torch.tanh(scores / softcap)).masked_fill(~mask, -torch.inf)
-    return torch.softmax(scores, dim=-1, dtype=torch.promote_types(q.dtype, torch.float32)).to(q.dtype) @ (
-        v.repeat_interleave(repeats, dim=1)
-    )
+def _blocks(segment: Segment, num_heads: int, repeats: int, window: int | None) -> Iterator[Block]:
+    """A segment's queries in blocks of at most `BLOCK_SCORES` scores, or of one token in one head."""
+    before, length = segment.num_before, segment.own.stop - segment.own.start
+    longest = before + length if window is None else min(before + length, window)
+    size = min(length, max(1, BLOCK_SCORES // (repeats * longest)))
+    size = -(-length // -(-length // size))  # blocks of about one size
+    heads = max(1, BLOCK_SCORES // (repeats * longest * size))
+    for start in range(0, length, size):
+        stop = min(start + size, length)
+        first = 0 if window is None else max(0, before + start - window + 1)
+        tokens = slice(segment.own.start + start, segment.own.start + stop)
+        for head in range(0, num_heads, heads):
+            yield Block(slice(head, min(head + heads, num_heads)), tokens, slice(first, before + stop))
 
 
-def _mask(length: int, before: int, window: int | None, device: torch.device) -> Tensor:
-    """True where token i, behind `before` others, may look. [length, before + length]"""
-    mask = torch.ones(length, before + length, dtype=torch.bool, device=device).tril(diagonal=before)
-    return mask if window is None else mask.triu(diagonal=before - window + 1)
+def _rows(block: Block, repeats: int) -> tuple[slice, slice]:
+    """Where the block's queries are in [K, T · R, D]."""
+    return block.heads, slice(block.tokens.start * repeats, block.tokens.stop * repeats)
 
 
-def _buckets(layout: PromptLayout, device: torch.device) -> tuple[_Bucket, ...]:
-    """The continuations by length, the longest first; of equal lengths, in their order."""
-    ends = list(accumulate(layout.lengths, initial=layout.continuations.start))
-    places = sorted(zip(layout.lengths, ends[:-1], strict=True), key=lambda place: -place[0])
-    buckets: list[list[tuple[int, int]]] = []
-    for length, start in places:
-        if not buckets or length < (1 - MAX_PADDING) * buckets[-1][0][0]:
-            buckets.append([])
-        buckets[-1].append((length, start))
-    return tuple(_bucket(bucket, device) for bucket in buckets)
+def _length(block: Block) -> int:
+    return int(block.tokens.stop - block.tokens.start)
 
 
-def _bucket(places: list[tuple[int, int]], device: torch.device) -> _Bucket:
-    longest = places[0][0]
-    columns = torch.arange(longest)
-    lengths = torch.tensor([length for length, _ in places])
-    starts = torch.tensor([start for _, start in places])
-    gather = starts[:, None] + torch.minimum(columns, lengths[:, None] - 1)
-    real = columns < lengths[:, None]
-    return _Bucket(gather.to(device), real.flatten().nonzero()[:, 0].to(device), gather[real].to(device))
+def _by_key_head(rows: Tensor, num_key_heads: int) -> Tensor:
+    """[T, K · R, D] → [K, T · R, D]: by the head of keys that they meet, a token's R heads side by side."""
+    tokens, _, width = rows.shape
+    return rows.reshape(tokens, num_key_heads, -1, width).transpose(0, 1).reshape(num_key_heads, -1, width)
+
+
+def _by_token(rows: Tensor, tokens: int) -> Tensor:
+    """[K, T · R, D] → [T, K · R, D]"""
+    heads, _, width = rows.shape
+    return rows.view(heads, tokens, -1, width).transpose(0, 1).reshape(tokens, -1, width)
+
+
+def _precise(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
