@@ -130,6 +130,7 @@ SIDES = [
     "TRL, by group",
     "HF, whole step",
     "HF, by group",
+    "HF, row by row",
 ]
 
 
@@ -144,6 +145,7 @@ def make_side(name: str, model: Any, tokenizer: Any, bf16: bool, setting: Settin
         "TRL, by group": lambda: TrlGrpo(model, tokenizer, bf16, False, by_group),
         "HF, whole step": lambda: PlainHuggingFace(model, bf16, rows),
         "HF, by group": lambda: PlainHuggingFace(model, bf16, by_group),
+        "HF, row by row": lambda: PlainHuggingFace(model, bf16, 1),
     }
     return makers[name]()
 
