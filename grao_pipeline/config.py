@@ -238,7 +238,7 @@ class TrainOptions(StageOptions):
         None, "Do not push a token down whose log-prob, in nats, is already below this, e.g. -10.", lt=0.0
     )
     max_rounds_behind: int | None = option(
-        None, "Leave out groups more than so many rounds older than the newest of the table.", ge=0
+        None, "Leave out groups more than so many rounds older than the newest of all tables.", ge=0
     )
     learning_rate: float = option(1e-6, "Peak learning rate of AdamW.", gt=0.0)
     weight_decay: float = option(0.01, "Weight decay of AdamW.", ge=0.0)

@@ -1,7 +1,7 @@
 """What a training would take: counted from the data, and timed on its largest micro-batch. Writes nothing."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -59,14 +59,16 @@ class DryRun:
     total_seconds: float
 
 
-def estimate_training(groups_url: str, advantages_url: str, options: TrainOptions) -> DryRun:
+def estimate_training(
+    groups_url: str, advantages_url: str, options: TrainOptions, replay: Sequence[tuple[str, str]] = ()
+) -> DryRun:
     """Count the work of a training, and run its largest micro-batch, forward and backward, without an update.
 
     Raises:
         InputError, MismatchError: as `train_model`.
         UsageError: it was started on several ranks.
     """
-    inputs = open_inputs(groups_url, advantages_url, options, locate_model(options.model))
+    inputs = open_inputs(groups_url, advantages_url, options, locate_model(options.model), replay)
     data = load_data(inputs, options)
     objective, correction = make_objective(options, data)
     with joined(resolve_device(options.device), options) as ranks:

@@ -1,6 +1,6 @@
 """`grao train`: groups + advantages → model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch
 from grao_pipeline.config import TrainOptions
 from grao_pipeline.devices import resolve_device
 from grao_pipeline.errors import MismatchError, UsageError
-from grao_pipeline.models import ModelSource, locate_model
+from grao_pipeline.models import locate_model
 from grao_pipeline.training.checkpoints import CheckpointStore, remove_checkpoints
 from grao_pipeline.training.data import TrainingSet
 from grao_pipeline.training.distributed import Ranks, joined
@@ -55,9 +55,18 @@ class TrainSummary:
 
 
 def train_model(
-    groups_url: str, advantages_url: str, out: str, options: TrainOptions, notice: Notice = lambda _: None
+    groups_url: str,
+    advantages_url: str,
+    out: str,
+    options: TrainOptions,
+    notice: Notice = lambda _: None,
+    replay: Sequence[tuple[str, str]] = (),
 ) -> TrainSummary:
     """Train a model on groups and write it as a Hugging Face model directory; under torchrun, over all ranks.
+
+    Args:
+        replay: further groups, each with its advantages, that are trained on as if they stood in the tables behind the
+            main ones.
 
     Raises:
         InputError: an input is not usable, or nothing in it is to be trained on.
@@ -75,7 +84,8 @@ def train_model(
         prepared: list[_Prepared] = []
 
         def prepare() -> TrainSummary | None:
-            return _prepare(groups_url, advantages_url, Path(out), options, source, speak, prepared)
+            inputs = open_inputs(groups_url, advantages_url, options, source, replay)
+            return _prepare(inputs, Path(out), options, speak, prepared)
 
         finished = ranks.first_does(prepare)
         if finished is not None:
@@ -95,16 +105,9 @@ class _Prepared:
 
 
 def _prepare(
-    groups_url: str,
-    advantages_url: str,
-    out: Path,
-    options: TrainOptions,
-    source: ModelSource,
-    notice: Notice,
-    prepared: list[_Prepared],
+    inputs: TrainingInputs, out: Path, options: TrainOptions, notice: Notice, prepared: list[_Prepared]
 ) -> TrainSummary | None:
     """Check all inputs and append them to `prepared`; or the summary, where all is done already."""
-    inputs = open_inputs(groups_url, advantages_url, options, source)
     finished = read_model_manifest(out)
     if finished is not None:
         if finished.provenance.fingerprint != inputs.provenance.fingerprint:
