@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from grao_pipeline.config import TrainOptions
 from grao_pipeline.models import locate_model
+from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.training.provenance import train_provenance
 from tests import tiny
@@ -86,15 +87,14 @@ def test_replayed_tables_train_what_one_table_with_all_groups_trains(
 
 
 def test_the_order_of_the_tables_is_part_of_the_training(three: list[Pair], model: Path) -> None:
-    main, first, second = ([open_table(url).fingerprint for url in pair] for pair in three)
+    main, first, second = ((open_table(groups).fingerprint, open_table(made).fingerprint) for groups, made in three)
     source, given = locate_model(str(model)), TrainOptions(model=str(model))
 
-    def inputs(*pairs: list[str]) -> tuple[str, dict[str, Any]]:
-        made = train_provenance(given, *main, source, [(a, b) for a, b in pairs])
-        return made.fingerprint, made.inputs
+    def provenance(*pairs: Pair) -> Provenance:
+        return train_provenance(given, main[0], main[1], source, pairs)
 
-    alone, one, both, turned = inputs(), inputs(first), inputs(first, second), inputs(second, first)
-    assert len({alone[0], one[0], both[0], turned[0]}) == 4
-    assert "replay" not in alone[1]
-    assert both[1]["replay"] == [first, second]
-    assert alone[0] == train_provenance(given, *main, source).fingerprint
+    alone, one, both, turned = provenance(), provenance(first), provenance(first, second), provenance(second, first)
+    assert len({each.fingerprint for each in (alone, one, both, turned)}) == 4
+    assert "replay" not in alone.inputs
+    assert both.inputs["replay"] == [list(first), list(second)]
+    assert alone.fingerprint == train_provenance(given, main[0], main[1], source).fingerprint
