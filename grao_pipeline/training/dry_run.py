@@ -21,6 +21,7 @@ from grao_pipeline.training.metrics import StepMetrics
 from grao_pipeline.training.objectives.make import make_objective
 from grao_pipeline.training.packing import packed_tokens
 from grao_pipeline.training.policy import Policy
+from grao_pipeline.training.shards import Shard
 from grao_pipeline.training.trainer import make_plan
 from grao_pipeline.training.work import Work
 
@@ -42,6 +43,7 @@ class DryRun:
         largest_micro_batch: its tokens.
         seconds_per_step, total_seconds: measured on the largest micro-batch, in proportion to tokens; without the
             optimizer's update, checkpoints, and saving.
+        shards: what the groups are of, and how stale.
     """
 
     steps: int
@@ -57,12 +59,16 @@ class DryRun:
     largest_micro_batch: int
     seconds_per_step: float
     total_seconds: float
+    shards: list[Shard]
 
 
 def estimate_training(
     groups_url: str, advantages_url: str, options: TrainOptions, replay: Sequence[tuple[str, str]] = ()
 ) -> DryRun:
     """Count the work of a training, and run its largest micro-batch, forward and backward, without an update.
+
+    Args:
+        replay: as in `train_model`.
 
     Raises:
         InputError, MismatchError: as `train_model`.
@@ -110,6 +116,7 @@ def _estimate(
         largest_micro_batch=packed_tokens(largest),
         seconds_per_step=total / len(plan),
         total_seconds=total,
+        shards=data.shards,
     )
 
 

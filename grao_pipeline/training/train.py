@@ -1,8 +1,9 @@
 """`grao train`: groups + advantages → model."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,6 +19,7 @@ from grao_pipeline.training.gradient import GradientMaker
 from grao_pipeline.training.inputs import TrainingInputs, load_data, open_inputs
 from grao_pipeline.training.loading import load_policy
 from grao_pipeline.training.objectives.make import make_objective
+from grao_pipeline.training.off_policy import shard_reports
 from grao_pipeline.training.optimizer import make_optimizer
 from grao_pipeline.training.output import read_model_manifest, remove_temporaries
 from grao_pipeline.training.trainer import Progress, Trainer, check_attention
@@ -34,6 +36,7 @@ class TrainSummary:
         skipped_steps: steps without an update, since the loss or the gradient was not finite.
         padding_share: share of padding in what the model processed.
         flops_utilisation: of the speed of a plain matrix product on this device (see `work.FlopCounter`).
+        shards: of each, how stale and how far off-policy its samples were in the first epoch (see `shard_reports`).
     """
 
     groups: int = 0
@@ -49,6 +52,7 @@ class TrainSummary:
     flops_utilisation: float = 0.0
     ranks: int = 1
     final_objective: float | None = None
+    shards: list[dict[str, Any]] = field(default_factory=list)
     fingerprint: str = ""
     model: str = ""
     was_complete: bool = False
@@ -167,4 +171,5 @@ def _summarise(
         flops_utilisation=flops.flops(work) / seconds / peak,
         ranks=ranks.size,
         final_objective=progress.final_objective,
+        shards=shard_reports(data.shards, progress.shards),
     )

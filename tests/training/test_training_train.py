@@ -37,6 +37,7 @@ METRICS = {
     "mean_logprob_references",
     "reward",
     "kl_behavior",
+    "kl_behavior_k1",
     "outside_band",
     "effective_sample_size",
     "grad_norm",
@@ -44,6 +45,7 @@ METRICS = {
     "tokens",
     "seconds",
     "tokens_per_second",
+    "shards",
 }
 
 
