@@ -64,7 +64,9 @@ def test_two_ranks_train_what_one_process_trains(
     for name in ("steps", "tokens", "groups", "groups_trained", "skipped_steps"):
         assert of_two["summary"][name] == of_one["summary"][name]
     [shard], [expected] = of_two["summary"]["shards"], of_one["summary"]["shards"]
-    assert shard == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    assert shard.keys() == expected.keys()
+    for name, value in shard.items():
+        assert value == (expected[name] if isinstance(value, str) else pytest.approx(expected[name], abs=1e-5)), name
     assert shard["samples"] == 40
 
 
