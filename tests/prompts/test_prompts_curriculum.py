@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from grao_pipeline.config import CurriculumOptions
@@ -183,6 +184,17 @@ def test_the_combined_reward_of_an_advantages_table_counts(tmp_path: Path, promp
     # Half of every reward: a quarter of every variance; d's mean is 0.5.
     assert found["mean_variance"] == pytest.approx(0.0875 / 4)
     assert chosen(tmp_path / "out") == "abcef"
+
+
+def test_scores_of_other_software_in_another_order_are_found_by_group(
+    tmp_path: Path, prompts: str, history: list[str]
+) -> None:
+    rows = open_table(history[1]).read()
+    file = tmp_path / "scores.parquet"
+    pq.write_table(rows.take(list(range(rows.num_rows))[::-1]).select(["group_id", "rewards", "statuses"]), file)
+    for out, scores in (("ours", history[1]), ("theirs", str(file))):
+        tiny.grao_json("curriculum", prompts, tmp_path / out, "--history", history[0], scores, "--num-prompts", 3)
+    assert chosen(tmp_path / "ours") == chosen(tmp_path / "theirs")
 
 
 def test_the_choice_does_not_depend_on_how_tables_are_cut(tmp_path: Path) -> None:
