@@ -40,6 +40,7 @@ class DryRun:
         unshared_tokens: that a trainer would which repeats the prompt for each.
         weights_gib, gradients_gib, optimizer_gib: modelled, from the number of parameters and their precision.
         activations_gib: measured, what the largest micro-batch keeps for its backward pass.
+        memory_gib: the sum of these four; what is freed between operations, and the allocator's loss, come on top.
         largest_micro_batch: its tokens.
         seconds_per_step, total_seconds: measured on the largest micro-batch, in proportion to tokens; without the
             optimizer's update, checkpoints, and saving.
@@ -56,6 +57,7 @@ class DryRun:
     gradients_gib: float
     optimizer_gib: float
     activations_gib: float
+    memory_gib: float
     largest_micro_batch: int
     seconds_per_step: float
     total_seconds: float
@@ -72,6 +74,7 @@ def estimate_training(
 
     Raises:
         InputError, MismatchError: as `train_model`.
+        StageFailure: already the largest micro-batch does not fit in memory.
         UsageError: it was started on several ranks.
     """
     inputs = open_inputs(groups_url, advantages_url, options, locate_model(options.model), replay)
@@ -102,6 +105,8 @@ def _estimate(
     parameters = list(policy.parameters())
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     count = sum(parameter.numel() for parameter in trained)
+    weights, gradients = _bytes(parameters) / GIB, _bytes(trained) / GIB
+    moments, activations = count * MOMENT_BYTES[options.optimizer] / GIB, kept / GIB
     return DryRun(
         steps=len(plan),
         groups=sum(len(indices) for _, indices in plan),
@@ -109,10 +114,11 @@ def _estimate(
         unshared_tokens=unshared,
         parameters=sum(parameter.numel() for parameter in parameters),
         trained_parameters=count,
-        weights_gib=_bytes(parameters) / GIB,
-        gradients_gib=_bytes(trained) / GIB,
-        optimizer_gib=count * MOMENT_BYTES[options.optimizer] / GIB,
-        activations_gib=kept / GIB,
+        weights_gib=weights,
+        gradients_gib=gradients,
+        optimizer_gib=moments,
+        activations_gib=activations,
+        memory_gib=weights + gradients + moments + activations,
         largest_micro_batch=packed_tokens(largest),
         seconds_per_step=total / len(plan),
         total_seconds=total,

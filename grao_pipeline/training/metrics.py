@@ -14,7 +14,12 @@ COMPONENTS = ("exploration", "imitation", "regulariser")
 
 
 class StepMetrics:
-    """Sums of one step. What the off-policy diagnostics are is said in `off_policy.py`."""
+    """Sums of one step. What the off-policy diagnostics are is said in `off_policy.py`.
+
+    `entropy`, in nats per token, is (1/N) Σ_t −r_t log π_θ(t) over the sampled tokens with a stored log-prob: for
+    samples of the behaviour policy itself an unbiased estimate of the mean entropy of π_θ at the places of these
+    tokens, without the whole distribution at any of them.
+    """
 
     def __init__(self, num_groups: int) -> None:
         self._num_groups = num_groups
@@ -58,6 +63,7 @@ class StepMetrics:
             "mean_logprob_samples": self._mean("logprob_samples", "samples"),
             "mean_logprob_references": self._mean("logprob_references", "references"),
             "reward": self._mean("rewards", "rewarded"),
+            "entropy": self._mean("entropy", "compared"),
             **self._shards.total().report(),
         }
 
@@ -73,10 +79,12 @@ class StepMetrics:
         log_ratio = inputs.log_ratios().double()
         ratio = log_ratio.exp()
         outside = mask & ((ratio < RATIO_BAND[0]) | (ratio > RATIO_BAND[1]))
-        columns = [mask, log_ratio, ratio - 1 - log_ratio, outside]
+        columns = [mask, log_ratio, ratio - 1 - log_ratio, outside, -ratio * inputs.token_logprobs * mask]
         rows = torch.stack([column.double().sum(dim=1) for column in columns], dim=1).tolist()
-        for sequence, (tokens, log_ratios, k3, out) in zip(sequences, rows, strict=True):
+        for sequence, (tokens, log_ratios, k3, out, entropy) in zip(sequences, rows, strict=True):
             if tokens:
+                self._count("compared", tokens)
+                self._count("entropy", entropy)
                 self._shards.add(sequence.shard, OffPolicySums.of_sample(int(tokens), log_ratios, k3, int(out)))
 
     def _count(self, name: str, value: float) -> None:

@@ -18,7 +18,7 @@ from grao_pipeline.interrupts import StopSignals
 from grao_pipeline.training.checkpoints import CheckpointStore
 from grao_pipeline.training.data import TrainingGroup, TrainingSet, step_plan
 from grao_pipeline.training.distributed import Ranks
-from grao_pipeline.training.gradient import GradientMaker
+from grao_pipeline.training.gradient import GradientMaker, is_out_of_memory
 from grao_pipeline.training.off_policy import ShardSums
 from grao_pipeline.training.output import MetricsLog
 from grao_pipeline.training.policy import Policy
@@ -146,7 +146,7 @@ class Trainer:
         report = made.metrics.report()
         is_finite = math.isfinite(norm) and math.isfinite(report["J"])
         if is_finite:
-            self._optimizer.step()
+            self._update()
         self._optimizer.zero_grad(set_to_none=True)
         seconds = time.perf_counter() - started
         self._progress.work += made.work
@@ -163,6 +163,22 @@ class Trainer:
             return {**head, **report, "grad_norm": norm, **tail, "shards": made.metrics.shards()}
         what = f"the objective is {report['J']} and the gradient's norm {norm}"
         return {**head, "skipped": what, "group_ids": [group.group_id for group in groups], **tail}
+
+    def _update(self) -> None:
+        """Let the optimizer change the weights.
+
+        Raises:
+            StageFailure: out of memory; the first update makes the optimizer's moments.
+        """
+        try:
+            self._optimizer.step()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise StageFailure(
+                "Out of memory in the optimizer's update, whose two moments take twice the trained weights. To make it "
+                "fit: train an adapter with --lora-rank 16; use --optimizer adamw-8bit; use --cpu-offload."
+            ) from error
 
     def _clip(self) -> float:
         """Clip the gradient, of all ranks, to its norm's limit; the norm it had."""
