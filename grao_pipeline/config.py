@@ -76,6 +76,36 @@ class PromptsOptions(StageOptions):
     rejects: str | None = runtime(None, "Write every dropped row, with its reason, to this JSONL file.")
 
 
+class CurriculumOptions(StageOptions):
+    """`grao curriculum`: prompts + groups and scores of earlier rounds → the prompts of the next round."""
+
+    num_prompts: int | None = option(None, "Prompts to choose; by default all that are not retired.", ge=1)
+    fraction: float | None = option(
+        None, "Share to choose of the prompts that are not retired, instead of a number.", gt=0.0, le=1.0
+    )
+    uniform_mix: float = option(
+        0.2,
+        "Share of a prompt's chance that does not depend on its reward variance; 1 draws all alike.",
+        ge=0.0,
+        le=1.0,
+    )
+    retire_above: float = option(1.0, "Leave out prompts whose samples' mean reward is this or more: they are solved.")
+    retire_below: float | None = option(
+        None, "Leave out prompts whose samples' mean reward is this or less: they are hopeless."
+    )
+    seed: int = option(0, "Seed of the draw, which also depends on the newest round of the history.", ge=0)
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> Self:
+        if self.num_prompts is not None and self.fraction is not None:
+            raise ValueError("give --num-prompts or --fraction, not both")
+        if self.retire_below is not None and self.retire_below >= self.retire_above:
+            raise ValueError(
+                f"--retire-below {self.retire_below:g} must be less than --retire-above {self.retire_above:g}"
+            )
+        return self
+
+
 class ImportOptions(StageOptions):
     """`grao import`: prompts with responses from elsewhere → groups, and scores where there are rewards."""
 
@@ -238,7 +268,7 @@ class TrainOptions(StageOptions):
         None, "Do not push a token down whose log-prob, in nats, is already below this, e.g. -10.", lt=0.0
     )
     max_rounds_behind: int | None = option(
-        None, "Leave out groups more than so many rounds older than the newest of the table.", ge=0
+        None, "Leave out groups more than so many rounds older than the newest of all tables.", ge=0
     )
     learning_rate: float = option(1e-6, "Peak learning rate of AdamW.", gt=0.0)
     weight_decay: float = option(0.01, "Weight decay of AdamW.", ge=0.0)

@@ -73,8 +73,11 @@ def print_summary(summary: Any, as_json: bool, title: str) -> None:
         return
     click.echo(title)
     for key, item in value.items():
-        if item not in (None, "", {}, []):
-            click.echo(f"  {key.replace('_', ' '):<26} {_readable(item)}")
+        label = key.replace("_", " ")
+        if isinstance(item, list) and item and isinstance(item[0], dict):
+            click.echo(f"  {label}\n{_readable_rows(item)}")
+        elif item not in (None, "", {}, []):
+            click.echo(f"  {label:<26} {_readable(item)}")
 
 
 def notice(message: str) -> None:
@@ -88,6 +91,15 @@ def _quieten_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def _readable_rows(rows: list[dict[str, Any]]) -> str:
+    """Dictionaries of the same keys as a table; long words are cut."""
+    lines = [[key.replace("_", " ") for key in rows[0]]]
+    lines += [["–" if item is None else _readable(item) for item in row.values()] for row in rows]
+    lines = [[cell if len(cell) <= 24 else f"{cell[:8]}…" for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("    " + "  ".join(map(str.rjust, line, widths)) for line in lines)
 
 
 def _readable(value: Any) -> str:

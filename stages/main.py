@@ -8,6 +8,7 @@ from grao_pipeline import __version__
 
 COMMANDS = {
     "prompts": "stages.prompts:prompts",
+    "curriculum": "stages.curriculum:curriculum",
     "import": "stages.import_groups:import_groups",
     "generate": "stages.generate:generate",
     "score": "stages.score:score",

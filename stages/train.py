@@ -13,8 +13,17 @@ from stages._command import notice, print_summary, run_stage, stage_options
 @click.argument("groups")
 @click.argument("advantages")
 @click.argument("out")
+@click.option(
+    "--replay",
+    nargs=2,
+    multiple=True,
+    metavar="GROUPS ADVANTAGES",
+    help="Train on these groups, too, e.g. those of an earlier round. Repeatable.",
+)
 @stage_options(TrainOptions)
-def train(groups: str, advantages: str, out: str, as_json: bool, **values: Any) -> None:
+def train(
+    groups: str, advantages: str, out: str, replay: tuple[tuple[str, str], ...], as_json: bool, **values: Any
+) -> None:
     """Train a model on groups with their advantages.
 
     OUT becomes a Hugging Face model directory; OUT/metrics.jsonl holds one line per optimizer step. The same command
@@ -24,6 +33,7 @@ def train(groups: str, advantages: str, out: str, as_json: bool, **values: Any) 
     \b
     Example:
       grao train runs/groups runs/advantages runs/model --model models/base --learning-rate 1e-6
+      grao train r1/groups r1/advantages r1/model --model r0/model --replay r0/groups r0/advantages --allow-off-policy
       torchrun --nproc-per-node 8 -m stages.train runs/groups runs/advantages runs/model --model models/base
     """
 
@@ -33,9 +43,9 @@ def train(groups: str, advantages: str, out: str, as_json: bool, **values: Any) 
         from grao_pipeline.training.train import train_model
 
         if options.dry_run:
-            return estimate_training(groups, advantages, options)
+            return estimate_training(groups, advantages, options, replay)
         try:
-            return train_model(groups, advantages, out, options, notice)
+            return train_model(groups, advantages, out, options, notice, replay)
         except StoppedElsewhere:
             raise SystemExit(1) from None  # the rank that failed says why
 

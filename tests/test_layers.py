@@ -76,7 +76,8 @@ finally:
 def test_advantages_needs_neither_torch_nor_transformers() -> None:
     code = """
 import sys
-import grao_pipeline.advantages.compute, grao_pipeline.evaluation.evaluate
+import grao_pipeline.advantages.compute, grao_pipeline.evaluation.evaluate, grao_pipeline.prompts.curriculum
+import grao_pipeline.training.provenance
 print([name for name in ("torch", "transformers", "vllm", "datasets") if name in sys.modules])
 """
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

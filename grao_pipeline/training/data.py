@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import polars as pl
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.storage.reader import TableReader
+from grao_pipeline.training.shards import find_shards
+from grao_pipeline.training.tables import TablePair, refuse_shared_groups
 
 GROUP_COLUMNS = [
     "group_id",
@@ -51,6 +50,8 @@ class TrainingSequence:
     group_mean_reward: float | None = None
     """Mean reward of the group's samples that have an advantage; None where none of them has a reward."""
     group_id: str = ""
+    shard: int = 0
+    """Which of `TrainingSet.shards` its group is of."""
 
     @property
     def num_tokens(self) -> int:
@@ -66,51 +67,50 @@ class TrainingGroup:
 
 
 class TrainingSet:
-    """The groups that have at least one sequence to train on, in memory as Arrow.
+    """The groups that have at least one sequence to train on, in memory as Arrow: those of the main tables, then those
+    of the replayed ones.
 
     Args:
-        max_rounds_behind: leave out groups whose round is more than this below the newest of the table.
+        max_rounds_behind: leave out groups whose round is more than this below the newest of all tables.
+        replay: further pairs of a groups table and its advantages.
 
     Attributes:
-        num_groups: of the table.
+        num_groups: of all tables.
         num_too_old: groups left out for their round that would have been trained on.
-        policies: fingerprints of those that sampled the groups, but for groups that are too old.
+        shards: in the order of the data, without groups that are too old.
 
     Raises:
-        MismatchError: the tables do not hold the same groups.
+        MismatchError: a pair of tables does not hold the same groups, or two pairs share one.
+        InputError: a table has no tokens.
     """
 
-    def __init__(self, groups: TableReader, advantages: TableReader, max_rounds_behind: int | None = None) -> None:
-        advantages.refuse_other_groups(groups)
-        self._parts: list[tuple[pa.Table, pa.Table]] = []
-        self._index: list[tuple[int, int]] = []
-        self.policies: set[str] = set()
-        self.num_groups = 0
-        self.num_too_old = 0
-        self.has_tokens = False
-        for index in range(groups.num_parts):
-            part = groups.part(index, GROUP_COLUMNS)
-            aligned = advantages.aligned_part(part.column("group_id"), index, ADVANTAGE_COLUMNS)
-            self._parts.append((part, aligned))
-            self.num_groups += part.num_rows
-            ids = part.column("completion_token_ids")
-            self.has_tokens |= bool(pc.any(pc.greater(pc.list_value_length(pc.list_flatten(ids)), 0)).as_py())
-        oldest = _oldest_round([part for part, _ in self._parts], max_rounds_behind)
-        for index, (part, aligned) in enumerate(self._parts):
-            is_recent = pc.greater_equal(part.column("round"), oldest)
-            self.policies.update(part.column("policy").filter(is_recent).unique().to_pylist())
-            trained, recent = _trained_rows(part, aligned), is_recent.to_pylist()
-            kept = [(index, row) for row in trained if recent[row]]
-            self.num_too_old += len(trained) - len(kept)
-            self._index += kept
+    def __init__(
+        self,
+        groups: TableReader,
+        advantages: TableReader,
+        max_rounds_behind: int | None = None,
+        replay: Sequence[tuple[TableReader, TableReader]] = (),
+    ) -> None:
+        pairs = [TablePair(*pair) for pair in ((groups, advantages), *replay)]
+        self._parts = [part for pair in pairs for part in pair.parts(GROUP_COLUMNS, ADVANTAGE_COLUMNS)]
+        refuse_shared_groups(pairs, self._parts)
+        found = find_shards(self._parts, max_rounds_behind)
+        self.shards, self._rows, self.num_too_old = found.shards, found.rows, found.num_too_old
+        self.num_groups = sum(part.groups.num_rows for part in self._parts)
+
+    @property
+    def policies(self) -> set[str]:
+        """Fingerprints of those that sampled the groups, but for groups that are too old."""
+        return {shard.policy for shard in self.shards}
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._rows)
 
     def __getitem__(self, index: int) -> TrainingGroup:
-        part, row = self._index[index]
-        groups, advantages = self._parts[part]
-        return _training_group({**groups.slice(row, 1).to_pylist()[0], **advantages.slice(row, 1).to_pylist()[0]})
+        number, row, shard = self._rows[index]
+        part = self._parts[number]
+        values = {**part.groups.slice(row, 1).to_pylist()[0], **part.advantages.slice(row, 1).to_pylist()[0]}
+        return _training_group(values, shard)
 
     def check_fits(self, vocab_size: int, context_length: int | None) -> None:
         """Check every trained sequence against the model.
@@ -194,33 +194,7 @@ def _tokens(sequences: Sequence[TrainingSequence]) -> int:
     return len(sequences[0].prompt_token_ids) + sum(len(sequence.token_ids) for sequence in sequences)
 
 
-def _oldest_round(parts: Sequence[pa.Table], max_rounds_behind: int | None) -> int:
-    """The oldest round to train on."""
-    rounds = [number for part in parts for number in part.column("round").unique().to_pylist()]
-    if max_rounds_behind is None or not rounds:
-        return min(rounds, default=0)
-    return int(max(rounds)) - max_rounds_behind
-
-
-def _trained_rows(groups: pa.Table, advantages: pa.Table) -> list[int]:
-    """The rows that have a sequence with an advantage and at least one token."""
-    lengths = pl.DataFrame(pl.from_arrow(groups.select(["completion_token_ids", "reference_token_ids"]))).select(
-        pl.col("completion_token_ids").list.eval(pl.element().list.len()), pl.col("reference_token_ids").list.len()
-    )
-    columns = zip(
-        *(advantages.column(name).to_pylist() for name in ("advantages", "reference_advantage")),
-        *(lengths.get_column(name).to_list() for name in ("completion_token_ids", "reference_token_ids")),
-        strict=True,
-    )
-    return [
-        row
-        for row, (samples, reference, sample_lengths, reference_length) in enumerate(columns)
-        if any(value is not None and length for value, length in zip(samples, sample_lengths, strict=False))
-        or (reference is not None and reference_length)
-    ]
-
-
-def _training_group(row: dict[str, Any]) -> TrainingGroup:
+def _training_group(row: dict[str, Any], shard: int) -> TrainingGroup:
     samples: list[float | None] = row["advantages"]
     completions: list[list[int]] = row["completion_token_ids"]
     logprobs: list[list[float]] | None = row["completion_logprobs"]
@@ -243,6 +217,7 @@ def _training_group(row: dict[str, Any]) -> TrainingGroup:
         "group_has_reference": has_reference,
         "group_mean_reward": sum(scored) / len(scored) if scored else None,
         "group_id": str(row["group_id"]),
+        "shard": shard,
     }
     sequences = [
         TrainingSequence(

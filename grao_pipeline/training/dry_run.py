@@ -1,7 +1,7 @@
 """What a training would take: counted from the data, and timed on its largest micro-batch. Writes nothing."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ from grao_pipeline.training.metrics import StepMetrics
 from grao_pipeline.training.objectives.make import make_objective
 from grao_pipeline.training.packing import packed_tokens
 from grao_pipeline.training.policy import Policy
+from grao_pipeline.training.shards import Shard
 from grao_pipeline.training.trainer import make_plan
 from grao_pipeline.training.work import Work
 
@@ -39,9 +40,11 @@ class DryRun:
         unshared_tokens: that a trainer would which repeats the prompt for each.
         weights_gib, gradients_gib, optimizer_gib: modelled, from the number of parameters and their precision.
         activations_gib: measured, what the largest micro-batch keeps for its backward pass.
+        memory_gib: the sum of these four; what is freed between operations, and the allocator's loss, come on top.
         largest_micro_batch: its tokens.
         seconds_per_step, total_seconds: measured on the largest micro-batch, in proportion to tokens; without the
             optimizer's update, checkpoints, and saving.
+        shards: what the groups are of, and how stale.
     """
 
     steps: int
@@ -54,19 +57,27 @@ class DryRun:
     gradients_gib: float
     optimizer_gib: float
     activations_gib: float
+    memory_gib: float
     largest_micro_batch: int
     seconds_per_step: float
     total_seconds: float
+    shards: list[Shard]
 
 
-def estimate_training(groups_url: str, advantages_url: str, options: TrainOptions) -> DryRun:
+def estimate_training(
+    groups_url: str, advantages_url: str, options: TrainOptions, replay: Sequence[tuple[str, str]] = ()
+) -> DryRun:
     """Count the work of a training, and run its largest micro-batch, forward and backward, without an update.
+
+    Args:
+        replay: as in `train_model`.
 
     Raises:
         InputError, MismatchError: as `train_model`.
+        StageFailure: already the largest micro-batch does not fit in memory.
         UsageError: it was started on several ranks.
     """
-    inputs = open_inputs(groups_url, advantages_url, options, locate_model(options.model))
+    inputs = open_inputs(groups_url, advantages_url, options, locate_model(options.model), replay)
     data = load_data(inputs, options)
     objective, correction = make_objective(options, data)
     with joined(resolve_device(options.device), options) as ranks:
@@ -94,6 +105,8 @@ def _estimate(
     parameters = list(policy.parameters())
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     count = sum(parameter.numel() for parameter in trained)
+    weights, gradients = _bytes(parameters) / GIB, _bytes(trained) / GIB
+    moments, activations = count * MOMENT_BYTES[options.optimizer] / GIB, kept / GIB
     return DryRun(
         steps=len(plan),
         groups=sum(len(indices) for _, indices in plan),
@@ -101,13 +114,15 @@ def _estimate(
         unshared_tokens=unshared,
         parameters=sum(parameter.numel() for parameter in parameters),
         trained_parameters=count,
-        weights_gib=_bytes(parameters) / GIB,
-        gradients_gib=_bytes(trained) / GIB,
-        optimizer_gib=count * MOMENT_BYTES[options.optimizer] / GIB,
-        activations_gib=kept / GIB,
+        weights_gib=weights,
+        gradients_gib=gradients,
+        optimizer_gib=moments,
+        activations_gib=activations,
+        memory_gib=weights + gradients + moments + activations,
         largest_micro_batch=packed_tokens(largest),
         seconds_per_step=total / len(plan),
         total_seconds=total,
+        shards=data.shards,
     )
 
 

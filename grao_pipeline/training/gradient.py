@@ -62,12 +62,7 @@ class GradientMaker:
             if number >= len(batches):
                 self._empty(groups)
                 continue
-            try:
-                self.add_batch(batches[number], len(groups), step)
-            except RuntimeError as error:
-                if not _is_out_of_memory(error):
-                    raise
-                raise self._out_of_memory(batches[number], groups) from error
+            self.add_batch(batches[number], len(groups), step)
         for rank, other in enumerate(self._ranks.gather(step)):
             if rank != self._ranks.rank:
                 step.metrics.merge(other.metrics)
@@ -81,10 +76,19 @@ class GradientMaker:
         return list(micro_batches([groups[index] for index in mine], self._options.tokens_per_batch, whole))
 
     def add_batch(self, sequences: list[TrainingSequence], num_groups: int, step: StepGradient) -> None:
-        """Add the gradient of one micro-batch of a step of so many groups, and to `step` what was seen."""
-        with self._precision():
-            made = run_micro_batch(self._policy, self._objective, sequences, self._ranks.device, self._correction)
-        (made.gradient * self._ranks.size / num_groups).backward()  # type: ignore[no-untyped-call]
+        """Add the gradient of one micro-batch of a step of so many groups, and to `step` what was seen.
+
+        Raises:
+            StageFailure: out of memory; the message names the groups and what to lower.
+        """
+        try:
+            with self._precision():
+                made = run_micro_batch(self._policy, self._objective, sequences, self._ranks.device, self._correction)
+            (made.gradient * self._ranks.size / num_groups).backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise self._out_of_memory(sequences) from error
         step.metrics.add(sequences, made.inputs, made.outputs)
         step.work += work_of(made.batch, self._policy.attention == ROWS)
 
@@ -106,9 +110,8 @@ class GradientMaker:
         if reason is not None:
             raise Interrupted(reason)
 
-    def _out_of_memory(self, sequences: list[TrainingSequence], groups: Sequence[TrainingGroup]) -> StageFailure:
-        inside = set(map(id, sequences))
-        names = [group.group_id for group in groups if any(id(sequence) in inside for sequence in group.sequences)]
+    def _out_of_memory(self, sequences: list[TrainingSequence]) -> StageFailure:
+        names = list(dict.fromkeys(sequence.group_id for sequence in sequences))
         options = self._options
         ways = [f"lower --tokens-per-batch ({options.tokens_per_batch})"]
         ways += ["use --gradient-checkpointing"] * (not options.gradient_checkpointing)
@@ -120,5 +123,6 @@ class GradientMaker:
         )
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Of a GPU, or of this machine."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

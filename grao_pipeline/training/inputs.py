@@ -1,35 +1,55 @@
 """What a training starts from: tables and model, and whether they belong together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from grao_pipeline.config import TrainOptions
 from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.models import ModelSource, load_config
 from grao_pipeline.storage.manifest import Provenance
-from grao_pipeline.storage.reader import TableReader, open_table
+from grao_pipeline.storage.reader import TableReader
 from grao_pipeline.training.data import TrainingSet
 from grao_pipeline.training.provenance import train_provenance
+from grao_pipeline.training.tables import TablePair, open_pairs
 
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """Two tables, a model, and the identity of the work that they stand for."""
+    """Tables, a model, and the identity of the work that they stand for.
 
-    groups: TableReader
-    advantages: TableReader
+    Attributes:
+        pairs: the main tables, then the replayed ones.
+    """
+
+    pairs: list[TablePair]
     source: ModelSource
     provenance: Provenance
 
+    @property
+    def groups(self) -> TableReader:
+        """The main groups table."""
+        return self.pairs[0].groups
 
-def open_inputs(groups_url: str, advantages_url: str, options: TrainOptions, source: ModelSource) -> TrainingInputs:
+
+def open_inputs(
+    groups_url: str,
+    advantages_url: str,
+    options: TrainOptions,
+    source: ModelSource,
+    replay: Sequence[tuple[str, str]] = (),
+) -> TrainingInputs:
     """Open the tables.
+
+    Args:
+        replay: where further groups and their advantages are.
 
     Raises:
         InputError: one of them is not usable.
+        UsageError: one is given twice.
     """
-    groups, advantages = open_table(groups_url, "groups"), open_table(advantages_url, "advantages")
-    provenance = train_provenance(options, groups.fingerprint, advantages.fingerprint, source)
-    return TrainingInputs(groups, advantages, source, provenance)
+    pairs = open_pairs(groups_url, advantages_url, replay)
+    main, *replayed = (pair.fingerprints for pair in pairs)
+    return TrainingInputs(pairs, source, train_provenance(options, *main, source, replayed))
 
 
 def load_data(inputs: TrainingInputs, options: TrainOptions) -> TrainingSet:
@@ -39,23 +59,26 @@ def load_data(inputs: TrainingInputs, options: TrainOptions) -> TrainingSet:
         InputError: there is nothing to train on, or it does not fit the model.
         MismatchError: groups, advantages and model do not belong together.
     """
-    data = TrainingSet(inputs.groups, inputs.advantages, options.max_rounds_behind)
-    groups, source = inputs.groups, inputs.source
-    if data.num_groups and not data.has_tokens:
-        raise InputError(
-            f"{groups.url} has texts but no token ids, so it cannot be trained on. "
-            "Import it again with --tokenizer MODEL."
-        )
+    source = inputs.source
+    (groups, advantages), *replay = ((pair.groups, pair.advantages) for pair in inputs.pairs)
+    data = TrainingSet(groups, advantages, options.max_rounds_behind, replay)
     if not len(data):
+        urls = ", ".join(pair.groups.url for pair in inputs.pairs)
         raise InputError(
-            f"Nothing to train on: no group of {groups.url} has an advantage (all of zero variance, or unscored)."
+            f"Nothing to train on: no group of {urls} has an advantage (all of zero variance, or unscored)."
         )
-    others = sorted(data.policies - {source.fingerprint})
-    if others and not options.allow_off_policy:
-        raise MismatchError(
-            f"{groups.url} was sampled by policy {others[0]}, but --model {options.model} is {source.fingerprint}. "
-            "Train the model that sampled, or pass --allow-off-policy."
-        )
+    if not options.allow_off_policy:
+        _refuse_other_policies(inputs, data, options)
     config = load_config(source).get_text_config()
     data.check_fits(int(config.vocab_size), getattr(config, "max_position_embeddings", None))
     return data
+
+
+def _refuse_other_policies(inputs: TrainingInputs, data: TrainingSet, options: TrainOptions) -> None:
+    urls = {pair.groups.fingerprint: pair.groups.url for pair in inputs.pairs}
+    for shard in data.shards:
+        if shard.policy != inputs.source.fingerprint:
+            raise MismatchError(
+                f"{urls[shard.groups_table]} was sampled by policy {shard.policy}, but --model {options.model} is "
+                f"{inputs.source.fingerprint}. Train the model that sampled, or pass --allow-off-policy."
+            )

@@ -8,25 +8,24 @@ import torch
 
 from grao_pipeline.training.data import TrainingSequence
 from grao_pipeline.training.objectives.base import ObjectiveInputs, ObjectiveOutputs
+from grao_pipeline.training.off_policy import RATIO_BAND, OffPolicySums, ShardSums
 
-RATIO_BAND = (0.8, 1.2)
 COMPONENTS = ("exploration", "imitation", "regulariser")
 
 
 class StepMetrics:
-    """Sums of one step. Off-policy diagnostics compare with the behaviour log-probs stored beside the samples:
+    """Sums of one step. What the off-policy diagnostics are is said in `off_policy.py`.
 
-    - `kl_behavior`: mean over sampled tokens of r − 1 − log r, r = π_θ / π_behaviour (an estimate of the KL
-      divergence, never negative; Schulman, "Approximating KL divergence"), in nats per token.
-    - `effective_sample_size`: (Σ r)² / (n Σ r²) over the samples, r the geometric mean ratio per token; 1 = on-policy.
-    - `outside_band`: share of sampled tokens whose ratio leaves [0.8, 1.2].
+    `entropy`, in nats per token, is (1/N) Σ_t −r_t log π_θ(t) over the sampled tokens with a stored log-prob: for
+    samples of the behaviour policy itself an unbiased estimate of the mean entropy of π_θ at the places of these
+    tokens, without the whole distribution at any of them.
     """
 
     def __init__(self, num_groups: int) -> None:
         self._num_groups = num_groups
         self._objective: dict[str, float] = {}
         self._sums: dict[str, float] = {}
-        self._log_ratios: list[float] = []
+        self._shards = ShardSums()
 
     @torch.no_grad()
     def add(self, sequences: Sequence[TrainingSequence], inputs: ObjectiveInputs, outputs: ObjectiveOutputs) -> None:
@@ -42,14 +41,14 @@ class StepMetrics:
         self._count("logprob_references", float(likelihood[inputs.is_reference].sum()))
         self._count("rewards", sum(rewards))
         self._count("rewarded", len(rewards))
-        self._add_diagnostics(inputs)
+        self._compare(sequences, inputs)
 
     def merge(self, other: "StepMetrics") -> None:
         """Add what another rank saw of the same step."""
         for sums, others in ((self._objective, other._objective), (self._sums, other._sums)):
             for name, value in others.items():
                 sums[name] = sums.get(name, 0.0) + value
-        self._log_ratios += other._log_ratios
+        self._shards.merge(other._shards)
 
     def report(self) -> dict[str, Any]:
         """The step's metrics; a value is None where the step has nothing to measure it on, or no float can hold it."""
@@ -64,30 +63,29 @@ class StepMetrics:
             "mean_logprob_samples": self._mean("logprob_samples", "samples"),
             "mean_logprob_references": self._mean("logprob_references", "references"),
             "reward": self._mean("rewards", "rewarded"),
-            "kl_behavior": self._mean("kl", "compared_tokens"),
-            "outside_band": self._mean("outside", "compared_tokens"),
-            "effective_sample_size": self._effective_sample_size(),
+            "entropy": self._mean("entropy", "compared"),
+            **self._shards.total().report(),
         }
 
-    def _add_diagnostics(self, inputs: ObjectiveInputs) -> None:
-        rows = inputs.has_behavior
-        if not bool(rows.any()):
+    def shards(self) -> list[dict[str, Any]]:
+        """The off-policy sums by shard, as JSON."""
+        return self._shards.records()
+
+    def _compare(self, sequences: Sequence[TrainingSequence], inputs: ObjectiveInputs) -> None:
+        """Compare samples with the policy that drew them, where their log-probs are stored."""
+        if all(sequence.behavior_logprobs is None for sequence in sequences):
             return
-        mask = inputs.token_mask[rows]
-        log_ratio = inputs.log_ratios()[rows].double()
+        mask = inputs.token_mask & inputs.has_behavior[:, None]
+        log_ratio = inputs.log_ratios().double()
         ratio = log_ratio.exp()
         outside = mask & ((ratio < RATIO_BAND[0]) | (ratio > RATIO_BAND[1]))
-        self._count("kl", float((ratio - 1 - log_ratio).sum()))
-        self._count("outside", float(outside.sum()))
-        self._count("compared_tokens", float(mask.sum()))
-        self._log_ratios += (log_ratio.sum(dim=1) / mask.sum(dim=1)).tolist()
-
-    def _effective_sample_size(self) -> float | None:
-        """From the log-ratios, so that a ratio beyond the largest float still counts."""
-        if not self._log_ratios:
-            return None
-        logs = torch.tensor(self._log_ratios, dtype=torch.float64)
-        return float(torch.exp(2 * logs.logsumexp(0) - (2 * logs).logsumexp(0))) / len(logs)
+        columns = [mask, log_ratio, ratio - 1 - log_ratio, outside, -ratio * inputs.token_logprobs * mask]
+        rows = torch.stack([column.double().sum(dim=1) for column in columns], dim=1).tolist()
+        for sequence, (tokens, log_ratios, k3, out, entropy) in zip(sequences, rows, strict=True):
+            if tokens:
+                self._count("compared", tokens)
+                self._count("entropy", entropy)
+                self._shards.add(sequence.shard, OffPolicySums.of_sample(int(tokens), log_ratios, k3, int(out)))
 
     def _count(self, name: str, value: float) -> None:
         self._sums[name] = self._sums.get(name, 0.0) + value

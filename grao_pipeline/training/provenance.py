@@ -1,5 +1,8 @@
 """The identity of a training; free of torch, so that a plan can be made without it."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from grao_pipeline.config import TrainOptions
 from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.models import ModelSource
@@ -9,14 +12,24 @@ from grao_pipeline.training.objectives import OBJECTIVES
 
 
 def train_provenance(
-    options: TrainOptions, groups_fingerprint: str, advantages_fingerprint: str, source: ModelSource
+    options: TrainOptions,
+    groups_fingerprint: str,
+    advantages_fingerprint: str,
+    source: ModelSource,
+    replay: Sequence[tuple[str, str]] = (),
 ) -> Provenance:
-    """The identity of a trained model, known before any training."""
-    inputs = {
+    """The identity of a trained model, known before any training.
+
+    Args:
+        replay: fingerprints of further groups and their advantages, in the order in which they are given.
+    """
+    inputs: dict[str, Any] = {
         "groups": groups_fingerprint,
         "advantages": advantages_fingerprint,
         "model": source.fingerprint,
         "tokenizer": source.tokenizer,
     }
+    if replay:  # a training without is the work that it was before there was replay
+        inputs["replay"] = [list(pair) for pair in replay]
     shaping = options.content() | named_source("objective", options.objective, OBJECTIVES)
     return Provenance("model", stage_fingerprint("train", shaping, inputs), shaping, inputs)

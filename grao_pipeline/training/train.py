@@ -1,15 +1,16 @@
 """`grao train`: groups + advantages → model."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from grao_pipeline.config import TrainOptions
 from grao_pipeline.devices import resolve_device
 from grao_pipeline.errors import MismatchError, UsageError
-from grao_pipeline.models import ModelSource, locate_model
+from grao_pipeline.models import locate_model
 from grao_pipeline.training.checkpoints import CheckpointStore, remove_checkpoints
 from grao_pipeline.training.data import TrainingSet
 from grao_pipeline.training.distributed import Ranks, joined
@@ -18,6 +19,7 @@ from grao_pipeline.training.gradient import GradientMaker
 from grao_pipeline.training.inputs import TrainingInputs, load_data, open_inputs
 from grao_pipeline.training.loading import load_policy
 from grao_pipeline.training.objectives.make import make_objective
+from grao_pipeline.training.off_policy import shard_reports
 from grao_pipeline.training.optimizer import make_optimizer
 from grao_pipeline.training.output import read_model_manifest, remove_temporaries
 from grao_pipeline.training.trainer import Progress, Trainer, check_attention
@@ -34,6 +36,7 @@ class TrainSummary:
         skipped_steps: steps without an update, since the loss or the gradient was not finite.
         padding_share: share of padding in what the model processed.
         flops_utilisation: of the speed of a plain matrix product on this device (see `work.FlopCounter`).
+        shards: of each, how stale and how far off-policy its samples were in the first epoch (see `shard_reports`).
     """
 
     groups: int = 0
@@ -49,15 +52,25 @@ class TrainSummary:
     flops_utilisation: float = 0.0
     ranks: int = 1
     final_objective: float | None = None
+    shards: list[dict[str, Any]] = field(default_factory=list)
     fingerprint: str = ""
     model: str = ""
     was_complete: bool = False
 
 
 def train_model(
-    groups_url: str, advantages_url: str, out: str, options: TrainOptions, notice: Notice = lambda _: None
+    groups_url: str,
+    advantages_url: str,
+    out: str,
+    options: TrainOptions,
+    notice: Notice = lambda _: None,
+    replay: Sequence[tuple[str, str]] = (),
 ) -> TrainSummary:
     """Train a model on groups and write it as a Hugging Face model directory; under torchrun, over all ranks.
+
+    Args:
+        replay: further groups, each with its advantages, that are trained on as if they stood in the tables behind the
+            main ones.
 
     Raises:
         InputError: an input is not usable, or nothing in it is to be trained on.
@@ -75,7 +88,8 @@ def train_model(
         prepared: list[_Prepared] = []
 
         def prepare() -> TrainSummary | None:
-            return _prepare(groups_url, advantages_url, Path(out), options, source, speak, prepared)
+            inputs = open_inputs(groups_url, advantages_url, options, source, replay)
+            return _prepare(inputs, Path(out), options, speak, prepared)
 
         finished = ranks.first_does(prepare)
         if finished is not None:
@@ -95,16 +109,9 @@ class _Prepared:
 
 
 def _prepare(
-    groups_url: str,
-    advantages_url: str,
-    out: Path,
-    options: TrainOptions,
-    source: ModelSource,
-    notice: Notice,
-    prepared: list[_Prepared],
+    inputs: TrainingInputs, out: Path, options: TrainOptions, notice: Notice, prepared: list[_Prepared]
 ) -> TrainSummary | None:
     """Check all inputs and append them to `prepared`; or the summary, where all is done already."""
-    inputs = open_inputs(groups_url, advantages_url, options, source)
     finished = read_model_manifest(out)
     if finished is not None:
         if finished.provenance.fingerprint != inputs.provenance.fingerprint:
@@ -164,4 +171,5 @@ def _summarise(
         flops_utilisation=flops.flops(work) / seconds / peak,
         ranks=ranks.size,
         final_objective=progress.final_objective,
+        shards=shard_reports(data.shards, progress.shards),
     )

@@ -18,7 +18,8 @@ from grao_pipeline.interrupts import StopSignals
 from grao_pipeline.training.checkpoints import CheckpointStore
 from grao_pipeline.training.data import TrainingGroup, TrainingSet, step_plan
 from grao_pipeline.training.distributed import Ranks
-from grao_pipeline.training.gradient import GradientMaker
+from grao_pipeline.training.gradient import GradientMaker, is_out_of_memory
+from grao_pipeline.training.off_policy import ShardSums
 from grao_pipeline.training.output import MetricsLog
 from grao_pipeline.training.policy import Policy
 from grao_pipeline.training.profiler import Profile
@@ -37,6 +38,7 @@ class Progress:
         resumed_from: steps that were done before this run.
         skipped, skipped_in_a_row: steps without an update, resumed parts included.
         tokens: of all steps, resumed parts included.
+        shards: off-policy sums of the first epoch, by shard, without skipped steps.
         work, seconds: of this run.
     """
 
@@ -46,6 +48,7 @@ class Progress:
     skipped_in_a_row: int = 0
     tokens: int = 0
     final_objective: float | None = None
+    shards: ShardSums = field(default_factory=ShardSums)
     work: Work = field(default_factory=Work)
     seconds: float = 0.0
 
@@ -143,7 +146,7 @@ class Trainer:
         report = made.metrics.report()
         is_finite = math.isfinite(norm) and math.isfinite(report["J"])
         if is_finite:
-            self._optimizer.step()
+            self._update()
         self._optimizer.zero_grad(set_to_none=True)
         seconds = time.perf_counter() - started
         self._progress.work += made.work
@@ -157,9 +160,25 @@ class Trainer:
             "tokens_per_second": made.work.tokens / max(seconds, 1e-9),
         }
         if is_finite:
-            return {**head, **report, "grad_norm": norm, **tail}
+            return {**head, **report, "grad_norm": norm, **tail, "shards": made.metrics.shards()}
         what = f"the objective is {report['J']} and the gradient's norm {norm}"
         return {**head, "skipped": what, "group_ids": [group.group_id for group in groups], **tail}
+
+    def _update(self) -> None:
+        """Let the optimizer change the weights.
+
+        Raises:
+            StageFailure: out of memory; the first update makes the optimizer's moments.
+        """
+        try:
+            self._optimizer.step()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise StageFailure(
+                "Out of memory in the optimizer's update, whose two moments take twice the trained weights. To make it "
+                "fit: train an adapter with --lora-rank 16; use --optimizer adamw-8bit; use --cpu-offload."
+            ) from error
 
     def _clip(self) -> float:
         """Clip the gradient, of all ranks, to its norm's limit; the norm it had."""
@@ -201,6 +220,8 @@ class Trainer:
         progress.skipped += skipped
         progress.skipped_in_a_row = progress.skipped_in_a_row + 1 if skipped else 0
         progress.final_objective = record.get("J", progress.final_objective)
+        if record["epoch"] == 0:
+            progress.shards.merge_records(record.get("shards", []))
 
     def _save(self, step: int) -> None:
         self._store.save(step, self._policy, self._optimizer, self._ranks)

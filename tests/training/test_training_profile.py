@@ -72,6 +72,8 @@ def test_a_dry_run_counts_times_and_writes_nothing(tmp_path: Path, groups: str, 
     assert summary["parameters"] == summary["trained_parameters"] == parameters
     assert summary["weights_gib"] == summary["gradients_gib"] == pytest.approx(4 * parameters / 2**30)
     assert summary["optimizer_gib"] == pytest.approx(8 * parameters / 2**30)
+    parts = ("weights_gib", "gradients_gib", "optimizer_gib", "activations_gib")
+    assert summary["memory_gib"] == pytest.approx(sum(summary[name] for name in parts))
     assert summary["total_seconds"] == pytest.approx(summary["seconds_per_step"] * 6)
     assert summary["total_seconds"] > 0
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from grao_pipeline.config import TrainOptions
 from grao_pipeline.errors import StageFailure
@@ -203,3 +204,40 @@ train_model(groups, advantages, out, TrainOptions(model=model, device="cpu"), li
     assert any(row["group_id"] in ended.stderr for row in oracle.table_rows(groups))
     for way in ("lower --tokens-per-batch (16384)", "--gradient-checkpointing", "--dtype bfloat16", "--lora-rank"):
         assert way in ended.stderr
+
+
+def take_all_memory(*_: object) -> None:
+    torch.empty(1 << 60, dtype=torch.uint8)
+
+
+class Greedy(FakeObjective):
+    """Wants more memory than there is."""
+
+    def __call__(self, inputs: ObjectiveInputs) -> ObjectiveOutputs:
+        take_all_memory()
+        return super().__call__(inputs)
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_a_dry_run_that_does_not_fit_says_so_like_the_training(
+    tmp_path: Path, groups: str, advantages: str, model: Path, dry: list[str]
+) -> None:
+    more = ["--model", model, "--device", "cpu", "--tokens-per-batch", 100, "--objective", f"{__name__}:Greedy"]
+    refused = tiny.grao("train", groups, advantages, tmp_path / "out", *more, *dry)
+    assert refused.exit_code == 1
+    assert "Out of memory on a micro-batch of" in refused.output
+    assert sum(row["group_id"] in refused.output for row in oracle.table_rows(groups)) == 1
+    assert "lower --tokens-per-batch (100)" in refused.output
+
+
+def test_too_little_memory_for_the_optimizers_moments_says_what_to_use(
+    tmp_path: Path, groups: str, advantages: str, model: Path
+) -> None:
+    hook = register_optimizer_step_pre_hook(take_all_memory)
+    try:
+        refused = tiny.grao("train", groups, advantages, tmp_path / "out", "--model", model, "--device", "cpu")
+    finally:
+        hook.remove()
+    assert refused.exit_code == 1
+    assert "Out of memory in the optimizer's update" in refused.output
+    assert "--optimizer adamw-8bit" in refused.output

@@ -36,7 +36,9 @@ METRICS = {
     "mean_logprob_samples",
     "mean_logprob_references",
     "reward",
+    "entropy",
     "kl_behavior",
+    "kl_behavior_k1",
     "outside_band",
     "effective_sample_size",
     "grad_norm",
@@ -44,6 +46,7 @@ METRICS = {
     "tokens",
     "seconds",
     "tokens_per_second",
+    "shards",
 }
 
 
@@ -230,6 +233,32 @@ def test_diagnostics_of_a_changed_model_equal_numpy(
     assert record["outside_band"] == pytest.approx(float(outside.mean()), abs=1.01 / len(flat))
     size = per_sample.sum() ** 2 / (len(per_sample) * (per_sample**2).sum())
     assert record["effective_sample_size"] == pytest.approx(float(size), rel=1e-4)
+
+
+def test_entropy_is_estimated_from_the_sampled_tokens_alone(
+    tmp_path: Path, groups: str, advantages: str, model: Path, rows: Rows
+) -> None:
+    """Samples at temperature 1. By another policy's log-probs too, each token counts with its ratio."""
+    [fresh] = train(groups, advantages, model, tmp_path / "fresh", max_steps=1)
+    train(groups, advantages, model, tmp_path / "changed", learning_rate=1e-3, groups_per_step=5)
+    [stale] = train(groups, advantages, tmp_path / "changed", tmp_path / "out", allow_off_policy=True, max_steps=1)
+    for path, record in ((model, fresh), (tmp_path / "changed", stale)):
+        exact = oracle.load_model(path, "float64")
+        estimates: list[float] = []
+        entropies: list[float] = []
+        for group in rows[0]:
+            prompt = group["prompt_token_ids"]
+            for ids, stored in zip(group["completion_token_ids"], group["completion_logprobs"], strict=True):
+                with torch.no_grad():
+                    logits = exact(torch.tensor([[*prompt, *ids]])).logits[0, len(prompt) - 1 : -1]
+                logs = torch.log_softmax(logits, dim=-1)
+                found = logs[torch.arange(len(ids)), torch.tensor(ids)].numpy()
+                estimates += (-np.exp(found - np.array(stored)) * found).tolist()
+                entropies += (-(logs.exp() * logs).sum(dim=-1)).tolist()
+        assert record["entropy"] == pytest.approx(np.mean(estimates), rel=1e-5)
+        noise = np.std(np.array(estimates) - np.array(entropies)) / len(estimates) ** 0.5
+        assert abs(np.mean(estimates) - np.mean(entropies)) < 4 * noise
+        assert noise < 0.1 * np.mean(entropies)
 
 
 def test_bfloat16_trains_float32_weights_to_nearly_the_same(

@@ -1,0 +1,94 @@
+"""Shards: the groups of one table that one policy sampled in one round, and which of them are trained on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+@dataclass
+class Shard:
+    """The groups of one table that one policy sampled in one round.
+
+    Example: `Shard("9a…", 2, 1, "3f…", 64, 60)`
+    """
+
+    groups_table: str
+    """Fingerprint of the groups table."""
+    round: int
+    rounds_behind: int
+    """Staleness: how many rounds before the newest of all tables."""
+    policy: str
+    """Fingerprint of the weights that sampled."""
+    groups: int = 0
+    groups_trained: int = 0
+    """Those with a sequence to train on."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a groups table and its advantages, row beside row."""
+
+    groups_table: str
+    """Fingerprint of the groups table."""
+    groups: pa.Table
+    advantages: pa.Table
+
+
+@dataclass
+class ShardedRows:
+    """Where the groups to train on are.
+
+    Attributes:
+        shards: in the order of the rows; groups that are too old are of none.
+        rows: (part, row in it, shard) of every group to train on.
+        num_too_old: groups left out for their round that would have been trained on.
+    """
+
+    shards: list[Shard] = field(default_factory=list)
+    rows: list[tuple[int, int, int]] = field(default_factory=list)
+    num_too_old: int = 0
+
+
+def find_shards(parts: Sequence[Part], max_rounds_behind: int | None) -> ShardedRows:
+    """Sort groups into shards, leaving out those more than so many rounds below the newest of all parts."""
+    found = ShardedRows()
+    numbers: dict[tuple[str, int, str], int] = {}
+    newest = max((pc.max(part.groups["round"]).as_py() for part in parts if part.groups.num_rows), default=0)
+    for index, part in enumerate(parts):
+        trained = _trained_rows(part)
+        sampled = zip(part.groups["round"].to_pylist(), part.groups["policy"].to_pylist(), strict=True)
+        for row, (number, policy) in enumerate(sampled):
+            behind = newest - number
+            if max_rounds_behind is not None and behind > max_rounds_behind:
+                found.num_too_old += row in trained
+                continue
+            shard = numbers.setdefault((part.groups_table, number, policy), len(numbers))
+            if shard == len(found.shards):
+                found.shards.append(Shard(part.groups_table, number, behind, policy))
+            found.shards[shard].groups += 1
+            if row in trained:
+                found.shards[shard].groups_trained += 1
+                found.rows.append((index, row, shard))
+    return found
+
+
+def _trained_rows(part: Part) -> set[int]:
+    """The rows that have a sequence with an advantage and at least one token."""
+    ids = part.groups.select(["completion_token_ids", "reference_token_ids"])
+    lengths = pl.DataFrame(pl.from_arrow(ids)).select(
+        pl.col("completion_token_ids").list.eval(pl.element().list.len()), pl.col("reference_token_ids").list.len()
+    )
+    columns = zip(
+        *(part.advantages.column(name).to_pylist() for name in ("advantages", "reference_advantage")),
+        *(lengths.get_column(name).to_list() for name in ("completion_token_ids", "reference_token_ids")),
+        strict=True,
+    )
+    return {
+        row
+        for row, (samples, reference, sample_lengths, reference_length) in enumerate(columns)
+        if any(value is not None and length for value, length in zip(samples, sample_lengths, strict=False))
+        or (reference is not None and reference_length)
+    }
