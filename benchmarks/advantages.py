@@ -201,13 +201,14 @@ def main(samples: tuple[int, ...], groups_per_part: int, small_parts: int, trans
     """Time `grao advantages` beside bare Polars and pandas."""
     click.echo(describe_machine())
     rows = []
-    kinds = ["built-in", "function"] if transform_function else ["built-in"]
-    for number, count in enumerate(samples):
-        with tempfile.TemporaryDirectory() as place:
-            rows += compare(Path(place), count, groups_per_part, kinds if number == len(samples) - 1 else kinds[:1])
+    sizes = [(count, groups_per_part) for count in samples]
     if small_parts:
+        sizes.insert(0, (min(1_000_000, max(samples)), small_parts))
+    for number, (count, per_part) in enumerate(sizes):
+        last = number == len(sizes) - 1
+        kinds = ["built-in", "function"] if last and transform_function else ["built-in"]
         with tempfile.TemporaryDirectory() as place:
-            rows += compare(Path(place), min(1_000_000, max(samples)), small_parts, [])
+            rows += compare(Path(place), count, per_part, kinds)
     print_table("Advantages", ["samples", "side", "seconds", "µs a sample", "peak GiB", "time / ours"], rows)
 
 

@@ -107,7 +107,7 @@ class Work:
     def _counted(
         self, columns: list[str], pool: Pool | None
     ) -> Iterator[tuple[range, pl.DataFrame, np.ndarray, pa.ChunkedArray]]:
-        """Parts, their rows and what the pool adds after the filters before the statistics, which of them are own, ids."""
+        """Parts, their rows and what the pool adds after the filters before the statistics, which are own, ids."""
         first_row = 0
         for parts in self.inputs.batches():
             view, group_ids = self.inputs.view(parts, columns if pool is None else [*columns, "prompt_id"])
