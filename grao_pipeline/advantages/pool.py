@@ -63,7 +63,7 @@ class Pool:
         frames, first_row = [], 0
         for table in (own, *pooled):
             for parts in table.batches():
-                view, group_ids = table.view(parts, {*columns, "prompt_id"})
+                view, group_ids = table.view(parts, [*columns, "prompt_id"])
                 frames.append(_keyed(view, first_row).filter(pl.col("sample_index") >= 0))
                 first_row += len(group_ids)
         return Pool(pl.concat(frames))

@@ -18,7 +18,7 @@ class Group:
     """One group: its samples' rewards and the reference's, by the reward's name or of reward `r` alone."""
 
     rewards: Rewards | dict[str, Rewards]
-    reference: float | None | dict[str, float | None] = None
+    reference: float | dict[str, float | None] | None = None
     prompt: str = ""
     has_reference: bool = True
     token_ids: list[list[int]] | None = None

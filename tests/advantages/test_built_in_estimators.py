@@ -323,7 +323,7 @@ def test_arguments_reach_the_estimator_and_wrong_ones_are_named(tmp_path: Path) 
 
 
 def test_what_an_estimator_cannot_work_with_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="max-rl divides by the mean reward .* there is -1"):
+    with pytest.raises(UsageError, match=r"max-rl divides by the mean reward .* there is -1"):
         compute(tmp_path / "a", [Group([-1.0, 1.0], 0.0)], estimator="max-rl")
     with pytest.raises(UsageError, match="--estimator gdpo needs --combine normalise: it is sum"):
         compute(tmp_path / "b", [Group([-1.0, 1.0], 0.0)], estimator="gdpo")
