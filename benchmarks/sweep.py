@@ -2,9 +2,9 @@
 
     python -m benchmarks.sweep
 
-One `grao rounds run` in a process of its own, without evaluation. Counted are the tasks that it made, by stage; its wall
-time, process start included, is held against the sum of what the stages took: generate, score and advantages once, and
-nine trainings (from their receipts).
+One `grao rounds run` in a process of its own, without evaluation. Counted are the tasks that it made, by stage; its
+wall time, process start included, is held against the sum of what the stages took: generate, score and advantages once,
+and nine trainings (from their receipts).
 """
 
 import json

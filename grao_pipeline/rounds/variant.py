@@ -57,12 +57,12 @@ class Variant:
         self._refuse_owned(self._evaluate_generate, "generate")
         self.evaluate = parse_section(EvaluateOptions, Node(evaluation, self._section("evaluate").where), "evaluate")
         self.has_curriculum = "curriculum" in root.value
-        self.evaluation_options(MODEL)
         for number in range(rounds):
             self.generate_options(MODEL, number)
             self._check_advantages(number)
             self._check_objective(number)
             self.curriculum_options(number)
+        self.evaluation_options(MODEL)
 
     def generate_options(self, model: str, number: int) -> GenerateOptions:
         """How round `number` samples from `model`."""
