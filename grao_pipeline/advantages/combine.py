@@ -142,6 +142,8 @@ def check_combination(options: AdvantagesOptions, weights: Weights) -> None:
     """
     if options.gate and options.combine != "lexicographic":
         raise UsageError(f"--gate belongs to --combine lexicographic, not to {options.combine}.")
+    if options.estimator == "gdpo" and options.combine != "normalise":
+        raise UsageError(f"--estimator gdpo needs --combine normalise: it is {options.combine}.")
     if (options.uncertainty_penalty is not None) != (options.combine == "uncertainty"):
         raise UsageError("--combine uncertainty needs --uncertainty-penalty, and nothing else takes it.")
     if options.combine in ("minimum", "uncertainty", "lexicographic"):

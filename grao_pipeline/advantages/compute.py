@@ -1,49 +1,41 @@
 """`grao advantages`: groups + scores → advantages."""
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from grao_pipeline.advantages.combine import check_combination, combined_reward
-from grao_pipeline.advantages.estimators import ESTIMATORS, group_mean, group_std
+from grao_pipeline.advantages.combine import check_combination
+from grao_pipeline.advantages.estimate import (
+    Masked,
+    Recipe,
+    add_advantages,
+    advantages_of,
+    advantages_table,
+    count_rewards,
+    load_estimator,
+    needed_columns,
+    over_table,
+)
+from grao_pipeline.advantages.estimators import ESTIMATORS
+from grao_pipeline.advantages.inputs import ScoredGroups, WeightedScores, open_scored_groups
+from grao_pipeline.advantages.pool import Pool, open_pool
+from grao_pipeline.advantages.table_std import Moments
 from grao_pipeline.config import AdvantagesOptions
-from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.fingerprints import stage_fingerprint
-from grao_pipeline.plugins import load, named_source
-from grao_pipeline.schemas import ADVANTAGES
-from grao_pipeline.storage.flat_view import GROUP_COLUMNS, SCORE_COLUMNS, flat_view
+from grao_pipeline.plugins import named_source
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.storage.writer import TableWriter
 
+__all__ = ["AdvantagesSummary", "WeightedScores", "advantages_of", "advantages_provenance", "compute_advantages"]
 
-@dataclass(frozen=True)
-class WeightedScores:
-    """A scores table and its weight in the combined reward, e.g. `WeightedScores("scores/gsm8k", 0.8)`."""
-
-    url: str
-    weight: float = 1.0
-
-    @staticmethod
-    def parse(text: str) -> "WeightedScores":
-        """`PATH` or `PATH=WEIGHT`.
-
-        Raises:
-            UsageError: the weight is not a finite number.
-        """
-        url, separator, weight = text.rpartition("=")
-        if not separator:
-            return WeightedScores(text)
-        try:
-            value = float(weight)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise UsageError(f"--scores {text}: the weight {weight!r} is not a number. Write PATH=WEIGHT.")
-        return WeightedScores(url, value)
+PooledFingerprints = Sequence[tuple[str, Sequence[tuple[str, str]]]]
+"""Of each pooled groups table its fingerprint, and of each of its rewards the name and the scores' fingerprint."""
 
 
 @dataclass
@@ -61,20 +53,93 @@ class AdvantagesSummary:
     trained_groups: int = 0
     trained_samples: int = 0
     mean_reward: float | None = None
+    masked: dict[str, Masked] = field(default_factory=dict)
+    """What each filter masked, in the order in which they are applied."""
     fingerprint: str = ""
 
 
 def advantages_provenance(
-    options: AdvantagesOptions, groups_fingerprint: str, scores: Sequence[tuple[str, str, float]]
+    options: AdvantagesOptions,
+    groups_fingerprint: str,
+    scores: Sequence[tuple[str, str, float]],
+    pool: PooledFingerprints = (),
 ) -> Provenance:
     """The identity of an advantages table.
 
     Args:
         scores: of each scores table its reward's name, fingerprint and weight.
+        pool: of each pooled table; their order plays no part, nor that of their rewards.
     """
-    inputs = {"groups": groups_fingerprint, "scores": [list(score) for score in scores]}
+    inputs: dict[str, Any] = {"groups": groups_fingerprint, "scores": [list(score) for score in scores]}
+    if pool:
+        inputs["pool"] = sorted([groups, sorted(map(list, rewards))] for groups, rewards in pool)
     shaping = options.content() | named_source("estimator", options.estimator, ESTIMATORS)
     return Provenance("advantages", stage_fingerprint("advantages", shaping, inputs), shaping, inputs)
+
+
+@dataclass
+class Work:
+    """What is to be computed, of which tables. Make one with `open_work`; `rows` computes it."""
+
+    inputs: ScoredGroups
+    pooled: list[ScoredGroups]
+    recipe: Recipe
+    provenance: Provenance
+
+    def rows(self) -> Iterator[tuple[range, pl.DataFrame, pa.ChunkedArray]]:
+        """Consecutive parts, their rows with `advantage`, `mean` and `std`, and the ids of their groups."""
+        columns = needed_columns(self.recipe)
+        if "round" in columns:
+            self.recipe.newest_round = self.inputs.newest_round()
+        pool = Pool.of(self.inputs, self.pooled, columns) if self.pooled else None
+        between = over_table(self.recipe.estimator)
+        if between is not None:
+            moments = Moments()
+            for _, view, own, _ in self._counted(columns, pool):
+                values = view.select(between(view, statistics=self.recipe.options.statistics).alias("value"))["value"]
+                moments.add(values.filter(pl.Series(own)).drop_nulls().to_numpy())
+            self.recipe.table_std = moments.std()
+            self.recipe.masked.clear()
+        for parts, view, own, group_ids in self._counted(columns, pool):
+            rows = add_advantages(view, self.recipe, own)
+            yield parts, rows if pool is None else rows.filter(pl.Series(own)), group_ids
+
+    def _counted(
+        self, columns: list[str], pool: Pool | None
+    ) -> Iterator[tuple[range, pl.DataFrame, np.ndarray, pa.ChunkedArray]]:
+        """Parts, their rows and what the pool adds after the filters before the statistics, which are own, ids."""
+        first_row = 0
+        for parts in self.inputs.batches():
+            view, group_ids = self.inputs.view(parts, columns if pool is None else [*columns, "prompt_id"])
+            own = np.ones(len(view), dtype=bool)
+            if pool is not None:
+                view, own = pool.join(view, first_row)
+            elif "group_id" not in view.columns:
+                # The group's number in place of its id: the same groups, found without comparing strings.
+                view = view.with_columns(pl.col("row").set_sorted().alias("group_id"))
+            first_row += len(group_ids)
+            yield parts, count_rewards(view, self.recipe, own), own, group_ids
+
+
+def open_work(
+    groups_url: str, scores: Sequence[WeightedScores], options: AdvantagesOptions, pool: Sequence[tuple[str, str]] = ()
+) -> Work:
+    """Open and check everything that `grao advantages` reads.
+
+    Args:
+        pool: (groups, scores) URLs of other tables with samples of the same prompts.
+
+    Raises:
+        UsageError: no scores, two with one name, a combination that cannot be made of them, or an unknown estimator.
+        MismatchError: scores and groups do not belong together.
+    """
+    inputs, weights = open_scored_groups(open_table(groups_url, "groups"), scores)
+    check_combination(options, weights)
+    recipe = Recipe(options, weights, load_estimator(options))
+    pooled = open_pool(pool, list(weights))
+    described = [(name, reader.fingerprint, weights[name]) for name, reader in inputs.scores.items()]
+    others = [(t.groups.fingerprint, [(name, r.fingerprint) for name, r in t.scores.items()]) for t in pooled]
+    return Work(inputs, pooled, recipe, advantages_provenance(options, inputs.groups.fingerprint, described, others))
 
 
 def compute_advantages(
@@ -83,119 +148,63 @@ def compute_advantages(
     scores: Sequence[WeightedScores],
     options: AdvantagesOptions,
     notice: Callable[[str], None] = lambda _: None,
+    pool: Sequence[tuple[str, str]] = (),
 ) -> AdvantagesSummary:
     """Combine rewards, estimate advantages, mask what is not to be trained on; write the table, part by part.
 
     Raises:
-        UsageError: no scores, two with one name, a combination that cannot be made of them, or an unknown estimator.
-        MismatchError: scores and groups do not belong together, or `out` holds other work.
+        UsageError, MismatchError: see `open_work`; or `out` holds other work.
     """
-    groups = open_table(groups_url, "groups")
-    readers, weights = _open_scores(groups, scores)
-    check_combination(options, weights)
-    estimator = load("estimator", options.estimator, ESTIMATORS)
-    provenance = advantages_provenance(
-        options, groups.fingerprint, [(name, readers[name].fingerprint, weights[name]) for name in readers]
-    )
-    writer = TableWriter(out, provenance, groups.num_parts, notice)
+    work = open_work(groups_url, scores, options, pool)
+    groups = work.inputs.groups
+    writer = TableWriter(out, work.provenance, groups.num_parts, notice)
     writer.discard_changed_parts(groups)
-    summary = AdvantagesSummary(
-        groups=groups.num_rows, parts_found=writer.num_committed, fingerprint=provenance.fingerprint
-    )
-    for index in writer.missing():
-        part = groups.part(index, GROUP_COLUMNS)
-        ids = part.column("group_id")
-        aligned = {name: reader.aligned_part(ids, index, SCORE_COLUMNS) for name, reader in readers.items()}
-        view = flat_view(part, aligned).with_columns(combined_reward(weights, options).alias("reward"))
-        writer.write(index, advantages_of(view, estimator, options))
-        summary.parts_made += 1
+    summary = AdvantagesSummary(parts_found=writer.num_committed, fingerprint=work.provenance.fingerprint)
+    missing = set(writer.missing())
+    with ThreadPoolExecutor(1) as disk:  # compressing and flushing one batch while the next one is computed
+        writing: Future[None] | None = None
+        for parts, rows, group_ids in work.rows():
+            add_to_summary(summary, rows, len(group_ids))
+            made = [] if missing.isdisjoint(parts) else _cut(advantages_table(rows, group_ids), parts, groups)
+            if writing is not None:
+                writing.result()
+            writing = disk.submit(_write, writer, [(index, table) for index, table in made if index in missing])
+        if writing is not None:
+            writing.result()
+    summary.parts_made = len(missing)
     writer.finish()
-    _summarise(writer, groups.num_parts, summary)
+    summary.masked = work.recipe.masked
     return summary
 
 
-def advantages_of(view: pl.DataFrame, estimator: Callable[..., pl.Expr], options: AdvantagesOptions) -> pa.Table:
-    """The advantages table of a flat view that has the combined `reward`."""
-    rows = _estimate(view, estimator, options).with_columns(
-        group_mean(options.statistics).alias("mean"), group_std(options.statistics).alias("std")
-    )
-    if not options.keep_zero_variance:
-        rows = rows.with_columns(pl.when(pl.col("std") > 0.0).then("advantage"))
-    is_reference = pl.col("source") == "reference"
-    if options.reference_floor is not None:
-        floored = pl.max_horizontal("advantage", pl.lit(options.reference_floor))
-        clamp = is_reference & pl.col("advantage").is_not_null()
-        rows = rows.with_columns(pl.when(clamp).then(floored).otherwise("advantage").alias("advantage"))
-    grouped = rows.group_by("row", maintain_order=True).agg(
-        pl.col("group_id").first(),
-        pl.col("reward").filter(~is_reference).alias("rewards"),
-        pl.col("advantage").filter(~is_reference).alias("advantages"),
-        pl.col("advantage").filter(is_reference).first().alias("reference_advantage"),
-        pl.col("mean").first().alias("reward_mean"),
-        pl.col("std").first().alias("reward_std"),
-    )
-    columns = [column.name for column in ADVANTAGES.columns if column.name in grouped.columns]
-    return grouped.select(columns).to_arrow()
+def _cut(table: pa.Table, parts: range, groups: TableReader) -> list[tuple[int, pa.Table]]:
+    """A batch's table, part by part."""
+    sizes = [groups.manifest.parts[index].rows for index in parts]
+    starts = np.cumsum([0, *sizes])
+    return [(index, table.slice(start, size)) for index, start, size in zip(parts, starts, sizes, strict=False)]
 
 
-def _estimate(view: pl.DataFrame, estimator: Callable[..., pl.Expr], options: AdvantagesOptions) -> pl.DataFrame:
-    """The view with column `advantage`.
-
-    Raises:
-        StageFailure: somebody's own estimator failed; a failure of ours is a bug and keeps its traceback.
-    """
-    try:
-        return view.with_columns(estimator(view, statistics=options.statistics).alias("advantage"))
-    except Exception as error:
-        if options.estimator in ESTIMATORS:
-            raise
-        raise StageFailure(
-            f"Estimator '{options.estimator}' failed: {type(error).__name__}: {error}. It is called as "
-            "f(view, statistics=…) and returns a Polars expression."
-        ) from error
+def _write(writer: TableWriter, tables: Sequence[tuple[int, pa.Table]]) -> None:
+    for index, table in tables:
+        writer.write(index, table)
 
 
-def _open_scores(
-    groups: TableReader, scores: Sequence[WeightedScores]
-) -> tuple[dict[str, TableReader], dict[str, float]]:
-    if not scores:
-        raise UsageError("--scores is required: give at least one scores table, as PATH or PATH=WEIGHT.")
-    readers: dict[str, TableReader] = {}
-    weights: dict[str, float] = {}
-    for score in scores:
-        reader = open_table(score.url, "scores")
-        name = str(reader.provenance.options.get("name") or score.url.rstrip("/").rpartition("/")[2])
-        if name in readers:
-            raise UsageError(
-                f"--scores {score.url}: a second table with the reward name '{name}'. "
-                "Score it under another name: grao score … --name NAME."
-            )
-        reader.refuse_other_groups(groups)
-        readers[name], weights[name] = reader, score.weight
-    return readers, weights
-
-
-def _summarise(writer: TableWriter, num_parts: int, summary: AdvantagesSummary) -> None:
-    """Count over all parts with Polars."""
-    total = 0.0
-    for index in range(num_parts):
-        frame = pl.DataFrame(pl.from_arrow(writer.read(index)))
-        trained = pl.col("advantages").list.drop_nulls().list.len()
-        counts = frame.select(
-            samples=pl.col("rewards").list.len().sum(),
-            scored=pl.col("rewards").list.drop_nulls().list.len().sum(),
-            zero_variance=(pl.col("reward_std") == 0.0).sum(),
-            without_reference=((trained > 0) & pl.col("reference_advantage").is_null()).sum(),
-            trained_groups=((trained > 0) | pl.col("reference_advantage").is_not_null()).sum(),
-            trained_samples=trained.sum(),
-            total=pl.col("rewards").list.eval(pl.element().cast(pl.Float64)).list.sum().sum(),
-        ).row(0, named=True)
-        summary.samples += counts["samples"]
-        summary.unscored_samples += counts["samples"] - counts["scored"]
-        summary.zero_variance_groups += counts["zero_variance"]
-        summary.groups_without_reference += counts["without_reference"]
-        summary.trained_groups += counts["trained_groups"]
-        summary.trained_samples += counts["trained_samples"]
-        total += counts["total"] or 0.0
+def add_to_summary(summary: AdvantagesSummary, rows: pl.DataFrame, num_groups: int) -> None:
+    """Count these rows."""
+    row, is_sample = rows["row"].to_numpy(), rows["sample_index"].to_numpy() >= 0
+    rewards = rows["combined"].filter(pl.Series(is_sample)).cast(pl.Float64)
+    is_trained = rows["advantage"].is_not_null().to_numpy()
+    first = np.diff(row.astype(np.int64), prepend=-1) != 0
+    with_samples = np.unique(row[is_trained & is_sample])
+    with_reference = row[is_trained & ~is_sample]
+    scored = summary.samples - summary.unscored_samples
+    total = (summary.mean_reward or 0.0) * scored + float(rewards.sum())
+    summary.groups += num_groups
+    summary.samples += len(rewards)
+    summary.unscored_samples += rewards.null_count()
+    summary.zero_variance_groups += int((rows["std"].filter(pl.Series(first)) == 0.0).sum())
+    summary.groups_without_reference += len(np.setdiff1d(with_samples, with_reference, assume_unique=True))
+    summary.trained_groups += len(np.union1d(with_samples, with_reference))
+    summary.trained_samples += int((is_trained & is_sample).sum())
     scored = summary.samples - summary.unscored_samples
     summary.mean_reward = total / scored if scored else None

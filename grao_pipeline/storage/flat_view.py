@@ -10,10 +10,13 @@
 | num_tokens | length of the sequence, in tokens |
 | mean_logprob | mean behaviour log-prob of the sampled ids, in nats per token; null for the reference |
 | finish_reason | of a sample; null for the reference |
+| duplicate | whether an earlier sample of the group has the same token ids; only where it is asked for by name |
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,14 +34,39 @@ GROUP_COLUMNS = [
     "completion_logprobs",
 ]
 SCORE_COLUMNS = ["group_id", "rewards", "reference_reward"]
+# What every view needs of a group: its identity, its number of samples, whether it has a reference.
+LAYOUT_COLUMNS = ("group_id", "finish_reasons", "reference_token_ids")
+SOURCES = {
+    "num_tokens": "completion_token_ids",
+    "duplicate": "completion_token_ids",
+    "mean_logprob": "completion_logprobs",
+}
 
 
-def flat_view(groups: pa.Table, scores: Mapping[str, pa.Table]) -> pl.DataFrame:
-    """Derive the flat view of one part.
+def view_columns(names: Collection[str]) -> list[str]:
+    """The columns of the view without `duplicate`, which is made only where it is asked for.
 
     Args:
-        groups: a part of a groups table with at least `GROUP_COLUMNS`.
+        names: of the rewards.
+    """
+    shared = ["row", "group_id", "prompt_id", "policy", "round", "sample_index", "source"]
+    return [*shared, *(f"reward.{name}" for name in names), "num_tokens", "mean_logprob", "finish_reason"]
+
+
+def columns_to_read(columns: Collection[str]) -> list[str]:
+    """The columns of the groups table from which these columns of the view are made."""
+    wanted = {SOURCES.get(name, name) for name in columns} | set(LAYOUT_COLUMNS)
+    return [name for name in GROUP_COLUMNS if name in wanted]
+
+
+def flat_view(groups: pa.Table, scores: Mapping[str, pa.Table], columns: Collection[str] | None = None) -> pl.DataFrame:
+    """Derive the flat view of one part, or of several.
+
+    Args:
+        groups: a part of a groups table with at least the `columns_to_read`.
         scores: the aligned part of each scores table, by the reward's name.
+        columns: those of the view that are wanted, `row` and `sample_index` always among them; by default all of
+            `view_columns`.
 
     Returns:
         Rows in the order of the groups, the reference before the samples.
@@ -46,33 +74,113 @@ def flat_view(groups: pa.Table, scores: Mapping[str, pa.Table]) -> pl.DataFrame:
     Raises:
         MismatchError: a group has not one reward per sample.
     """
-    frame = pl.DataFrame(pl.from_arrow(groups.select(GROUP_COLUMNS))).with_row_index("row")
     for name, table in scores.items():
         refuse_other_sample_counts(groups, table, name)
-        rewards = pl.DataFrame(pl.from_arrow(table.select(SCORE_COLUMNS)))
-        frame = frame.with_columns(
-            rewards["rewards"].alias(f"reward.{name}"), rewards["reference_reward"].alias(f"reference.{name}")
-        )
-    shared = ["row", "group_id", "prompt_id", "policy", "round"]
-    samples = frame.select(
-        *shared,
-        pl.int_ranges(pl.col("finish_reasons").list.len(), dtype=pl.Int32).alias("sample_index"),
-        pl.lit("sample").alias("source"),
-        *(pl.col(f"reward.{name}") for name in scores),
-        pl.col("completion_token_ids").list.eval(pl.element().list.len().cast(pl.Int32)).alias("num_tokens"),
-        _mean_logprobs(),
-        pl.col("finish_reasons").alias("finish_reason"),
-    ).explode("sample_index", *(f"reward.{name}" for name in scores), "num_tokens", "mean_logprob", "finish_reason")
-    references = frame.filter(pl.col("reference_token_ids").is_not_null()).select(
-        *shared,
-        pl.lit(-1, dtype=pl.Int32).alias("sample_index"),
-        pl.lit("reference").alias("source"),
-        *(pl.col(f"reference.{name}").alias(f"reward.{name}") for name in scores),
-        pl.col("reference_token_ids").list.len().cast(pl.Int32).alias("num_tokens"),
-        pl.lit(None, dtype=pl.Float32).alias("mean_logprob"),
-        pl.lit(None, dtype=pl.String).alias("finish_reason"),
-    )
-    return pl.concat([references, samples]).sort("row", "sample_index")
+    layout = _Layout.of(groups)
+    wanted = view_columns(scores) if columns is None else [*dict.fromkeys(["row", "sample_index", *columns])]
+    return pl.DataFrame([_COLUMN.get(name, _of_group)(name, groups, scores, layout) for name in wanted])
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the sequences of R groups lie among the S rows of the view.
+
+    Example: groups of 2 and 1 samples, the first with a reference: row [0, 0, 0, 1], sample_index [−1, 0, 1, 0].
+    """
+
+    row: np.ndarray  # [S] uint32
+    sample_index: np.ndarray  # [S] int32
+    has_reference: np.ndarray  # [R] bool
+    take: pl.Series  # [S] position in the references followed by the samples
+
+    @staticmethod
+    def of(groups: pa.Table) -> "_Layout":
+        sizes = _numbers(pc.list_value_length(groups.column("finish_reasons"))).astype(np.int64)
+        has_reference = _numbers(pc.is_valid(groups.column("reference_token_ids")))
+        lengths = sizes + has_reference
+        starts = np.cumsum(lengths) - lengths
+        row = np.repeat(np.arange(len(sizes), dtype=np.uint32), lengths)
+        sample_index = np.arange(len(row)) - np.repeat(starts + has_reference, lengths)
+        is_reference = sample_index < 0
+        take = np.empty(len(row), dtype=np.uint32)
+        num_references = int(has_reference.sum())
+        take[is_reference] = np.arange(num_references)
+        take[~is_reference] = np.arange(num_references, len(row))
+        return _Layout(row, sample_index.astype(np.int32), has_reference, pl.Series(take))
+
+    def interleave(self, name: str, of_groups: pl.Series, of_samples: pl.Series) -> pl.Series:
+        """Args: of_groups: [R], the value of each group's reference. of_samples: [samples]."""
+        references = of_groups.filter(pl.Series(self.has_reference))
+        return pl.concat([references, of_samples]).gather(self.take).alias(name)
+
+
+Maker = Callable[[str, pa.Table, Mapping[str, pa.Table], _Layout], pl.Series]
+
+
+def _of_group(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
+    """A reward, or a column that is the same for all sequences of a group."""
+    if name.startswith("reward."):
+        table = scores[name.removeprefix("reward.")]
+        return layout.interleave(name, _series(table.column("reference_reward")), _elements(table.column("rewards")))
+    return _series(groups.column(name)).gather(pl.Series(layout.row)).alias(name)
+
+
+def _row(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
+    return pl.Series(name, layout.row).cast(pl.get_index_type()).set_sorted()
+
+
+def _sample_index(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
+    return pl.Series(name, layout.sample_index)
+
+
+def _source(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
+    kinds = pl.Series(name, ["sample", "reference"], dtype=pl.String)
+    return kinds.gather(pl.Series((layout.sample_index < 0).astype(np.uint32)))
+
+
+def _finish_reason(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
+    return layout.interleave(name, _nulls(groups, pl.String), _elements(groups.column("finish_reasons")))
+
+
+def _num_tokens(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
+    samples = _elements(groups.column("completion_token_ids")).list.len().cast(pl.Int32)
+    references = _series(groups.column("reference_token_ids")).list.len().cast(pl.Int32)
+    return layout.interleave(name, references, samples)
+
+
+def _mean_logprob(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
+    """Per-sample means; where a group stores no log-probs, as many nulls as it has samples."""
+    stored = groups.column("completion_logprobs")
+    means = _elements(stored).cast(pl.List(pl.Float64)).list.mean().cast(pl.Float32)
+    if stored.null_count:
+        samples = pl.Series(layout.row[layout.sample_index >= 0])
+        present = _series(pc.is_valid(stored)).gather(samples)
+        positions = (present.cum_sum() - 1).cast(pl.UInt32).set(~present, None)
+        means = means.gather(positions)
+    return layout.interleave(name, _nulls(groups, pl.Float32), means)
+
+
+def _duplicate(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
+    """Equality of the ids themselves, as bytes."""
+    ids = groups.column("completion_token_ids").combine_chunks().flatten()
+    tokens = ids.flatten()
+    offsets = np.concatenate([[0], np.cumsum(_numbers(pc.list_value_length(ids)))]) * 4
+    buffers = [None, pa.py_buffer(offsets.astype(np.int64)), pa.py_buffer(_numbers(tokens))]
+    binary = pa.Array.from_buffers(pa.large_binary(), len(ids), buffers)
+    rows = pl.Series("row", layout.row[layout.sample_index >= 0])
+    first = pl.DataFrame([rows, _series(binary).alias("ids")]).to_struct("sample").is_first_distinct()
+    return layout.interleave(name, _nulls(groups, pl.Boolean).fill_null(False), ~first)
+
+
+_COLUMN: dict[str, Maker] = {
+    "row": _row,
+    "sample_index": _sample_index,
+    "source": _source,
+    "finish_reason": _finish_reason,
+    "num_tokens": _num_tokens,
+    "mean_logprob": _mean_logprob,
+    "duplicate": _duplicate,
+}
 
 
 def refuse_other_sample_counts(groups: pa.Table, scores: pa.Table, name: str) -> None:
@@ -81,19 +189,31 @@ def refuse_other_sample_counts(groups: pa.Table, scores: pa.Table, name: str) ->
     Raises:
         MismatchError: names the first group that has not.
     """
-    samples = pc.list_value_length(groups.column("finish_reasons")).to_pylist()
-    rewards = pc.list_value_length(scores.column("rewards")).to_pylist()
-    if samples != rewards:
-        row = next(row for row, (s, r) in enumerate(zip(samples, rewards, strict=True)) if s != r)
+    samples = _numbers(pc.list_value_length(groups.column("finish_reasons")))
+    rewards = _numbers(pc.list_value_length(scores.column("rewards")))
+    if not np.array_equal(samples, rewards):
+        row = int(np.flatnonzero(samples != rewards)[0])
         raise MismatchError(
             f"Scores '{name}' hold {rewards[row]} rewards for group {groups.column('group_id')[row]}, which has "
             f"{samples[row]} samples. They need one per sample, null where scoring failed."
         )
 
 
-def _mean_logprobs() -> pl.Expr:
-    """Per-sample means; where a group stores no log-probs, as many nulls as it has samples."""
-    no_logprobs = pl.lit(None, dtype=pl.Float32).repeat_by(pl.col("finish_reasons").list.len())
-    float64 = pl.element().cast(pl.List(pl.Float64))
-    means = pl.col("completion_logprobs").list.eval(float64.list.mean().cast(pl.Float32))
-    return pl.coalesce(means, no_logprobs).alias("mean_logprob")
+def _series(column: pa.ChunkedArray | pa.Array) -> pl.Series:
+    series = pl.from_arrow(column)
+    assert isinstance(series, pl.Series)
+    return series
+
+
+def _numbers(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """Through Polars: pyarrow's own way to numpy imports pandas where that is installed, which takes a while."""
+    return _series(column).to_numpy()
+
+
+def _elements(column: pa.ChunkedArray) -> pl.Series:
+    """The elements of a column of lists, one after the other."""
+    return _series(pc.list_flatten(column))
+
+
+def _nulls(groups: pa.Table, dtype: type[pl.DataType]) -> pl.Series:
+    return pl.Series([None], dtype=dtype).new_from_index(0, groups.num_rows)

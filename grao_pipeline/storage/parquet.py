@@ -20,7 +20,15 @@ def encode(table: pa.Table, provenance: Provenance) -> memoryview:
     sink = pa.BufferOutputStream()
     with_metadata = table.replace_schema_metadata({METADATA_KEY: provenance.to_json().encode()})
     rows = GROUPS_PER_ROW_GROUP if provenance.table == "groups" else NARROW_ROWS_PER_ROW_GROUP
-    pq.write_table(with_metadata, sink, compression="zstd", row_group_size=rows, write_page_checksum=True)
+    pq.write_table(
+        with_metadata,
+        sink,
+        compression="zstd",
+        row_group_size=rows,
+        write_page_checksum=True,
+        # Advantages and ids hardly repeat: a dictionary of them is larger than they are, and takes most of the time.
+        use_dictionary=provenance.table != "advantages",
+    )
     return memoryview(sink.getvalue())
 
 

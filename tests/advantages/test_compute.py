@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from grao_pipeline.advantages.compute import WeightedScores, compute_advantages
+from grao_pipeline.advantages.estimate import Masked
 from grao_pipeline.config import AdvantagesOptions
 from grao_pipeline.errors import MismatchError, UsageError
 from grao_pipeline.storage.manifest import MANIFEST
@@ -105,6 +106,7 @@ def test_a_small_table_worked_by_hand(groups: str, tmp_path: Path) -> None:
         "trained_groups": 4,
         "trained_samples": 7,
         "mean_reward": pytest.approx((1 + 3 + 0.5 + 0.5 - 1 - 1 + 1 + 1 + 2) / 9),
+        "masked": {"zero-variance": Masked(samples=2, groups=1)},
         "fingerprint": table.fingerprint,
     }
 
@@ -251,8 +253,8 @@ def test_scores_must_be_given_and_bear_different_names(groups: str, tmp_path: Pa
     scores = scores_table(tmp_path / "r")
     with pytest.raises(UsageError, match=r"a second table with the reward name 'r'\. .* --name NAME"):
         compute(groups, tmp_path / "out", scores, f"{scores}=0.5")
-    with pytest.raises(UsageError, match="Unknown estimator 'grpo'"):
-        compute(groups, tmp_path / "out", scores, estimator="grpo")
+    with pytest.raises(UsageError, match="Unknown estimator 'grop'"):
+        compute(groups, tmp_path / "out", scores, estimator="grop")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+"""The standard deviation over a whole table, to the last bit the same however the table is cut into parts."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+# A float64 is an integer of 53 bits times a power of two.
+MANTISSA_BITS = 53
+LOW_BITS = 26
+
+
+class Moments:
+    """Count, sum and sum of squares of float64 values, exactly: in integers, so that no order of adding matters."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sum = Fraction(0)
+        self._squares = Fraction(0)
+
+    def add(self, values: np.ndarray) -> None:
+        """Args: values: [N] float64, finite. Their squares are rounded one by one, which no order changes."""
+        self.count += len(values)
+        self._sum += exact_sum(values)
+        self._squares += exact_sum(values * values)
+
+    def std(self) -> float | None:
+        """The population standard deviation, rounded once or twice at the end; None without values."""
+        if not self.count:
+            return None
+        variance = self._squares / self.count - (self._sum / self.count) ** 2
+        return math.sqrt(max(variance, Fraction(0)))
+
+
+def exact_sum(values: np.ndarray) -> Fraction:
+    """Σ values without any rounding.
+
+    Args:
+        values: [N] float64, finite, N < 2^36.
+    """
+    mantissas, exponents = np.frexp(values)
+    integers = np.ldexp(mantissas, MANTISSA_BITS).astype(np.int64)
+    total = Fraction(0)
+    for exponent in np.unique(exponents):
+        chosen = integers[exponents == exponent]
+        high, low = int((chosen >> LOW_BITS).sum()), int((chosen & ((1 << LOW_BITS) - 1)).sum())
+        total += ((high << LOW_BITS) + low) * Fraction(2) ** (int(exponent) - MANTISSA_BITS)
+    return total
