@@ -449,7 +449,7 @@ def parse_options(model: type[Options], values: Mapping[str, Any], where: str = 
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        problems = "; ".join(_problem(detail, where) for detail in error.errors())
+        problems = "; ".join(option_problem(detail, where) for detail in error.errors())
         raise UsageError(f"{where}: {problems}" if where else problems) from None
 
 
@@ -468,7 +468,12 @@ def key_values(pairs: list[str], option_name: str) -> dict[str, str]:
     return parsed
 
 
-def _problem(detail: Any, where: str) -> str:
+def option_problem(detail: Any, where: str) -> str:
+    """One of pydantic's errors in words.
+
+    Args:
+        where: what holds the values; empty for the command line, whose options begin with --.
+    """
     name = ".".join(str(part) for part in detail["loc"])
     label = name if where or not name else "--" + name.replace("_", "-").rstrip("-")
     message = detail["msg"].removeprefix("Value error, ")

@@ -93,12 +93,16 @@ def status(config: str, as_json: bool) -> None:
 
         return status_rounds(config)
 
-    states, rows = _call(call)
+    states, rows, shards = _call(call)
     if as_json:
         value = {"tasks": [asdict(state) for state in states], "rows": [asdict(row) for row in rows]}
-        print_summary(value, True, "")
+        print_summary({**value, "shards": [asdict(shard) for shard in shards]}, True, "")
         return
     _print_states(states)
+    if any(shard.report["rounds_behind"] for shard in shards):  # replay
+        kept = [{k: v for k, v in s.report.items() if k not in ("policy", "groups_table")} for s in shards]
+        rows_of_shards = [{"training": s.training, **report} for s, report in zip(shards, kept, strict=True)]
+        print_summary({"groups of each training": rows_of_shards}, False, "Replay:")
     _print_table(rows)
 
 
@@ -120,6 +124,9 @@ def _print_table(rows: list[Any]) -> None:
     from rich.table import Table
 
     grid = Table(title="Held-out prompts, with bootstrap intervals; seconds per stage")
+    variants = any(row.variant for row in rows)
+    if variants:
+        grid.add_column("variant")
     grid.add_column("model", no_wrap=True)
     for title in COLUMNS.values():
         grid.add_column(title, no_wrap=True)
@@ -129,7 +136,12 @@ def _print_table(rows: list[Any]) -> None:
     for row in rows:
         seconds = _seconds_by_stage(row.seconds)
         cells = [_interval(row.metrics.get(name)) for name in COLUMNS]
-        grid.add_row(row.name, *cells, *(f"{seconds[stage]:.1f}" if stage in seconds else "–" for stage in stages))
+        grid.add_row(
+            *([row.variant or "all"] if variants else []),
+            row.name,
+            *cells,
+            *(f"{seconds[stage]:.1f}" if stage in seconds else "–" for stage in stages),
+        )
     Console(width=160).print(grid)
 
 

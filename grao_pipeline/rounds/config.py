@@ -1,129 +1,72 @@
-"""The rounds' YAML: a few keys of its own, and one section per stage with that stage's options."""
+"""The rounds' YAML: a few keys of its own, and one section per stage with that stage's options. See docs/rounds.md."""
 
-import math
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field
 
-from grao_pipeline.advantages.combine import check_combination
-from grao_pipeline.config import (
-    AdvantagesOptions,
-    EvaluateOptions,
-    GenerateOptions,
-    PromptsOptions,
-    ScoreOptions,
-    StageOptions,
-    TrainOptions,
-    parse_options,
-)
-from grao_pipeline.errors import InputError, UsageError
-from grao_pipeline.scoring.score import reward_name
-
-# What the loop decides itself; a section that names it contradicts the loop.
-OWNED = {
-    "generate": ("model", "adapter", "round", "worker", "extend"),
-    "score": ("worker",),
-    "train": ("model", "save_adapter", "dry_run"),
-    "evaluate": ("base_groups", "base_scores"),
-}
+from grao_pipeline.config import PromptsOptions, StageOptions
+from grao_pipeline.rounds.sections import option_names, parse_section, refuse_unknown
+from grao_pipeline.rounds.sweep import expand
+from grao_pipeline.rounds.variables import in_round, read_variables, substitute
+from grao_pipeline.rounds.variant import Variant
+from grao_pipeline.rounds.yaml_lines import Node, read_yaml
 
 
 class _Keys(StageOptions):
-    """The YAML's own keys; sections are checked one by one afterwards, so that errors name them."""
+    """The YAML's own keys."""
 
     output: str = Field(description="Directory of the run: links to every round's results.")
     model: str = Field(description="The base model: a directory or hub id.")
     rounds: int = Field(1, ge=1, description="Number of rounds.")
     store: str | None = Field(None, description="Directory of the stages' outputs; OUTPUT/store by default.")
     prompts: dict[str, Any] = Field(description="source: a dataset, or train: and eval: prompts tables; and options.")
-    generate: dict[str, Any] = Field(default_factory=dict)
-    score: list[dict[str, Any]] = Field(min_length=1)
-    advantages: dict[str, Any] = Field(default_factory=dict)
-    train: dict[str, Any] = Field(default_factory=dict)
-    evaluate: dict[str, Any] = Field(default_factory=dict)
+    reuse_rounds: int = Field(1, ge=1, description="Train on the groups of so many rounds, the newest included.")
+    pool: bool = Field(False, description="Take a prompt's statistics over these rounds' groups, too.")
+
+
+SECTIONS = ("variables", "generate", "score", "advantages", "train", "evaluate", "curriculum", "overrides", "sweep")
+"""The keys that hold options of stages, which are checked one by one."""
 
 
 class RoundsConfig:
     """A validated rounds configuration.
 
     Raises:
-        UsageError: an option is unknown, wrong or missing; the message names the section and the option.
+        UsageError: an option is unknown, wrong or missing; the message has its line.
     """
 
-    def __init__(self, values: dict[str, Any], where: str) -> None:
-        values = dict(values)
-        for section in ("generate", "advantages", "train", "evaluate"):
-            values[section] = {} if values.get(section) is None else values[section]  # an empty section
-        if isinstance(values.get("score"), dict):
-            values["score"] = [values["score"]]
-        keys = parse_options(_Keys, values, where)
+    def __init__(self, root: Node) -> None:
+        if root.value is None:
+            raise root.error("expected keys such as output, model, prompts; the file is empty.")
+        refuse_unknown(root, [*option_names(_Keys), *SECTIONS])
+        variables = read_variables(root.value.get("variables", Node(None, root.where)))
+        root = substitute(root, variables)
+        own = {key: node for key, node in root.value.items() if key not in SECTIONS}
+        keys = parse_section(_Keys, in_round(Node(own, root.where), None), "")
         self.output = Path(keys.output)
         self.store = Path(keys.store) if keys.store else self.output / "store"
-        self.rounds = keys.rounds
         self.model = keys.model
-        for section, names in OWNED.items():
-            given = getattr(keys, section)
-            for name in names:
-                if any(name in entry for entry in (given if isinstance(given, list) else [given])):
-                    raise UsageError(f"{where}: {section}: '{name}' is decided by the loop; remove it.")
-        self._read_prompts(dict(keys.prompts), where)
-        evaluation = dict(keys.evaluate)
-        overrides = evaluation.pop("generate", None) or {}
-        if not isinstance(overrides, dict):
-            raise UsageError(f"{where}: evaluate: generate: expected options of generate, found {overrides!r}.")
-        self._generate = keys.generate
-        self._evaluate_generate = {**keys.generate, **overrides}
-        self._train = keys.train
-        self.evaluate = parse_options(EvaluateOptions, evaluation, f"{where}: evaluate")
-        self.advantages = parse_options(AdvantagesOptions, keys.advantages, f"{where}: advantages")
-        self.weights = [_weight(score.get("weight", 1.0), where) for score in keys.score]
-        self.scores = [
-            parse_options(ScoreOptions, {k: v for k, v in score.items() if k != "weight"}, f"{where}: score")
-            for score in keys.score
-        ]
-        named = [reward_name(score) for score in self.scores]
-        repeated = sorted({name for name in named if named.count(name) > 1})
-        if repeated:
-            raise UsageError(f"{where}: score: two rewards are named '{repeated[0]}'. Give one of them another 'name'.")
-        try:
-            check_combination(self.advantages, dict(zip(named, self.weights, strict=True)))
-        except UsageError as error:
-            raise UsageError(f"{where}: advantages: {error}") from None
-        self._where = where
-        self.generate_options(self.model, 0)
-        self.evaluation_options(self.model)
-        self.train_options(self.model)
+        self.rounds = keys.rounds
+        self.reuse_rounds = keys.reuse_rounds
+        self.pool = keys.pool
+        if self.pool and self.reuse_rounds == 1:
+            raise own["pool"].error("pool: there are no groups to pool; it needs reuse_rounds: 2 or more.")
+        self._read_prompts(in_round(own["prompts"], None))
+        self.variants = [Variant(name, each, self.rounds) for name, each in expand(root)]
 
-    def generate_options(self, model: str, round_number: int) -> GenerateOptions:
-        """How round `round_number` samples from `model`."""
-        values = {**self._generate, "model": model, "round": round_number}
-        return parse_options(GenerateOptions, values, f"{self._where}: generate")
-
-    def evaluation_options(self, model: str) -> GenerateOptions:
-        """How `model` samples for evaluation: as in the rounds, with `evaluate: generate:` on top; the same noise for
-        every model."""
-        values = {**self._evaluate_generate, "model": model}
-        return parse_options(GenerateOptions, values, f"{self._where}: evaluate: generate")
-
-    def train_options(self, model: str) -> TrainOptions:
-        """How `model` is trained."""
-        return parse_options(TrainOptions, {**self._train, "model": model}, f"{self._where}: train")
-
-    def _read_prompts(self, section: dict[str, Any], where: str) -> None:
-        self.prompts_source = section.pop("source", None)
-        self.train_prompts = section.pop("train", None)
-        self.eval_prompts = section.pop("eval", None)
+    def _read_prompts(self, section: Node) -> None:
+        options = dict(section.value)
+        taken = {name: options.pop(name).plain() for name in ("source", "train", "eval") if name in options}
+        self.prompts_source: Any = taken.get("source")
+        self.train_prompts: Any = taken.get("train")
+        self.eval_prompts = taken.get("eval")
         if (self.prompts_source is None) == (self.train_prompts is None):
-            raise UsageError(f"{where}: prompts: give either 'source' (a dataset) or 'train' (a prompts table).")
-        self.prompts = parse_options(PromptsOptions, section, f"{where}: prompts")
-
-
-def _weight(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UsageError(f"{where}: score: weight = {value!r}: expected a number.")
-    return float(value)
+            raise section.error("prompts: give either 'source' (a dataset) or 'train' (a prompts table).")
+        for name, value in taken.items():
+            if value is not None and not isinstance(value, str):
+                raise section.find([name]).error(f"prompts: {name} = {value!r}: expected a path.")
+        self.prompts = parse_section(PromptsOptions, Node(options, section.where), "prompts")
 
 
 def load_config(path: str) -> RoundsConfig:
@@ -133,12 +76,4 @@ def load_config(path: str) -> RoundsConfig:
         InputError: the file cannot be read or is not YAML.
         UsageError: it is not a valid configuration.
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise UsageError(f"{path}: expected keys such as output, model, prompts; found {values!r}.")
-    return RoundsConfig(values, path)
+    return RoundsConfig(read_yaml(path))

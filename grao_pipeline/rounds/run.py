@@ -4,27 +4,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from grao_pipeline.evaluation.evaluate import read_evaluation
-from grao_pipeline.rounds.chain import Task, Walk, plan_only, walk
+from grao_pipeline.rounds.chain import Task, plan_only, walk
 from grao_pipeline.rounds.config import load_config
 from grao_pipeline.rounds.execute import Executor, receipt_of
 from grao_pipeline.rounds.lock import RunLock
-
-
-@dataclass(frozen=True)
-class ModelRow:
-    """One line of the run's table: the base model, or the model of a round.
-
-    Attributes:
-        metrics: value, low, high and n of each metric, by name.
-        seconds: what each stage that led to it took, by stage; None for a stage without a receipt.
-    """
-
-    name: str
-    metrics: dict[str, dict[str, Any] | None]
-    seconds: dict[str, float | None]
+from grao_pipeline.rounds.results import ModelRow, ShardRow, shards, table
 
 
 @dataclass(frozen=True)
@@ -57,13 +42,7 @@ def run_rounds(path: str, notice: Callable[[str], None] = lambda _: None) -> Run
     config = load_config(path)
     with RunLock(config.output):
         executor = Executor(notice)
-
-        def perform(task: Task) -> bool:
-            done = executor(task)
-            _link(config.output, task)
-            return done
-
-        walked = walk(config, perform)
+        walked = walk(config, executor, lambda name, task: _link(config.output / name, task))
     return RunSummary(str(config.output), executor.made, executor.found, table(walked))
 
 
@@ -72,27 +51,10 @@ def plan_rounds(path: str) -> list[TaskState]:
     return [_state(task) for task in walk(load_config(path), plan_only).tasks]
 
 
-def status_rounds(path: str) -> tuple[list[TaskState], list[ModelRow]]:
-    """The plan, and the table of the models that are evaluated so far."""
+def status_rounds(path: str) -> tuple[list[TaskState], list[ModelRow], list[ShardRow]]:
+    """The plan, the table of the models that are evaluated so far, and how far off-policy the trainings were."""
     walked = walk(load_config(path), plan_only)
-    return [_state(task) for task in walked.tasks], table(walked)
-
-
-def table(walked: Walk) -> list[ModelRow]:
-    """One row per evaluated model, `base` first."""
-    rows = []
-    for name, task in walked.evaluations.items():
-        found = read_evaluation(str(task.out)) if task.done else None
-        if found is None:
-            continue
-        seconds: dict[str, float | None] = {}
-        for other in walked.tasks:
-            if other.name.startswith(f"{name}/"):
-                receipt = receipt_of(other)
-                stage = other.name.removeprefix(f"{name}/")
-                seconds[stage] = receipt.seconds if receipt else None
-        rows.append(ModelRow(name, found.metrics, seconds))
-    return rows
+    return [_state(task) for task in walked.tasks], table(walked), shards(walked)
 
 
 def _state(task: Task) -> TaskState:
@@ -101,10 +63,9 @@ def _state(task: Task) -> TaskState:
     return TaskState(task.name, state, str(task.out) if task.out else None, receipt.seconds if receipt else None)
 
 
-def _link(output: Path, task: Task) -> None:
+def _link(link: Path, task: Task) -> None:
     """`OUTPUT/round-0/generate` and so on: a link into the store for every task that is done."""
     assert task.out is not None
-    link = output / task.name
     link.parent.mkdir(parents=True, exist_ok=True)
     target = Path(os.path.relpath(task.out, link.parent))
     if link.is_symlink() and Path(os.readlink(link)) == target:
