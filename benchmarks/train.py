@@ -58,18 +58,18 @@ SETTINGS = {
 
 
 class Ours:
-    """What `grao train` does with a step's groups."""
+    """What `grao train` does with a step's groups, in micro-batches of at most so many tokens."""
 
-    def __init__(self, model: Any, bf16: bool, compiled: bool, attention: str = "auto") -> None:
+    def __init__(self, model: Any, bf16: bool, compiled: bool = False, tokens_per_batch: int = 16384) -> None:
         device = next(model.parameters()).device
-        self._policy = Policy(
-            model.train(), choose_attention(attention, device, "bfloat16" if bf16 else "float32"), compiled
-        )
+        attention = choose_attention("auto", device, "bfloat16" if bf16 else "float32")
+        self._policy = Policy(model.train(), attention, compiled)
+        self._tokens_per_batch = tokens_per_batch
         self._device = device
         self._bf16 = bf16
 
     def backward(self, groups: list[TrainingGroup]) -> None:
-        for sequences in micro_batches(groups, 16384):
+        for sequences in micro_batches(groups, self._tokens_per_batch):
             with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._bf16):
                 made = run_micro_batch(self._policy, Grao(0.5, 0.6), sequences, self._device)
             (made.gradient / len(groups)).backward()  # type: ignore[no-untyped-call]
@@ -125,6 +125,7 @@ def make_model(hidden_size: int, layers: int, vocab_size: int, device: str) -> A
 SIDES = [
     "ours",
     "ours, compiled",
+    "ours, by group",
     "TRL, defaults",
     "TRL, whole step",
     "TRL, by group",
@@ -137,9 +138,11 @@ SIDES = [
 def make_side(name: str, model: Any, tokenizer: Any, bf16: bool, setting: Setting) -> Any:
     rows = setting.groups * (setting.samples + 1)
     by_group = setting.samples + 1
+    one_group = setting.prompt[1] + by_group * setting.completion[1]
     makers: dict[str, Callable[[], Any]] = {
-        "ours": lambda: Ours(model, bf16, False),
-        "ours, compiled": lambda: Ours(model, bf16, True),
+        "ours": lambda: Ours(model, bf16),
+        "ours, compiled": lambda: Ours(model, bf16, compiled=True),
+        "ours, by group": lambda: Ours(model, bf16, tokens_per_batch=one_group),
         "TRL, defaults": lambda: TrlGrpo(model, tokenizer, bf16, True, rows),
         "TRL, whole step": lambda: TrlGrpo(model, tokenizer, bf16, False, rows),
         "TRL, by group": lambda: TrlGrpo(model, tokenizer, bf16, False, by_group),

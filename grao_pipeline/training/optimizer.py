@@ -33,6 +33,15 @@ def make_optimizer(
     return made
 
 
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set it in place where the optimizer keeps it in a tensor, as those do that compile their update."""
+    for parameters in optimizer.param_groups:
+        if isinstance(parameters["lr"], torch.Tensor):
+            parameters["lr"].fill_(rate)
+        else:
+            parameters["lr"] = rate
+
+
 def _in_8_bits(name: str, ranks: Ranks) -> Any:
     if name == "adamw-8bit" and importlib.util.find_spec("torchao"):
         return require("torchao.optim").AdamW8bit

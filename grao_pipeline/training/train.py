@@ -140,10 +140,11 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
     gradient = GradientMaker(policy, objective, correction, options, ranks)
     try:
         ranks.first_does(store.claim)
+        peak = sum(ranks.gather(measure_peak(ranks.device, getattr(torch, options.dtype))))
         trainer = Trainer(options, data, policy, optimizer, gradient, store, ranks, out, notice)
         check_attention(policy, data, options, ranks, notice)
         progress = trainer.run()
-        summary = _summarise(progress, data, options, ranks, flops)
+        summary = _summarise(progress, data, ranks, flops, peak)
         summary.fingerprint = inputs.provenance.fingerprint
         summary.model = export(policy, inputs, options, ranks, out, summary)
         ranks.first_does(lambda: remove_checkpoints(out))
@@ -152,11 +153,9 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
     return summary
 
 
-def _summarise(
-    progress: Progress, data: TrainingSet, options: TrainOptions, ranks: Ranks, flops: FlopCounter
-) -> TrainSummary:
+def _summarise(progress: Progress, data: TrainingSet, ranks: Ranks, flops: FlopCounter, peak: float) -> TrainSummary:
+    """`peak`: floating-point operations a second of matrix products on all ranks, as measured at the start."""
     work, seconds = progress.work, max(progress.seconds, 1e-9)
-    peak = sum(ranks.gather(measure_peak(ranks.device, getattr(torch, options.dtype))))
     return TrainSummary(
         groups=data.num_groups,
         groups_trained=len(data),

@@ -20,6 +20,7 @@ from grao_pipeline.training.data import TrainingGroup, TrainingSet, step_plan
 from grao_pipeline.training.distributed import Ranks
 from grao_pipeline.training.gradient import GradientMaker, is_out_of_memory
 from grao_pipeline.training.off_policy import ShardSums
+from grao_pipeline.training.optimizer import set_learning_rate
 from grao_pipeline.training.output import MetricsLog
 from grao_pipeline.training.policy import Policy
 from grao_pipeline.training.profiler import Profile
@@ -139,8 +140,7 @@ class Trainer:
         started = time.perf_counter()
         torch.manual_seed(_seed(options.seed, step, self._ranks.rank))
         rate = learning_rate(step - 1, len(self._plan), options.learning_rate, options.warmup_steps, options.schedule)
-        for parameters in self._optimizer.param_groups:
-            parameters["lr"] = rate
+        set_learning_rate(self._optimizer, rate)
         made = self._gradient.add(groups, lambda: _received(signals))
         norm = self._clip()
         report = made.metrics.report()

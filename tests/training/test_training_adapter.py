@@ -149,7 +149,7 @@ def test_two_ranks_train_the_same_adapter(
     )
     assert found.keys() == expected.keys()
     for name in expected:
-        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-5)
 
 
 def test_two_ranks_merge_what_one_process_merges(
@@ -159,7 +159,7 @@ def test_two_ranks_merge_what_one_process_merges(
     found, expected = tensors(tmp_path / "out"), tensors(merged)
     assert found.keys() == expected.keys()
     for name in expected:
-        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from grao_pipeline.errors import UsageError
-from grao_pipeline.training.attention import ATTENTIONS
+from grao_pipeline.training.attention import ATTENTIONS, split
 from grao_pipeline.training.attention.base import (
     SharedPrefixAttention,
     UnsupportedAttention,
@@ -199,6 +199,41 @@ def test_kernels_are_dense_attention_for_any_lengths(name: str, shapes: list[Sha
         found = attend(name, batch, states, None, window, None)
         expected = dense(*states, may_look(shapes, window), None, None)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    shapes=st.lists(
+        st.tuples(st.integers(1, 9), st.lists(st.integers(1, 12), min_size=1, max_size=4).map(tuple)),
+        min_size=1,
+        max_size=2,
+    ),
+    window=st.none() | st.integers(1, 14),
+    softcap=st.none() | st.just(0.8),
+    block_scores=st.sampled_from([1, 5, 24, 100, 1 << 18]),
+    kept_scores=st.sampled_from([0, 1000]),
+    heads=st.sampled_from([(4, 4), (4, 2), (6, 2), (4, 1)]),
+)
+def test_split_gives_the_same_in_any_blocks_with_weights_kept_or_made_again(
+    shapes: list[Shape],
+    window: int | None,
+    softcap: float | None,
+    block_scores: int,
+    kept_scores: int,
+    heads: tuple[int, int],
+) -> None:
+    batch = packed(shapes)
+    states = random_states(batch.num_tokens, *heads)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(split, "BLOCK_SCORES", block_scores)
+        patch.setattr(split, "KEPT_SCORES", kept_scores)
+        found = attend("split", batch, states, None, window, softcap)
+        upstream = torch.randn(found.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        gradients = torch.autograd.grad(found, states, upstream)
+    expected = dense(*states, may_look(shapes, window), None, softcap)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    for mine, theirs in zip(gradients, torch.autograd.grad(expected, states, upstream), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-11)
 
 
 # In whole models

@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from grao_pipeline.training.optimizer import set_learning_rate
 from grao_pipeline.training.packing import pack
 from grao_pipeline.training.work import FlopCounter, Work, measure_peak, work_of
 from tests import tiny
@@ -114,3 +116,15 @@ def test_an_optimizer_that_is_not_installed_is_named_with_its_command(
         assert result.exit_code == 1
         assert f"Run: pip install {package}" in result.stderr
         assert not (tmp_path / "out").exists()
+
+
+def test_a_learning_rate_in_a_tensor_is_set_in_place() -> None:
+    """torchao's optimizers compile their update around that tensor and refuse another object."""
+    rate = torch.tensor(1e-3)
+    weight = torch.nn.Parameter(torch.ones(2))
+    other = torch.nn.Parameter(torch.ones(1))
+    groups: list[dict[str, Any]] = [{"params": [weight], "lr": rate}, {"params": [other]}]
+    optimizer = torch.optim.SGD(groups)
+    set_learning_rate(optimizer, 0.5)
+    assert optimizer.param_groups[0]["lr"] is rate
+    assert [float(group["lr"]) for group in optimizer.param_groups] == [0.5, 0.5]

@@ -1,7 +1,7 @@
 """Split attention: the prompt once, causally; then every continuation over [prompt; itself].
 
-A block of queries at a time, few enough for its scores to stay in cache; the backward pass makes them again. Nothing is
-padded, no mask of T × T exists, no continuation pays for another. Works on any device.
+A block of queries at a time, few enough for its scores to stay in cache. Nothing is padded, no mask of T × T exists, no
+continuation pays for another. The backward pass makes the scores again where they are many. Works on any device.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,8 @@ from grao_pipeline.training.packing import PackedBatch
 
 BLOCK_SCORES = 1 << 18
 """Scores of one block, in elements: 1 MiB in float32, about a core's second-level cache."""
+KEPT_SCORES = 8
+"""A layer's attention weights are kept for the backward pass where they are at most so many times its queries."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ class Scoring:
             scores.mul_(self.softcap)
         n, num_keys = num_queries, key.shape[1]
         by_token = scores.view(len(scores), n, -1, num_keys)
-        late = torch.ones(n, n, dtype=torch.bool, device=scores.device).triu(diagonal=1)
-        by_token[..., num_keys - n :].masked_fill_(late[:, None], -torch.inf)
+        late = scores.new_full((n, n), -torch.inf).triu_(diagonal=1)
+        by_token[..., num_keys - n :].add_(late[:, None])
         if self.window is not None and num_keys > self.window:
             early = torch.ones(n, num_keys, dtype=torch.bool, device=scores.device)
             by_token.masked_fill_(early.tril(diagonal=num_keys - n - self.window)[:, None], -torch.inf)
@@ -130,21 +132,29 @@ class _SplitAttention(torch.autograd.Function):
         q, repeats = _by_key_head(query, len(k)), heads // len(k)
         precise_q, precise_k, precise_v = _precise(q) * scoring.scale, _precise(k), _precise(v)
         out = precise_q.new_empty(*q.shape[:2], v.shape[-1])
+        keeps = scoring.softcap is None and _num_scores(segments, len(k), repeats, scoring.window) <= (
+            KEPT_SCORES * query.numel()
+        )
+        kept = []
         with torch.autocast(q.device.type, enabled=False):
             for segment in segments:
                 keys, values = segment.take(precise_k), segment.take(precise_v)
                 for block in _blocks(segment, len(k), repeats, scoring.window):
                     rows = _rows(block, repeats)
                     scores, _ = scoring.scores(precise_q[rows], keys[block.heads, block.keys], _length(block))
-                    out[rows] = torch.bmm(torch.softmax(scores, dim=-1), values[block.heads, block.keys])
+                    weights = torch.softmax(scores, dim=-1)
+                    out[rows] = torch.bmm(weights, values[block.heads, block.keys])
+                    if keeps:
+                        kept.append(weights.to(q.dtype))
         result = _by_token(out.to(query.dtype), tokens)
-        ctx.save_for_backward(query, key, value, result)
+        ctx.save_for_backward(query, key, value, result, *kept)
         ctx.segments, ctx.scoring = segments, scoring
         return result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, result = ctx.saved_tensors
+        query, key, value, result, *kept = ctx.saved_tensors
+        remaining = iter(kept)
         scoring: Scoring = ctx.scoring
         tokens, heads, _ = query.shape
         k, v = (tensor.transpose(0, 1).contiguous() for tensor in (key, value))
@@ -162,10 +172,14 @@ class _SplitAttention(torch.autograd.Function):
                 grad_values = torch.zeros_like(values, dtype=precise_keys.dtype)
                 for block in _blocks(segment, len(k), repeats, scoring.window):
                     rows, seen = _rows(block, repeats), (block.heads, block.keys)
-                    scores, slope = scoring.scores(precise_q[rows], precise_keys[seen], _length(block))
-                    weights = torch.softmax(scores, dim=-1)
+                    slope = None
+                    if kept:
+                        weights = next(remaining)
+                    else:
+                        scores, slope = scoring.scores(precise_q[rows], precise_keys[seen], _length(block))
+                        weights = torch.softmax(scores, dim=-1)
                     grad_values[seen] += torch.bmm(weights.to(q.dtype).transpose(1, 2), grad[rows])
-                    change = torch.bmm(grad[rows], values[seen].transpose(1, 2)).to(weights.dtype)
+                    change = torch.bmm(grad[rows], values[seen].transpose(1, 2)).to(mean.dtype)
                     change.sub_(mean[rows]).mul_(weights)
                     if slope is not None:
                         change.mul_(slope)
@@ -192,6 +206,14 @@ def _blocks(segment: Segment, num_heads: int, repeats: int, window: int | None) 
         tokens = slice(segment.own.start + start, segment.own.start + stop)
         for head in range(0, num_heads, heads):
             yield Block(slice(head, min(head + heads, num_heads)), tokens, slice(first, before + stop))
+
+
+def _num_scores(segments: tuple[Segment, ...], num_heads: int, repeats: int, window: int | None) -> int:
+    blocks = (block for segment in segments for block in _blocks(segment, num_heads, repeats, window))
+    return sum(
+        (block.heads.stop - block.heads.start) * _length(block) * repeats * (block.keys.stop - block.keys.start)
+        for block in blocks
+    )
 
 
 def _rows(block: Block, repeats: int) -> tuple[slice, slice]:
