@@ -48,14 +48,16 @@ def main(num_prompts: int, max_new_tokens: int, epochs: int) -> None:
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
         wall = time.perf_counter() - started
         made = Counter(name.rpartition("/")[2].partition("-")[0] for name in json.loads(done.stdout)["made"])
-        seconds: Counter[str] = Counter()
+        seconds: dict[str, float] = {}
         for task in status_rounds(str(path))[0]:
             assert task.seconds is not None, f"{task.name} left no receipt"
-            seconds[task.name.rpartition("/")[2].partition("-")[0]] += task.seconds
+            stage = task.name.rpartition("/")[2].partition("-")[0]
+            seconds[stage] = seconds.get(stage, 0.0) + task.seconds
+    total = sum(seconds.values())
     rows: list[list[object]] = [[stage, made[stage], seconds[stage]] for stage in seconds]
-    rows += [["sum of these", made.total(), seconds.total()], ["the sweep, wall", "", wall]]
+    rows += [["sum of these", made.total(), total], ["the sweep, wall", "", wall]]
     print_table(f"A 3 × 3 sweep ({describe_machine()})", ["stage", "tasks made", "seconds"], rows)
-    click.echo(f"wall / sum: {wall / seconds.total():.3f}")
+    click.echo(f"wall / sum: {wall / total:.3f}")
 
 
 if __name__ == "__main__":

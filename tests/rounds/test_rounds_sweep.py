@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from grao_pipeline.config import EvaluateOptions
+from grao_pipeline.rounds.results import table
+from grao_pipeline.rounds.tasks import Task, Walk
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
 
@@ -76,43 +79,42 @@ def test_variants_that_differ_in_estimator_share_samples_and_scores(config: Conf
     }
 
 
-def test_a_sweep_makes_shared_tasks_once_and_compares_its_models(config: Config, tmp_path: Path, prompts: str) -> None:
-    config["prompts"]["eval"] = prompts
-    config["evaluate"] = {"generate": {"samples": 1}, "bootstrap_samples": 100}
+def test_a_sweep_makes_shared_tasks_once_and_other_configurations_find_them(config: Config, tmp_path: Path) -> None:
     config["sweep"] = {"train.beta": [0.25, 1.0]}
     path = write(tmp_path, config)
     summary = run(path)
-    made = stages(summary["made"])
     shared = ["generate", "score-length", "advantages"]
-    assert [made.count(name) for name in shared] == [1, 1, 1]
-    assert made.count("train") == 2
-    assert made.count("evaluate") == 3  # of the base and of two models
+    assert stages(summary["made"]) == [*shared, "train", "train"]
     assert summary["found"] == []
-    assert [(row["variant"], row["name"]) for row in summary["rows"]] == [
-        ("", "base"),
-        ("beta=0.25", "round-0"),
-        ("beta=1.0", "round-0"),
-    ]
-    assert all(row["metrics"]["mean_reward"]["low"] is not None for row in summary["rows"])
+    places = [tmp_path / "run" / name / "round-0" for name in ("beta=0.25", "beta=1.0")]
     for name in shared:
-        links = [tmp_path / "run" / variant / "round-0" / name for variant in ("beta=0.25", "beta=1.0")]
-        assert len({os.path.realpath(link) for link in links}) == 1
-        assert all(link.is_symlink() for link in links)
-    trained = {os.path.realpath(tmp_path / "run" / v / "round-0" / "train") for v in ("beta=0.25", "beta=1.0")}
-    assert len(trained) == 2
-    shown = tiny.grao("rounds", "status", path).stdout
-    assert "beta=0.25" in shown
-    assert "beta=1.0" in shown
+        assert os.readlink(places[0] / name) == os.readlink(places[1] / name)
+    assert os.readlink(places[0] / "train") != os.readlink(places[1] / "train")
+    again = tiny.grao_json("rounds", "run", path)
+    assert (again["made"], again["found"]) == ([], summary["made"])
 
-    # Another configuration with the same store and another β: nothing is sampled or scored for its training.
+    # Another configuration with the same store and another β: nothing is sampled or scored.
     del config["sweep"]
     other = {**config, "output": str(tmp_path / "other"), "train": {**config["train"], "beta": 0.7}}
-    assert to_do(write(tmp_path, other)) == [
-        "round-0/train",
-        "round-0/evaluate-generate",
-        "round-0/evaluate-score",
-        "round-0/evaluate",
-    ]
+    assert to_do(write(tmp_path, other)) == ["round-0/train"]
+
+
+def test_the_table_compares_variants_and_shows_what_they_share_once(tmp_path: Path) -> None:
+    walked = Walk()
+    for number, names in enumerate([["a=1/base", "a=2/base"], ["a=1/round-0"], ["a=2/round-0"]]):
+        rows = [tiny.group_row(f"Say {number}.", ["x", "yy"])]
+        groups = tiny.write_table(tmp_path / f"groups-{number}", "groups", rows)
+        scores, out = tmp_path / f"scores-{number}", tmp_path / f"evaluate-{number}"
+        tiny.grao_json("score", groups, scores, "--reward", "length", "--reward-arg", f"target={number + 1}")
+        tiny.grao_json("evaluate", groups, scores, out, "--bootstrap-samples", 100)
+        for name in names:
+            task = Task(f"{names[0]}/evaluate", "evaluate", (groups, str(scores)), out, EvaluateOptions(), done=True)
+            walked.evaluations[name] = walked.named[f"{name}/evaluate"] = task
+    found = table(walked)
+    assert [(row.variant, row.name) for row in found] == [("", "base"), ("a=1", "round-0"), ("a=2", "round-0")]
+    for number, row in enumerate(found):
+        evaluation = json.loads((tmp_path / f"evaluate-{number}" / "metrics.json").read_text())
+        assert row.metrics["mean_reward"] == evaluation["metrics"]["mean_reward"]
 
 
 def test_replay_curriculum_and_pool_reach_their_stages(config: Config, tmp_path: Path) -> None:
