@@ -211,3 +211,12 @@ def test_anchors_and_merges_are_yaml_as_ever(tmp_path: Path) -> None:
     assert load(tmp_path, text).variants[0].evaluation_options("m").samples == 4
     with pytest.raises(UsageError, match="an alias names what it is a part of"):
         load(tmp_path, BASE.replace("train:\n", "train: &t\n").replace("beta: 0.5", "beta: *t"))
+
+
+def test_the_configuration_in_the_docs_is_one(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "rounds.md").read_text()
+    config = load(tmp_path, text.split("```yaml\n")[1].split("```")[0])
+    assert len(config.variants) == 9
+    options = [config.variants[8].train_options("m", number) for number in range(4)]
+    assert [each.epochs for each in options] == [1, 1, 1, 2]
+    assert {(each.beta, each.lambda_) for each in options} == {(1.0, 0.9)}  # the sweep's, not the section's
