@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field
@@ -19,6 +19,7 @@ from grao_pipeline.config import (
     parse_options,
 )
 from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.rounds.executors.base import read_resources
 from grao_pipeline.scoring.score import reward_name
 
 # What the loop decides itself; a section that names it contradicts the loop.
@@ -37,6 +38,8 @@ class _Keys(StageOptions):
     model: str = Field(description="The base model: a directory or hub id.")
     rounds: int = Field(1, ge=1, description="Number of rounds.")
     store: str | None = Field(None, description="Directory of the stages' outputs; OUTPUT/store by default.")
+    executor: Literal["local", "ray"] = Field("local", description="Where the stages run.")
+    resources: dict[str, Any] = Field(default_factory=dict, description="Of each stage, for executor: ray.")
     prompts: dict[str, Any] = Field(description="source: a dataset, or train: and eval: prompts tables; and options.")
     generate: dict[str, Any] = Field(default_factory=dict)
     score: list[dict[str, Any]] = Field(min_length=1)
@@ -63,6 +66,8 @@ class RoundsConfig:
         self.store = Path(keys.store) if keys.store else self.output / "store"
         self.rounds = keys.rounds
         self.model = keys.model
+        self.executor = keys.executor
+        self.resources = read_resources(keys.resources, keys.executor, where)
         for section, names in OWNED.items():
             given = getattr(keys, section)
             for name in names:

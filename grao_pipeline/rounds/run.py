@@ -2,15 +2,20 @@
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from grao_pipeline.evaluation.evaluate import read_evaluation
-from grao_pipeline.rounds.chain import Task, Walk, plan_only, walk
+from grao_pipeline.interrupts import StopSignals
+from grao_pipeline.rounds.chain import Task, Walk, walk
 from grao_pipeline.rounds.config import load_config
 from grao_pipeline.rounds.execute import Executor, receipt_of
+from grao_pipeline.rounds.executors import make_commands
 from grao_pipeline.rounds.lock import RunLock
+from grao_pipeline.rounds.plan import PlannedTask, plan_tasks
+from grao_pipeline.rounds.status import TaskStatus, status_of
 
 
 @dataclass(frozen=True)
@@ -37,17 +42,6 @@ class RunSummary:
     rows: list[ModelRow] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class TaskState:
-    """One task of a plan or status."""
-
-    name: str
-    state: str
-    """`done`, `to do` (its inputs are there), or `waits` (for an earlier task)."""
-    out: str | None
-    seconds: float | None
-
-
 def run_rounds(path: str, notice: Callable[[str], None] = lambda _: None) -> RunSummary:
     """Do what is left of a configuration's rounds.
 
@@ -55,8 +49,8 @@ def run_rounds(path: str, notice: Callable[[str], None] = lambda _: None) -> Run
         GraoError: the configuration or an input is not usable, another process runs it, or a stage failed.
     """
     config = load_config(path)
-    with RunLock(config.output):
-        executor = Executor(notice)
+    with RunLock(config.output), StopSignals() as signals, closing(make_commands(config.executor)) as commands:
+        executor = Executor(commands, config.resources, signals, notice)
 
         def perform(task: Task) -> bool:
             done = executor(task)
@@ -67,15 +61,15 @@ def run_rounds(path: str, notice: Callable[[str], None] = lambda _: None) -> Run
     return RunSummary(str(config.output), executor.made, executor.found, table(walked))
 
 
-def plan_rounds(path: str) -> list[TaskState]:
+def plan_rounds(path: str) -> list[PlannedTask]:
     """Every task of a configuration and whether it is done; nothing is made and no model is loaded."""
-    return [_state(task) for task in walk(load_config(path), plan_only).tasks]
+    return [planned for _, planned in plan_tasks(load_config(path))[1]]
 
 
-def status_rounds(path: str) -> tuple[list[TaskState], list[ModelRow]]:
-    """The plan, and the table of the models that are evaluated so far."""
-    walked = walk(load_config(path), plan_only)
-    return [_state(task) for task in walked.tasks], table(walked)
+def status_rounds(path: str) -> tuple[list[TaskStatus], list[ModelRow]]:
+    """What each task did, took and cost, and the table of the models that are evaluated so far."""
+    walked, tasks = plan_tasks(load_config(path))
+    return [status_of(task, planned) for task, planned in tasks], table(walked)
 
 
 def table(walked: Walk) -> list[ModelRow]:
@@ -93,12 +87,6 @@ def table(walked: Walk) -> list[ModelRow]:
                 seconds[stage] = receipt.seconds if receipt else None
         rows.append(ModelRow(name, found.metrics, seconds))
     return rows
-
-
-def _state(task: Task) -> TaskState:
-    state = "done" if task.done else "to do" if task.inputs is not None else "waits"
-    receipt = receipt_of(task) if task.done else None
-    return TaskState(task.name, state, str(task.out) if task.out else None, receipt.seconds if receipt else None)
 
 
 def _link(output: Path, task: Task) -> None:
