@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.kill_rounds
 
-SIGKILL goes to the rounds' process (its stage then stops by itself) or, every second time, to the stage as well. The reward
-appends every sequence that it judges to a file. Exit code 1 where a claim does not hold.
+SIGKILL goes to the rounds' process (its stage then stops by itself) or, every second time, to the stage as well. The
+reward appends every sequence that it judges to a file. Exit code 1 where a claim does not hold.
 """
 
 import hashlib
