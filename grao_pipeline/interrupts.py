@@ -10,6 +10,8 @@ from grao_pipeline.errors import Interrupted
 
 Item = TypeVar("Item")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+GRACE_SECONDS = 30.0
+"""So long a stage that was asked to stop may take to keep what is finished."""
 
 
 class StopSignals:

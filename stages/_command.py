@@ -18,10 +18,10 @@ from pydantic_core import PydanticUndefined
 
 from grao_pipeline.config import PARENT_VARIABLE, StageOptions, option_flag, parse_options
 from grao_pipeline.errors import GraoError, UsageError
+from grao_pipeline.interrupts import GRACE_SECONDS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Options = TypeVar("Options", bound=StageOptions)
-GRACE_SECONDS = 30.0
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")

@@ -54,13 +54,15 @@ def run(config: str, as_json: bool) -> None:
 
 @rounds.command()
 @click.argument("config")
+@click.option("--commands", is_flag=True, help="Print the commands that are left, as far as they are known.")
 @json_option
-def plan(config: str, as_json: bool) -> None:
-    """Say what is cached and what would run. Makes nothing, loads no model.
+def plan(config: str, commands: bool, as_json: bool) -> None:
+    """Say what is cached, and what would run and cost. Makes nothing, loads no model.
 
     \b
     Example:
       grao rounds plan examples/demo/rounds.yaml
+      grao rounds plan examples/demo/rounds.yaml --commands > work.sh
     """
 
     def call() -> Any:
@@ -68,13 +70,14 @@ def plan(config: str, as_json: bool) -> None:
 
         return plan_rounds(config)
 
-    states = _call(call)
+    tasks = _call(call)
+    left = [task for task in tasks if task.state != "done"]
     if as_json:
-        print_summary({"tasks": [asdict(state) for state in states]}, True, "")
-        return
-    _print_states(states)
-    to_do = [state.name for state in states if state.state != "done"]
-    click.echo(f"{len(states) - len(to_do)} of {len(states)} tasks are cached; {len(to_do)} would run.")
+        print_summary({"tasks": [asdict(task) for task in tasks], "totals": _totals(left)}, True, "")
+    elif commands:
+        _print_commands(left)
+    else:
+        _print_plan(tasks, left)
 
 
 @rounds.command()
@@ -110,10 +113,55 @@ def _call(call: Callable[[], Any]) -> Any:
     return run_stage(StageOptions, {}, lambda _: call())
 
 
+def _totals(left: list[Any]) -> dict[str, int]:
+    def total(stage: str, key: str) -> int:
+        return sum(getattr(task, key) or 0 for task in left if task.name.endswith(stage))
+
+    return {
+        "tasks": len(left),
+        "tokens_to_sample": total("generate", "tokens"),
+        "tokens_to_train": total("train", "tokens"),
+        "judge_calls": sum(task.judge_calls or 0 for task in left),
+    }
+
+
+def _print_commands(left: list[Any]) -> None:
+    for task in left:
+        if task.command is not None:
+            click.echo(task.command)
+    later = [task.name for task in left if task.command is None]
+    if later:
+        click.echo(f"# {len(later)} tasks follow, from {later[0]} on: their places depend on what these commands make.")
+        click.echo("# Then print the commands again.")
+
+
+def _print_plan(tasks: list[Any], left: list[Any]) -> None:
+    for task in tasks:
+        work = f"{task.tokens:,} tokens" if task.tokens else f"{task.judge_calls:,} calls" if task.judge_calls else ""
+        mark = {"bound": "≤ ", "seen": "~ "}.get(task.basis, "≤ ") if work else ""
+        click.echo(f"  {task.state:<6} {task.name:<28} {_parts(task):>9} {mark + work:>20}  {task.out or ''}")
+    totals = _totals(left)
+    click.echo(f"{len(tasks) - len(left)} of {len(tasks)} tasks are cached; {len(left)} would run.")
+    if left:
+        bound = any(task.basis == "bound" for task in left)
+        click.echo(
+            f"Still to do: {totals['tokens_to_sample']:,} tokens to sample, {totals['tokens_to_train']:,} to train on "
+            f"({'upper bounds of the completions by max_new_tokens' if bound else 'by mean lengths in the store'}); "
+            f"at most {totals['judge_calls']:,} judge calls."
+        )
+
+
+def _parts(task: Any) -> str:
+    """Parts of a table, or steps of a training, that are there."""
+    return f"{task.parts_done}/{task.parts}" if task.parts is not None else ""
+
+
 def _print_states(states: list[Any]) -> None:
     for state in states:
         seconds = f"{state.seconds:8.1f} s" if state.seconds is not None else " " * 10
-        click.echo(f"  {state.state:<6} {state.name:<28} {seconds}  {state.out or ''}")
+        facts = {**state.did, **state.cost}
+        told = ", ".join(f"{key.replace('_', ' ')} {value:,.6g}" for key, value in facts.items())
+        click.echo(f"  {state.state:<6} {state.name:<28} {_parts(state):>9} {seconds}  {told}")
 
 
 def _print_table(rows: list[Any]) -> None:

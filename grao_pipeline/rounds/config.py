@@ -1,11 +1,12 @@
 """The rounds' YAML: a few keys of its own, and one section per stage with that stage's options. See docs/rounds.md."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from grao_pipeline.config import PromptsOptions, StageOptions
+from grao_pipeline.rounds.executors.base import read_resources
 from grao_pipeline.rounds.sections import option_names, parse_section, refuse_unknown
 from grao_pipeline.rounds.sweep import expand
 from grao_pipeline.rounds.variables import in_round, read_variables, substitute
@@ -20,6 +21,8 @@ class _Keys(StageOptions):
     model: str = Field(description="The base model: a directory or hub id.")
     rounds: int = Field(1, ge=1, description="Number of rounds.")
     store: str | None = Field(None, description="Directory of the stages' outputs; OUTPUT/store by default.")
+    executor: Literal["local", "ray"] = Field("local", description="Where the stages run.")
+    resources: dict[str, Any] = Field(default_factory=dict, description="Of each stage, for executor: ray.")
     prompts: dict[str, Any] = Field(description="source: a dataset, or train: and eval: prompts tables; and options.")
     reuse_rounds: int = Field(1, ge=1, description="Train on the groups of so many rounds, the newest included.")
     pool: bool = Field(False, description="Take a prompt's statistics over these rounds' groups, too.")
@@ -50,6 +53,8 @@ class RoundsConfig:
         self.rounds = keys.rounds
         self.reuse_rounds = keys.reuse_rounds
         self.pool = keys.pool
+        self.executor = keys.executor
+        self.resources = read_resources(keys.resources, keys.executor, own.get("resources", root).where)
         if self.pool and self.reuse_rounds == 1:
             raise own["pool"].error("pool: there are no groups to pool; it needs reuse_rounds: 2 or more.")
         self._read_prompts(in_round(own["prompts"], None))

@@ -1,17 +1,15 @@
-"""Making one task: its stage's command in a process of its own, and a receipt of what it took."""
+"""Making one task: running its stage's command, and a receipt of what it took."""
 
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from grao_pipeline.config import PARENT_VARIABLE
-from grao_pipeline.errors import StageFailure
+from grao_pipeline.errors import Interrupted, StageFailure
+from grao_pipeline.interrupts import StopSignals
 from grao_pipeline.rounds.chain import Task
+from grao_pipeline.rounds.executors.base import ANY_MACHINE, Commands, StageResources
 from grao_pipeline.storage.directory import Directory
 
 
@@ -33,13 +31,18 @@ def receipt_of(task: Task) -> Receipt | None:
 
 
 class Executor:
-    """Runs the stages' commands one after another.
+    """Makes the tasks that are not done, one after another, by running their commands."""
 
-    Each is a process of its own: engines and trainers change the settings of the process they are in, and free their
-    memory for certain only by ending. A stage whose parent dies stops too.
-    """
-
-    def __init__(self, notice: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        commands: Commands,
+        resources: Mapping[str, StageResources],
+        signals: StopSignals,
+        notice: Callable[[str], None],
+    ) -> None:
+        self._commands = commands
+        self._resources = resources
+        self._signals = signals
         self._notice = notice
         self.made: list[str] = []
         self.found: list[str] = []
@@ -49,6 +52,7 @@ class Executor:
 
         Raises:
             StageFailure: the stage failed; its own message is on standard error.
+            Interrupted: a signal stopped it.
         """
         if task.done:
             self.found.append(task.name)
@@ -56,19 +60,20 @@ class Executor:
         assert task.out is not None
         self._notice(f"── {task.name}")
         started = time.perf_counter()
-        process = subprocess.run(
-            [sys.executable, "-m", "stages.main", *task.arguments(), "--json"],
-            stdout=subprocess.PIPE,
-            env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
-            check=False,
-        )
+        resources = self._resources.get(task.stage, ANY_MACHINE)
+        try:
+            result = self._commands.run([*task.arguments(), "--json"], resources, self._signals)
+        except Interrupted as stop:
+            raise Interrupted(
+                f"{stop} The stage was {task.name}; what it had finished is kept. Run the same command again to go on."
+            ) from None
         seconds = time.perf_counter() - started
-        if process.returncode != 0:
+        if result.exit_code != 0:
             raise StageFailure(
-                f"{task.name} failed (exit code {process.returncode}); its message is above. "
+                f"{task.name} failed (exit code {result.exit_code}); its message is above. "
                 "Run the same command again to go on from there."
             )
-        summary = json.loads(process.stdout)
+        summary = json.loads(result.stdout)
         if summary.get("fingerprint", task.out.name) != task.out.name:
             raise StageFailure(
                 f"{task.name} did other work ({summary['fingerprint']}) than was planned ({task.out.name}): "

@@ -2,14 +2,19 @@
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from grao_pipeline.rounds.chain import Task, plan_only, walk
+from grao_pipeline.interrupts import StopSignals
+from grao_pipeline.rounds.chain import Task, walk
 from grao_pipeline.rounds.config import load_config
-from grao_pipeline.rounds.execute import Executor, receipt_of
+from grao_pipeline.rounds.execute import Executor
+from grao_pipeline.rounds.executors import make_commands
 from grao_pipeline.rounds.lock import RunLock
+from grao_pipeline.rounds.plan import PlannedTask, plan_tasks
 from grao_pipeline.rounds.results import ModelRow, ShardRow, shards, table
+from grao_pipeline.rounds.status import TaskStatus, status_of
 
 
 @dataclass(frozen=True)
@@ -22,17 +27,6 @@ class RunSummary:
     rows: list[ModelRow] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class TaskState:
-    """One task of a plan or status."""
-
-    name: str
-    state: str
-    """`done`, `to do` (its inputs are there), or `waits` (for an earlier task)."""
-    out: str | None
-    seconds: float | None
-
-
 def run_rounds(path: str, notice: Callable[[str], None] = lambda _: None) -> RunSummary:
     """Do what is left of a configuration's rounds.
 
@@ -40,27 +34,22 @@ def run_rounds(path: str, notice: Callable[[str], None] = lambda _: None) -> Run
         GraoError: the configuration or an input is not usable, another process runs it, or a stage failed.
     """
     config = load_config(path)
-    with RunLock(config.output):
-        executor = Executor(notice)
+    with RunLock(config.output), StopSignals() as signals, closing(make_commands(config.executor)) as commands:
+        executor = Executor(commands, config.resources, signals, notice)
         walked = walk(config, executor, lambda name, task: _link(config.output / name, task))
     return RunSummary(str(config.output), executor.made, executor.found, table(walked))
 
 
-def plan_rounds(path: str) -> list[TaskState]:
+def plan_rounds(path: str) -> list[PlannedTask]:
     """Every task of a configuration and whether it is done; nothing is made and no model is loaded."""
-    return [_state(task) for task in walk(load_config(path), plan_only).tasks]
+    return [planned for _, planned in plan_tasks(load_config(path))[1]]
 
 
-def status_rounds(path: str) -> tuple[list[TaskState], list[ModelRow], list[ShardRow]]:
-    """The plan, the table of the models that are evaluated so far, and how far off-policy the trainings were."""
-    walked = walk(load_config(path), plan_only)
-    return [_state(task) for task in walked.tasks], table(walked), shards(walked)
-
-
-def _state(task: Task) -> TaskState:
-    state = "done" if task.done else "to do" if task.inputs is not None else "waits"
-    receipt = receipt_of(task) if task.done else None
-    return TaskState(task.name, state, str(task.out) if task.out else None, receipt.seconds if receipt else None)
+def status_rounds(path: str) -> tuple[list[TaskStatus], list[ModelRow], list[ShardRow]]:
+    """What each task did, took and cost, the table of the models that are evaluated so far, and how far off-policy the
+    trainings were."""
+    walked, tasks = plan_tasks(load_config(path))
+    return [status_of(task, planned) for task, planned in tasks], table(walked), shards(walked)
 
 
 def _link(link: Path, task: Task) -> None:

@@ -1,0 +1,208 @@
+"""Rounds killed at random moments, against the same rounds left alone: same outputs, nothing committed made again.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.kill_rounds
+
+SIGKILL goes to the rounds' process (its stage then stops by itself) or, every second time, to the stage as well. The
+reward appends every sequence that it judges to a file. Exit code 1 where a claim does not hold.
+"""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import pyarrow.parquet as pq
+import yaml
+
+from benchmarks.common import describe_machine, make_model, print_table, write_prompts
+
+REWARD = """
+import hashlib, json, os
+
+def length(completions, prompts):
+    file = os.open(os.environ["JUDGED"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for completion, messages in zip(completions, prompts):
+        text = json.dumps([messages, completion], sort_keys=True)
+        os.write(file, (hashlib.sha256(text.encode()).hexdigest() + "\\n").encode())
+    os.close(file)
+    return [float(len(set(completion))) for completion in completions]
+"""
+TIMES = ("seconds", "tokens_per_second", "flops_utilisation")
+
+
+@dataclass
+class Run:
+    """One run in a directory of its own, with a cache of judgements of its own."""
+
+    root: Path
+    config: Path
+    parts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Inode and time of every part that was seen committed."""
+    changed: int = 0
+    committed: list[tuple[int, set[str]]] = field(default_factory=list)
+    """At each kill: lines of the log of judgements so far, and the sequences in committed parts."""
+
+    @property
+    def store(self) -> Path:
+        return self.root / "run" / "store"
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        environment = {
+            **os.environ,
+            "GRAO_CACHE": str(self.root / "cache"),
+            "JUDGED": str(self.root / "judged"),
+            "PYTHONPATH": os.pathsep.join([str(self.config.parent), os.getcwd()]),
+        }
+        command = [sys.executable, "-m", "stages.main", "rounds", "run", str(self.config)]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    def finish(self) -> None:
+        process = self.start()
+        _, stderr = process.communicate()
+        if process.returncode != 0:
+            raise click.ClickException(stderr.decode())
+        self.look()
+
+    def kill_after(self, seconds: float, whole_tree: bool) -> bool:
+        """Whether it was still running then."""
+        process = self.start()
+        time.sleep(seconds)
+        stages = children(process.pid) if whole_tree else []
+        alive = process.poll() is None
+        for number in [process.pid, *stages] if alive else []:
+            os.kill(number, signal.SIGKILL)
+        process.communicate()  # ends when the stage has, too
+        self.look()
+        self.committed.append((len(self.judged()), self.sequences()))
+        return alive
+
+    def look(self) -> None:
+        """Compare the committed parts with those that were seen before."""
+        for path in sorted(self.store.glob("*/*/part-*.parquet")):
+            status = path.stat()
+            found = (status.st_ino, status.st_mtime_ns)
+            self.changed += self.parts.setdefault(str(path), found) != found
+
+    def judged(self) -> list[str]:
+        path = self.root / "judged"
+        return path.read_text().split() if path.exists() else []
+
+    def sequences(self) -> set[str]:
+        """Keys, as the reward writes them, of the sequences in committed parts of scores."""
+        keys = set()
+        for path in self.store.glob("score/*/part-*.parquet"):
+            provenance = json.loads(pq.read_schema(path).metadata[b"grao"])
+            groups = self.store / "generate" / provenance["inputs"]["groups"] / path.name
+            for row in pq.read_table(groups, columns=["messages", "completions", "reference"]).to_pylist():
+                for text in [*row["completions"], row["reference"]]:
+                    key = json.dumps([row["messages"], text], sort_keys=True)
+                    keys.add(hashlib.sha256(key.encode()).hexdigest())
+        return keys
+
+    def outputs(self) -> dict[str, Any]:
+        """Checksums of all parts, models' files and evaluations, and the metrics of every training step."""
+        found: dict[str, Any] = {}
+        for path in sorted(self.store.glob("*/*/*")):
+            name = str(path.relative_to(self.store))
+            if path.name == "manifest.json":
+                value = json.loads(path.read_text())
+                found[name] = value.get("parts") or value.get("files")
+            elif path.name == "metrics.json":
+                found[name] = json.loads(path.read_text())
+            elif path.name == "metrics.jsonl":
+                steps = [json.loads(line) for line in path.read_text().splitlines()]
+                found[name] = [{k: v for k, v in step.items() if k not in TIMES} for step in steps]
+        return found
+
+
+def children(parent: int) -> list[int]:
+    """Process ids of the children of a process (Linux)."""
+    return [int(number) for number in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def make_run(root: Path, model: Path, prompts: tuple[str, str], rounds: int) -> Run:
+    root.mkdir()
+    config = {
+        "output": str(root / "run"),
+        "model": str(model),
+        "rounds": rounds,
+        "prompts": {"train": prompts[0], "eval": prompts[1]},
+        "generate": {
+            "engine": "transformers",
+            "samples": 4,
+            "max_new_tokens": 24,
+            "temperature": 1.0,
+            "prompts_per_part": 4,
+            "batch_size": 2,
+        },
+        "score": {"reward": "counted_reward:length"},
+        "train": {"learning_rate": 1e-3, "groups_per_step": 8, "checkpoint_steps": 2, "epochs": 4},
+        "evaluate": {"generate": {"samples": 2}, "bootstrap_samples": 200},
+    }
+    path = root.parent / f"{root.name}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return Run(root, path)
+
+
+@click.command()
+@click.option("--kills", default=20, show_default=True, help="How often the run is killed.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds of the run.")
+@click.option("--latest", default=9.0, show_default=True, help="Latest moment of a kill, in seconds after the start.")
+@click.option("--seed", default=0, show_default=True, help="Of the moments.")
+def main(kills: int, rounds: int, latest: float, seed: int) -> None:
+    """Print one table; exit code 1 where the two runs differ."""
+    rng = random.Random(seed)
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        (root / "counted_reward.py").write_text(REWARD)
+        model = make_model(root / "model", 64, 2, 512, 256)
+        prompts = (write_prompts(root / "train", 24, 6, 0), write_prompts(root / "held_out", 8, 6, 1))
+        started = time.perf_counter()
+        alone = make_run(root / "alone", model, prompts, rounds)
+        alone.finish()
+        seconds = time.perf_counter() - started
+        killed = make_run(root / "killed", model, prompts, rounds)
+        done = sum(killed.kill_after(rng.uniform(1.5, latest), kill % 2 == 1) for kill in range(kills))
+        killed.finish()
+        rows, holds = compare(alone, killed)
+    print_table(
+        f"{rounds} rounds, {done} of {kills} kills before the end, seed {seed}; undisturbed {seconds:.0f} s. "
+        f"{describe_machine()}",
+        ["claim", "number"],
+        [["kills that met a running run", done], *rows],
+    )
+    sys.exit(0 if holds and done else 1)
+
+
+def compare(alone: Run, killed: Run) -> tuple[list[list[object]], bool]:
+    """Rows of the table, and whether all that must be 0 is."""
+    expected, found = alone.outputs(), killed.outputs()
+    differing = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
+    judged = killed.judged()
+    again = sum(key in known for lines, known in killed.committed for key in judged[lines:])
+    repeated = sum(count - 1 for count in Counter(judged).values())
+    rows: list[list[object]] = [
+        ["outputs compared (tables' parts, models' files, metrics)", len(expected)],
+        ["outputs that differ", len(differing)],
+        ["committed parts", len(killed.parts)],
+        ["committed parts that were made again", killed.changed],
+        ["sequences judged, undisturbed", len(alone.judged())],
+        ["sequences judged, killed", len(judged)],
+        ["committed judgements made again", again],
+        ["judgements in flight at a kill, made again", repeated],
+    ]
+    return rows, not differing and not killed.changed and not again
+
+
+if __name__ == "__main__":
+    main()
