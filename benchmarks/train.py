@@ -208,7 +208,7 @@ def main(
     shapes = SETTINGS[setting]
     names = list(sides) or SIDES
     bf16 = dtype == "bfloat16"
-    if memory:
+    if memory and memory_of is None:
         found_mib: dict[str, int] = {}
         for name in names:
             found = subprocess.run(
