@@ -55,8 +55,6 @@ class RoundsConfig:
         self.executor = keys.executor
         self.resources = read_resources(in_round(own.get("resources", Node({}, root.where)), None), keys.executor)
         self.pool = keys.pool
-        self.executor = keys.executor
-        self.resources = read_resources(keys.resources, keys.executor, own.get("resources", root).where)
         if self.pool and self.reuse_rounds == 1:
             raise own["pool"].error("pool: there are no groups to pool; it needs reuse_rounds: 2 or more.")
         self._read_prompts(in_round(own["prompts"], None))

@@ -67,6 +67,11 @@ def error(directory: Path, text: str) -> str:
         ("  samples: 4", "  [1]: 4", "rounds.yaml:7: expected a name as key"),
         ("beta: 0.5", "beta: [0.5", "rounds.yaml:14: the file is not YAML: "),
         ("beta: 0.5", "beta: 0.5\nreuse_rounds: 0", "rounds.yaml:14: reuse_rounds = 0: "),
+        (
+            "beta: 0.5",
+            "beta: 0.5\nexecutor: ray\nresources:\n  train: {gpus: 1}",
+            "yaml:16: resources: train: gpus is not",
+        ),
         ("beta: 0.5", "beta: 0.5\npool: true", "rounds.yaml:14: pool: there are no groups to pool"),
         ("beta: 0.5", "beta: 0.5\ncurriculum: {fractoin: 0.5}", "curriculum: fractoin is not an option of this stage"),
         (
