@@ -1,4 +1,4 @@
-"""Stop signals to `grao rounds run`, and kills: the same command goes on."""
+"""Stop signals to `grao rounds run`, and what its status tells. Kills are in test_rounds.py."""
 
 import os
 import signal
@@ -7,9 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from benchmarks.kill_rounds import main as kill_rounds
 from tests import tiny
 from tests.rounds.test_rounds_plan import plan, write_config
 
@@ -52,10 +50,3 @@ def test_status_tells_what_each_stage_did_took_and_cost(tmp_path: Path, model: P
     assert train["did"]["steps"] == 6
     assert train["cost"]["tokens_trained"] > 0
     assert "tokens sampled" in tiny.grao("rounds", "status", config).stdout
-
-
-def test_a_run_killed_alone_and_with_its_stage_makes_nothing_twice() -> None:
-    result = CliRunner().invoke(kill_rounds, ["--kills", "2", "--rounds", "1", "--prompts", "12", "--held-out", "0"])
-    assert result.exit_code == 0, result.output
-    assert "| outputs that differ | 0 |" in result.stdout
-    assert "| committed judgements made again | 0 |" in result.stdout

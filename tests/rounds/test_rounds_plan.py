@@ -55,7 +55,7 @@ def test_a_fresh_plan_counts_parts_and_bounds_the_tokens(tmp_path: Path, model: 
 
 
 def test_a_judge_is_asked_about_every_sequence_in_both_orders(tmp_path: Path, model: Path, prompts: str) -> None:
-    score = {"reward": "judge-pairwise", "reward_arg": ["base_url=http://localhost:9/v1"]}
+    score = {"reward": "judge-pairwise", "reward_arg": [f"model={model}"]}
     tasks = plan(write_config(tmp_path, model, prompts, score=score))
     assert tasks["round-0/score-judge-pairwise"]["judge_calls"] == 10 * 3 * 2  # two samples and the reference
 
