@@ -130,13 +130,13 @@ def children(parent: int) -> list[int]:
     return [int(number) for number in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
-def make_run(root: Path, model: Path, prompts: tuple[str, str], rounds: int) -> Run:
+def make_run(root: Path, model: Path, prompts: tuple[str, str | None], rounds: int) -> Run:
     root.mkdir()
     config = {
         "output": str(root / "run"),
         "model": str(model),
         "rounds": rounds,
-        "prompts": {"train": prompts[0], "eval": prompts[1]},
+        "prompts": {"train": prompts[0], **({"eval": prompts[1]} if prompts[1] else {})},
         "generate": {
             "engine": "transformers",
             "samples": 4,
@@ -158,15 +158,18 @@ def make_run(root: Path, model: Path, prompts: tuple[str, str], rounds: int) -> 
 @click.option("--kills", default=20, show_default=True, help="How often the run is killed.")
 @click.option("--rounds", default=3, show_default=True, help="Rounds of the run.")
 @click.option("--latest", default=9.0, show_default=True, help="Latest moment of a kill, in seconds after the start.")
+@click.option("--prompts", "num_prompts", default=24, show_default=True, help="Prompts to train on.")
+@click.option("--held-out", default=8, show_default=True, help="Prompts to evaluate on; 0 for no evaluation.")
 @click.option("--seed", default=0, show_default=True, help="Of the moments.")
-def main(kills: int, rounds: int, latest: float, seed: int) -> None:
+def main(kills: int, rounds: int, latest: float, num_prompts: int, held_out: int, seed: int) -> None:
     """Print one table; exit code 1 where the two runs differ."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         (root / "counted_reward.py").write_text(REWARD)
         model = make_model(root / "model", 64, 2, 512, 256)
-        prompts = (write_prompts(root / "train", 24, 6, 0), write_prompts(root / "held_out", 8, 6, 1))
+        evaluated = write_prompts(root / "held_out", held_out, 6, 1) if held_out else None
+        prompts = (write_prompts(root / "train", num_prompts, 6, 0), evaluated)
         started = time.perf_counter()
         alone = make_run(root / "alone", model, prompts, rounds)
         alone.finish()

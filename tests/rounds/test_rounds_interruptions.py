@@ -55,7 +55,7 @@ def test_status_tells_what_each_stage_did_took_and_cost(tmp_path: Path, model: P
 
 
 def test_a_run_killed_alone_and_with_its_stage_makes_nothing_twice() -> None:
-    result = CliRunner().invoke(kill_rounds, ["--kills", "2", "--rounds", "1", "--seed", "3"])
+    result = CliRunner().invoke(kill_rounds, ["--kills", "2", "--rounds", "1", "--prompts", "12", "--held-out", "0"])
     assert result.exit_code == 0, result.output
     assert "| outputs that differ | 0 |" in result.stdout
     assert "| committed judgements made again | 0 |" in result.stdout
