@@ -69,8 +69,8 @@ class Variant:
         return parse_section(GenerateOptions, self._in_round("generate", number), "generate", model=model, round=number)
 
     def evaluation_options(self, model: str) -> GenerateOptions:
-        """How `model` samples for evaluation: as in round 0, with `evaluate: generate:` on top, and the
-        same noise for every model."""
+        """How `model` samples for evaluation: as `generate` says in round 0 without overrides, with what
+        `evaluate: generate:` says on top, and the same noise for every model."""
         section = section_in_round(
             in_round(self._section("generate"), 0), GenerateOptions, "generate", 0, self._rounds
         ).updated(self._evaluate_generate.value or {})
