@@ -23,6 +23,7 @@ METHODS: dict[str, Train] = {
     "grao-no-imitation": Offline({"beta": 0.0}),
     "grao-no-exploration": Offline({"objective_arg": ["exploration=0"]}),
     "grao-no-regulariser": Offline({"lambda_": 0.0}),
+    "grao-reference-floor": Offline(reference_floor=0.0),
 }
 TITLES = {
     "sft": "SFT",
@@ -33,4 +34,5 @@ TITLES = {
     "grao-no-imitation": "GRAO without imitation",
     "grao-no-exploration": "GRAO without exploration",
     "grao-no-regulariser": "GRAO without regulariser",
+    "grao-reference-floor": "GRAO, no reference pushed down (`--reference-floor 0`)",
 }

@@ -19,18 +19,21 @@ class Offline:
 
     Args:
         options: of `grao train`, where they are not the defaults.
-        statistics: of `grao advantages`.
+        statistics, reference_floor: of `grao advantages`.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
     statistics: Literal["samples_and_reference", "samples"] = "samples_and_reference"
+    reference_floor: float | None = None
     num_samples: int = SAMPLES
 
     def __call__(
         self, task: Task, run: Run, model: Path, rounds: list[list[dict[str, Any]]], scratch: Path
     ) -> Iterator[Path]:
         """Groups whose rewards are all equal stay in, with advantages of 0, so that every step counts 16 groups."""
-        advantages_options = AdvantagesOptions(statistics=self.statistics, keep_zero_variance=True)
+        advantages_options = AdvantagesOptions(
+            statistics=self.statistics, reference_floor=self.reference_floor, keep_zero_variance=True
+        )
         for number, rows in enumerate(rounds):
             folder = scratch / f"round-{number}"
             scored = sample_and_score(task, model, rows, folder, self.num_samples, run.seed)

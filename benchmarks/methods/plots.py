@@ -28,7 +28,7 @@ def plot_curves(out: Path, task: Task, seeds: Sequence[int], path: Path) -> None
             halves = np.array([interval.half_width for interval in intervals])
             axis.plot(steps, means, marker="o", markersize=3, label=TITLES[method])
             axis.fill_between(steps, means - halves, means + halves, alpha=0.15)
-        axis.set(title=f"{task.title}: {title}", xlabel="optimizer steps", xticks=steps)
+        axis.set(title=f"{task.title}: {title}", xlabel="optimizer steps", xticks=steps, ylim=(0, 1.02))
         axis.legend(fontsize=7)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("mean reward, held out")
@@ -46,7 +46,9 @@ def plot_shares(out: Path, tasks: Sequence[Task], seeds: Sequence[int], path: Pa
             axis.plot(
                 range(1, shares.shape[1] + 1), np.nanmean(shares, axis=0), marker="o", markersize=3, label=component
             )
-        axis.set(title=f"GRAO, {task.title}", xlabel="optimizer step", ylim=(0, 1))
+        axis.set(
+            title=f"GRAO, {task.title}", xlabel="optimizer step", xticks=range(1, shares.shape[1] + 1, 3), ylim=(0, 1)
+        )
         axis.legend(fontsize=8)
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("share of the loss magnitude")
