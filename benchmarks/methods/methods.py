@@ -18,6 +18,7 @@ METHODS: dict[str, Train] = {
     "sft": Offline({"objective": "sft"}, num_samples=1),  # it needs none
     "dpo": train_dpo,
     "grpo": train_grpo,
+    "grpo-offline": Offline({"objective": "grpo"}, statistics="samples"),
     "grao": Offline(),
     "grao-samples": Offline(statistics="samples"),
     "grao-no-imitation": Offline({"beta": 0.0}),
@@ -29,10 +30,11 @@ TITLES = {
     "sft": "SFT",
     "dpo": "DPO (TRL)",
     "grpo": "GRPO (TRL)",
+    "grpo-offline": "GRPO, offline (ours)",
     "grao": "GRAO",
     "grao-samples": "GRAO, statistics of the samples alone",
     "grao-no-imitation": "GRAO without imitation",
     "grao-no-exploration": "GRAO without exploration",
     "grao-no-regulariser": "GRAO without regulariser",
-    "grao-reference-floor": "GRAO, no reference pushed down (`--reference-floor 0`)",
+    "grao-reference-floor": "GRAO with a reference floor of 0",
 }

@@ -12,7 +12,10 @@ from benchmarks.methods.statistics import t_interval
 from benchmarks.methods.tasks import Task
 from grao_pipeline.training.metrics import COMPONENTS
 
-PANELS = {"methods": ("sft", "dpo", "grpo", "grao"), "ablations": tuple(name for name in METHODS if "grao" in name)}
+PANELS = {
+    "methods": ("sft", "dpo", "grpo", "grpo-offline", "grao"),
+    "ablations": tuple(name for name in METHODS if "grao" in name),
+}
 DPI = 80
 
 
