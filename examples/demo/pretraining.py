@@ -7,7 +7,7 @@ reward: keeping the English word is the likelier habit. That gap is what post-tr
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import click
@@ -38,6 +38,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 Batch: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+Demonstrate: TypeAlias = Callable[[random.Random], tuple[str, str]]
 IGNORED = -100
 """The label of a token that no loss is taken on, as torch's cross-entropy has it."""
 
@@ -91,13 +92,15 @@ def make_demonstration(rng: random.Random) -> tuple[str, str]:
     return make_prompt(words), make_answer(words, num_slips, rng)
 
 
-def make_batches(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[Batch]:
+def make_batches(
+    tokenizer: PreTrainedTokenizerFast, seed: int, demonstrate: Demonstrate, num_steps: int
+) -> Iterator[Batch]:
     """Yield the demonstrations as (tokens, labels), each (B, T); labels are IGNORED outside the answers."""
     rng = random.Random(seed)
-    for _ in range(NUM_STEPS):
+    for _ in range(num_steps):
         tokens, labels = [], []
         for _ in range(BATCH_SIZE):
-            prompt, answer = make_demonstration(rng)
+            prompt, answer = demonstrate(rng)
             chat = [{"role": "user", "content": prompt}]
             asked = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
             answered = tokenizer.encode(answer + END)
@@ -109,8 +112,14 @@ def make_batches(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[Batc
         )
 
 
-def pretrain(seed: int) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]:
-    """Next-token cross-entropy on the answers; the learning rate warms up, then falls along a cosine."""
+def pretrain(
+    seed: int, demonstrate: Demonstrate = make_demonstration, num_steps: int = NUM_STEPS
+) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]:
+    """Next-token cross-entropy on the answers; the learning rate warms up, then falls along a cosine.
+
+    Args:
+        demonstrate: draws a prompt and a teacher's answer to it.
+    """
     torch.set_num_threads(1)  # the same bits on any number of cores; at this size a second core gains little
     torch.manual_seed(seed)
     tokenizer = make_tokenizer()
@@ -118,10 +127,10 @@ def pretrain(seed: int) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda step: min(1.0, (step + 1) / WARMUP_STEPS) * (1 + math.cos(math.pi * step / NUM_STEPS)) / 2,
+        lambda step: min(1.0, (step + 1) / WARMUP_STEPS) * (1 + math.cos(math.pi * step / num_steps)) / 2,
     )
     model.train()
-    for step, (tokens, labels) in enumerate(make_batches(tokenizer, seed), start=1):
+    for step, (tokens, labels) in enumerate(make_batches(tokenizer, seed, demonstrate, num_steps), start=1):
         hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state[:, :-1]  # (B, T - 1, D)
         trained = labels[:, 1:] != IGNORED  # (B, T - 1)
         loss = functional.cross_entropy(model.lm_head(hidden[trained]), labels[:, 1:][trained])
@@ -131,5 +140,5 @@ def pretrain(seed: int) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]:
         optimizer.step()
         schedule.step()
         if step % 50 == 0:
-            click.echo(f"pre-training step {step}/{NUM_STEPS}, loss {loss.item():.3f}", err=True)
+            click.echo(f"pre-training step {step}/{num_steps}, loss {loss.item():.3f}", err=True)
     return model, tokenizer

@@ -79,6 +79,22 @@ def test_gradient_and_components_are_those_of_the_three_terms(
     assert report["J"] == pytest.approx(terms.total.item(), rel=1e-10, abs=1e-10)
 
 
+@pytest.mark.parametrize("exploration", [0.0, 0.25, 1.0])
+def test_exploration_weighs_the_first_term_alone(
+    tmp_path: Path, float64_model: Any, policy: Policy, exploration: float
+) -> None:
+    """J = (1/G) Σ_i [e Â_i ℓ(o_i) + β Â_y ℓ(y) + λ Â_i (ℓ(o_i) − ℓ(y))]."""
+    scored = two_groups([0.0, 0.5, 3.0], "samples_and_reference")
+    objective = Grao(0.5, 0.6, {"exploration": str(exploration)})
+    gradient, report = library_step(policy, training_groups(tmp_path, *scored), objective, 100_000)
+    terms = oracle.step_terms(float64_model, *scored, 0.5, 0.6)
+    total = exploration * terms.exploration + terms.imitation + terms.regulariser
+    backward(-total)
+    assert_gradients_equal(gradient, take_gradient(float64_model))
+    assert report["exploration"] == pytest.approx(exploration * terms.exploration.item(), rel=1e-10, abs=1e-10)
+    assert report["J"] == pytest.approx(total.item(), rel=1e-10)
+
+
 @pytest.fixture
 def three_samples() -> Scored:
     """Two groups of three samples with a reference; rewards 0, 0, 3 and of the reference 1, `samples` statistics."""

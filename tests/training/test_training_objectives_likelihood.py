@@ -259,7 +259,8 @@ def test_an_objective_made_of_rewards_refuses_a_sample_without_one(policy: Polic
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("grao", {"beta": "1"}, "--objective-arg beta: objective 'grao' has no such argument. It has: none."),
+        ("grao", {"beta": "1"}, "--objective-arg beta: objective 'grao' has no such argument. It has: exploration."),
+        ("grao", {"exploration": "-1"}, "--objective-arg exploration=-1: objective 'grao' needs a number at least 0."),
         ("sft", {"x": "1"}, "--objective-arg x: objective 'sft' has no such argument. It has: none."),
         (
             "grpo",

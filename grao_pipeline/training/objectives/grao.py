@@ -10,6 +10,9 @@ Per group, to be maximised:
     w_i = (1 + λ) Â_i / G        w_y = β Â_y − λ (1/G) Σ_i Â_i
 
 Without a trained reference there is no ℓ(y): imitation and regulariser vanish and w_i = Â_i / G.
+
+The paper's ablation "without exploration" asks for a weight of the first term too: `exploration` times Â_i ℓ(o_i), 1 in
+the formula above, so that w_i = (exploration + λ) Â_i / G.
 """
 
 from collections.abc import Mapping
@@ -17,7 +20,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from grao_pipeline.training.objectives.base import NO_ARGUMENTS, ObjectiveInputs, ObjectiveOutputs, take_arguments
+from grao_pipeline.training.objectives.base import (
+    NO_ARGUMENTS,
+    ObjectiveInputs,
+    ObjectiveOutputs,
+    parse_number,
+    take_arguments,
+)
 
 
 class Grao:
@@ -26,14 +35,15 @@ class Grao:
     Args:
         beta: β, weight of the imitation term.
         lambda_: λ, weight of the alignment regulariser.
-        arguments: it has none.
+        arguments: `exploration` (1), weight of the exploration term.
     """
 
     is_linear = True
     takes_corrections = True
 
     def __init__(self, beta: float, lambda_: float, arguments: Mapping[str, str] = NO_ARGUMENTS) -> None:
-        take_arguments("grao", arguments)
+        taken = take_arguments("grao", arguments, exploration="1")
+        self.exploration = parse_number("grao", "exploration", taken["exploration"], lowest=0.0)
         self.beta = beta
         self.lambda_ = lambda_
 
@@ -57,4 +67,4 @@ class Grao:
         imitation = torch.where(inputs.is_reference, self.beta * inputs.advantages, zero)
         against_reference = torch.where(inputs.is_reference, -inputs.group_mean_advantage, of_sample)
         regulariser = torch.where(inputs.group_has_reference, self.lambda_ * against_reference, zero)
-        return of_sample, imitation, regulariser
+        return self.exploration * of_sample, imitation, regulariser

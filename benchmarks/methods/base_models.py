@@ -1,0 +1,73 @@
+"""A task's base model and its answers to the held-out prompts, made once and kept in the output folder."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.methods.sampling import Scored, sample_and_score
+from benchmarks.methods.settings import EVALUATION_PROMPTS, EVALUATION_SAMPLES
+from benchmarks.methods.tasks import Task, draw_rows
+from examples.demo.pretraining import pretrain
+from grao_pipeline.config import EvaluateOptions
+from grao_pipeline.evaluation.evaluate import evaluate
+
+BASE_SEED = 0
+HELD_OUT_SEEDS = {"tuning": 1, "reported": 2}
+METRICS = ("mean_reward", "ras", "nag_win_rate", "nag_net")
+Values = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model, and the held-out prompts with its answers to them.
+
+    Attributes:
+        held_out: of each use (`tuning`, `reported`), the base model's scored answers.
+    """
+
+    model: Path
+    held_out: dict[str, Scored]
+
+
+def held_out_rows(task: Task, use: str) -> list[dict[str, Any]]:
+    """The held-out prompts of a use."""
+    return draw_rows(task, EVALUATION_PROMPTS, HELD_OUT_SEEDS[use])
+
+
+def make_base(task: Task, out: Path) -> Base:
+    """Pre-train the base model and judge it; what is there already is kept."""
+    folder = out / "base" / task.name
+    model = folder / "model"
+    if not model.exists():
+        partial = folder / ".model.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        trained, tokenizer = pretrain(BASE_SEED, task.demonstrate)
+        trained.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        partial.rename(model)
+    base = Base(
+        model, {use: Scored(*(str(folder / use / name) for name in ("groups", "scores"))) for use in HELD_OUT_SEEDS}
+    )
+    for use in HELD_OUT_SEEDS:
+        metrics = folder / f"{use}.json"
+        if not metrics.exists():
+            scored = sample_and_score(
+                task, model, held_out_rows(task, use), folder / use, EVALUATION_SAMPLES, BASE_SEED
+            )
+            metrics.write_text(json.dumps(metrics_of(scored, scored, folder / use / "evaluation")))
+    return base
+
+
+def judge(task: Task, base: Base, use: str, model: Path, folder: Path, seed: int) -> Values:
+    """The metrics of a model on the held-out prompts."""
+    scored = sample_and_score(task, model, held_out_rows(task, use), folder, EVALUATION_SAMPLES, seed)
+    return metrics_of(scored, base.held_out[use], folder / "evaluation")
+
+
+def metrics_of(scored: Scored, base: Scored, out: Path) -> Values:
+    """Mean reward, RAS and NAG over the prompts, by `grao evaluate`'s own function."""
+    options = EvaluateOptions(base_groups=base.groups, base_scores=base.scores, bootstrap_samples=100)
+    found = asdict(evaluate(scored.groups, scored.scores, str(out), options))["metrics"]
+    return {name: found[name]["value"] for name in METRICS}

@@ -1,0 +1,40 @@
+"""The methods, each by name: what makes it differ from the others."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from benchmarks.methods.ours import Offline
+from benchmarks.methods.settings import Run
+from benchmarks.methods.tasks import Task
+from benchmarks.methods.trl_dpo import train_dpo
+from benchmarks.methods.trl_grpo import train_grpo
+
+Rows: TypeAlias = list[list[dict[str, Any]]]
+Train: TypeAlias = Callable[[Task, Run, Path, Rows, Path], Iterator[Path]]
+"""(task, run, base model, rows of each round, scratch folder) → the model after each round."""
+
+METHODS: dict[str, Train] = {
+    "sft": Offline({"objective": "sft"}, num_samples=1),  # it needs none
+    "dpo": train_dpo,
+    "grpo": train_grpo,
+    "grpo-offline": Offline({"objective": "grpo"}, statistics="samples"),
+    "grao": Offline(),
+    "grao-samples": Offline(statistics="samples"),
+    "grao-no-imitation": Offline({"beta": 0.0}),
+    "grao-no-exploration": Offline({"objective_arg": ["exploration=0"]}),
+    "grao-no-regulariser": Offline({"lambda_": 0.0}),
+    "grao-reference-floor": Offline(reference_floor=0.0),
+}
+TITLES = {
+    "sft": "SFT",
+    "dpo": "DPO (TRL)",
+    "grpo": "GRPO (TRL)",
+    "grpo-offline": "GRPO, offline (ours)",
+    "grao": "GRAO",
+    "grao-samples": "GRAO, statistics of the samples alone",
+    "grao-no-imitation": "GRAO without imitation",
+    "grao-no-exploration": "GRAO without exploration",
+    "grao-no-regulariser": "GRAO without regulariser",
+    "grao-reference-floor": "GRAO with a reference floor of 0",
+}

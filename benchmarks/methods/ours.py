@@ -1,0 +1,57 @@
+"""Our side: rounds of generate → score → advantages → train, through Parquet tables."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.methods.sampling import sample_and_score
+from benchmarks.methods.settings import GROUPS_PER_STEP, MAX_GRAD_NORM, SAMPLES, WEIGHT_DECAY, Run
+from benchmarks.methods.tasks import Task
+from grao_pipeline.advantages.compute import WeightedScores, compute_advantages
+from grao_pipeline.config import AdvantagesOptions, TrainOptions
+from grao_pipeline.training.train import train_model
+
+
+@dataclass(frozen=True)
+class Offline:
+    """A method of `grao train`.
+
+    Args:
+        options: of `grao train`, where they are not the defaults.
+        statistics, reference_floor: of `grao advantages`.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    statistics: Literal["samples_and_reference", "samples"] = "samples_and_reference"
+    reference_floor: float | None = None
+    num_samples: int = SAMPLES
+
+    def __call__(
+        self, task: Task, run: Run, model: Path, rounds: list[list[dict[str, Any]]], scratch: Path
+    ) -> Iterator[Path]:
+        """Groups whose rewards are all equal stay in, with advantages of 0, so that every step counts 16 groups."""
+        advantages_options = AdvantagesOptions(
+            statistics=self.statistics, reference_floor=self.reference_floor, keep_zero_variance=True
+        )
+        for number, rows in enumerate(rounds):
+            folder = scratch / f"round-{number}"
+            scored = sample_and_score(task, model, rows, folder, self.num_samples, run.seed)
+            advantages = str(folder / "advantages")
+            compute_advantages(scored.groups, advantages, [WeightedScores(scored.scores)], advantages_options)
+            options = TrainOptions(
+                **{
+                    "model": str(model),
+                    "learning_rate": run.learning_rate,
+                    "weight_decay": WEIGHT_DECAY,
+                    "max_grad_norm": MAX_GRAD_NORM,
+                    "groups_per_step": GROUPS_PER_STEP,
+                    "seed": run.seed,
+                    "checkpoint_steps": 0,
+                    "device": "cpu",
+                    **self.options,
+                }
+            )
+            model = folder / "model"
+            train_model(scored.groups, advantages, str(model), options)
+            yield model
