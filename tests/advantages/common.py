@@ -30,7 +30,8 @@ class Group:
 
 def write(path: Path, groups: Sequence[Group], rows_per_part: int = 4) -> tuple[str, dict[str, str]]:
     """The groups table and one scores table per reward, by name."""
-    rows, scores = [], {}
+    rows: list[dict[str, Any]] = []
+    scores: dict[str, list[dict[str, Any]]] = {}
     for number, group in enumerate(groups):
         rewards = group.rewards if isinstance(group.rewards, dict) else {"r": group.rewards}
         references = group.reference if isinstance(group.reference, dict) else {"r": group.reference}

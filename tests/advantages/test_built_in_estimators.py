@@ -3,6 +3,7 @@
 import ast
 import math
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,7 +67,7 @@ def oracle(name: str, group: Group, statistics: str) -> tuple[list[float | None]
         return [1.0 if i == best and len(scored) else None for i in range(len(rewards))], None
     assert not isinstance(reference, dict)
     with_reference = statistics == "samples_and_reference" and reference is not None
-    counted = np.append(scored, reference) if with_reference else scored
+    counted = np.append(scored, reference or 0.0) if with_reference else scored
     if not len(counted):  # rank says 0 where there is nothing to compare with
         return [None] * len(rewards), 0.0 if name == "rank" and reference is not None else None
 
@@ -112,7 +113,7 @@ def table_deviations(made: list[Group], statistics: str, names: list[str], weigh
     for group in made:
         total = np.zeros(1 + len(next(iter(group.rewards.values()))))  # type: ignore[union-attr]
         for name, weight in zip(names, weights, strict=True):
-            values = np.array([group.reference[name], *group.rewards[name]], dtype=np.float64)  # type: ignore[index]
+            values = np.array([group.reference[name], *group.rewards[name]], dtype=np.float64)  # type: ignore[index, call-overload]
             counted = values if statistics == "samples_and_reference" else values[1:]
             mean = counted[0] if len(set(counted)) == 1 else counted.mean()
             scale = 1.0 if len(names) == 1 else counted.std()
@@ -142,7 +143,7 @@ def test_statistics_of_the_table_are_exact_however_it_is_cut(
         Group({key: values(size) for key in names}, {key: values(1)[0] for key in names})
         for size in (1, 2, 3, 8, 8, 5, 4, 2, 9, 7, 6)
     ] + [Group({key: [0.5] * 3 for key in names}, dict.fromkeys(names, 0.5))]
-    combine = {"combine": "normalise"} if name == "gdpo" else {}
+    combine: dict[str, Any] = {"combine": "normalise"} if name == "gdpo" else {}
     found, _ = compute(
         tmp_path,
         made,
@@ -169,8 +170,8 @@ def trl_source(file: str) -> ast.Module:
     return ast.parse((Path(found.submodule_search_locations[0]) / "trainer" / file).read_text())
 
 
-def execute(statements: list[ast.stmt], scope: dict[str, Any]) -> dict[str, Any]:
-    exec(compile(ast.Module(statements, []), "trl", "exec"), scope)
+def execute(statements: Sequence[ast.stmt], scope: dict[str, Any]) -> dict[str, Any]:
+    exec(compile(ast.Module(list(statements), []), "trl", "exec"), scope)
     return scope
 
 
@@ -293,7 +294,7 @@ def trl_sums(rewards: Array) -> Array:
 @pytest.mark.parametrize("value", [0.1, 0.7, 1 / 3, 1e30])
 def test_equal_rewards_give_exactly_nothing(name: str, value: float, tmp_path: Path) -> None:
     made = [Group([float32(value)] * 7, float32(value)), Group([0.0, 1.0, 0.25], 0.5)]
-    combine = {"combine": "normalise"} if name == "gdpo" else {}
+    combine: dict[str, Any] = {"combine": "normalise"} if name == "gdpo" else {}
     found, _ = compute(tmp_path, made, estimator=name, keep_zero_variance=True, **combine)
     assert found[0] == ([0.0] * 7, 0.0)
 

@@ -9,7 +9,7 @@ from grao_pipeline.advantages.estimate import Masked
 from grao_pipeline.storage.reader import open_table
 from tests.advantages.common import Group, compute
 
-PLAIN = {"estimator": "dr-grpo", "statistics": "samples"}
+PLAIN: dict[str, Any] = {"estimator": "dr-grpo", "statistics": "samples"}
 
 
 def advantages(tmp_path: Path, groups: list[Group], **options: Any) -> tuple[list[Any], dict[str, Masked]]:
