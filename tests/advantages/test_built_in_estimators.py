@@ -3,6 +3,7 @@
 import ast
 import math
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,7 +67,7 @@ def oracle(name: str, group: Group, statistics: str) -> tuple[list[float | None]
         return [1.0 if i == best and len(scored) else None for i in range(len(rewards))], None
     assert not isinstance(reference, dict)
     with_reference = statistics == "samples_and_reference" and reference is not None
-    counted = np.append(scored, reference) if with_reference and reference is not None else scored
+    counted = np.append(scored, reference or 0.0) if with_reference else scored
     if not len(counted):  # rank says 0 where there is nothing to compare with
         return [None] * len(rewards), 0.0 if name == "rank" and reference is not None else None
 
@@ -169,8 +170,8 @@ def trl_source(file: str) -> ast.Module:
     return ast.parse((Path(found.submodule_search_locations[0]) / "trainer" / file).read_text())
 
 
-def execute(statements: list[ast.stmt], scope: dict[str, Any]) -> dict[str, Any]:
-    exec(compile(ast.Module(statements, []), "trl", "exec"), scope)
+def execute(statements: Sequence[ast.stmt], scope: dict[str, Any]) -> dict[str, Any]:
+    exec(compile(ast.Module(list(statements), []), "trl", "exec"), scope)
     return scope
 
 
@@ -203,7 +204,7 @@ def trl_advantages(rewards: Array, weights: list[float], **settings: Any) -> Arr
 def trl_rloo(rewards: Array) -> Array:
     """The same of RLOOTrainer's leave-one-out lines. Args: rewards: [groups, samples]."""
     wanted = ("scorable_counts = ", "grouped_sum = ", "if num_generations > 1:\n    baselines")
-    lines: list[ast.stmt] = [
+    lines = [
         node
         for node in ast.walk(trl_source("rloo_trainer.py"))
         if isinstance(node, ast.Assign | ast.If) and ast.unparse(node).startswith(wanted)
