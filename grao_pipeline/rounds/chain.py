@@ -9,12 +9,12 @@ from pathlib import Path
 from grao_pipeline.errors import InputError
 from grao_pipeline.fingerprints import file_checksum, fingerprint
 from grao_pipeline.rounds.config import RoundsConfig
-from grao_pipeline.rounds.tasks import Link, Perform, Table, Task, Tasks, Walk, plan_only
+from grao_pipeline.rounds.tasks import Link, Perform, Table, Task, Tasks, Walk
 from grao_pipeline.rounds.variant_chain import VariantChain
 from grao_pipeline.storage.manifest import MANIFEST
 from grao_pipeline.storage.reader import open_table
 
-__all__ = ["Perform", "Task", "Walk", "plan_only", "walk"]
+__all__ = ["Perform", "Task", "Walk", "walk"]
 
 
 def walk(config: RoundsConfig, perform: Perform, link: Link = lambda name, task: None) -> Walk:

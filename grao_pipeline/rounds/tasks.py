@@ -40,11 +40,6 @@ Link = Callable[[str, Task], None]
 """Is told every name of a task that is done, after it is."""
 
 
-def plan_only(task: Task) -> bool:
-    """A `Perform` that makes nothing."""
-    return task.done
-
-
 @dataclass(frozen=True)
 class Table:
     """An output as an input of the next task: where it is and what it is; None where it has not been made.
