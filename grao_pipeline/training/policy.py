@@ -30,13 +30,14 @@ class Policy(nn.Module):
 
     Args:
         attention: name of the kernel over shared prompts, or `rows`.
-        compiled: compile the decoder's layers, for any length.
+        compiled: compile the decoder's layers, for any length, and the loss.
     """
 
     def __init__(self, model: Any, attention: str, compiled: bool = False) -> None:
         super().__init__()
         self.model = model
         self.attention = attention
+        self._compiled = compiled
         self._own_attention = own_attention(model.config)
         model.set_attn_implementation(self._own_attention)
         self._kernel: SharedPrefixAttention | None = None
@@ -84,7 +85,7 @@ class Policy(nn.Module):
         with torch.enable_grad(), torch.autocast(hidden.device.type, enabled=False):
             value = loss(leaf)
             slopes = torch.autograd.grad(value, leaf)[0] if value.requires_grad else torch.zeros_like(leaf)
-        return weighted_logprob_sum(hidden, head, slopes, batch.targets)
+        return weighted_logprob_sum(hidden, head, slopes, batch.targets, self._compiled)
 
     def logprobs(self, batch: PackedBatch) -> Tensor:
         """Log-probs of the continuation tokens, without a graph. [N]"""

@@ -4,6 +4,8 @@ The loss is −Σ_n w_n · log p(target_n). Where its weights are known beforeha
 forward pass, chunk by chunk: three matrix products a token, nothing kept, nothing recomputed.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +14,8 @@ from torch import Tensor
 
 CHUNK_ELEMENTS = {"cpu": 1 << 26, "cuda": 1 << 28}
 """Logits of one chunk, in elements: enough tokens for the matrix products to be fast."""
-BLOCK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 28}
-"""Logits that the softmax works on at a time: on CPU, few enough to stay in cache from pass to pass."""
+BLOCK_ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 28}
+"""Numbers that are worked on at a time after a product: on CPU, few enough to stay in cache from pass to pass."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +44,22 @@ class Head:
         return logits if self.softcap is None else logits.div_(self.softcap).tanh_().mul_(self.softcap)
 
 
-def weighted_logprob_sum(hidden: Tensor, head: Head, weights: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def weighted_logprob_sum(
+    hidden: Tensor, head: Head, weights: Tensor, targets: Tensor, compiled: bool = False
+) -> tuple[Tensor, Tensor]:
     """Σ_n weights_n · log p(targets_n | hidden_n), and each log-prob.
 
     Args:
         hidden: [N, H].
         weights: [N], constants.
         targets: [N].
+        compiled: have torch.compile fuse what is between the matrix products.
 
     Returns:
         the sum (a scalar, differentiable in hidden and head) and the log-probs in nats (not differentiable). [N]
     """
     found: tuple[Tensor, Tensor] = _WeightedLogprobSum.apply(  # type: ignore[no-untyped-call]
-        hidden, head.weight, head.bias, weights, targets, head.scale, head.softcap
+        hidden, head.weight, head.bias, weights, targets, head.scale, head.softcap, compiled
     )
     return found
 
@@ -85,8 +90,10 @@ class _WeightedLogprobSum(torch.autograd.Function):
         targets: Tensor,
         scale: float,
         softcap: float | None,
+        compiled: bool,
     ) -> tuple[Tensor, Tensor]:
         head = Head(weight, bias, scale, softcap)
+        to_gradient = _compiled_to_gradient() if compiled else _to_gradient
         states, matrix = _working(hidden, weight)
         precise = torch.promote_types(states.dtype, torch.float32)
         grad_hidden = torch.empty_like(states)
@@ -103,7 +110,7 @@ class _WeightedLogprobSum(torch.autograd.Function):
                 chunk = logits[: len(states[rows])]
                 torch.mm(states[rows], matrix.t(), out=chunk)  # the head's raw output; then its gradient, in place
                 for block in _cut(len(chunk), len(weight), BLOCK_ELEMENTS, hidden.device):
-                    logprobs[rows][block] = _to_gradient(head, chunk[block], weights[rows][block], targets[rows][block])
+                    logprobs[rows][block] = to_gradient(head, chunk[block], weights[rows][block], targets[rows][block])
                 if grad_bias is not None:
                     grad_bias += chunk.sum(dim=0, dtype=precise)
                 torch.mm(chunk, matrix, out=grad_hidden[rows])
@@ -112,7 +119,9 @@ class _WeightedLogprobSum(torch.autograd.Function):
                 if product is None:
                     grad_weight.addmm_(chunk.t(), states[rows])
                 else:
-                    grad_weight += torch.mm(chunk.t(), states[rows], out=product)
+                    torch.mm(chunk.t(), states[rows], out=product)
+                    for block in _cut(len(product), product.shape[1], BLOCK_ELEMENTS, hidden.device):
+                        grad_weight[block] += product[block]
         grad_weight = None if grad_weight is None else grad_weight.to(weight.dtype)
         ctx.save_for_backward(grad_hidden.to(hidden.dtype), grad_weight, grad_bias)
         ctx.mark_non_differentiable(logprobs)
@@ -122,7 +131,7 @@ class _WeightedLogprobSum(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         factor = gradients[0]
         grads = [None if saved is None else saved * factor for saved in ctx.saved_tensors]
-        return *grads, None, None, None, None
+        return *grads, None, None, None, None, None
 
 
 def _to_gradient(head: Head, raw: Tensor, weights: Tensor, targets: Tensor) -> Tensor:
@@ -153,6 +162,11 @@ def _to_gradient(head: Head, raw: Tensor, weights: Tensor, targets: Tensor) -> T
     return logprobs[:, 0]
 
 
+@functools.cache
+def _compiled_to_gradient() -> Callable[[Head, Tensor, Tensor, Tensor], Tensor]:
+    return torch.compile(_to_gradient, dynamic=True)
+
+
 def _working(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Both in the precision of the matrix products: autocast's, where it is on."""
     device = hidden.device.type
@@ -160,7 +174,7 @@ def _working(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return hidden.detach().to(dtype), weight.detach().to(dtype)
 
 
-def _cut(tokens: int, vocab_size: int, elements: dict[str, int], device: torch.device) -> list[slice]:
-    """Slices of so many tokens that a slice's logits are `elements` at most."""
-    size = max(1, elements.get(device.type, elements["cuda"]) // vocab_size)
-    return [slice(start, min(start + size, tokens)) for start in range(0, tokens, size)]
+def _cut(rows: int, width: int, elements: dict[str, int], device: torch.device) -> list[slice]:
+    """Slices of so many rows that a slice has `elements` at most."""
+    size = max(1, elements.get(device.type, elements["cuda"]) // width)
+    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]

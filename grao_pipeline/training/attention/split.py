@@ -13,9 +13,9 @@ from torch import Tensor
 
 from grao_pipeline.training.packing import PackedBatch
 
-BLOCK_SCORES = 1 << 18
-"""Scores of one block, in elements: 1 MiB in float32, about a core's second-level cache."""
-KEPT_SCORES = 8
+BLOCK_SCORES = 1 << 19
+"""Scores of one block, in elements: 2 MiB in float32, so that a block stays in cache from product to product."""
+KEPT_SCORES = 20
 """A layer's attention weights are kept for the backward pass where they are at most so many times its queries."""
 
 
@@ -34,9 +34,18 @@ class Segment:
     def num_before(self) -> int:
         return int(self.before.stop - self.before.start)
 
+    @property
+    def num_own(self) -> int:
+        return int(self.own.stop - self.own.start)
+
     def take(self, rows: Tensor) -> Tensor:
-        """What the segment sees of keys or values. [K, T, D] → [K, before + own, D]"""
-        return torch.cat([rows[:, self.before], rows[:, self.own]], dim=1) if self.num_before else rows[:, self.own]
+        """What the segment sees of keys or values. [T, K, D] → [K, before + own, D]"""
+        return torch.cat([rows[self.before], rows[self.own]]).transpose(0, 1).contiguous()
+
+    def add(self, total: Tensor, part: Tensor) -> None:
+        """The inverse of `take` for gradients: part [K, before + own, D] onto total [K, T, D]."""
+        total[:, self.before] += part[:, : self.num_before]
+        total[:, self.own] += part[:, self.num_before :]
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,24 @@ class Block:
     heads: slice
     tokens: slice
     keys: slice
+
+    @property
+    def num_tokens(self) -> int:
+        return int(self.tokens.stop - self.tokens.start)
+
+    def take(self, rows: Tensor, num_key_heads: int) -> Tensor:
+        """The block's rows, by the head of keys that they meet. [T, K · R, D] → [k, n · R, D], R heads side by side"""
+        return self._view(rows, num_key_heads).transpose(0, 1).flatten(1, 2)
+
+    def put(self, rows: Tensor, block: Tensor, num_key_heads: int) -> None:
+        """The inverse of `take`: write [k, n · R, D] into [T, K · R, D]."""
+        self._view(rows, num_key_heads).copy_(
+            block.view(len(block), self.num_tokens, -1, block.shape[-1]).transpose(0, 1)
+        )
+
+    def _view(self, rows: Tensor, num_key_heads: int) -> Tensor:
+        """[n, k, R, D]"""
+        return rows[self.tokens].view(self.num_tokens, num_key_heads, -1, rows.shape[-1])[:, self.heads]
 
 
 @dataclass(frozen=True)
@@ -71,10 +98,10 @@ class Scoring:
         """The scores of a block whose last query sees its last key, and their slope by what is capped.
 
         Args:
-            query: [k, n · R, D], scaled, a token's R heads side by side; key: [k, M, D].
+            query: [k, n · R, D], a token's R heads side by side; key: [k, M, D].
             num_queries: n.
         """
-        scores = torch.bmm(query, key.transpose(1, 2))  # [k, n · R, M]
+        scores = torch.bmm(_precise(query) * self.scale, key.transpose(1, 2))  # [k, n · R, M]
         slope = None
         if self.softcap is not None:
             scores.div_(self.softcap).tanh_()
@@ -127,26 +154,22 @@ class _SplitAttention(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, segments: tuple[Segment, ...], scoring: Scoring
     ) -> Tensor:
-        tokens, heads, _ = query.shape
-        k, v = (tensor.transpose(0, 1).contiguous() for tensor in (key, value))  # [K, T, D]
-        q, repeats = _by_key_head(query, len(k)), heads // len(k)
-        precise_q, precise_k, precise_v = _precise(q) * scoring.scale, _precise(k), _precise(v)
-        out = precise_q.new_empty(*q.shape[:2], v.shape[-1])
-        keeps = scoring.softcap is None and _num_scores(segments, len(k), repeats, scoring.window) <= (
-            KEPT_SCORES * query.numel()
-        )
+        num_key_heads = key.shape[1]
+        repeats = query.shape[1] // num_key_heads
+        result = query.new_empty(*query.shape[:2], value.shape[-1])
+        num_scores = sum(_num_scores(segment, query.shape[1], scoring.window) for segment in segments)
+        keeps = scoring.softcap is None and num_scores <= KEPT_SCORES * query.numel()
         kept = []
-        with torch.autocast(q.device.type, enabled=False):
+        with torch.autocast(query.device.type, enabled=False):
             for segment in segments:
-                keys, values = segment.take(precise_k), segment.take(precise_v)
-                for block in _blocks(segment, len(k), repeats, scoring.window):
-                    rows = _rows(block, repeats)
-                    scores, _ = scoring.scores(precise_q[rows], keys[block.heads, block.keys], _length(block))
+                keys, values = _precise(segment.take(key)), _precise(segment.take(value))
+                for block in _blocks(segment, num_key_heads, repeats, scoring.window):
+                    q, seen = block.take(query, num_key_heads), (block.heads, block.keys)
+                    scores, _ = scoring.scores(q, keys[seen], block.num_tokens)
                     weights = torch.softmax(scores, dim=-1)
-                    out[rows] = torch.bmm(weights, values[block.heads, block.keys])
+                    block.put(result, torch.bmm(weights, values[seen]), num_key_heads)
                     if keeps:
-                        kept.append(weights.to(q.dtype))
-        result = _by_token(out.to(query.dtype), tokens)
+                        kept.append(weights.to(value.dtype))
         ctx.save_for_backward(query, key, value, result, *kept)
         ctx.segments, ctx.scoring = segments, scoring
         return result
@@ -156,46 +179,41 @@ class _SplitAttention(torch.autograd.Function):
         query, key, value, result, *kept = ctx.saved_tensors
         remaining = iter(kept)
         scoring: Scoring = ctx.scoring
-        tokens, heads, _ = query.shape
-        k, v = (tensor.transpose(0, 1).contiguous() for tensor in (key, value))
-        q, repeats = _by_key_head(query, len(k)), heads // len(k)
-        precise_q, precise_k = _precise(q) * scoring.scale, _precise(k)
-        grad = _by_key_head(gradients[0], len(k))
-        # A softmax's gradient: each weight times (its own slope − the mean slope, which is out · grad).
-        mean = (_precise(grad) * _precise(_by_key_head(result, len(k)))).sum(dim=-1, keepdim=True)
-        grad_q = torch.empty_like(q)
-        grad_k, grad_v = torch.zeros_like(precise_k), torch.zeros_like(v, dtype=precise_k.dtype)
-        with torch.autocast(q.device.type, enabled=False):
+        num_key_heads = key.shape[1]
+        repeats = query.shape[1] // num_key_heads
+        grad_query = torch.empty_like(query)
+        grad_key, grad_value = (_precise(torch.zeros_like(rows.transpose(0, 1))) for rows in (key, value))
+        with torch.autocast(query.device.type, enabled=False):
             for segment in ctx.segments:
-                precise_keys, keys, values = (segment.take(rows) for rows in (precise_k, k, v))
-                grad_keys = torch.zeros_like(precise_keys)
-                grad_values = torch.zeros_like(values, dtype=precise_keys.dtype)
-                for block in _blocks(segment, len(k), repeats, scoring.window):
-                    rows, seen = _rows(block, repeats), (block.heads, block.keys)
+                keys, values = segment.take(key), segment.take(value)
+                grad_keys, grad_values = (torch.zeros_like(_precise(rows)) for rows in (keys, values))
+                for block in _blocks(segment, num_key_heads, repeats, scoring.window):
+                    q, grad, out = (block.take(rows, num_key_heads) for rows in (query, gradients[0], result))
+                    seen = block.heads, block.keys
                     slope = None
                     if kept:
                         weights = next(remaining)
                     else:
-                        scores, slope = scoring.scores(precise_q[rows], precise_keys[seen], _length(block))
+                        scores, slope = scoring.scores(q, _precise(keys[seen]), block.num_tokens)
                         weights = torch.softmax(scores, dim=-1)
-                    grad_values[seen] += torch.bmm(weights.to(q.dtype).transpose(1, 2), grad[rows])
-                    change = torch.bmm(grad[rows], values[seen].transpose(1, 2)).to(mean.dtype)
-                    change.sub_(mean[rows]).mul_(weights)
+                    grad_values[seen] += torch.bmm(weights.to(value.dtype).transpose(1, 2), grad)
+                    # A softmax's gradient: each weight times (its own slope − the mean slope, which is out · grad).
+                    mean = (_precise(out) * _precise(grad)).sum(dim=-1, keepdim=True)
+                    change = _precise(torch.bmm(grad, values[seen].transpose(1, 2))).sub_(mean).mul_(weights)
                     if slope is not None:
                         change.mul_(slope)
                     of_scores = change.to(q.dtype)
-                    grad_q[rows] = torch.bmm(of_scores, keys[seen])
-                    grad_keys[seen] += torch.bmm(of_scores.transpose(1, 2), q[rows])
-                for total, part in ((grad_k, grad_keys), (grad_v, grad_values)):
-                    total[:, segment.before] += part[:, : segment.num_before]
-                    total[:, segment.own] += part[:, segment.num_before :]
-        grad_k, grad_v = (total.transpose(0, 1).to(k.dtype) for total in (grad_k * scoring.scale, grad_v))
-        return _by_token(grad_q * scoring.scale, tokens), grad_k, grad_v, None, None
+                    block.put(grad_query, torch.bmm(of_scores, keys[seen]) * scoring.scale, num_key_heads)
+                    grad_keys[seen] += torch.bmm(of_scores.transpose(1, 2), q)
+                segment.add(grad_key, grad_keys)
+                segment.add(grad_value, grad_values)
+        grad_key, grad_value = (total.transpose(0, 1).to(key.dtype) for total in (grad_key * scoring.scale, grad_value))
+        return grad_query, grad_key, grad_value, None, None
 
 
 def _blocks(segment: Segment, num_heads: int, repeats: int, window: int | None) -> Iterator[Block]:
     """A segment's queries in blocks of at most `BLOCK_SCORES` scores, or of one token in one head."""
-    before, length = segment.num_before, segment.own.stop - segment.own.start
+    before, length = segment.num_before, segment.num_own
     longest = before + length if window is None else min(before + length, window)
     size = min(length, max(1, BLOCK_SCORES // (repeats * longest)))
     size = -(-length // -(-length // size))  # blocks of about one size
@@ -208,33 +226,10 @@ def _blocks(segment: Segment, num_heads: int, repeats: int, window: int | None) 
             yield Block(slice(head, min(head + heads, num_heads)), tokens, slice(first, before + stop))
 
 
-def _num_scores(segments: tuple[Segment, ...], num_heads: int, repeats: int, window: int | None) -> int:
-    blocks = (block for segment in segments for block in _blocks(segment, num_heads, repeats, window))
-    return sum(
-        (block.heads.stop - block.heads.start) * _length(block) * repeats * (block.keys.stop - block.keys.start)
-        for block in blocks
-    )
-
-
-def _rows(block: Block, repeats: int) -> tuple[slice, slice]:
-    """Where the block's queries are in [K, T · R, D]."""
-    return block.heads, slice(block.tokens.start * repeats, block.tokens.stop * repeats)
-
-
-def _length(block: Block) -> int:
-    return int(block.tokens.stop - block.tokens.start)
-
-
-def _by_key_head(rows: Tensor, num_key_heads: int) -> Tensor:
-    """[T, K · R, D] → [K, T · R, D]: by the head of keys that they meet, a token's R heads side by side."""
-    tokens, _, width = rows.shape
-    return rows.reshape(tokens, num_key_heads, -1, width).transpose(0, 1).reshape(num_key_heads, -1, width)
-
-
-def _by_token(rows: Tensor, tokens: int) -> Tensor:
-    """[K, T · R, D] → [T, K · R, D]"""
-    heads, _, width = rows.shape
-    return rows.view(heads, tokens, -1, width).transpose(0, 1).reshape(tokens, -1, width)
+def _num_scores(segment: Segment, num_heads: int, window: int | None) -> int:
+    """About so many pairs of a query and a key that it sees."""
+    seen = segment.num_before + segment.num_own // 2
+    return num_heads * segment.num_own * (seen if window is None else min(seen, window))
 
 
 def _precise(tensor: Tensor) -> Tensor:
