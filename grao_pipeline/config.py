@@ -344,9 +344,7 @@ class TrainOptions(StageOptions):
     lora_target: list[str] = option([], "Layer to adapt, e.g. q_proj; all linear layers by default. Repeatable.")
     lora_dropout: float = option(0.0, "Dropout on the adapter's input.", ge=0.0, lt=1.0)
     save_adapter: bool = option(False, "Write the adapter alone instead of the model with the adapter merged.")
-    load_in_4bit: bool = option(
-        False, "Keep the frozen weights in 4 bits (QLoRA, bitsandbytes, CUDA); needs --lora-rank."
-    )
+    load_in_4bit: bool = option(False, "Keep the frozen weights in 4 bits (QLoRA, bitsandbytes); needs --lora-rank.")
     gradient_checkpointing: bool = runtime(False, "Recompute activations in the backward pass to save memory.")
     compile: bool = runtime(False, "Compile the model's layers (torch.compile).")
     shard: Literal["full", "hybrid"] = runtime(

@@ -74,8 +74,6 @@ def _empty_model(source: ModelSource, options: TrainOptions) -> Any:
 
 
 def _load_in_4bit(source: ModelSource, options: TrainOptions, ranks: Ranks) -> Any:
-    if ranks.device.type != "cuda":
-        raise UsageError("--load-in-4bit works on CUDA alone. Leave it out on CPU.")
     if ranks.is_sharded:
         raise UsageError("--load-in-4bit trains on one device: leave out torchrun and --cpu-offload.")
     if options.dtype != "bfloat16":
@@ -88,6 +86,11 @@ def _load_in_4bit(source: ModelSource, options: TrainOptions, ranks: Ranks) -> A
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    return getattr(transformers, CAUSAL_LM).from_pretrained(
+    model = getattr(transformers, CAUSAL_LM).from_pretrained(
         str(source.directory), quantization_config=settings, dtype=torch.bfloat16, device_map={"": ranks.device}
     )
+    for layer in model.modules():
+        # On CPU an evaluation, such as the self-check, would repack the weights to a form that cannot be trained on.
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+    return model

@@ -54,7 +54,9 @@ def _in_8_bits(name: str, ranks: Ranks) -> Any:
         raise MissingDependency(
             f"--optimizer {name} needs {package}, which is not installed. Run: pip install {package}"
         )
-    if ranks.device.type != "cuda":
-        raise UsageError(f"--optimizer {name}: bitsandbytes works on CUDA alone. Use adamw, or install torchao.")
     optimizers = require("bitsandbytes.optim")
-    return optimizers.PagedAdamW8bit if name.startswith("paged") else optimizers.AdamW8bit
+    if not name.startswith("paged"):
+        return optimizers.AdamW8bit
+    if ranks.device.type != "cuda":
+        raise UsageError(f"--optimizer {name} pages between GPU and CPU memory. Without a GPU, use adamw-8bit.")
+    return optimizers.PagedAdamW8bit

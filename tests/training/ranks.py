@@ -22,12 +22,18 @@ class Training:
         returncode, stdout, stderr: once it has ended.
     """
 
-    def __init__(self, ranks: int, *arguments: object, launcher: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        ranks: int,
+        *arguments: object,
+        launcher: list[str] | None = None,
+        environment: dict[str, str] = ENVIRONMENT,
+    ) -> None:
         command = launcher or ([*TORCHRUN, str(ranks)] if ranks > 1 else [sys.executable])
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         self._process = subprocess.Popen(
             [*command, "-m", "stages.train", *map(str, arguments), "--device", "cpu", "--json"],
-            env=ENVIRONMENT,
+            env=environment,
             **pipes,
         )
         self.returncode: int | None = None

@@ -170,7 +170,6 @@ def test_two_ranks_merge_what_one_process_merges(
         (["--lora-rank", 4, "--lora-target", "embed_tokens"], "the embedding of Qwen2ForCausalLM"),
         (["--save-adapter"], "--save-adapter needs an adapter"),
         (["--load-in-4bit"], "--load-in-4bit needs an adapter"),
-        (["--lora-rank", 4, "--load-in-4bit", "--device", "cpu"], "--load-in-4bit works on CUDA alone"),
     ],
 )
 def test_options_that_cannot_work_are_wrong_usage(

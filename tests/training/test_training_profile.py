@@ -108,16 +108,6 @@ def test_a_trace_is_written_beside_the_model(
     assert any("backward" in str(event.get("name")).lower() for event in events)
 
 
-def test_an_optimizer_that_is_not_installed_is_named_with_its_command(
-    tmp_path: Path, groups: str, advantages: str, model: Path
-) -> None:
-    for name, package in (("adamw-8bit", "torchao"), ("paged-adamw-8bit", "bitsandbytes")):
-        result = tiny.grao("train", groups, advantages, tmp_path / "out", "--model", model, "--optimizer", name)
-        assert result.exit_code == 1
-        assert f"Run: pip install {package}" in result.stderr
-        assert not (tmp_path / "out").exists()
-
-
 def test_a_learning_rate_in_a_tensor_is_set_in_place() -> None:
     """torchao's optimizers compile their update around that tensor and refuse another object."""
     rate = torch.tensor(1e-3)
