@@ -5,12 +5,13 @@ from typing import Any
 import torch
 
 from grao_pipeline.config import TrainOptions
-from grao_pipeline.errors import UsageError
+from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.models import ModelSource, load_config, load_weights
 from grao_pipeline.plugins import require
 from grao_pipeline.training.adapter import add_adapter
 from grao_pipeline.training.attention.base import choose_attention
 from grao_pipeline.training.distributed import Ranks, send_weights, shard
+from grao_pipeline.training.gradient import is_out_of_memory
 from grao_pipeline.training.policy import Policy
 from grao_pipeline.training.work import FlopCounter
 
@@ -22,8 +23,21 @@ def load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tup
 
     Raises:
         InputError: the weights cannot be read.
+        StageFailure: they do not fit in memory.
         UsageError: options that do not work for this model, or on this device.
     """
+    try:
+        return _load_policy(source, options, ranks)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise StageFailure(
+            f"Out of memory while the weights of {source.directory} were put on {ranks.device}. To make them fit: "
+            "spread them over several GPUs (torchrun), use --cpu-offload, or --load-in-4bit with --lora-rank 16."
+        ) from error
+
+
+def _load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tuple[Policy, FlopCounter]:
     model = _base_model(source, options, ranks)
     flops = FlopCounter.of(model, has_adapter=options.lora_rank > 0)
     if options.lora_rank:

@@ -6,18 +6,22 @@ from types import TracebackType
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
+from grao_pipeline.training.distributed import Ranks
+
 PROFILED_STEPS = 3
 
 
 class Profile:
-    """While it is entered, records the second to fourth step of this run to `OUT/profile/trace.json`.
+    """While it is entered, records the second to fourth step of this run.
+
+    To `OUT/profile/trace.json`, or `trace-RANK.json` where there are several ranks.
 
     Args:
         num_steps: of this run; of a single one, that one is recorded.
     """
 
-    def __init__(self, out: Path, num_steps: int) -> None:
-        self._out = out / "profile"
+    def __init__(self, out: Path, num_steps: int, ranks: Ranks) -> None:
+        self._path = out / "profile" / (f"trace-{ranks.rank}.json" if ranks.size > 1 else "trace.json")
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()
         self._profile = profile(
             activities=activities,
@@ -38,5 +42,5 @@ class Profile:
         self._profile.step()
 
     def _write(self, made: profile) -> None:
-        self._out.mkdir(exist_ok=True)
-        made.export_chrome_trace(str(self._out / "trace.json"))
+        self._path.parent.mkdir(exist_ok=True)
+        made.export_chrome_trace(str(self._path))

@@ -104,7 +104,7 @@ class Trainer:
             notice(f"resuming after step {latest.step} from {latest.path}")
         self._saved = latest.step if latest else 0
         left = len(self._plan) - self._saved
-        self._profile = Profile(directory, left) if options.profile and ranks.is_first else None
+        self._profile = Profile(directory, left, ranks) if options.profile else None
         self._progress = Progress(self._saved, self._saved)
         self._log = MetricsLog(directory, self._saved) if ranks.is_first else None
         for record in ranks.first_does(lambda: self._log.kept if self._log else []):

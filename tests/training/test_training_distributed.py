@@ -1,6 +1,7 @@
 """Several ranks under torchrun (FSDP2, gloo): the training of one process, spread."""
 
 import json
+import shutil
 import signal
 import socket
 import sys
@@ -73,8 +74,11 @@ def test_two_ranks_train_what_one_process_trains(
 def test_a_rank_without_a_group_takes_part(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     """One group a step: the second rank has none, while the first cuts its own into a sequence at a time."""
     more = ["--groups-per-step", 1, "--tokens-per-batch", 1, "--max-steps", 3, "--gradient-checkpointing"]
-    for name, ranks in (("one", 1), ("two", 2)):
-        Training(ranks, groups, advantages, tmp_path / name, *options(model, *more)).summary()
+    Training(1, groups, advantages, tmp_path / "one", *options(model, *more)).summary()
+    Training(2, groups, advantages, tmp_path / "two", *options(model, *more, "--profile")).summary()
+    traces = tmp_path / "two" / "profile"
+    assert {path.name for path in traces.iterdir()} == {"trace-0.json", "trace-1.json"}
+    shutil.rmtree(traces)
     assert_same_training(tmp_path / "two", tmp_path / "one")
 
 

@@ -230,6 +230,17 @@ def test_a_dry_run_that_does_not_fit_says_so_like_the_training(
     assert "lower --tokens-per-batch (100)" in refused.output
 
 
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_too_little_memory_for_the_weights_says_what_to_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: str, advantages: str, model: Path, dry: list[str]
+) -> None:
+    monkeypatch.setattr(torch.nn.Module, "to", take_all_memory)  # as it ends on a GPU that is too small
+    refused = tiny.grao("train", groups, advantages, tmp_path / "out", "--model", model, "--device", "cpu", *dry)
+    assert refused.exit_code == 1
+    assert f"Out of memory while the weights of {model} were put on cpu" in refused.output
+    assert "--load-in-4bit with --lora-rank 16" in refused.output
+
+
 def test_too_little_memory_for_the_optimizers_moments_says_what_to_use(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:
