@@ -82,6 +82,24 @@ def test_sum_and_gradients_are_autograds(options: dict[str, Any], tokens: int) -
             torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("options", [{}, {"bias": True, "scale": 1.7, "softcap": 1.5}])
+def test_compiled_it_gives_the_same_for_any_number_of_tokens(options: dict[str, Any]) -> None:
+    import torch._dynamo.config
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    with torch._dynamo.config.patch(disable=False), chunks_of(50, 9):
+        for tokens in (130, 7, 64, 1):
+            hidden, head, weights, targets = random_inputs(tokens, **options)
+            found, expected = (
+                [*sums, *torch.autograd.grad(sums[0], leaves(hidden, head))]
+                for sums in (weighted_logprob_sum(hidden, head, weights, targets, made) for made in (True, False))
+            )
+            for mine, theirs in zip(found, expected, strict=True):
+                torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+    assert counters["stats"]["unique_graphs"] >= 1
+
+
 def test_a_factor_on_the_sum_reaches_every_gradient() -> None:
     """As the trainer's division by the number of groups does."""
     hidden, head, weights, targets = random_inputs(20, bias=True)
