@@ -245,14 +245,19 @@ def main(
                 if repetition >= warmup:
                     seconds[name].append(wall if device != "cpu" else process)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    fastest = min((medians[name] for name in names if name.startswith("ours")), default=float("nan"))
+    fastest = min((name for name in names if name.startswith("ours")), key=medians.__getitem__, default=names[0])
     parameters = sum(p.numel() for p in base.parameters())
     print_table(
         f"Training step, {setting} ({shapes}), {dtype}, {parameters / 1e6:.1f} M parameters, vocabulary {vocab_size}, "
-        f"median of {repetitions} new batches ({describe_machine()})",
-        ["side", "seconds", "of the fastest of ours"],
-        [[name, value, value / fastest] for name, value in medians.items()],
+        f"medians of {repetitions} new batches ({describe_machine()})",
+        ["side", "seconds", "times the fastest of ours, batch by batch"],
+        [[name, medians[name], _ratio(seconds[name], seconds[fastest])] for name in names],
     )
+
+
+def _ratio(seconds: list[float], others: list[float]) -> float:
+    """The median over batches, which are of different sizes where lengths are ragged."""
+    return statistics.median(one / other for one, other in zip(seconds, others, strict=True))
 
 
 def _memory(name: str, model: Any, tokenizer: Any, bf16: bool, setting: Setting, vocab_size: int) -> int:

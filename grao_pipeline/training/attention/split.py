@@ -13,8 +13,8 @@ from torch import Tensor
 
 from grao_pipeline.training.packing import PackedBatch
 
-BLOCK_SCORES = 1 << 19
-"""Scores of one block, in elements: 2 MiB in float32, so that a block stays in cache from product to product."""
+BLOCK_SCORES = 1 << 20
+"""Scores of one block, in elements: 4 MiB in float32, so that a block stays in cache from product to product."""
 KEPT_SCORES = 20
 """A layer's attention weights are kept for the backward pass where they are at most so many times its queries."""
 
