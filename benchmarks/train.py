@@ -4,7 +4,8 @@
     python -m benchmarks.train --setting ragged --dtype float32
     python -m benchmarks.train --setting long
     python -m benchmarks.train --setting equal --memory
-    python -m benchmarks.train --device cuda --hidden-size 896 --layers 24 --vocab-size 151936   # 0.5 B, on a GPU
+    python -m benchmarks.train --device cuda --model 0.5b      # or 1.5b; with liger-kernel installed, TRL has it, too
+    python -m benchmarks.train --device cuda --model 0.5b --memory
 
 A step is forward, backward, AdamW. Every repetition has a new batch; the sides take turns on it. `--memory` runs each
 side in a process of its own instead and prints how far a step raised the process's peak.
@@ -12,6 +13,7 @@ side in a process of its own instead and prints how far a step raised the proces
 
 import copy
 import gc
+import importlib.util
 import random
 import resource
 import statistics
@@ -20,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,10 @@ from benchmarks.train_peers import PlainHuggingFace, TrlGrpo
 from grao_pipeline.training.attention.base import choose_attention
 from grao_pipeline.training.data import TrainingGroup, TrainingSequence, micro_batches
 from grao_pipeline.training.objectives.grao import Grao
+from grao_pipeline.training.packing import pack
 from grao_pipeline.training.policy import Policy
 from grao_pipeline.training.step import run_micro_batch
+from grao_pipeline.training.work import FlopCounter, measure_peak, work_of
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,24 @@ SETTINGS = {
     "groups-of-32": Setting(1, 32, (256, 256), (128, 128)),
     "two-groups": Setting(2, 8, (256, 256), (128, 128)),
     "eight-groups": Setting(8, 8, (256, 256), (128, 128)),
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of a Qwen2-style model."""
+
+    hidden_size: int
+    layers: int
+    heads: int
+    intermediate_size: int
+    vocab_size: int
+
+
+MODELS = {
+    "25m": Shape(384, 8, 6, 1024, 32768),
+    "0.5b": Shape(896, 24, 14, 4864, 151936),  # Qwen2.5-0.5B and 1.5B
+    "1.5b": Shape(1536, 28, 12, 8960, 151936),
 }
 
 
@@ -101,17 +123,17 @@ def make_groups(setting: Setting, vocab_size: int, seed: int) -> list[TrainingGr
     return groups
 
 
-def make_model(hidden_size: int, layers: int, vocab_size: int, device: str) -> Any:
+def make_model(shape: Shape, device: str) -> Any:
     """A random Qwen2-style model with tied embeddings."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=vocab_size,
-        hidden_size=hidden_size,
-        intermediate_size=hidden_size * 8 // 3 // 64 * 64,
-        num_hidden_layers=layers,
-        num_attention_heads=hidden_size // 64,
+        vocab_size=shape.vocab_size,
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
         num_key_value_heads=2,
         max_position_embeddings=2048,
         tie_word_embeddings=True,
@@ -129,6 +151,7 @@ SIDES = [
     "TRL, defaults",
     "TRL, whole step",
     "TRL, by group",
+    "TRL, by group, Liger",
     "HF, whole step",
     "HF, by group",
     "HF, row by row",
@@ -143,9 +166,10 @@ def make_side(name: str, model: Any, tokenizer: Any, bf16: bool, setting: Settin
         "ours": lambda: Ours(model, bf16),
         "ours, compiled": lambda: Ours(model, bf16, compiled=True),
         "ours, by group": lambda: Ours(model, bf16, tokens_per_batch=one_group),
-        "TRL, defaults": lambda: TrlGrpo(model, tokenizer, bf16, True, rows),
-        "TRL, whole step": lambda: TrlGrpo(model, tokenizer, bf16, False, rows),
-        "TRL, by group": lambda: TrlGrpo(model, tokenizer, bf16, False, by_group),
+        "TRL, defaults": lambda: TrlGrpo(model, tokenizer, bf16, rows, defaults=True),
+        "TRL, whole step": lambda: TrlGrpo(model, tokenizer, bf16, rows),
+        "TRL, by group": lambda: TrlGrpo(model, tokenizer, bf16, by_group),
+        "TRL, by group, Liger": lambda: TrlGrpo(model, tokenizer, bf16, by_group, liger=True),
         "HF, whole step": lambda: PlainHuggingFace(model, bf16, rows),
         "HF, by group": lambda: PlainHuggingFace(model, bf16, by_group),
         "HF, row by row": lambda: PlainHuggingFace(model, bf16, 1),
@@ -182,9 +206,8 @@ class Stepper:
 @click.option("--side", "sides", multiple=True, type=click.Choice(SIDES), help="Only these; all by default.")
 @click.option("--repetitions", default=5, show_default=True)
 @click.option("--warmup", default=2, show_default=True)
-@click.option("--hidden-size", default=384, show_default=True)
-@click.option("--layers", default=8, show_default=True)
-@click.option("--vocab-size", default=32768, show_default=True)
+@click.option("--model", "model_name", type=click.Choice(list(MODELS)), default="25m", show_default=True)
+@click.option("--vocab-size", type=int, help="Instead of the model's.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--threads", default=1, show_default=True)
 @click.option("--memory", is_flag=True, help="Peak memory of a step instead of its time.")
@@ -195,9 +218,8 @@ def main(
     sides: tuple[str, ...],
     repetitions: int,
     warmup: int,
-    hidden_size: int,
-    layers: int,
-    vocab_size: int,
+    model_name: str,
+    vocab_size: int | None,
     device: str,
     threads: int,
     memory: bool,
@@ -206,7 +228,11 @@ def main(
     """Seconds of a training step, or its memory, by us and by others."""
     torch.set_num_threads(threads)
     shapes = SETTINGS[setting]
-    names = list(sides) or SIDES
+    shape = MODELS[model_name]
+    if vocab_size:
+        shape = replace(shape, vocab_size=vocab_size)
+    has_liger = device != "cpu" and importlib.util.find_spec("liger_kernel") is not None
+    names = list(sides) or [name for name in SIDES if has_liger or not name.endswith("Liger")]
     bf16 = dtype == "bfloat16"
     if memory and memory_of is None:
         found_mib: dict[str, int] = {}
@@ -227,17 +253,22 @@ def main(
         return
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer = make_tokenizer(Path(scratch), 512)
-        base = make_model(hidden_size, layers, vocab_size, device)
+        base = make_model(shape, device)
         if memory_of is not None:
-            click.echo(_memory(memory_of, base, tokenizer, bf16, shapes, vocab_size))
+            click.echo(_memory(memory_of, base, tokenizer, bf16, shapes, shape.vocab_size))
             return
+        peak, flops = measure_peak(torch.device(device), getattr(torch, dtype)), FlopCounter.of(base, has_adapter=False)
+        needed: list[float] = []
         steppers = {}
         for name in names:
             model = copy.deepcopy(base)
             steppers[name] = Stepper(make_side(name, model, tokenizer, bf16, shapes), model)
         seconds: dict[str, list[float]] = {name: [] for name in names}
         for repetition in range(warmup + repetitions):
-            groups = make_groups(shapes, vocab_size, repetition)
+            groups = make_groups(shapes, shape.vocab_size, repetition)
+            if repetition >= warmup:
+                packed = pack([sequence for group in groups for sequence in group.sequences])
+                needed.append(flops.flops(work_of(packed, in_rows=False)))
             for name in names:
                 gc.collect()
                 wall, process = steppers[name].step(groups)
@@ -247,11 +278,23 @@ def main(
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     fastest = min((name for name in names if name.startswith("ours")), key=medians.__getitem__, default=names[0])
     parameters = sum(p.numel() for p in base.parameters())
+    click.echo(
+        "Of the peak: the operations that the step needs, each prompt once, by those of a matrix product here, which "
+        f"reaches {peak / 1e12:.3g} TFLOP/s."
+    )
     print_table(
-        f"Training step, {setting} ({shapes}), {dtype}, {parameters / 1e6:.1f} M parameters, vocabulary {vocab_size}, "
-        f"medians of {repetitions} new batches ({describe_machine()})",
-        ["side", "seconds", "times the fastest of ours, batch by batch"],
-        [[name, medians[name], _ratio(seconds[name], seconds[fastest])] for name in names],
+        f"Training step, {setting} ({shapes}), {dtype}, {parameters / 1e6:.1f} M parameters, "
+        f"vocabulary {shape.vocab_size}, medians of {repetitions} new batches ({describe_machine()})",
+        ["side", "seconds", "times the fastest of ours, batch by batch", "of the peak"],
+        [
+            [
+                name,
+                medians[name],
+                _ratio(seconds[name], seconds[fastest]),
+                _ratio(needed, seconds[name]) / peak,
+            ]
+            for name in names
+        ],
     )
 
 

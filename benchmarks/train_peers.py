@@ -14,11 +14,14 @@ class TrlGrpo:
     """TRL's GRPOTrainer: its own `compute_loss` on the groups' sequences, prompts padded on the left.
 
     Args:
-        defaults: its default of gradient checkpointing; without it, what was found to be the fastest for this case.
         rows: sequences per micro-batch.
+        defaults: its default of gradient checkpointing; without it, what was found to be the fastest for this case.
+        liger: with Liger's Triton kernels.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, bf16: bool, defaults: bool, rows: int) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, bf16: bool, rows: int, defaults: bool = False, liger: bool = False
+    ) -> None:
         from datasets import Dataset
         from trl import GRPOConfig, GRPOTrainer
 
@@ -29,6 +32,7 @@ class TrlGrpo:
             use_cpu=use_cpu,
             bf16=bf16,
             gradient_checkpointing=defaults,
+            use_liger_kernel=liger,
             per_device_train_batch_size=2,
             num_generations=2,
             report_to=[],
