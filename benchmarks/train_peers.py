@@ -23,6 +23,7 @@ class TrlGrpo:
         self, model: Any, tokenizer: Any, bf16: bool, rows: int, defaults: bool = False, liger: bool = False
     ) -> None:
         from datasets import Dataset
+        from transformers.integrations.liger import apply_liger_kernel
         from trl import GRPOConfig, GRPOTrainer
 
         self._scratch = tempfile.TemporaryDirectory()
@@ -48,6 +49,8 @@ class TrlGrpo:
         )
         self._trainer.current_gradient_accumulation_steps = 1  # what `train()` would set
         self._model = self._trainer.model.train()
+        if liger:  # what `train()` would do
+            apply_liger_kernel(self._model, self._trainer.args.liger_kernel_config)
         self._rows = rows
 
     def backward(self, groups: Sequence[TrainingGroup]) -> None:
