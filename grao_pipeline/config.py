@@ -451,21 +451,6 @@ def parse_options(model: type[Options], values: Mapping[str, Any], where: str = 
         raise UsageError(f"{where}: {problems}" if where else problems) from None
 
 
-def key_values(pairs: list[str], option_name: str) -> dict[str, str]:
-    """Parse a repeatable key=value option.
-
-    Raises:
-        UsageError: a pair has no '='.
-    """
-    parsed = {}
-    for pair in pairs:
-        key, separator, value = pair.partition("=")
-        if not separator or not key:
-            raise UsageError(f"{option_name} {pair!r}: expected key=value.")
-        parsed[key] = value
-    return parsed
-
-
 def option_problem(detail: Any, where: str) -> str:
     """One of pydantic's errors in words.
 

@@ -19,12 +19,12 @@ from grao_pipeline.config import (
     ScoreOptions,
     StageOptions,
     TrainOptions,
-    key_values,
     option_flag,
     parse_options,
 )
 from grao_pipeline.errors import UsageError
 from grao_pipeline.fingerprints import fingerprint
+from grao_pipeline.values import key_values
 from stages._command import run_stage, stage_options
 
 MODELS: list[type[StageOptions]] = [

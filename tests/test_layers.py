@@ -16,6 +16,7 @@ FLOORS = {
     "config": 0,
     "fingerprints": 0,
     "plugins": 0,
+    "values": 0,
     "interrupts": 0,
     "devices": 1,
     "models": 1,

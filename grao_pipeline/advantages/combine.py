@@ -9,13 +9,13 @@ the flat view. In all of them
 - "group" means the samples and the reference of one prompt.
 """
 
-import math
 from collections.abc import Callable, Mapping
 
 import polars as pl
 
-from grao_pipeline.config import AdvantagesOptions, key_values
+from grao_pipeline.config import AdvantagesOptions
 from grao_pipeline.errors import UsageError
+from grao_pipeline.values import finite_number, key_values
 
 Weights = Mapping[str, float]
 
@@ -119,11 +119,8 @@ def parse_gates(entries: list[str]) -> dict[str, float]:
     gates: dict[str, float] = {}
     for entry in entries:
         ((name, text),) = key_values([entry], "--gate").items()
-        try:
-            threshold = float(text)
-        except ValueError:
-            threshold = math.nan
-        if not math.isfinite(threshold):
+        threshold = finite_number(text)
+        if threshold is None:
             raise UsageError(f"--gate {entry}: the threshold {text!r} is not a number. Write NAME=THRESHOLD.")
         if name in gates:
             raise UsageError(f"--gate {entry}: reward '{name}' already has a gate.")

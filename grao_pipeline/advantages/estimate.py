@@ -1,7 +1,6 @@
 """A flat view with rewards → the advantage of every sequence, and what each filter masked."""
 
 import inspect
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,11 +14,12 @@ from grao_pipeline.advantages.combine import combined_reward
 from grao_pipeline.advantages.estimators import ESTIMATORS, group_mean, group_std
 from grao_pipeline.advantages.filters import AFTER, BEFORE, active
 from grao_pipeline.advantages.filters.truncated import zeroed
-from grao_pipeline.config import AdvantagesOptions, key_values
+from grao_pipeline.config import AdvantagesOptions
 from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.plugins import load
 from grao_pipeline.schemas import ADVANTAGES
 from grao_pipeline.storage.flat_view import view_columns
+from grao_pipeline.values import finite_number, key_values
 
 Estimator = Callable[..., pl.Expr]
 
@@ -68,12 +68,10 @@ def load_estimator(options: AdvantagesOptions) -> Estimator:
         if name not in allowed:
             known = ", ".join(allowed) or "none"
             raise UsageError(f"--estimator-arg {name}: {options.estimator} has no such argument. It has: {known}.")
-        try:
-            arguments[name] = float(text)
-        except ValueError:
-            arguments[name] = math.nan
-        if not math.isfinite(arguments[name]):
+        number = finite_number(text)
+        if number is None:
             raise UsageError(f"--estimator-arg {name}={text}: {text!r} is not a number.")
+        arguments[name] = number
     return partial(estimator, **arguments) if arguments else estimator
 
 

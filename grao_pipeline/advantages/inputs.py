@@ -1,6 +1,5 @@
 """Groups and their scores, read side by side as flat views."""
 
-import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 from grao_pipeline.errors import UsageError
 from grao_pipeline.storage.flat_view import SCORE_COLUMNS, columns_to_read, flat_view
 from grao_pipeline.storage.reader import TableReader, open_table
+from grao_pipeline.values import finite_number
 
 # Enough that a Polars query is cheap per group, few enough that its rows take some tens of megabytes.
 GROUPS_PER_QUERY = 32_768
@@ -33,11 +33,8 @@ class WeightedScores:
         url, separator, weight = text.rpartition("=")
         if not separator:
             return WeightedScores(text)
-        try:
-            value = float(weight)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
+        value = finite_number(weight)
+        if value is None:
             raise UsageError(f"--scores {text}: the weight {weight!r} is not a number. Write PATH=WEIGHT.")
         return WeightedScores(url, value)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from grao_pipeline.config import GenerateOptions, key_values
+from grao_pipeline.config import GenerateOptions
 from grao_pipeline.errors import InputError, Interrupted, UsageError
 from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
 from grao_pipeline.generation.assembly import Assembly, PreparedPart
@@ -27,6 +27,7 @@ from grao_pipeline.plugins import load, named_source
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.storage.writer import TableWriter, Worker
+from grao_pipeline.values import key_values
 
 DEFAULT_CONTEXT_LENGTH = 4096
 ABORTED = Sample([], [], "abort")

@@ -1,6 +1,5 @@
 """One variant of a configuration: the options of every stage in every round."""
 
-import math
 from typing import Any
 
 from grao_pipeline.advantages.combine import check_combination
@@ -23,6 +22,7 @@ from grao_pipeline.rounds.yaml_lines import Node
 from grao_pipeline.scoring.rewards.base import Reward
 from grao_pipeline.scoring.score import make_reward, reward_name
 from grao_pipeline.training.objectives import OBJECTIVES
+from grao_pipeline.values import finite_number
 
 # What the loop decides itself; a section that names it contradicts the loop.
 OWNED = {
@@ -175,10 +175,7 @@ class Variant:
 
 
 def _weight(node: Node) -> float:
-    try:
-        value = math.nan if isinstance(node.value, bool) else float(node.value)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not math.isfinite(value):
+    value = None if isinstance(node.value, bool) else finite_number(node.value)
+    if value is None:
         raise node.error(f"score: weight = {node.plain()!r}: expected a number.")
     return value

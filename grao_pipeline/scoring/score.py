@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from grao_pipeline.config import ScoreOptions, key_values
+from grao_pipeline.config import ScoreOptions
 from grao_pipeline.errors import InputError, StageFailure
 from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
 from grao_pipeline.plugins import load, source_of
@@ -22,6 +22,7 @@ from grao_pipeline.scoring.rewards.function import FunctionReward
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import TableWriter, Worker
+from grao_pipeline.values import key_values
 
 MAX_FAILURES = 256
 """So many samples in a row are judged in vain before a reward is taken to be misconfigured."""

@@ -147,6 +147,14 @@ def attend(
     return kernel.attend(*states, kernel.prepare(batch), scale, window, softcap)
 
 
+def assert_same_with_gradients(found: Tensor, expected: Tensor, states: tuple[Tensor, Tensor, Tensor]) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    upstream = torch.randn(found.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    gradients = torch.autograd.grad(found, states, upstream)
+    for mine, theirs in zip(gradients, torch.autograd.grad(expected, states, upstream), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-11)
+
+
 SETTINGS = [  # scale, window, softcap
     (None, None, None),
     (0.7, None, None),
@@ -174,12 +182,7 @@ def test_a_kernel_is_dense_attention_of_every_sequence_alone(
         found = attend(name, batch, (q.detach(), k.detach(), v.detach()), scale, window, softcap)
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
         return
-    found = attend(name, batch, states, scale, window, softcap)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    upstream = torch.randn(found.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    gradients = torch.autograd.grad(found, states, upstream)
-    for mine, theirs in zip(gradients, torch.autograd.grad(expected, states, upstream), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-11)
+    assert_same_with_gradients(attend(name, batch, states, scale, window, softcap), expected, states)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -227,13 +230,8 @@ def test_split_gives_the_same_in_any_blocks_with_weights_kept_or_made_again(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(split, "BLOCK_SCORES", block_scores)
         patch.setattr(split, "KEPT_SCORES", kept_scores)
-        found = attend("split", batch, states, None, window, softcap)
-        upstream = torch.randn(found.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-        gradients = torch.autograd.grad(found, states, upstream)
-    expected = dense(*states, may_look(shapes, window), None, softcap)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    for mine, theirs in zip(gradients, torch.autograd.grad(expected, states, upstream), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-11)
+        expected = dense(*states, may_look(shapes, window), None, softcap)
+        assert_same_with_gradients(attend("split", batch, states, None, window, softcap), expected, states)
 
 
 # In whole models

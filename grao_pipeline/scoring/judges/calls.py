@@ -1,6 +1,7 @@
 """How many questions a judge is asked, known without making one."""
 
-from grao_pipeline.config import ScoreOptions, key_values
+from grao_pipeline.config import ScoreOptions
+from grao_pipeline.values import key_values
 
 
 def calls_per_sequence(options: ScoreOptions, num_samples: int) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from grao_pipeline.errors import UsageError
+from grao_pipeline.values import finite_number
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,7 @@ def _term(term: str, names: Sequence[str]) -> tuple[str, str]:
 
 
 def _number(weight: str, chosen: str) -> float:
-    try:
-        number = float(weight)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
+    number = finite_number(weight)
+    if number is None:
         raise UsageError(f"--reward-arg output={chosen}: the weight '{weight}' is not a number.")
     return number

@@ -182,11 +182,13 @@ class _SplitAttention(torch.autograd.Function):
         num_key_heads = key.shape[1]
         repeats = query.shape[1] // num_key_heads
         grad_query = torch.empty_like(query)
-        grad_key, grad_value = (_precise(torch.zeros_like(rows.transpose(0, 1))) for rows in (key, value))
+        precise = _precise_dtype(key)
+        grad_key, grad_value = (torch.zeros_like(rows.transpose(0, 1), dtype=precise) for rows in (key, value))
         with torch.autocast(query.device.type, enabled=False):
             for segment in ctx.segments:
                 keys, values = segment.take(key), segment.take(value)
-                grad_keys, grad_values = (torch.zeros_like(_precise(rows)) for rows in (keys, values))
+                precise_keys = keys if kept else _precise(keys)  # for scores that are made again
+                grad_keys, grad_values = (torch.zeros_like(rows, dtype=precise) for rows in (keys, values))
                 for block in _blocks(segment, num_key_heads, repeats, scoring.window):
                     q, grad, out = (block.take(rows, num_key_heads) for rows in (query, gradients[0], result))
                     seen = block.heads, block.keys
@@ -194,7 +196,7 @@ class _SplitAttention(torch.autograd.Function):
                     if kept:
                         weights = next(remaining)
                     else:
-                        scores, slope = scoring.scores(q, _precise(keys[seen]), block.num_tokens)
+                        scores, slope = scoring.scores(q, precise_keys[seen], block.num_tokens)
                         weights = torch.softmax(scores, dim=-1)
                     grad_values[seen] += torch.bmm(weights.to(value.dtype).transpose(1, 2), grad)
                     # A softmax's gradient: each weight times (its own slope − the mean slope, which is out · grad).
@@ -233,4 +235,8 @@ def _num_scores(segment: Segment, num_heads: int, window: int | None) -> int:
 
 
 def _precise(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    return tensor.to(_precise_dtype(tensor))
+
+
+def _precise_dtype(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)

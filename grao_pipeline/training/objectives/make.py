@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from grao_pipeline.config import TrainOptions, key_values
+from grao_pipeline.config import TrainOptions
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.plugins import load
 from grao_pipeline.training.corrections import Correction, make_correction
@@ -11,6 +11,7 @@ from grao_pipeline.training.data import TrainingSet
 from grao_pipeline.training.objectives import OBJECTIVES
 from grao_pipeline.training.objectives.base import Objective
 from grao_pipeline.training.objectives.requirements import check_data
+from grao_pipeline.values import key_values
 
 
 def make_objective(options: TrainOptions, data: TrainingSet) -> tuple[Objective, Correction]:
