@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import yaml
 from safetensors.torch import load_file
 
 from tests import tiny
+from tests.rounds.running import command, run
 
 
 def write_config(directory: Path, model: Path, table: str, **changes: Any) -> Path:
@@ -45,19 +45,9 @@ def states(config: Path) -> dict[str, str]:
     return {task["name"]: task["state"] for task in tiny.grao_json("rounds", "plan", config)["tasks"]}
 
 
-def run(config: Path) -> dict[str, Any]:
-    """`grao rounds run` in a process of its own, as a user runs it."""
-    command = [sys.executable, "-m", "stages.main", "rounds", "run", str(config), "--json"]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stderr
-    summary: dict[str, Any] = json.loads(process.stdout)
-    return summary
-
-
 def kill_when(config: Path, text: str) -> bool:
     """Start `grao rounds run` and kill -9 it when `text` has appeared in its log; whether it did before the end."""
-    command = [sys.executable, "-m", "stages.main", "rounds", "run", str(config)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command(config), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if text in line:
@@ -194,8 +184,7 @@ def test_a_second_run_of_a_locked_directory_names_the_holder(tmp_path: Path, mod
 
 def test_a_failing_stage_is_named_and_the_rest_is_kept(tmp_path: Path, model: Path, prompts: str) -> None:
     config = write_config(tmp_path, model, prompts, train={"learning_rate": 1e30, "max_grad_norm": 0.0})
-    command = [sys.executable, "-m", "stages.main", "rounds", "run", str(config)]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    process = subprocess.run(command(config), capture_output=True, text=True, check=False)
     assert process.returncode == 1
     assert "round-0/train failed (exit code 1)" in process.stderr
     assert "Lower --learning-rate" in process.stderr

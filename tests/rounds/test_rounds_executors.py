@@ -1,19 +1,18 @@
 """The stages of the loop on a real local Ray, and what a configuration may ask for."""
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import tiny
+from tests.rounds.running import command
 from tests.rounds.test_rounds_plan import plan, write_config
 
 
 def run(config: Path) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "stages.main", "rounds", "run", str(config)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command(config), capture_output=True, text=True, check=False)
 
 
 def test_ray_runs_the_stages_passes_their_words_on_and_names_the_one_that_fails(

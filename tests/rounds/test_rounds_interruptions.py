@@ -3,12 +3,12 @@
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests import tiny
+from tests.rounds.running import command
 from tests.rounds.test_rounds_plan import plan, write_config
 
 
@@ -18,8 +18,7 @@ def test_a_stop_signal_names_the_stage_and_keeps_what_is_finished(
 ) -> None:
     generate = {"engine": "transformers", "samples": 4, "max_new_tokens": 200, "prompts_per_part": 1, "batch_size": 1}
     config = write_config(tmp_path, model, prompts, generate=generate, rounds=1)
-    command = [sys.executable, "-m", "stages.main", "rounds", "run", str(config)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command(config), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "part 0 committed" in line:

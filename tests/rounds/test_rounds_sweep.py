@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from grao_pipeline.rounds.results import table
 from grao_pipeline.rounds.tasks import Task, Walk
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
+from tests.rounds.running import run
 
 Config = dict[str, Any]
 
@@ -38,15 +37,6 @@ def write(directory: Path, config: Config) -> Path:
     path = directory / "rounds.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
-
-
-def run(path: Path) -> dict[str, Any]:
-    """`grao rounds run` in a process of its own, as a user runs it."""
-    command = [sys.executable, "-m", "stages.main", "rounds", "run", str(path), "--json"]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stderr
-    summary: dict[str, Any] = json.loads(process.stdout)
-    return summary
 
 
 def to_do(path: Path) -> list[str]:
