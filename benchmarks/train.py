@@ -7,29 +7,27 @@
     python -m benchmarks.train --device cuda --model 0.5b      # or 1.5b; with liger-kernel installed, TRL has it, too
     python -m benchmarks.train --device cuda --model 0.5b --memory
 
-A step is forward, backward, AdamW. Every repetition has a new batch; the sides take turns on it. `--memory` runs each
-side in a process of its own instead and prints how far a step raised the process's peak.
+A step is forward, backward, AdamW. Every repetition has a new batch; the sides, each a process of its own, take turns.
+`--memory` prints how far a step raised the process's peak instead.
 """
 
-import copy
+import contextlib
 import gc
 import importlib.util
+import multiprocessing
 import random
 import resource
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from multiprocessing.connection import Connection
 from typing import Any
 
 import click
 import torch
 
-from benchmarks.common import describe_machine, make_tokenizer, print_table
+from benchmarks.common import describe_machine, print_table
 from benchmarks.train_peers import PlainHuggingFace, TrlGrpo
 from grao_pipeline.training.attention.base import choose_attention
 from grao_pipeline.training.data import TrainingGroup, TrainingSequence, micro_batches
@@ -141,7 +139,8 @@ def make_model(shape: Shape, device: str) -> Any:
         eos_token_id=2,
         pad_token_id=0,
     )
-    return Qwen2ForCausalLM(config).to(device)
+    with torch.device(device):
+        return Qwen2ForCausalLM(config)
 
 
 SIDES = [
@@ -158,21 +157,35 @@ SIDES = [
 ]
 
 
-def make_side(name: str, model: Any, tokenizer: Any, bf16: bool, setting: Setting) -> Any:
-    rows = setting.groups * (setting.samples + 1)
-    by_group = setting.samples + 1
-    one_group = setting.prompt[1] + by_group * setting.completion[1]
+@dataclass(frozen=True)
+class Run:
+    """What all sides have in common."""
+
+    setting: Setting
+    shape: Shape
+    bf16: bool
+    device: str
+    threads: int
+
+    def groups(self, seed: int) -> list[TrainingGroup]:
+        return make_groups(self.setting, self.shape.vocab_size, seed)
+
+
+def make_side(name: str, model: Any, run: Run) -> Any:
+    by_group = run.setting.samples + 1
+    rows = run.setting.groups * by_group
+    one_group = run.setting.prompt[1] + by_group * run.setting.completion[1]
     makers: dict[str, Callable[[], Any]] = {
-        "ours": lambda: Ours(model, bf16),
-        "ours, compiled": lambda: Ours(model, bf16, compiled=True),
-        "ours, by group": lambda: Ours(model, bf16, tokens_per_batch=one_group),
-        "TRL, defaults": lambda: TrlGrpo(model, tokenizer, bf16, rows, defaults=True),
-        "TRL, whole step": lambda: TrlGrpo(model, tokenizer, bf16, rows),
-        "TRL, by group": lambda: TrlGrpo(model, tokenizer, bf16, by_group),
-        "TRL, by group, Liger": lambda: TrlGrpo(model, tokenizer, bf16, by_group, liger=True),
-        "HF, whole step": lambda: PlainHuggingFace(model, bf16, rows),
-        "HF, by group": lambda: PlainHuggingFace(model, bf16, by_group),
-        "HF, row by row": lambda: PlainHuggingFace(model, bf16, 1),
+        "ours": lambda: Ours(model, run.bf16),
+        "ours, compiled": lambda: Ours(model, run.bf16, compiled=True),
+        "ours, by group": lambda: Ours(model, run.bf16, tokens_per_batch=one_group),
+        "TRL, defaults": lambda: TrlGrpo(model, run.bf16, rows, defaults=True),
+        "TRL, whole step": lambda: TrlGrpo(model, run.bf16, rows),
+        "TRL, by group": lambda: TrlGrpo(model, run.bf16, by_group),
+        "TRL, by group, Liger": lambda: TrlGrpo(model, run.bf16, by_group, liger=True),
+        "HF, whole step": lambda: PlainHuggingFace(model, run.bf16, rows),
+        "HF, by group": lambda: PlainHuggingFace(model, run.bf16, by_group),
+        "HF, row by row": lambda: PlainHuggingFace(model, run.bf16, 1),
     }
     return makers[name]()
 
@@ -195,9 +208,84 @@ class Stepper:
         self._wait()
         return time.perf_counter() - wall, time.process_time() - process
 
+    def peak(self, groups: list[TrainingGroup]) -> int:
+        """Bytes by which a step raises the process's peak beyond that of a tiny one (weights, optimizer, libraries)."""
+        tiny = Setting(1, 1, (8, 8), (4, 4))
+        for seed in range(2):
+            self.step(make_groups(tiny, 32, seed))
+        if self._cuda:
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            self.step(groups)
+            return torch.cuda.max_memory_allocated() - before
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        self.step(groups)
+        return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
+
     def _wait(self) -> None:
         if self._cuda:
             torch.cuda.synchronize()
+
+
+class SideProcess:
+    """A side in a process of its own, so that it has the memory and the settings that its users have."""
+
+    def __init__(self, name: str, run: Run) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(other, name, run), daemon=True)
+        self._process.start()
+        other.close()
+
+    def ask(self, what: str, seed: int) -> Any:
+        """Call the method `what` of the side's Stepper with the groups of a seed."""
+        self._pipe.send((what, seed))
+        return self._pipe.recv()
+
+    def close(self) -> None:
+        self._pipe.close()
+        self._process.join()
+
+
+def _serve(pipe: Connection, name: str, run: Run) -> None:
+    torch.set_num_threads(run.threads)
+    model = make_model(run.shape, run.device)
+    stepper = Stepper(make_side(name, model, run), model)
+    with contextlib.suppress(EOFError):
+        while True:
+            what, seed = pipe.recv()
+            groups = run.groups(seed)
+            gc.collect()
+            pipe.send(getattr(stepper, what)(groups))
+
+
+def measure_seconds(names: Sequence[str], run: Run, seeds: Sequence[int], warmup: int) -> dict[str, list[float]]:
+    """Of each side the seconds of a step, seed by seed; on CPU those of its own process, by turns.
+
+    On a GPU one side runs after the other, since all their weights and caches would not fit side by side.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for together in [names] if run.device == "cpu" else [[name] for name in names]:
+        sides = {name: SideProcess(name, run) for name in together}
+        for turn, seed in enumerate(seeds):
+            for name, side in sides.items():
+                wall, process = side.ask("step", seed)
+                click.echo(f"{turn} {name}: {wall:.2f} s, {process:.2f} s of CPU time", err=True)
+                if turn >= warmup:
+                    seconds[name].append(process if run.device == "cpu" else wall)
+        for side in sides.values():
+            side.close()
+    return seconds
+
+
+def measure_memory(names: Sequence[str], run: Run) -> dict[str, int]:
+    """Of each side the MiB that a step adds to its peak."""
+    found = {}
+    for name in names:
+        side = SideProcess(name, run)
+        found[name] = side.ask("peak", 7) >> 20
+        side.close()
+    return found
 
 
 @click.command()
@@ -211,7 +299,6 @@ class Stepper:
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--threads", default=1, show_default=True)
 @click.option("--memory", is_flag=True, help="Peak memory of a step instead of its time.")
-@click.option("--memory-of", default=None, hidden=True)
 def main(
     setting: str,
     dtype: str,
@@ -223,100 +310,53 @@ def main(
     device: str,
     threads: int,
     memory: bool,
-    memory_of: str | None,
 ) -> None:
     """Seconds of a training step, or its memory, by us and by others."""
     torch.set_num_threads(threads)
-    shapes = SETTINGS[setting]
     shape = MODELS[model_name]
     if vocab_size:
         shape = replace(shape, vocab_size=vocab_size)
+    run = Run(SETTINGS[setting], shape, dtype == "bfloat16", device, threads)
     has_liger = device != "cpu" and importlib.util.find_spec("liger_kernel") is not None
     names = list(sides) or [name for name in SIDES if has_liger or not name.endswith("Liger")]
-    bf16 = dtype == "bfloat16"
-    if memory and memory_of is None:
-        found_mib: dict[str, int] = {}
-        for name in names:
-            found = subprocess.run(
-                [sys.executable, "-m", "benchmarks.train", *sys.argv[1:], "--memory-of", name],
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            found_mib[name] = int(found.stdout.split()[-1])
-        best = min((mib for name, mib in found_mib.items() if name.startswith("TRL")), default=0) or 1
+    if memory:
+        mib = measure_memory(names, run)
+        best = min((value for name, value in mib.items() if name.startswith("TRL")), default=0) or 1
         print_table(
             f"Peak memory of a step beyond weights and optimizer, {setting}, {dtype} ({describe_machine()})",
             ["side", "MiB", "of TRL's best"],
-            [[name, f"{mib:,}", mib / best] for name, mib in found_mib.items()],
+            [[name, f"{value:,}", value / best] for name, value in mib.items()],
         )
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        tokenizer = make_tokenizer(Path(scratch), 512)
-        base = make_model(shape, device)
-        if memory_of is not None:
-            click.echo(_memory(memory_of, base, tokenizer, bf16, shapes, shape.vocab_size))
-            return
-        peak, flops = measure_peak(torch.device(device), getattr(torch, dtype)), FlopCounter.of(base, has_adapter=False)
-        needed: list[float] = []
-        steppers = {}
-        for name in names:
-            model = copy.deepcopy(base)
-            steppers[name] = Stepper(make_side(name, model, tokenizer, bf16, shapes), model)
-        seconds: dict[str, list[float]] = {name: [] for name in names}
-        for repetition in range(warmup + repetitions):
-            groups = make_groups(shapes, shape.vocab_size, repetition)
-            if repetition >= warmup:
-                packed = pack([sequence for group in groups for sequence in group.sequences])
-                needed.append(flops.flops(work_of(packed, in_rows=False)))
-            for name in names:
-                gc.collect()
-                wall, process = steppers[name].step(groups)
-                click.echo(f"{repetition} {name}: {wall:.2f} s, {process:.2f} s of CPU time", err=True)
-                if repetition >= warmup:
-                    seconds[name].append(wall if device != "cpu" else process)
+    model = make_model(shape, "meta")
+    flops, parameters = FlopCounter.of(model, has_adapter=False), sum(p.numel() for p in model.parameters())
+    peak = measure_peak(torch.device(device), getattr(torch, dtype))
+    seeds = range(warmup + repetitions)
+    needed = [
+        flops.flops(work_of(pack([sequence for group in run.groups(seed) for sequence in group.sequences]), False))
+        for seed in seeds[warmup:]
+    ]
+    seconds = measure_seconds(names, run, seeds, warmup)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     fastest = min((name for name in names if name.startswith("ours")), key=medians.__getitem__, default=names[0])
-    parameters = sum(p.numel() for p in base.parameters())
     click.echo(
         "Of the peak: the operations that the step needs, each prompt once, by those of a matrix product here, which "
         f"reaches {peak / 1e12:.3g} TFLOP/s."
     )
     print_table(
-        f"Training step, {setting} ({shapes}), {dtype}, {parameters / 1e6:.1f} M parameters, "
+        f"Training step, {setting} ({run.setting}), {dtype}, {parameters / 1e6:.1f} M parameters, "
         f"vocabulary {shape.vocab_size}, medians of {repetitions} new batches ({describe_machine()})",
         ["side", "seconds", "times the fastest of ours, batch by batch", "of the peak"],
         [
-            [
-                name,
-                medians[name],
-                _ratio(seconds[name], seconds[fastest]),
-                _ratio(needed, seconds[name]) / peak,
-            ]
+            [name, medians[name], _ratio(seconds[name], seconds[fastest]), _ratio(needed, seconds[name]) / peak]
             for name in names
         ],
     )
 
 
-def _ratio(seconds: list[float], others: list[float]) -> float:
+def _ratio(seconds: Sequence[float], others: Sequence[float]) -> float:
     """The median over batches, which are of different sizes where lengths are ragged."""
     return statistics.median(one / other for one, other in zip(seconds, others, strict=True))
-
-
-def _memory(name: str, model: Any, tokenizer: Any, bf16: bool, setting: Setting, vocab_size: int) -> int:
-    """MiB by which a step raises the peak beyond what a tiny one needs (weights, gradients, optimizer, libraries)."""
-    stepper = Stepper(make_side(name, model, tokenizer, bf16, setting), model)
-    tiny = Setting(1, 1, (8, 8), (4, 4))
-    for seed in range(2):
-        stepper.step(make_groups(tiny, vocab_size, seed))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        before_cuda = torch.cuda.memory_allocated()
-        stepper.step(make_groups(setting, vocab_size, 7))
-        return (torch.cuda.max_memory_allocated() - before_cuda) >> 20
-    stepper.step(make_groups(setting, vocab_size, 7))
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10
 
 
 if __name__ == "__main__":

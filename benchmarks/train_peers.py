@@ -2,11 +2,13 @@
 
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.common import make_tokenizer
 from grao_pipeline.training.data import TrainingGroup, TrainingSequence
 
 
@@ -19,9 +21,7 @@ class TrlGrpo:
         liger: with Liger's Triton kernels.
     """
 
-    def __init__(
-        self, model: Any, tokenizer: Any, bf16: bool, rows: int, defaults: bool = False, liger: bool = False
-    ) -> None:
+    def __init__(self, model: Any, bf16: bool, rows: int, defaults: bool = False, liger: bool = False) -> None:
         from datasets import Dataset
         from transformers.integrations.liger import apply_liger_kernel
         from trl import GRPOConfig, GRPOTrainer
@@ -45,7 +45,7 @@ class TrlGrpo:
             reward_funcs=_no_reward,
             args=config,
             train_dataset=Dataset.from_list([{"prompt": "none"}] * 2),
-            processing_class=tokenizer,
+            processing_class=make_tokenizer(Path(self._scratch.name), 512),
         )
         self._trainer.current_gradient_accumulation_steps = 1  # what `train()` would set
         self._model = self._trainer.model.train()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from grao_pipeline.errors import UsageError
 from grao_pipeline.training.attention.base import SharedPrefixAttention, attach, make_attention
 from grao_pipeline.training.packing import PackedBatch
-from grao_pipeline.training.weighted_logprobs import Head, token_logprobs, weighted_logprob_sum
+from grao_pipeline.training.weighted_logprobs import Buffer, Head, token_logprobs, weighted_logprob_sum
 
 # What transformers' causal language models do to their logits, by the names that their configs use.
 MULTIPLIERS = ("logit_scale",)  # Cohere
@@ -40,6 +40,7 @@ class Policy(nn.Module):
         self._compiled = compiled
         self._own_attention = own_attention(model.config)
         model.set_attn_implementation(self._own_attention)
+        self._buffer = Buffer()
         self._kernel: SharedPrefixAttention | None = None
         if attention != ROWS:
             self._kernel = make_attention(attention)
@@ -85,7 +86,7 @@ class Policy(nn.Module):
         with torch.enable_grad(), torch.autocast(hidden.device.type, enabled=False):
             value = loss(leaf)
             slopes = torch.autograd.grad(value, leaf)[0] if value.requires_grad else torch.zeros_like(leaf)
-        return weighted_logprob_sum(hidden, head, slopes, batch.targets, self._compiled)
+        return weighted_logprob_sum(hidden, head, slopes, batch.targets, self._compiled, self._buffer)
 
     def logprobs(self, batch: PackedBatch) -> Tensor:
         """Log-probs of the continuation tokens, without a graph. [N]"""

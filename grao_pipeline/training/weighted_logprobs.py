@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_ELEMENTS = {"cpu": 1 << 26, "cuda": 1 << 28}
+CHUNK_ELEMENTS = {"cpu": 1 << 25, "cuda": 1 << 28}
 """Logits of one chunk, in elements: enough tokens for the matrix products to be fast."""
 BLOCK_ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 28}
 """Numbers that are worked on at a time after a product: on CPU, few enough to stay in cache from pass to pass."""
@@ -44,8 +44,33 @@ class Head:
         return logits if self.softcap is None else logits.div_(self.softcap).tanh_().mul_(self.softcap)
 
 
+class Buffer:
+    """Memory on CPU for one large matrix that is kept from call to call.
+
+    The C library gives blocks of this size back to the system at once, whose kernel clears every page of the next one:
+    some 4 % of a step. On a GPU torch itself keeps what was freed.
+    """
+
+    def __init__(self) -> None:
+        self._memory = torch.empty(0)
+
+    def matrix(self, rows: int, columns: int, like: Tensor) -> Tensor:
+        """An uninitialised matrix with the device and data type of `like`. [rows, columns]"""
+        if like.device.type != "cpu":
+            return like.new_empty(rows, columns)
+        if self._memory.dtype != like.dtype or self._memory.numel() < rows * columns:
+            self._memory = torch.empty(0)  # before the new one is made
+            self._memory = like.new_empty(rows * columns)
+        return self._memory[: rows * columns].view(rows, columns)
+
+
 def weighted_logprob_sum(
-    hidden: Tensor, head: Head, weights: Tensor, targets: Tensor, compiled: bool = False
+    hidden: Tensor,
+    head: Head,
+    weights: Tensor,
+    targets: Tensor,
+    compiled: bool = False,
+    buffer: Buffer | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Σ_n weights_n · log p(targets_n | hidden_n), and each log-prob.
 
@@ -54,12 +79,13 @@ def weighted_logprob_sum(
         weights: [N], constants.
         targets: [N].
         compiled: have torch.compile fuse what is between the matrix products.
+        buffer: for a chunk's logits; not used any more after the call.
 
     Returns:
-        the sum (a scalar, differentiable in hidden and head) and the log-probs in nats (not differentiable). [N]
+        the sum (a scalar, differentiable once in hidden and head) and the log-probs in nats (not differentiable). [N]
     """
     found: tuple[Tensor, Tensor] = _WeightedLogprobSum.apply(  # type: ignore[no-untyped-call]
-        hidden, head.weight, head.bias, weights, targets, head.scale, head.softcap, compiled
+        hidden, head.weight, head.bias, weights, targets, head.scale, head.softcap, compiled, buffer or Buffer()
     )
     return found
 
@@ -91,6 +117,7 @@ class _WeightedLogprobSum(torch.autograd.Function):
         scale: float,
         softcap: float | None,
         compiled: bool,
+        buffer: Buffer,
     ) -> tuple[Tensor, Tensor]:
         head = Head(weight, bias, scale, softcap)
         to_gradient = _compiled_to_gradient() if compiled else _to_gradient
@@ -102,8 +129,7 @@ class _WeightedLogprobSum(torch.autograd.Function):
         grad_bias = None if bias is None else torch.zeros_like(bias, dtype=precise)
         logprobs = torch.empty(len(targets), dtype=precise, device=hidden.device)
         chunks = _cut(len(targets), len(weight), CHUNK_ELEMENTS, hidden.device)
-        # Both are as large as a chunk or the head: made once, because fresh memory costs as much as a product here.
-        logits = states.new_empty(max(len(states[rows]) for rows in chunks), len(matrix))
+        logits = buffer.matrix(max(len(states[rows]) for rows in chunks), len(matrix), like=states)
         product = torch.empty_like(matrix) if trains_weight and states.dtype != precise else None
         with torch.autocast(hidden.device.type, enabled=False):
             for rows in chunks:
@@ -123,15 +149,16 @@ class _WeightedLogprobSum(torch.autograd.Function):
                     for block in _cut(len(product), product.shape[1], BLOCK_ELEMENTS, hidden.device):
                         grad_weight[block] += product[block]
         grad_weight = None if grad_weight is None else grad_weight.to(weight.dtype)
-        ctx.save_for_backward(grad_hidden.to(hidden.dtype), grad_weight, grad_bias)
+        ctx.made = (grad_hidden.to(hidden.dtype), grad_weight, grad_bias)
         ctx.mark_non_differentiable(logprobs)
         return (logprobs * weights).sum(), logprobs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        factor = gradients[0]
-        grads = [None if saved is None else saved * factor for saved in ctx.saved_tensors]
-        return *grads, None, None, None, None, None
+        made, ctx.made = ctx.made, None  # scaled in place, hence once
+        if made is None:
+            raise RuntimeError("The gradient of weighted_logprob_sum was asked for twice; call the function again.")
+        return *(None if one is None else one.mul_(gradients[0]) for one in made), *[None] * 6
 
 
 def _to_gradient(head: Head, raw: Tensor, weights: Tensor, targets: Tensor) -> Tensor:

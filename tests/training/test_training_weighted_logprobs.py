@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from grao_pipeline.training import weighted_logprobs
-from grao_pipeline.training.weighted_logprobs import Head, token_logprobs, weighted_logprob_sum
+from grao_pipeline.training.weighted_logprobs import Buffer, Head, token_logprobs, weighted_logprob_sum
 from tests.training.oracle import backward
 
 VOCABULARY, HIDDEN = 37, 12
@@ -108,6 +108,29 @@ def test_a_factor_on_the_sum_reaches_every_gradient() -> None:
     value, _ = weighted_logprob_sum(hidden, head, weights / 7, targets)
     for mine, theirs in zip(found, torch.autograd.grad(value, leaves(hidden, head)), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_buffer_that_other_calls_used_changes_nothing(dtype: torch.dtype) -> None:
+    buffer = Buffer()
+    buffer.matrix(3, VOCABULARY, torch.empty(0)).fill_(torch.nan)  # of another size and type
+    for tokens in (7, 23, 1, 16):
+        hidden, head, weights, targets = random_inputs(tokens)
+        inputs = [one.detach().to(dtype).requires_grad_() for one in (hidden, head.weight)]
+        found = []
+        for given in (buffer, None):
+            total, logprobs = weighted_logprob_sum(inputs[0], Head(inputs[1]), weights, targets, buffer=given)
+            found.append([total, logprobs, *torch.autograd.grad(total, inputs)])
+        for with_buffer, without in zip(*found, strict=True):
+            assert torch.equal(with_buffer, without)
+
+
+def test_a_second_gradient_is_refused_rather_than_wrong() -> None:
+    hidden, head, weights, targets = random_inputs(4)
+    total, _ = weighted_logprob_sum(hidden, head, weights, targets)
+    torch.autograd.grad(total * 3, hidden, retain_graph=True)
+    with pytest.raises(RuntimeError, match="asked for twice"):
+        torch.autograd.grad(total, hidden)
 
 
 def test_log_probs_and_weights_are_no_part_of_the_graph() -> None:
