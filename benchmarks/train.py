@@ -11,16 +11,14 @@ A step is forward, backward, AdamW. Every repetition has a new batch; the sides,
 `--memory` prints how far a step raised the process's peak instead.
 """
 
-import contextlib
 import gc
 import importlib.util
 import multiprocessing
-import random
 import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -29,52 +27,14 @@ import torch
 
 from benchmarks.common import describe_machine, print_table
 from benchmarks.train_peers import PlainHuggingFace, TrlGrpo
+from benchmarks.train_workload import MODELS, SETTINGS, Run, Setting, make_groups, make_model
 from grao_pipeline.training.attention.base import choose_attention
-from grao_pipeline.training.data import TrainingGroup, TrainingSequence, micro_batches
+from grao_pipeline.training.data import TrainingGroup, micro_batches
 from grao_pipeline.training.objectives.grao import Grao
 from grao_pipeline.training.packing import pack
 from grao_pipeline.training.policy import Policy
 from grao_pipeline.training.step import run_micro_batch
 from grao_pipeline.training.work import FlopCounter, measure_peak, work_of
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Shapes of a step's groups: prompt and completion lengths are drawn between the two numbers."""
-
-    groups: int
-    samples: int
-    prompt: tuple[int, int]
-    completion: tuple[int, int]
-
-
-SETTINGS = {
-    "equal": Setting(4, 8, (256, 256), (128, 128)),
-    "ragged": Setting(4, 8, (64, 512), (16, 256)),
-    "long": Setting(4, 8, (1024, 1024), (64, 64)),
-    "groups-of-4": Setting(8, 4, (256, 256), (128, 128)),
-    "groups-of-32": Setting(1, 32, (256, 256), (128, 128)),
-    "two-groups": Setting(2, 8, (256, 256), (128, 128)),
-    "eight-groups": Setting(8, 8, (256, 256), (128, 128)),
-}
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Of a Qwen2-style model."""
-
-    hidden_size: int
-    layers: int
-    heads: int
-    intermediate_size: int
-    vocab_size: int
-
-
-MODELS = {
-    "25m": Shape(384, 8, 6, 1024, 32768),
-    "0.5b": Shape(896, 24, 14, 4864, 151936),  # Qwen2.5-0.5B and 1.5B
-    "1.5b": Shape(1536, 28, 12, 8960, 151936),
-}
 
 
 class Ours:
@@ -95,99 +55,18 @@ class Ours:
             (made.gradient / len(groups)).backward()  # type: ignore[no-untyped-call]
 
 
-def make_groups(setting: Setting, vocab_size: int, seed: int) -> list[TrainingGroup]:
-    """A step's groups of random tokens, each with a reference."""
-    rng = random.Random(seed)
-    groups = []
-    for number in range(setting.groups):
-        prompt = rng.choices(range(10, vocab_size), k=rng.randint(*setting.prompt))
-        values = [rng.gauss(0, 1) for _ in range(setting.samples)]
-        mean = sum(values) / len(values)
-        sequences = [
-            TrainingSequence(
-                prompt_token_ids=prompt,
-                token_ids=rng.choices(range(10, vocab_size), k=rng.randint(*setting.completion)),
-                advantage=value,
-                is_reference=index == setting.samples,
-                group_size=setting.samples,
-                group_mean_advantage=mean,
-                group_has_reference=True,
-                reward=None,
-                behavior_logprobs=None,
-            )
-            for index, value in enumerate([*values, 1.0])
-        ]
-        groups.append(TrainingGroup(str(number), sequences))
-    return groups
-
-
-def make_model(shape: Shape, device: str) -> Any:
-    """A random Qwen2-style model with tied embeddings."""
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.intermediate_size,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=2,
-        pad_token_id=0,
-    )
-    with torch.device(device):
-        return Qwen2ForCausalLM(config)
-
-
-SIDES = [
-    "ours",
-    "ours, compiled",
-    "ours, by group",
-    "TRL, defaults",
-    "TRL, whole step",
-    "TRL, by group",
-    "TRL, by group, Liger",
-    "HF, whole step",
-    "HF, by group",
-    "HF, row by row",
-]
-
-
-@dataclass(frozen=True)
-class Run:
-    """What all sides have in common."""
-
-    setting: Setting
-    shape: Shape
-    bf16: bool
-    device: str
-    threads: int
-
-    def groups(self, seed: int) -> list[TrainingGroup]:
-        return make_groups(self.setting, self.shape.vocab_size, seed)
-
-
-def make_side(name: str, model: Any, run: Run) -> Any:
-    by_group = run.setting.samples + 1
-    rows = run.setting.groups * by_group
-    one_group = run.setting.prompt[1] + by_group * run.setting.completion[1]
-    makers: dict[str, Callable[[], Any]] = {
-        "ours": lambda: Ours(model, run.bf16),
-        "ours, compiled": lambda: Ours(model, run.bf16, compiled=True),
-        "ours, by group": lambda: Ours(model, run.bf16, tokens_per_batch=one_group),
-        "TRL, defaults": lambda: TrlGrpo(model, run.bf16, rows, defaults=True),
-        "TRL, whole step": lambda: TrlGrpo(model, run.bf16, rows),
-        "TRL, by group": lambda: TrlGrpo(model, run.bf16, by_group),
-        "TRL, by group, Liger": lambda: TrlGrpo(model, run.bf16, by_group, liger=True),
-        "HF, whole step": lambda: PlainHuggingFace(model, run.bf16, rows),
-        "HF, by group": lambda: PlainHuggingFace(model, run.bf16, by_group),
-        "HF, row by row": lambda: PlainHuggingFace(model, run.bf16, 1),
-    }
-    return makers[name]()
+SIDES: dict[str, Callable[[Any, Run], Any]] = {
+    "ours": lambda model, run: Ours(model, run.bf16),
+    "ours, compiled": lambda model, run: Ours(model, run.bf16, compiled=True),
+    "ours, by group": lambda model, run: Ours(model, run.bf16, tokens_per_batch=run.setting.group_tokens),
+    "TRL, defaults": lambda model, run: TrlGrpo(model, run.bf16, run.setting.rows, defaults=True),
+    "TRL, whole step": lambda model, run: TrlGrpo(model, run.bf16, run.setting.rows),
+    "TRL, by group": lambda model, run: TrlGrpo(model, run.bf16, run.setting.group_rows),
+    "TRL, by group, Liger": lambda model, run: TrlGrpo(model, run.bf16, run.setting.group_rows, liger=True),
+    "HF, whole step": lambda model, run: PlainHuggingFace(model, run.bf16, run.setting.rows),
+    "HF, by group": lambda model, run: PlainHuggingFace(model, run.bf16, run.setting.group_rows),
+    "HF, row by row": lambda model, run: PlainHuggingFace(model, run.bf16, 1),
+}
 
 
 class Stepper:
@@ -243,20 +122,19 @@ class SideProcess:
         return self._pipe.recv()
 
     def close(self) -> None:
-        self._pipe.close()
+        self._pipe.send(None)
         self._process.join()
 
 
 def _serve(pipe: Connection, name: str, run: Run) -> None:
     torch.set_num_threads(run.threads)
     model = make_model(run.shape, run.device)
-    stepper = Stepper(make_side(name, model, run), model)
-    with contextlib.suppress(EOFError):
-        while True:
-            what, seed = pipe.recv()
-            groups = run.groups(seed)
-            gc.collect()
-            pipe.send(getattr(stepper, what)(groups))
+    stepper = Stepper(SIDES[name](model, run), model)
+    while (asked := pipe.recv()) is not None:
+        what, seed = asked
+        groups = run.groups(seed)
+        gc.collect()
+        pipe.send(getattr(stepper, what)(groups))
 
 
 def measure_seconds(names: Sequence[str], run: Run, seeds: Sequence[int], warmup: int) -> dict[str, list[float]]:
@@ -291,7 +169,7 @@ def measure_memory(names: Sequence[str], run: Run) -> dict[str, int]:
 @click.command()
 @click.option("--setting", type=click.Choice(list(SETTINGS)), default="equal", show_default=True)
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="bfloat16", show_default=True)
-@click.option("--side", "sides", multiple=True, type=click.Choice(SIDES), help="Only these; all by default.")
+@click.option("--side", "sides", multiple=True, type=click.Choice(list(SIDES)), help="Only these; all by default.")
 @click.option("--repetitions", default=5, show_default=True)
 @click.option("--warmup", default=2, show_default=True)
 @click.option("--model", "model_name", type=click.Choice(list(MODELS)), default="25m", show_default=True)

@@ -81,7 +81,7 @@ class Policy(nn.Module):
         head = self.head()
         known = batch.targets.new_zeros(len(batch.targets), dtype=torch.promote_types(hidden.dtype, torch.float32))
         if not is_linear:
-            known = token_logprobs(hidden, head, batch.targets)
+            known = token_logprobs(hidden, head, batch.targets, self._buffer)
         leaf = known.requires_grad_()
         with torch.enable_grad(), torch.autocast(hidden.device.type, enabled=False):
             value = loss(leaf)
@@ -91,7 +91,7 @@ class Policy(nn.Module):
     def logprobs(self, batch: PackedBatch) -> Tensor:
         """Log-probs of the continuation tokens, without a graph. [N]"""
         with torch.no_grad():
-            return token_logprobs(self.hidden_states(batch), self.head(), batch.targets)
+            return token_logprobs(self.hidden_states(batch), self.head(), batch.targets, self._buffer)
 
     def hidden_states(self, batch: PackedBatch) -> Tensor:
         """What predicts each continuation token. [N, hidden]"""

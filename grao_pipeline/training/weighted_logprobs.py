@@ -91,13 +91,19 @@ def weighted_logprob_sum(
 
 
 @torch.no_grad()
-def token_logprobs(hidden: Tensor, head: Head, targets: Tensor) -> Tensor:
-    """log p(targets_n | hidden_n) in nats, without a graph. [N]"""
+def token_logprobs(hidden: Tensor, head: Head, targets: Tensor, buffer: Buffer | None = None) -> Tensor:
+    """log p(targets_n | hidden_n) in nats, without a graph. [N]
+
+    Args:
+        buffer: for a chunk's logits; not used any more after the call.
+    """
     states, weight = _working(hidden, head.weight)
+    buffer = buffer or Buffer()
     pieces = []
     with torch.autocast(hidden.device.type, enabled=False):
         for rows in _cut(len(targets), len(weight), CHUNK_ELEMENTS, hidden.device):
-            raw = states[rows] @ weight.t()
+            raw = buffer.matrix(len(states[rows]), len(weight), like=states)
+            torch.mm(states[rows], weight.t(), out=raw)
             for block in _cut(len(raw), len(weight), BLOCK_ELEMENTS, hidden.device):
                 logits = head.finish(raw[block])
                 picked = logits.gather(-1, targets[rows][block, None])
@@ -129,11 +135,10 @@ class _WeightedLogprobSum(torch.autograd.Function):
         grad_bias = None if bias is None else torch.zeros_like(bias, dtype=precise)
         logprobs = torch.empty(len(targets), dtype=precise, device=hidden.device)
         chunks = _cut(len(targets), len(weight), CHUNK_ELEMENTS, hidden.device)
-        logits = buffer.matrix(max(len(states[rows]) for rows in chunks), len(matrix), like=states)
         product = torch.empty_like(matrix) if trains_weight and states.dtype != precise else None
         with torch.autocast(hidden.device.type, enabled=False):
             for rows in chunks:
-                chunk = logits[: len(states[rows])]
+                chunk = buffer.matrix(len(states[rows]), len(matrix), like=states)
                 torch.mm(states[rows], matrix.t(), out=chunk)  # the head's raw output; then its gradient, in place
                 for block in _cut(len(chunk), len(weight), BLOCK_ELEMENTS, hidden.device):
                     logprobs[rows][block] = to_gradient(head, chunk[block], weights[rows][block], targets[rows][block])
