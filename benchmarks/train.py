@@ -199,11 +199,11 @@ def main(
     names = list(sides) or [name for name in SIDES if has_liger or not name.endswith("Liger")]
     if memory:
         mib = measure_memory(names, run)
-        best = min((value for name, value in mib.items() if name.startswith("TRL")), default=0) or 1
+        best = min((value for name, value in mib.items() if name.startswith("TRL")), default=None)
         print_table(
             f"Peak memory of a step beyond weights and optimizer, {setting}, {dtype} ({describe_machine()})",
             ["side", "MiB", "of TRL's best"],
-            [[name, f"{value:,}", value / best] for name, value in mib.items()],
+            [[name, f"{value:,}", value / best if best else "–"] for name, value in mib.items()],
         )
         return
     model = make_model(shape, "meta")
