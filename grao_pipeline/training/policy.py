@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from grao_pipeline.errors import UsageError
 from grao_pipeline.training.attention.base import SharedPrefixAttention, attach, make_attention
+from grao_pipeline.training.linear import use_onednn
 from grao_pipeline.training.packing import PackedBatch
 from grao_pipeline.training.weighted_logprobs import Buffer, Head, token_logprobs, weighted_logprob_sum
 
@@ -45,6 +46,7 @@ class Policy(nn.Module):
         if attention != ROWS:
             self._kernel = make_attention(attention)
             attach(model)
+        use_onednn(self._decoder())
         if compiled:
             for layer in self.layers():
                 layer.compile(dynamic=True)

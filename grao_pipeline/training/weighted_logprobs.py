@@ -58,10 +58,12 @@ class Buffer:
         """An uninitialised matrix with the device and data type of `like`. [rows, columns]"""
         if like.device.type != "cpu":
             return like.new_empty(rows, columns)
-        if self._memory.dtype != like.dtype or self._memory.numel() < rows * columns:
+        # Vocabularies are multiples of powers of two. Rows that lie that far apart share few places of a cache.
+        stride = columns + 64
+        if self._memory.dtype != like.dtype or self._memory.numel() < rows * stride:
             self._memory = torch.empty(0)  # before the new one is made
-            self._memory = like.new_empty(rows * columns)
-        return self._memory[: rows * columns].view(rows, columns)
+            self._memory = like.new_empty(rows * stride)
+        return self._memory[: rows * stride].view(rows, stride)[:, :columns]
 
 
 def weighted_logprob_sum(

@@ -42,10 +42,12 @@ class Segment:
         """What the segment sees of keys or values. [T, K, D] → [K, before + own, D]"""
         return torch.cat([rows[self.before], rows[self.own]]).transpose(0, 1).contiguous()
 
-    def add(self, total: Tensor, part: Tensor) -> None:
-        """The inverse of `take` for gradients: part [K, before + own, D] onto total [K, T, D]."""
-        total[:, self.before] += part[:, : self.num_before]
-        total[:, self.own] += part[:, self.num_before :]
+    def add(self, total: Tensor, part: Tensor, keys: slice) -> None:
+        """The inverse of `take` for gradients of some of the keys: part [K, M, D] onto total [K, T, D]."""
+        before = max(0, self.num_before - keys.start)
+        total[:, self.before][:, keys.start :] += part[:, :before]
+        own = slice(max(0, keys.start - self.num_before), keys.stop - self.num_before)
+        total[:, self.own][:, own] += part[:, before:]
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,6 @@ class _SplitAttention(torch.autograd.Function):
             for segment in ctx.segments:
                 keys, values = segment.take(key), segment.take(value)
                 precise_keys = keys if kept else _precise(keys)  # for scores that are made again
-                grad_keys, grad_values = (torch.zeros_like(rows, dtype=precise) for rows in (keys, values))
                 for block in _blocks(segment, num_key_heads, repeats, scoring.window):
                     q, grad, out = (block.take(rows, num_key_heads) for rows in (query, gradients[0], result))
                     seen = block.heads, block.keys
@@ -198,7 +199,8 @@ class _SplitAttention(torch.autograd.Function):
                     else:
                         scores, slope = scoring.scores(q, precise_keys[seen], block.num_tokens)
                         weights = torch.softmax(scores, dim=-1)
-                    grad_values[seen] += torch.bmm(weights.to(value.dtype).transpose(1, 2), grad)
+                    of_values = torch.bmm(weights.to(value.dtype).transpose(1, 2), grad)
+                    segment.add(grad_value[block.heads], of_values, block.keys)
                     # A softmax's gradient: each weight times (its own slope − the mean slope, which is out · grad).
                     mean = (_precise(out) * _precise(grad)).sum(dim=-1, keepdim=True)
                     change = _precise(torch.bmm(grad, values[seen].transpose(1, 2))).sub_(mean).mul_(weights)
@@ -206,9 +208,7 @@ class _SplitAttention(torch.autograd.Function):
                         change.mul_(slope)
                     of_scores = change.to(q.dtype)
                     block.put(grad_query, torch.bmm(of_scores, keys[seen]) * scoring.scale, num_key_heads)
-                    grad_keys[seen] += torch.bmm(of_scores.transpose(1, 2), q)
-                segment.add(grad_key, grad_keys)
-                segment.add(grad_value, grad_values)
+                    segment.add(grad_key[block.heads], torch.bmm(of_scores.transpose(1, 2), q), block.keys)
         grad_key, grad_value = (total.transpose(0, 1).to(key.dtype) for total in (grad_key * scoring.scale, grad_value))
         return grad_query, grad_key, grad_value, None, None
 

@@ -1,0 +1,63 @@
+"""A decoder's linear layers in float32 on CPU, by oneDNN.
+
+There torch multiplies float32 matrices with MKL, bfloat16 with oneDNN. oneDNN uses AVX-512 on any processor that has
+it, MKL on Intel's alone: on an AMD EPYC it needs 0.8 times as long (benchmarks/RESULTS.md).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def use_onednn(module: nn.Module) -> None:
+    """Have the linear layers within `module` computed by oneDNN where that is faster, if this torch has it.
+
+    What they compute, hold, and save stays the same.
+    """
+    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if has_onednn and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        for layer in module.modules():
+            if type(layer) is nn.Linear:  # not one that holds its weights otherwise, as in 4 bits
+                layer.__class__ = OneDnnLinear
+
+
+class OneDnnLinear(nn.Linear):
+    """`torch.nn.Linear`, except that products of float32 on CPU are computed by oneDNN."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        float32 = input.dtype == self.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        if float32 and input.is_cpu and input.numel() > 0:
+            found: Tensor = _linear(input, self.weight, self.bias)
+            return found
+        return super().forward(input)
+
+
+@torch.library.custom_op("grao_pipeline::onednn_linear", mutates_args=())
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """input · weightᵀ + bias. [..., in], [out, in], [out] → [..., out]"""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
+    return product
+
+
+@_linear.register_fake
+def _(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return input.new_empty(*input.shape[:-1], weight.shape[0])
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:2])
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    input, weight = ctx.saved_tensors
+    of_input, of_weight, of_bias = ctx.needs_input_grad
+    rows = gradient.reshape(-1, weight.shape[0])
+    return (
+        _linear(gradient, weight.t(), None) if of_input else None,
+        rows.t() @ input.reshape(-1, weight.shape[1]) if of_weight else None,  # MKL is as fast at these
+        rows.sum(dim=0) if of_bias else None,
+    )
+
+
+_linear.register_autograd(_backward, setup_context=_save)
