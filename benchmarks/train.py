@@ -18,6 +18,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
@@ -110,6 +111,7 @@ class SideProcess:
     """A side in a process of its own, so that it has the memory and the settings that its users have."""
 
     def __init__(self, name: str, run: Run) -> None:
+        self._name = name
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, name, run), daemon=True)
@@ -119,7 +121,13 @@ class SideProcess:
     def ask(self, what: str, seed: int) -> Any:
         """Call the method `what` of the side's Stepper with the groups of a seed."""
         self._pipe.send((what, seed))
-        return self._pipe.recv()
+        try:
+            return self._pipe.recv()
+        except EOFError:
+            raise click.ClickException(
+                f"{self._name}: its process has ended, see above; if nothing is said there, it was killed for memory, "
+                "which all sides keep: name fewer of them with --side."
+            ) from None
 
     def close(self) -> None:
         self._pipe.send(None)
@@ -130,11 +138,12 @@ def _serve(pipe: Connection, name: str, run: Run) -> None:
     torch.set_num_threads(run.threads)
     model = make_model(run.shape, run.device)
     stepper = Stepper(SIDES[name](model, run), model)
-    while (asked := pipe.recv()) is not None:
-        what, seed = asked
-        groups = run.groups(seed)
-        gc.collect()
-        pipe.send(getattr(stepper, what)(groups))
+    with suppress(EOFError):  # another side has failed
+        while (asked := pipe.recv()) is not None:
+            what, seed = asked
+            groups = run.groups(seed)
+            gc.collect()
+            pipe.send(getattr(stepper, what)(groups))
 
 
 def measure_seconds(names: Sequence[str], run: Run, seeds: Sequence[int], warmup: int) -> dict[str, list[float]]:

@@ -182,8 +182,11 @@ def test_a_second_run_of_a_locked_directory_names_the_holder(tmp_path: Path, mod
     assert f"process {os.getpid()}" in result.stderr
 
 
-def test_a_failing_stage_is_named_and_the_rest_is_kept(tmp_path: Path, model: Path, prompts: str) -> None:
-    config = write_config(tmp_path, model, prompts, train={"learning_rate": 1e30, "max_grad_norm": 0.0})
+def test_a_failing_stage_is_named_and_the_rest_is_kept(finished: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load(finished.read_text())
+    values["train"] |= {"learning_rate": 1e30, "max_grad_norm": 0.0}
+    config = tmp_path / "failing.yaml"
+    config.write_text(yaml.safe_dump(values))
     process = subprocess.run(command(config), capture_output=True, text=True, check=False)
     assert process.returncode == 1
     assert "round-0/train failed (exit code 1)" in process.stderr

@@ -33,7 +33,6 @@ def test_a_stop_signal_names_the_stage_and_keeps_what_is_finished(
     task = plan(config)["round-0/generate"]
     assert task["state"] == "to do"
     assert 1 <= task["parts_done"] < 10
-    assert tiny.grao_json("rounds", "run", config)["made"][0] == "round-0/generate"
 
 
 def test_status_tells_what_each_stage_did_took_and_cost(tmp_path: Path, model: Path, prompts: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests import tiny
+from tests.training.ranks import Training, of_40_steps
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -37,3 +38,11 @@ def dropout_model(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.2}))
     return path
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, groups: str, advantages: str, dropout_model: Path) -> Path:
+    """A training of 40 steps that nothing disturbed."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    Training(1, groups, advantages, out, *of_40_steps(dropout_model)).summary()
+    return out

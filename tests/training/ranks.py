@@ -12,6 +12,7 @@ from typing import Any
 
 # One thread, so that trainings round alike. The models are loaded without a thread pool.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_DEACTIVATE_ASYNC_LOAD": "1"}
+TIMINGS = {"seconds", "tokens_per_second"}
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
 
@@ -73,3 +74,13 @@ def metrics(out: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl; none where there is no file."""
     path = out / "metrics.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def timeless(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What two trainings have in common that compute the same."""
+    return [{name: value for name, value in record.items() if name not in TIMINGS} for record in records]
+
+
+def of_40_steps(model: Path) -> list[object]:
+    """Options of a training of the ten groups: 5 steps an epoch."""
+    return ["--model", model, "--allow-off-policy", "--groups-per-step", 2, "--epochs", 8, "--learning-rate", 1e-3]

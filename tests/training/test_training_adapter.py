@@ -130,11 +130,10 @@ def test_a_finished_adapter_is_not_trained_again(adapter: Path, groups: str, adv
     assert summary["was_complete"] is True
 
 
-@pytest.mark.parametrize("after", [1, 2])
 def test_two_ranks_train_the_same_adapter(
-    tmp_path: Path, groups: str, advantages: str, model: Path, adapter: Path, after: int
+    tmp_path: Path, groups: str, advantages: str, model: Path, adapter: Path
 ) -> None:
-    """Also when they are stopped after a step and one, or two, go on; the checkpoint holds the adapter alone."""
+    """Also when they are stopped after a step and one goes on; the checkpoint holds the adapter alone."""
     arguments = [groups, advantages, tmp_path / "out", "--model", model, *LORA, "--save-adapter"]
     Training(2, *arguments, "--checkpoint-steps", 1).stop_when(lambda: len(metrics(tmp_path / "out")) >= 1)
     [checkpoint] = (tmp_path / "out").glob("checkpoints/step-*")
@@ -142,7 +141,7 @@ def test_two_ranks_train_the_same_adapter(
     weights = [name for name in kept if name.startswith("model.")]
     assert len(weights) == 2 * 2 * 7  # A and B of the seven linear layers of two blocks
     assert all("lora_" in name for name in weights)
-    assert Training(after, *arguments).summary()["resumed_from_step"] >= 1
+    assert Training(1, *arguments).summary()["resumed_from_step"] >= 1
     found, expected = (
         tensors(tmp_path / "out", "adapter_model.safetensors"),
         tensors(adapter, "adapter_model.safetensors"),

@@ -1,14 +1,11 @@
 """A killed training goes on exactly where it stopped: SIGKILL, real processes, dropout, bytes compared."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,20 +14,12 @@ from safetensors.torch import load_file
 from grao_pipeline.config import TrainOptions
 from grao_pipeline.training.train import train_model
 from tests import tiny
-
-TIMINGS = {"seconds", "tokens_per_second"}
-# One thread: killed and undisturbed trainings must round alike. The models are loaded without a thread pool.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_DEACTIVATE_ASYNC_LOAD": "1"}
+from tests.training.ranks import ENVIRONMENT, Training, metrics, of_40_steps, timeless
 
 
 def options(model: Path, groups_per_step: int, epochs: int) -> list[str]:
     sizes = ["--groups-per-step", str(groups_per_step), "--epochs", str(epochs), "--learning-rate", "1e-3"]
     return ["--model", str(model), "--allow-off-policy", "--device", "cpu", "--checkpoint-steps", "1", *sizes]
-
-
-def metrics(out: Path) -> list[dict[str, Any]]:
-    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in record.items() if key not in TIMINGS} for record in records]
 
 
 def assert_same_training(out: Path, undisturbed: Path) -> None:
@@ -41,7 +30,7 @@ def assert_same_training(out: Path, undisturbed: Path) -> None:
     found, expected = load_file(out / "model.safetensors"), load_file(undisturbed / "model.safetensors")
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-    assert metrics(out) == metrics(undisturbed)
+    assert timeless(metrics(out)) == timeless(metrics(undisturbed))
     manifests = [json.loads((each / "manifest.json").read_text()) for each in (out, undisturbed)]
     for name in ("fingerprint", "model", "files"):
         assert manifests[0][name] == manifests[1][name]
@@ -49,36 +38,12 @@ def assert_same_training(out: Path, undisturbed: Path) -> None:
         assert manifests[0]["summary"][name] == manifests[1]["summary"][name]
 
 
-class Training:
-    """One run of the command in a process of its own."""
-
-    def __init__(self, groups: str, advantages: str, out: Path, arguments: list[str]) -> None:
-        command = [sys.executable, "-m", "stages.train", groups, advantages, str(out), *arguments]
-        self._process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
-        )
-
-    def kill_when(self, reached: Callable[[], bool]) -> str:
-        """SIGKILL as soon as that is so; what it wrote on standard error."""
-        while not reached() and self._process.poll() is None:
-            time.sleep(0.0005)
-        self._process.send_signal(signal.SIGKILL)
-        _, errors = self._process.communicate()
-        return errors
-
-    def finish(self) -> str:
-        _, errors = self._process.communicate()
-        assert self._process.returncode == 0, errors
-        return errors
-
-
 def test_a_training_killed_again_and_again_ends_as_if_undisturbed(
-    tmp_path: Path, groups: str, advantages: str, dropout_model: Path
+    tmp_path: Path, groups: str, advantages: str, dropout_model: Path, undisturbed: Path
 ) -> None:
     """Killed before the first checkpoint, between two, while one is written, and while the model is written."""
-    arguments = options(dropout_model, 2, 8)  # ten groups: 5 steps an epoch, 40 in all
-    Training(groups, advantages, tmp_path / "undisturbed", arguments).finish()
     out = tmp_path / "out"
+    arguments = [groups, advantages, out, *of_40_steps(dropout_model), "--checkpoint-steps", 1]
 
     def step() -> int:
         return max((int(path.stem[5:]) for path in out.glob("checkpoints/step-*.pt")), default=0)
@@ -92,16 +57,17 @@ def test_a_training_killed_again_and_again_ends_as_if_undisturbed(
         lambda: step() >= 20 and in_writing("checkpoints/.step-*.tmp"),
         lambda: in_writing(".model.*.tmp") or in_writing("config.json"),
     ]
-    heard = [Training(groups, advantages, out, arguments).kill_when(moment) for moment in moments]
-    last = Training(groups, advantages, out, arguments).finish()
+    heard = [Training(1, *arguments).kill_when(moment).stderr for moment in moments]
+    last = Training(1, *arguments)
+    last.summary()
     resumed = [int(text.partition("resuming after step ")[2].split(" ")[0] or 0) for text in heard]
     assert resumed == sorted(resumed)
     assert resumed[0] == 0
     assert resumed[2] >= 9
     assert resumed[3] >= 20
     # The last but one got as far as writing the model; on a busy machine it may even have ended.
-    assert "resuming after step 39 " in last or "nothing to do" in last
-    assert_same_training(out, tmp_path / "undisturbed")
+    assert "resuming after step 39 " in last.stderr or "nothing to do" in last.stderr
+    assert_same_training(out, undisturbed)
 
 
 def test_killed_before_any_of_its_file_operations_a_training_ends_as_if_undisturbed(

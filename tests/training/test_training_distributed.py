@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from grao_pipeline.training.balance import balance
-from tests.training.ranks import Training, metrics
+from tests.training.ranks import TIMINGS, Training, metrics
 
-TIMINGS = {"seconds", "tokens_per_second"}
 LEARNING_RATE = 1e-4
 
 
@@ -82,18 +81,40 @@ def test_a_rank_without_a_group_takes_part(tmp_path: Path, groups: str, advantag
     assert_same_training(tmp_path / "two", tmp_path / "one")
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
-def test_a_training_goes_on_with_another_number_of_ranks(
-    tmp_path: Path, groups: str, advantages: str, model: Path, alone: Path, before: int, after: int
+def stop_after_two_steps(ranks: int, groups: str, advantages: str, out: Path, model: Path) -> Path:
+    """The checkpoint of a training that was stopped in its third step or later."""
+    stopped = Training(ranks, groups, advantages, out, *options(model)).stop_when(lambda: len(metrics(out)) >= 2)
+    assert stopped.returncode != 0
+    assert "Stopped by SIGTERM" in stopped.stderr
+    [checkpoint] = out.glob("checkpoints/step-*")
+    return checkpoint
+
+
+def test_one_rank_goes_on_where_two_were_stopped_unless_their_checkpoint_is_damaged(
+    tmp_path: Path, groups: str, advantages: str, model: Path, alone: Path
+) -> None:
+    out, damaged = tmp_path / "out", tmp_path / "damaged"
+    checkpoint = stop_after_two_steps(2, groups, advantages, out, model)
+    shutil.copytree(out, damaged)
+    summary = Training(1, groups, advantages, out, *options(model)).summary()
+    assert summary["resumed_from_step"] == int(checkpoint.name[5:])
+    assert_same_training(out, alone)
+
+    [checkpoint] = damaged.glob("checkpoints/step-*")
+    shard = max(checkpoint.glob("*.distcp"), key=lambda path: path.stat().st_size)
+    shard.write_bytes(shard.read_bytes()[:2000])
+    refused = Training(1, groups, advantages, damaged, *options(model)).end()
+    assert refused.returncode == 1
+    assert f"{checkpoint} is damaged" in refused.stderr
+
+
+def test_two_ranks_go_on_where_one_was_stopped(
+    tmp_path: Path, groups: str, advantages: str, model: Path, alone: Path
 ) -> None:
     out = tmp_path / "out"
-    first = Training(before, groups, advantages, out, *options(model)).stop_when(lambda: len(metrics(out)) >= 2)
-    assert first.returncode != 0
-    assert "Stopped by SIGTERM" in first.stderr
-    [checkpoint] = out.glob("checkpoints/step-*")
-    assert checkpoint.is_dir() == (before > 1)
-    second = Training(after, groups, advantages, out, *options(model))
-    assert second.summary()["resumed_from_step"] == int(checkpoint.stem[5:])
+    checkpoint = stop_after_two_steps(1, groups, advantages, out, model)
+    summary = Training(2, groups, advantages, out, *options(model)).summary()
+    assert summary["resumed_from_step"] == int(checkpoint.stem[5:])
     assert_same_training(out, alone)
 
 
@@ -155,16 +176,3 @@ def test_groups_are_dealt_out_once_and_evenly(sizes: list[int], ranks: int) -> N
 def test_the_largest_goes_first_and_each_to_the_least_loaded() -> None:
     # 9 → rank 0; 7 → 1; 6 → 1 (7 < 9): 13; 5 → 0: 14; 2 → 1 (13 < 14): 15.
     assert balance([5, 9, 2, 7, 6], 2) == [[0, 1], [2, 3, 4]]
-
-
-def test_checkpoints_of_shards_that_are_damaged_are_named(
-    tmp_path: Path, groups: str, advantages: str, model: Path
-) -> None:
-    out = tmp_path / "out"
-    Training(2, groups, advantages, out, *options(model)).stop_when(lambda: len(metrics(out)) >= 2)
-    [checkpoint] = out.glob("checkpoints/step-*")
-    shard = max(checkpoint.glob("*.distcp"), key=lambda path: path.stat().st_size)
-    shard.write_bytes(shard.read_bytes()[:2000])
-    again = Training(1, groups, advantages, out, *options(model)).end()
-    assert again.returncode == 1
-    assert f"{checkpoint} is damaged" in again.stderr

@@ -20,9 +20,7 @@ from grao_pipeline.training.objectives.base import NO_ARGUMENTS, FakeObjective, 
 from grao_pipeline.training.train import train_model
 from tests import tiny
 from tests.training import oracle
-from tests.training.ranks import ENVIRONMENT, Training, metrics
-
-TIMINGS = {"seconds", "tokens_per_second"}
+from tests.training.ranks import ENVIRONMENT, Training, metrics, of_40_steps, timeless
 
 
 class Sometimes(FakeObjective):
@@ -130,33 +128,25 @@ def test_skips_are_counted_over_a_resume(tmp_path: Path, model: Path) -> None:
     assert (summary.resumed_from_step, summary.steps, summary.skipped_steps) == (3, 6, 1)
 
 
-def timeless(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in record.items() if name not in TIMINGS} for record in records]
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_the_last_whole_step_and_the_same_command_ends_as_if_undisturbed(
-    tmp_path: Path, groups: str, advantages: str, dropout_model: Path, number: signal.Signals
+    tmp_path: Path, groups: str, advantages: str, dropout_model: Path, undisturbed: Path, number: signal.Signals
 ) -> None:
     """Checkpoints only every 50 steps: the one at the signal is extra. Dropout draws the same numbers again."""
-    arguments = ["--model", dropout_model, "--allow-off-policy", "--groups-per-step", 2, "--epochs", 8]
-    whole, out = tmp_path / "whole", tmp_path / "out"
-    Training(1, groups, advantages, whole, *arguments).summary()
-    stopped = Training(1, groups, advantages, out, *arguments).stop_when(lambda: len(metrics(out)) >= 5, number)
+    out = tmp_path / "out"
+    arguments = [groups, advantages, out, *of_40_steps(dropout_model)]
+    stopped = Training(1, *arguments).stop_when(lambda: len(metrics(out)) >= 5, number)
     assert stopped.returncode == 1
     steps = len(metrics(out))
     assert 5 <= steps < 40
     message = f"Error: Stopped by {number.name}. Step {steps} of 40 is saved; the same command goes on from there."
     assert message in stopped.stderr
     assert "Traceback" not in stopped.stderr
-    assert Training(1, groups, advantages, out, *arguments).summary()["resumed_from_step"] == steps
+    assert Training(1, *arguments).summary()["resumed_from_step"] == steps
     for name in ("model.safetensors", "config.json"):
-        assert (out / name).read_bytes() == (whole / name).read_bytes()
-    kept = [
-        [{k: v for k, v in record.items() if k not in TIMINGS} for record in metrics(each)] for each in (out, whole)
-    ]
-    assert kept[0] == kept[1]
-    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in whole.iterdir())
+        assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
+    assert timeless(metrics(out)) == timeless(metrics(undisturbed))
+    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in undisturbed.iterdir())
 
 
 def test_a_second_training_into_the_same_directory_is_refused_while_the_first_runs(
