@@ -1,7 +1,7 @@
 """A decoder's linear layers in float32 on CPU, by oneDNN.
 
-There torch multiplies float32 matrices with MKL, bfloat16 with oneDNN. oneDNN uses AVX-512 on any processor that has
-it, MKL on Intel's alone: on an AMD EPYC it needs 0.8 times as long (benchmarks/RESULTS.md).
+There torch multiplies float32 matrices with MKL, bfloat16 with oneDNN. On an AMD EPYC with AVX-512 oneDNN is the faster
+one at both: see `benchmarks/linear.py`.
 """
 
 from typing import Any
