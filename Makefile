@@ -23,7 +23,7 @@ demo: setup
 	@$(BIN)/python -m examples.demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 check: setup
 	$(BIN)/ruff check .

@@ -42,19 +42,26 @@ class Training:
 
     def stop_when(self, reached: Callable[[], bool], number: signal.Signals = signal.SIGTERM) -> "Training":
         """Send a signal as soon as that is so, and wait for the end."""
-        while not reached() and self._process.poll() is None:
-            time.sleep(0.001)
+        self._wait(reached)
         self._process.send_signal(number)
         return self.end()
 
     def kill_when(self, reached: Callable[[], bool]) -> "Training":
         """SIGKILL to all its processes, those that the launcher started first, as soon as that is so."""
-        while not reached() and self._process.poll() is None:
-            time.sleep(0.0005)
+        self._wait(reached)
         started = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         for process in [*map(int, started), self._process.pid]:
             os.kill(process, signal.SIGKILL)
         return self.end()
+
+    def _wait(self, reached: Callable[[], bool]) -> None:
+        try:
+            while not reached() and self._process.poll() is None:
+                time.sleep(0.0005)
+        except BaseException:
+            self._process.kill()
+            self.end()
+            raise
 
     def end(self) -> "Training":
         """Wait for the end."""
@@ -71,9 +78,10 @@ class Training:
 
 
 def metrics(out: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; none where there is no file."""
+    """The whole lines of metrics.jsonl, which may be being written; none where there is no file."""
     path = out / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def timeless(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
