@@ -29,7 +29,7 @@ HAND_WRITTEN: list[dict[str, Any]] = [
     {
         "ground_truth": "Half of 5 is <<5/2=2.5>>2.5\nA: 2.5",
         "6b_finetuning": {"solution": "5 / 2 = <<5/2=2.5>>2.5\nA: 2.50", "is_correct": True},
-        "6b_verification": {"solution": "5 / 2 = <<5/2=2.5>>2.5\nA: 2.4999999999999", "is_correct": False},
+        "6b_verification": {"solution": "5 / 2 = <<5/2=2.5>>2.5\nA: 2.49", "is_correct": False},
         "175b_finetuning": {"solution": "5 / 2 = <<5/2=2.5>>2.5\nA: 25", "is_correct": False},
         "175b_verification": {"solution": "Half of it", "is_correct": False},
     },
@@ -99,6 +99,11 @@ def test_a_completion_without_a_number_is_wrong_and_an_expectation_without_one_a
     assert judge("gsm8k", ["5"], answer="five") == [Judgement(None, "error", "metadata 'answer' holds no number")]
     assert judge("gsm8k", ["5"], answer=None) == [Judgement(None, "error", "metadata 'answer' holds no number")]
     assert judge("gsm8k", ["5"]) == [Judgement(None, "error", "metadata has no 'answer' to compare with")]
+
+
+def test_numbers_are_compared_exactly() -> None:
+    found = judge("gsm8k", ["A: 2.4999999999999", "A: 2.50"], answer="2.5")
+    assert [judgement.reward for judgement in found] == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("expected", ["18", 18, 18.0, "#### 18", "6 + 12 = 18\n#### 18", "$18"])
