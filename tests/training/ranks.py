@@ -78,10 +78,14 @@ class Training:
 
 
 def metrics(out: Path) -> list[dict[str, Any]]:
-    """The whole lines of metrics.jsonl, which may be being written; none where there is no file."""
+    """The lines of metrics.jsonl of a training that has ended."""
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def steps_logged(out: Path) -> int:
+    """Whole lines of metrics.jsonl while it is being written; 0 where there is no file."""
     path = out / "metrics.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
 def timeless(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from grao_pipeline.training.loading import load_policy
 from grao_pipeline.training.objectives.grao import Grao
 from tests import tiny
 from tests.training import oracle
-from tests.training.ranks import Training, metrics
+from tests.training.ranks import Training, steps_logged
 
 ALONE = Ranks(0, 1, torch.device("cpu"), is_sharded=False)
 LORA = ["--lora-rank", 4, "--lora-alpha", 8, "--learning-rate", "1e-2", "--groups-per-step", 5, "--device", "cpu"]
@@ -135,7 +135,7 @@ def test_two_ranks_train_the_same_adapter(
 ) -> None:
     """Also when they are stopped after a step and one goes on; the checkpoint holds the adapter alone."""
     arguments = [groups, advantages, tmp_path / "out", "--model", model, *LORA, "--save-adapter"]
-    Training(2, *arguments, "--checkpoint-steps", 1).stop_when(lambda: len(metrics(tmp_path / "out")) >= 1)
+    Training(2, *arguments, "--checkpoint-steps", 1).stop_when(lambda: steps_logged(tmp_path / "out") >= 1)
     [checkpoint] = (tmp_path / "out").glob("checkpoints/step-*")
     kept = FileSystemReader(checkpoint).read_metadata().state_dict_metadata
     weights = [name for name in kept if name.startswith("model.")]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from grao_pipeline.training.balance import balance
-from tests.training.ranks import TIMINGS, Training, metrics
+from tests.training.ranks import TIMINGS, Training, metrics, steps_logged
 
 LEARNING_RATE = 1e-4
 
@@ -83,7 +83,7 @@ def test_a_rank_without_a_group_takes_part(tmp_path: Path, groups: str, advantag
 
 def stop_after_two_steps(ranks: int, groups: str, advantages: str, out: Path, model: Path) -> Path:
     """The checkpoint of a training that was stopped in its third step or later."""
-    stopped = Training(ranks, groups, advantages, out, *options(model)).stop_when(lambda: len(metrics(out)) >= 2)
+    stopped = Training(ranks, groups, advantages, out, *options(model)).stop_when(lambda: steps_logged(out) >= 2)
     assert stopped.returncode != 0
     assert "Stopped by SIGTERM" in stopped.stderr
     [checkpoint] = out.glob("checkpoints/step-*")

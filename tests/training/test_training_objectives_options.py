@@ -1,6 +1,5 @@
 """Objectives and corrections from the command line to a trained model, and what is refused before one is loaded."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from grao_pipeline.training.provenance import train_provenance
 from grao_pipeline.training.train import train_model
 from tests import tiny
 from tests.training import oracle
+from tests.training.ranks import metrics
 from tests.training.steps import scored_group
 
 OWN = "tests.training.test_training_objectives_options:Scaled"
@@ -77,8 +77,7 @@ def test_every_objective_trains_from_the_command_line(
     out = tmp_path / "out"
     summary = tiny.grao_json("train", groups, advantages, out, *options, "--objective", objective, *arguments)
     assert summary["steps"] == 2
-    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert all(record["grad_norm"] > 0 for record in records)
+    assert all(record["grad_norm"] > 0 for record in metrics(out))
     before, after = oracle.load_model(model), oracle.load_model(out)
     moved = [
         not torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True) if a.requires_grad
@@ -102,8 +101,7 @@ def test_a_correction_changes_the_training_from_the_command_line(
     norms = []
     for name, extra in (("plain", []), ("corrected", correction)):
         tiny.grao_json("train", groups, advantages, tmp_path / name, *options, *extra)
-        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
-        norms.append([json.loads(line)["grad_norm"] for line in lines])
+        norms.append([record["grad_norm"] for record in metrics(tmp_path / name)])
     assert norms[0][1] != pytest.approx(norms[1][1], rel=1e-3)  # by then the policy has moved
 
 

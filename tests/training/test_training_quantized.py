@@ -22,7 +22,7 @@ from grao_pipeline.training.loading import load_policy
 from grao_pipeline.training.objectives.grao import Grao
 from tests import tiny
 from tests.training import oracle
-from tests.training.ranks import ENVIRONMENT, Training, metrics
+from tests.training.ranks import ENVIRONMENT, Training, steps_logged
 from tests.training.steps import relative_distance
 
 QLORA = ["--lora-rank", 4, "--load-in-4bit", "--dtype", "bfloat16"]
@@ -113,7 +113,7 @@ def test_adamw_in_8_bits_goes_about_where_adamw_goes_and_is_resumed_exactly_afte
     more = [*options, "--optimizer", "adamw-8bit"]
     Training(1, *arguments, tmp_path / "whole", *more, launcher=launcher, environment=environment).summary()
     killed = Training(1, *arguments, tmp_path / "killed", *more, launcher=launcher, environment=environment)
-    killed.kill_when(lambda: len(metrics(tmp_path / "killed")) >= 2)
+    killed.kill_when(lambda: steps_logged(tmp_path / "killed") >= 2)
     assert not (tmp_path / "killed" / "model.safetensors").exists()
     resumed = Training(1, *arguments, tmp_path / "killed", *more, launcher=launcher, environment=environment)
     assert resumed.summary()["resumed_from_step"] >= 1
@@ -132,7 +132,7 @@ def test_a_killed_qlora_is_resumed_exactly(tmp_path: Path, groups: str, advantag
     arguments = ["--model", model, *STEPS, *QLORA, "--checkpoint-steps", 1]
     tiny.grao_json("train", groups, advantages, tmp_path / "whole", *arguments)
     killed = tmp_path / "killed"
-    Training(1, groups, advantages, killed, *arguments).kill_when(lambda: len(metrics(killed)) >= 2)
+    Training(1, groups, advantages, killed, *arguments).kill_when(lambda: steps_logged(killed) >= 2)
     assert not (killed / "model.safetensors").exists()
     assert Training(1, groups, advantages, killed, *arguments).summary()["resumed_from_step"] >= 1
     whole, found = (load_file(path / "model.safetensors") for path in (tmp_path / "whole", killed))

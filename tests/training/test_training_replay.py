@@ -20,7 +20,7 @@ from grao_pipeline.training.objectives.base import FakeObjective, ObjectiveInput
 from grao_pipeline.training.provenance import train_provenance
 from tests import tiny
 from tests.training import oracle
-from tests.training.ranks import Training, metrics
+from tests.training.ranks import Training, metrics, steps_logged, timeless
 
 Row = dict[str, Any]
 Pair = tuple[str, str]
@@ -69,11 +69,6 @@ def replay(pairs: list[Pair]) -> list[object]:
     return [part for pair in pairs for part in ("--replay", *pair)]
 
 
-def steps(out: Path) -> list[Row]:
-    """The lines of metrics.jsonl without what a clock says."""
-    return [{k: v for k, v in record.items() if k not in ("seconds", "tokens_per_second")} for record in metrics(out)]
-
-
 def assert_same_weights(out: Path, other: Path) -> None:
     found, expected = load_file(out / "model.safetensors"), load_file(other / "model.safetensors")
     assert found.keys() == expected.keys()
@@ -112,12 +107,12 @@ def test_a_killed_training_of_several_tables_ends_as_if_undisturbed(
     more = [*options(model, "--groups-per-step", 1, "--checkpoint-steps", 1), *replay(three[1:])]
     whole, out = tmp_path / "whole", tmp_path / "out"
     expected = tiny.grao_json("train", *three[0], whole, *more)
-    killed = Training(1, *three[0], out, *more).kill_when(lambda: len(steps(out)) >= 2)
+    killed = Training(1, *three[0], out, *more).kill_when(lambda: steps_logged(out) >= 2)
     assert killed.returncode == -signal.SIGKILL
     found = tiny.grao_json("train", *three[0], out, *more)
     assert 1 <= found["resumed_from_step"] < 20
     assert_same_weights(out, whole)
-    assert steps(out) == steps(whole)
+    assert timeless(metrics(out)) == timeless(metrics(whole))
     assert found["shards"] == expected["shards"]
     again = tiny.grao_json("train", *three[0], out, *more)
     assert again["was_complete"]

@@ -20,7 +20,7 @@ from grao_pipeline.training.objectives.base import NO_ARGUMENTS, FakeObjective, 
 from grao_pipeline.training.train import train_model
 from tests import tiny
 from tests.training import oracle
-from tests.training.ranks import ENVIRONMENT, Training, metrics, of_40_steps, timeless
+from tests.training.ranks import ENVIRONMENT, Training, metrics, of_40_steps, steps_logged, timeless
 
 
 class Sometimes(FakeObjective):
@@ -135,7 +135,7 @@ def test_a_signal_saves_the_last_whole_step_and_the_same_command_ends_as_if_undi
     """Checkpoints only every 50 steps: the one at the signal is extra. Dropout draws the same numbers again."""
     out = tmp_path / "out"
     arguments = [groups, advantages, out, *of_40_steps(dropout_model)]
-    stopped = Training(1, *arguments).stop_when(lambda: len(metrics(out)) >= 5, number)
+    stopped = Training(1, *arguments).stop_when(lambda: steps_logged(out) >= 5, number)
     assert stopped.returncode == 1
     steps = len(metrics(out))
     assert 5 <= steps < 40

@@ -17,6 +17,7 @@ from grao_pipeline.training.train import train_model
 from tests import tiny
 from tests.training import oracle
 from tests.training.oracle import backward
+from tests.training.ranks import metrics
 
 Rows = tuple[list[oracle.Row], list[oracle.Row]]
 
@@ -61,7 +62,7 @@ def rows(groups: str, advantages: str) -> Rows:
 def train(groups: str, advantages: str, model: Path, out: Path, **options: Any) -> list[dict[str, Any]]:
     """Train; the metrics of every step."""
     train_model(groups, advantages, str(out), TrainOptions(model=str(model), device="cpu", **options))
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return metrics(out)
 
 
 def train_by_hand(
