@@ -54,6 +54,11 @@ class StopSignals:
                 item = next(items)
             except StopIteration:
                 return
+            except SystemError as error:
+                # So Python reports C code (Ray's `wait`) that returns a result although a signal's handler raised.
+                if isinstance(error.__cause__, Interrupted):
+                    raise error.__cause__ from None
+                raise
             finally:
                 self._waiting = False
             yield item

@@ -85,7 +85,7 @@ class GradientMaker:
             with self._precision():
                 made = run_micro_batch(self._policy, self._objective, sequences, self._ranks.device, self._correction)
             (made.gradient * self._ranks.size / num_groups).backward()  # type: ignore[no-untyped-call]
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             raise self._out_of_memory(sequences) from error
@@ -123,6 +123,6 @@ class GradientMaker:
         )
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Of a GPU, or of this machine."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

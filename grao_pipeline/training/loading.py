@@ -28,7 +28,7 @@ def load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tup
     """
     try:
         return _load_policy(source, options, ranks)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise StageFailure(

@@ -172,7 +172,7 @@ class Trainer:
         """
         try:
             self._optimizer.step()
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             raise StageFailure(

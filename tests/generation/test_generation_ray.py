@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from grao_pipeline.config import GenerateOptions
-from grao_pipeline.errors import InputError
+from grao_pipeline.errors import InputError, Interrupted
 from grao_pipeline.generation.generate import generate_groups
+from grao_pipeline.interrupts import StopSignals
 from tests import tiny
 
 PATIENCE = 120.0
@@ -105,6 +107,24 @@ def test_an_engines_error_in_an_actor_is_the_commands_error(
     (damaged / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:5000])
     with pytest.raises(InputError, match=f"The weights in {damaged} cannot be loaded"):
         generate_groups(many_prompts, str(tmp_path / "groups"), options(damaged, executor="ray", actors=2))
+
+
+def test_a_signal_while_ray_waits_is_an_interruption(cluster: Any) -> None:
+    @cluster.remote(num_cpus=0)  # type: ignore[untyped-decorator]
+    def sleep() -> None:
+        time.sleep(PATIENCE)
+
+    asleep = sleep.remote()
+
+    def waiting() -> Iterator[None]:
+        while True:
+            cluster.wait([asleep], timeout=0.01, fetch_local=False)
+        yield
+
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with StopSignals() as signals, pytest.raises(Interrupted, match="Stopped by SIGTERM"):
+        next(signals.interruptible(waiting()))
+    cluster.cancel(asleep, force=True)
 
 
 def test_the_command_starts_a_cluster_of_its_own_and_sigterm_keeps_what_is_finished(
