@@ -11,6 +11,7 @@ from grao_pipeline.training.balance import balance
 from grao_pipeline.training.corrections import Correction
 from grao_pipeline.training.data import TrainingGroup, TrainingSequence, micro_batches
 from grao_pipeline.training.distributed import Ranks
+from grao_pipeline.training.memory import out_of_memory_is
 from grao_pipeline.training.metrics import StepMetrics
 from grao_pipeline.training.objectives.base import Objective
 from grao_pipeline.training.packing import pack, packed_tokens
@@ -81,14 +82,10 @@ class GradientMaker:
         Raises:
             StageFailure: out of memory; the message names the groups and what to lower.
         """
-        try:
+        with out_of_memory_is(lambda: self._out_of_memory(sequences)):
             with self._precision():
                 made = run_micro_batch(self._policy, self._objective, sequences, self._ranks.device, self._correction)
             (made.gradient * self._ranks.size / num_groups).backward()  # type: ignore[no-untyped-call]
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise self._out_of_memory(sequences) from error
         step.metrics.add(sequences, made.inputs, made.outputs)
         step.work += work_of(made.batch, self._policy.attention == ROWS)
 
@@ -121,8 +118,3 @@ class GradientMaker:
             f"Out of memory on a micro-batch of {len(sequences)} sequences ({packed_tokens(sequences):,} tokens) of "
             f"groups {', '.join(names[:4])}{', …' if len(names) > 4 else ''}. To make it fit: {'; '.join(ways)}."
         )
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Of a GPU, or of this machine."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

@@ -11,7 +11,7 @@ from grao_pipeline.plugins import require
 from grao_pipeline.training.adapter import add_adapter
 from grao_pipeline.training.attention.base import choose_attention
 from grao_pipeline.training.distributed import Ranks, send_weights, shard
-from grao_pipeline.training.gradient import is_out_of_memory
+from grao_pipeline.training.memory import out_of_memory_is
 from grao_pipeline.training.policy import Policy
 from grao_pipeline.training.work import FlopCounter
 
@@ -26,15 +26,12 @@ def load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tup
         StageFailure: they do not fit in memory.
         UsageError: options that do not work for this model, or on this device.
     """
-    try:
+    failure = StageFailure(
+        f"Out of memory while the weights of {source.directory} were put on {ranks.device}. To make them fit: "
+        "spread them over several GPUs (torchrun), use --cpu-offload, or --load-in-4bit with --lora-rank 16."
+    )
+    with out_of_memory_is(lambda: failure):
         return _load_policy(source, options, ranks)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise StageFailure(
-            f"Out of memory while the weights of {source.directory} were put on {ranks.device}. To make them fit: "
-            "spread them over several GPUs (torchrun), use --cpu-offload, or --load-in-4bit with --lora-rank 16."
-        ) from error
 
 
 def _load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tuple[Policy, FlopCounter]:

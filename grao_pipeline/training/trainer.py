@@ -18,7 +18,8 @@ from grao_pipeline.interrupts import StopSignals
 from grao_pipeline.training.checkpoints import CheckpointStore
 from grao_pipeline.training.data import TrainingGroup, TrainingSet, step_plan
 from grao_pipeline.training.distributed import Ranks
-from grao_pipeline.training.gradient import GradientMaker, is_out_of_memory
+from grao_pipeline.training.gradient import GradientMaker
+from grao_pipeline.training.memory import out_of_memory_is
 from grao_pipeline.training.off_policy import ShardSums
 from grao_pipeline.training.optimizer import set_learning_rate
 from grao_pipeline.training.output import MetricsLog
@@ -170,15 +171,12 @@ class Trainer:
         Raises:
             StageFailure: out of memory; the first update makes the optimizer's moments.
         """
-        try:
+        failure = StageFailure(
+            "Out of memory in the optimizer's update, whose two moments take twice the trained weights. To make it "
+            "fit: train an adapter with --lora-rank 16; use --optimizer adamw-8bit; use --cpu-offload."
+        )
+        with out_of_memory_is(lambda: failure):
             self._optimizer.step()
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise StageFailure(
-                "Out of memory in the optimizer's update, whose two moments take twice the trained weights. To make it "
-                "fit: train an adapter with --lora-rank 16; use --optimizer adamw-8bit; use --cpu-offload."
-            ) from error
 
     def _clip(self) -> float:
         """Clip the gradient, of all ranks, to its norm's limit; the norm it had."""

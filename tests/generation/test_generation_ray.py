@@ -110,11 +110,10 @@ def test_an_engines_error_in_an_actor_is_the_commands_error(
 
 
 def test_a_signal_while_ray_waits_is_an_interruption(cluster: Any) -> None:
-    @cluster.remote(num_cpus=0)  # type: ignore[untyped-decorator]
     def sleep() -> None:
         time.sleep(PATIENCE)
 
-    asleep = sleep.remote()
+    asleep = cluster.remote(num_cpus=0)(sleep).remote()
 
     def waiting() -> Iterator[None]:
         while True:
