@@ -166,7 +166,7 @@ def compare(place: Path, num_samples: int, groups_per_part: int, pandas: Sequenc
     command = [
         sys.executable,
         "-m",
-        "stages.main",
+        "grao_pipeline",
         "advantages",
         groups,
         str(place / "out"),

@@ -20,13 +20,13 @@ from typing import Any
 import click
 
 from benchmarks.common import describe_machine, make_model, print_table, write_prompts
-from grao_pipeline.config import GenerateOptions
 from grao_pipeline.errors import Interrupted
 from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, SampledGroup, Sampling
 from grao_pipeline.generation.engines.vllm import VllmEngine, engine_arguments
 from grao_pipeline.generation.generate import generate_groups
-from grao_pipeline.generation.tokenization import PromptTokenizer, stop_token_ids
-from grao_pipeline.models import load_tokenizer, locate_model
+from grao_pipeline.generation.options import GenerateOptions
+from grao_pipeline.models.chat import PromptTokenizer, stop_token_ids
+from grao_pipeline.models.source import load_tokenizer, locate_model
 from grao_pipeline.storage.reader import open_table
 
 

@@ -63,7 +63,7 @@ class Run:
             "JUDGED": str(self.root / "judged"),
             "PYTHONPATH": os.pathsep.join([str(self.config.parent), os.getcwd()]),
         }
-        command = [sys.executable, "-m", "stages.main", "rounds", "run", str(self.config)]
+        command = [sys.executable, "-m", "grao_pipeline", "rounds", "run", str(self.config)]
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def finish(self) -> None:

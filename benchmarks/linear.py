@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.common import describe_machine, print_table
-from grao_pipeline.training.linear import use_onednn
-from grao_pipeline.training.weighted_logprobs import Buffer
+from grao_pipeline.training.model.lm_head import Buffer
+from grao_pipeline.training.model.onednn import use_onednn
 
 
 def seconds(call: Callable[[], object]) -> float:

@@ -76,7 +76,17 @@ def main(model: str | None, num_prompts: int, max_new_tokens: int, device: str) 
             for index, setting in enumerate(settings(dtype)):
                 out = str(root / f"{dtype}-{index}")
                 common = ["--model", model, "--temperature", "1.0", "--max-new-tokens", str(max_new_tokens)]
-                command = [sys.executable, "-m", "stages.generate", prompts, out, *common, "--device", device]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "grao_pipeline",
+                    "generate",
+                    prompts,
+                    out,
+                    *common,
+                    "--device",
+                    device,
+                ]
                 done = subprocess.run([*command, *setting.arguments], capture_output=True, text=True, check=False)
                 tables[index] = out if done.returncode == 0 else None
                 if done.returncode != 0:

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from grao_pipeline.scoring.rewards.base import Candidate, RewardRuntime
-from grao_pipeline.scoring.rewards.reward_model import RewardModel
+from grao_pipeline.scoring.rewards.reward_model.reward import RewardModel
 from tests import tiny
 
 SAMPLES_PER_PROMPT = 9

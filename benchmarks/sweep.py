@@ -44,7 +44,7 @@ def main(num_prompts: int, max_new_tokens: int, epochs: int) -> None:
         path = root / "rounds.yaml"
         path.write_text(yaml.safe_dump(config))
         started = time.perf_counter()
-        command = [sys.executable, "-m", "stages.main", "rounds", "run", str(path), "--json"]
+        command = [sys.executable, "-m", "grao_pipeline", "rounds", "run", str(path), "--json"]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
         wall = time.perf_counter() - started
         made = Counter(name.rpartition("/")[2].partition("-")[0] for name in json.loads(done.stdout)["made"])

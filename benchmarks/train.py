@@ -29,13 +29,13 @@ import torch
 from benchmarks.common import describe_machine, print_table
 from benchmarks.train_peers import PlainHuggingFace, TrlGrpo
 from benchmarks.train_workload import MODELS, SETTINGS, Run, Setting, make_groups, make_model
-from grao_pipeline.training.attention.base import choose_attention
-from grao_pipeline.training.data import TrainingGroup, micro_batches
+from grao_pipeline.training.data.groups import TrainingGroup, micro_batches
+from grao_pipeline.training.data.packing import pack
+from grao_pipeline.training.micro_batch import run_micro_batch
+from grao_pipeline.training.model.attention.base import choose_attention
+from grao_pipeline.training.model.flops import FlopCounter, measure_peak, work_of
+from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.objectives.grao import Grao
-from grao_pipeline.training.packing import pack
-from grao_pipeline.training.policy import Policy
-from grao_pipeline.training.step import run_micro_batch
-from grao_pipeline.training.work import FlopCounter, measure_peak, work_of
 
 
 class Ours:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from grao_pipeline.training.data import TrainingGroup, TrainingSequence
+from grao_pipeline.training.data.groups import TrainingGroup, TrainingSequence
 
 
 @dataclass(frozen=True)

@@ -1,51 +1,11 @@
-"""`grao advantages`."""
+"""`python stages/advantages.py …` is `grao advantages …`."""
 
-from typing import Any
+import sys
+from pathlib import Path
 
-import click
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder's names would shadow packages of the same name
 
-from grao_pipeline.config import AdvantagesOptions
-from stages._command import notice, print_summary, run_stage, stage_options
-
-
-@click.command()
-@click.argument("groups")
-@click.argument("out")
-@click.option("--scores", multiple=True, required=True, help="Scores table as PATH or PATH=WEIGHT. Repeatable.")
-@click.option(
-    "--pool",
-    nargs=2,
-    multiple=True,
-    metavar="GROUPS SCORES",
-    help="Take a prompt's statistics over its samples in these tables too: earlier rounds, other policies. Repeatable; "
-    "the same GROUPS once for each reward.",
-)
-@stage_options(AdvantagesOptions)
-def advantages(
-    groups: str, out: str, scores: tuple[str, ...], pool: tuple[tuple[str, str], ...], as_json: bool, **values: Any
-) -> None:
-    """Compute group-relative advantages from scores.
-
-    GROUPS is a groups table, OUT the advantages table. Several scores become one reward as --combine says, by default
-    as a weighted sum. With --dry-run, nothing is written.
-
-    \b
-    Example:
-      grao advantages runs/groups runs/advantages --scores runs/scores/gsm8k --scores runs/scores/length=0.2
-    """
-
-    def call(options: AdvantagesOptions) -> Any:
-        from grao_pipeline.advantages.compute import WeightedScores, compute_advantages
-        from grao_pipeline.advantages.dry_run import preview_advantages
-
-        parsed = [WeightedScores.parse(text) for text in scores]
-        if options.dry_run:
-            return preview_advantages(groups, parsed, options, pool)
-        return compute_advantages(groups, out, parsed, options, notice, pool)
-
-    what = "Dry run" if values["dry_run"] else "Advantages"
-    print_summary(run_stage(AdvantagesOptions, values, call), as_json, f"{what}: {groups} → {out}")
-
+from grao_pipeline.cli.advantages import advantages
 
 if __name__ == "__main__":
     advantages()

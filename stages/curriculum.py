@@ -1,45 +1,11 @@
-"""`grao curriculum`."""
+"""`python stages/curriculum.py …` is `grao curriculum …`."""
 
-from typing import Any
+import sys
+from pathlib import Path
 
-import click
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder's names would shadow packages of the same name
 
-from grao_pipeline.config import CurriculumOptions
-from stages._command import notice, print_summary, run_stage, stage_options
-
-
-@click.command()
-@click.argument("prompts")
-@click.argument("out")
-@click.option(
-    "--history",
-    nargs=2,
-    multiple=True,
-    required=True,
-    metavar="GROUPS SCORES",
-    help="An earlier round's groups and their scores, or their advantages, which hold the combined reward. Repeatable, "
-    "oldest first.",
-)
-@stage_options(CurriculumOptions)
-def curriculum(prompts: str, out: str, history: tuple[tuple[str, str], ...], as_json: bool, **values: Any) -> None:
-    """Choose the next round's prompts by the reward variance that earlier rounds saw.
-
-    PROMPTS is a prompts table, OUT another one that holds the chosen prompts. They are drawn without replacement, in
-    proportion to the variance of their samples' rewards, mixed with a uniform share; solved ones are retired. A prompt
-    that was never seen counts with the mean variance of those that were.
-
-    \b
-    Example:
-      grao curriculum data/train r1/prompts --history r0/groups r0/scores --fraction 0.5
-    """
-
-    def call(options: CurriculumOptions) -> Any:
-        from grao_pipeline.prompts.curriculum import choose_prompts
-
-        return choose_prompts(prompts, out, history, options, notice)
-
-    print_summary(run_stage(CurriculumOptions, values, call), as_json, f"Curriculum: {prompts} → {out}")
-
+from grao_pipeline.cli.curriculum import curriculum
 
 if __name__ == "__main__":
     curriculum()

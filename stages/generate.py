@@ -1,35 +1,11 @@
-"""`grao generate`."""
+"""`python stages/generate.py …` is `grao generate …`."""
 
-from typing import Any
+import sys
+from pathlib import Path
 
-import click
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder's names would shadow packages of the same name
 
-from grao_pipeline.config import GenerateOptions
-from stages._command import notice, print_summary, run_stage, stage_options
-
-
-@click.command()
-@click.argument("prompts")
-@click.argument("out")
-@stage_options(GenerateOptions)
-def generate(prompts: str, out: str, as_json: bool, **values: Any) -> None:
-    """Sample a group of completions for every prompt.
-
-    PROMPTS is a prompts table, OUT the groups table. Parts are committed as they are finished; the same command goes
-    on after an interruption.
-
-    \b
-    Example:
-      grao generate data/gsm8k/train runs/groups --model models/base --samples 8 --max-new-tokens 512
-    """
-
-    def call(options: GenerateOptions) -> Any:
-        from grao_pipeline.generation.generate import generate_groups
-
-        return generate_groups(prompts, out, options, notice)
-
-    print_summary(run_stage(GenerateOptions, values, call), as_json, f"Groups: {prompts} → {out}")
-
+from grao_pipeline.cli.generate import generate
 
 if __name__ == "__main__":
     generate()

@@ -1,37 +1,11 @@
-"""`grao import`."""
+"""`python stages/import_groups.py …` is `grao import …`."""
 
-from typing import Any
+import sys
+from pathlib import Path
 
-import click
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder's names would shadow packages of the same name
 
-from grao_pipeline.config import ImportOptions
-from stages._command import notice, print_summary, run_stage, stage_options
-
-
-@click.command("import")
-@click.argument("source")
-@click.argument("out")
-@stage_options(ImportOptions)
-def import_groups(source: str, out: str, as_json: bool, **values: Any) -> None:
-    """Make a groups table from responses that were sampled elsewhere.
-
-    SOURCE is a hub id, or a local JSONL(.gz), JSON or Parquet file, or a directory of them, with the columns prompt
-    (a text, or messages) and responses (a list of texts); rewards (a list of numbers or nulls), reference,
-    reference_reward and rejected are read where they are there, all others become metadata. Writes OUT/groups and,
-    where there are rewards, OUT/scores. Without --tokenizer the groups can be scored, but not trained on.
-
-    \b
-    Example:
-      grao import samples.jsonl runs/imported --map question=prompt --map answers=responses
-    """
-
-    def call(options: ImportOptions) -> Any:
-        from grao_pipeline.imports.import_groups import import_groups as write_groups
-
-        return write_groups(source, out, options, notice)
-
-    print_summary(run_stage(ImportOptions, values, call), as_json, f"Import: {source} → {out}")
-
+from grao_pipeline.cli.import_groups import import_groups
 
 if __name__ == "__main__":
     import_groups()

@@ -1,34 +1,11 @@
-"""`grao score`."""
+"""`python stages/score.py …` is `grao score …`."""
 
-from typing import Any
+import sys
+from pathlib import Path
 
-import click
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder's names would shadow packages of the same name
 
-from grao_pipeline.config import ScoreOptions
-from stages._command import notice, print_summary, run_stage, stage_options
-
-
-@click.command()
-@click.argument("groups")
-@click.argument("out")
-@stage_options(ScoreOptions)
-def score(groups: str, out: str, as_json: bool, **values: Any) -> None:
-    """Judge every sample, and the reference, with a reward.
-
-    GROUPS is a groups table, OUT the scores table of this reward.
-
-    \b
-    Example:
-      grao score runs/groups runs/scores/gsm8k --reward gsm8k
-    """
-
-    def call(options: ScoreOptions) -> Any:
-        from grao_pipeline.scoring.score import score_groups
-
-        return score_groups(groups, out, options, notice)
-
-    print_summary(run_stage(ScoreOptions, values, call), as_json, f"Scores: {groups} → {out}")
-
+from grao_pipeline.cli.score import score
 
 if __name__ == "__main__":
     score()

@@ -161,7 +161,7 @@ def write_table(
 
 def grao(*arguments: object) -> Result:
     """Run a command in this process."""
-    from stages.main import main
+    from grao_pipeline.cli.main import main
 
     return CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="grao")
 

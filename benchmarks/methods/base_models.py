@@ -10,8 +10,8 @@ from benchmarks.methods.sampling import Scored, sample_and_score
 from benchmarks.methods.settings import EVALUATION_PROMPTS, EVALUATION_SAMPLES
 from benchmarks.methods.tasks import Task, draw_rows
 from examples.demo.pretraining import pretrain
-from grao_pipeline.config import EvaluateOptions
 from grao_pipeline.evaluation.evaluate import evaluate
+from grao_pipeline.evaluation.options import EvaluateOptions
 
 BASE_SEED = 0
 HELD_OUT_SEEDS = {"tuning": 1, "reported": 2}

@@ -9,7 +9,8 @@ from benchmarks.methods.sampling import sample_and_score
 from benchmarks.methods.settings import GROUPS_PER_STEP, MAX_GRAD_NORM, SAMPLES, WEIGHT_DECAY, Run
 from benchmarks.methods.tasks import Task
 from grao_pipeline.advantages.compute import WeightedScores, compute_advantages
-from grao_pipeline.config import AdvantagesOptions, TrainOptions
+from grao_pipeline.advantages.options import AdvantagesOptions
+from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.train import train_model
 
 

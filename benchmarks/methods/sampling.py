@@ -6,9 +6,11 @@ from typing import Any
 
 from benchmarks.methods.settings import MAX_NEW_TOKENS, TEMPERATURE
 from benchmarks.methods.tasks import Task, write_rows
-from grao_pipeline.config import GenerateOptions, PromptsOptions, ScoreOptions
 from grao_pipeline.generation.generate import generate_groups
+from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.prompts.build import build_prompts
+from grao_pipeline.prompts.options import PromptsOptions
+from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.score import score_groups
 
 

@@ -8,7 +8,7 @@ import click
 import polars as pl
 
 from examples.demo.task import write_prompts
-from stages.main import main as grao
+from grao_pipeline.cli.main import main as grao
 
 CONFIG = "examples/demo/rounds.yaml"
 PROMPTS, BASE, RUN = Path("runs/demo-prompts.jsonl"), Path("runs/demo-base"), Path("runs/demo")

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 
 import polars as pl
 
-from grao_pipeline.config import AdvantagesOptions
+from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.errors import UsageError
-from grao_pipeline.values import finite_number, key_values
+from grao_pipeline.parsing import finite_number, key_values
 
 Weights = Mapping[str, float]
 

@@ -23,9 +23,9 @@ from grao_pipeline.advantages.estimate import (
 )
 from grao_pipeline.advantages.estimators import ESTIMATORS
 from grao_pipeline.advantages.inputs import ScoredGroups, WeightedScores, open_scored_groups
+from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.advantages.pool import Pool, open_pool
 from grao_pipeline.advantages.table_std import Moments
-from grao_pipeline.config import AdvantagesOptions
 from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.plugins import named_source
 from grao_pipeline.storage.manifest import Provenance

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from grao_pipeline.advantages.compute import AdvantagesSummary, WeightedScores, add_to_summary, open_work
-from grao_pipeline.config import AdvantagesOptions
+from grao_pipeline.advantages.options import AdvantagesOptions
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 BINS = 10

@@ -14,12 +14,12 @@ from grao_pipeline.advantages.combine import combined_reward
 from grao_pipeline.advantages.estimators import ESTIMATORS, group_mean, group_std
 from grao_pipeline.advantages.filters import AFTER, BEFORE, active
 from grao_pipeline.advantages.filters.truncated import zeroed
-from grao_pipeline.config import AdvantagesOptions
+from grao_pipeline.advantages.flat_view import view_columns
+from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.errors import StageFailure, UsageError
+from grao_pipeline.parsing import finite_number, key_values
 from grao_pipeline.plugins import load
 from grao_pipeline.schemas import ADVANTAGES
-from grao_pipeline.storage.flat_view import view_columns
-from grao_pipeline.values import finite_number, key_values
 
 Estimator = Callable[..., pl.Expr]
 

@@ -7,10 +7,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from grao_pipeline.advantages.flat_view import SCORE_COLUMNS, columns_to_read, flat_view
 from grao_pipeline.errors import UsageError
-from grao_pipeline.storage.flat_view import SCORE_COLUMNS, columns_to_read, flat_view
+from grao_pipeline.parsing import finite_number
 from grao_pipeline.storage.reader import TableReader, open_table
-from grao_pipeline.values import finite_number
 
 # Enough that a Polars query is cheap per group, few enough that its rows take some tens of megabytes.
 GROUPS_PER_QUERY = 32_768

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from grao_pipeline.config import EvaluateOptions
+from grao_pipeline.advantages.flat_view import refuse_other_sample_counts
 from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.evaluation.intervals import Estimate, bootstrap_mean
 from grao_pipeline.evaluation.metrics import mean_reward, nag, ras
+from grao_pipeline.evaluation.options import EvaluateOptions
 from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.storage.directory import Directory
-from grao_pipeline.storage.flat_view import refuse_other_sample_counts
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
 

@@ -6,28 +6,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from grao_pipeline.config import GenerateOptions
 from grao_pipeline.errors import InputError, Interrupted, UsageError
 from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
-from grao_pipeline.generation.assembly import Assembly, PreparedPart
-from grao_pipeline.generation.budget import SampleBudget, read_samples_file
-from grao_pipeline.generation.earlier import EarlierGroups
 from grao_pipeline.generation.engines import ENGINES
 from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, Sample, Sampling, ServerOptions
+from grao_pipeline.generation.extend import EarlierGroups
+from grao_pipeline.generation.options import GenerateOptions
+from grao_pipeline.generation.part_assembler import Assembly, PreparedPart
 from grao_pipeline.generation.rows import RowBuilder
-from grao_pipeline.generation.tokenization import (
+from grao_pipeline.generation.sample_counts import SampleBudget, read_samples_file
+from grao_pipeline.models.chat import (
     PromptTokenizer,
     declared_stop_token_ids,
     read_template,
     stop_token_ids,
 )
-from grao_pipeline.interrupts import StopSignals
-from grao_pipeline.models import ModelSource, load_config, load_tokenizer, locate_model
+from grao_pipeline.models.source import ModelSource, load_config, load_tokenizer, locate_model
+from grao_pipeline.parsing import key_values
 from grao_pipeline.plugins import load, named_source
+from grao_pipeline.processes import StopSignals
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.storage.writer import TableWriter, Worker
-from grao_pipeline.values import key_values
 
 DEFAULT_CONTEXT_LENGTH = 4096
 ABORTED = Sample([], [], "abort")

@@ -6,7 +6,7 @@ from typing import Any
 from grao_pipeline.errors import InputError
 from grao_pipeline.fingerprints import group_fingerprint
 from grao_pipeline.generation.engines.base import Sample
-from grao_pipeline.generation.tokenization import PromptTokenizer
+from grao_pipeline.models.chat import PromptTokenizer
 
 Row = dict[str, Any]
 

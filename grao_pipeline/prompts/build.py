@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from grao_pipeline.config import PromptsOptions
 from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.prompts.formats.detect import choose_format
 from grao_pipeline.prompts.ledger import Ledger, write_rejects
 from grao_pipeline.prompts.mapping import check_mapping, parse_mapping
+from grao_pipeline.prompts.options import PromptsOptions
 from grao_pipeline.prompts.sources import read_rows
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import MANIFEST, Provenance

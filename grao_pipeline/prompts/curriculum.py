@@ -8,11 +8,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from grao_pipeline.config import CurriculumOptions
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.prompts.build import ROWS_PER_PART
 from grao_pipeline.prompts.draw import draw, probabilities
+from grao_pipeline.prompts.options import CurriculumOptions
 from grao_pipeline.prompts.reward_history import open_history, reward_statistics
 from grao_pipeline.schemas import refuse_repeats
 from grao_pipeline.storage.manifest import Provenance

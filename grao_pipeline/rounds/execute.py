@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from grao_pipeline.errors import Interrupted, StageFailure
-from grao_pipeline.interrupts import StopSignals
-from grao_pipeline.rounds.chain import Task
+from grao_pipeline.processes import StopSignals
 from grao_pipeline.rounds.executors.base import ANY_MACHINE, Commands, StageResources
+from grao_pipeline.rounds.walk import Task
 from grao_pipeline.storage.directory import Directory
 
 

@@ -4,13 +4,15 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from grao_pipeline.config import GenerateOptions, ScoreOptions, TrainOptions
-from grao_pipeline.rounds.chain import Task, Walk, walk
-from grao_pipeline.rounds.config import RoundsConfig
+from grao_pipeline.generation.options import GenerateOptions
+from grao_pipeline.rounds.config.compile import RoundsConfig
 from grao_pipeline.rounds.lengths import Lengths, seen_lengths
 from grao_pipeline.rounds.progress import parts_made, steps_made
-from grao_pipeline.scoring.judges.calls import calls_per_sequence
+from grao_pipeline.rounds.walk import Task, Walk, walk
+from grao_pipeline.scoring.judges.call_limits import calls_per_sequence
+from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.storage.reader import open_table
+from grao_pipeline.training.options import TrainOptions
 
 OPAQUE = ("train", "prompts", "curriculum")
 """Stages whose output is known by its content, which is not known before it is made; that of the others is known by

@@ -6,15 +6,15 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from grao_pipeline.interrupts import StopSignals
-from grao_pipeline.rounds.chain import Task, walk
-from grao_pipeline.rounds.config import load_config
+from grao_pipeline.processes import StopSignals
+from grao_pipeline.rounds.config.compile import load_config
 from grao_pipeline.rounds.execute import Executor
 from grao_pipeline.rounds.executors import make_commands
 from grao_pipeline.rounds.lock import RunLock
 from grao_pipeline.rounds.plan import PlannedTask, plan_tasks
 from grao_pipeline.rounds.results import ModelRow, ShardRow, shards, table
 from grao_pipeline.rounds.status import TaskStatus, status_of
+from grao_pipeline.rounds.walk import Task, walk
 
 
 @dataclass(frozen=True)

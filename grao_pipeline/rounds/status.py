@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from grao_pipeline.rounds.chain import Task
 from grao_pipeline.rounds.execute import receipt_of
 from grao_pipeline.rounds.plan import PlannedTask
+from grao_pipeline.rounds.walk import Task
 
 DID = {
     "prompts": ("read", "kept"),

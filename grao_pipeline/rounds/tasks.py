@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from grao_pipeline.config import StageOptions
 from grao_pipeline.fingerprints import fingerprint
+from grao_pipeline.options import StageOptions
 from grao_pipeline.storage.manifest import MANIFEST
 
 

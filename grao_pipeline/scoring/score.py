@@ -9,20 +9,20 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from grao_pipeline.config import ScoreOptions
 from grao_pipeline.errors import InputError, StageFailure
 from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
+from grao_pipeline.parsing import key_values
 from grao_pipeline.plugins import load, source_of
 from grao_pipeline.schemas import SCORES
 from grao_pipeline.scoring.cache import JudgementCache, cache_path
 from grao_pipeline.scoring.cached_reward import CachedReward
+from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards import REWARDS
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
 from grao_pipeline.scoring.rewards.function import FunctionReward
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import TableWriter, Worker
-from grao_pipeline.values import key_values
 
 MAX_FAILURES = 256
 """So many samples in a row are judged in vain before a reward is taken to be misconfigured."""

@@ -8,22 +8,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grao_pipeline.config import TrainOptions
-from grao_pipeline.devices import resolve_device
 from grao_pipeline.errors import UsageError
-from grao_pipeline.models import locate_model
-from grao_pipeline.training.data import TrainingSequence, TrainingSet
-from grao_pipeline.training.distributed import Ranks, joined
+from grao_pipeline.models.devices import resolve_device
+from grao_pipeline.models.source import locate_model
+from grao_pipeline.training.data.groups import TrainingSequence, TrainingSet
+from grao_pipeline.training.data.origins import Shard
+from grao_pipeline.training.data.packing import packed_tokens
 from grao_pipeline.training.gradient import GradientMaker, StepGradient
 from grao_pipeline.training.inputs import load_data, open_inputs
-from grao_pipeline.training.loading import load_policy
 from grao_pipeline.training.metrics import StepMetrics
+from grao_pipeline.training.model.distributed import Ranks, joined
+from grao_pipeline.training.model.flops import Work
+from grao_pipeline.training.model.loading import load_policy
+from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.objectives.make import make_objective
-from grao_pipeline.training.packing import packed_tokens
-from grao_pipeline.training.policy import Policy
-from grao_pipeline.training.shards import Shard
+from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.trainer import make_plan
-from grao_pipeline.training.work import Work
 
 MOMENT_BYTES = {"adamw": 8, "adamw-8bit": 2, "paged-adamw-8bit": 2}
 """Of the optimizer's two moments, per trained parameter."""

@@ -5,19 +5,19 @@ from dataclasses import dataclass
 
 import torch
 
-from grao_pipeline.config import TrainOptions
 from grao_pipeline.errors import Interrupted, StageFailure
-from grao_pipeline.training.balance import balance
-from grao_pipeline.training.corrections import Correction
-from grao_pipeline.training.data import TrainingGroup, TrainingSequence, micro_batches
-from grao_pipeline.training.distributed import Ranks
-from grao_pipeline.training.memory import out_of_memory_is
+from grao_pipeline.training.data.balance import balance
+from grao_pipeline.training.data.groups import TrainingGroup, TrainingSequence, micro_batches
+from grao_pipeline.training.data.packing import pack, packed_tokens
 from grao_pipeline.training.metrics import StepMetrics
+from grao_pipeline.training.micro_batch import run_micro_batch
+from grao_pipeline.training.model.distributed import Ranks
+from grao_pipeline.training.model.flops import Work, work_of
+from grao_pipeline.training.model.memory import out_of_memory_is
+from grao_pipeline.training.model.policy import ROWS, Policy
 from grao_pipeline.training.objectives.base import Objective
-from grao_pipeline.training.packing import pack, packed_tokens
-from grao_pipeline.training.policy import ROWS, Policy
-from grao_pipeline.training.step import run_micro_batch
-from grao_pipeline.training.work import Work, work_of
+from grao_pipeline.training.objectives.importance_sampling import Correction
+from grao_pipeline.training.options import TrainOptions
 
 StopRequest = Callable[[], str | None]
 """Why to stop, once a signal came."""

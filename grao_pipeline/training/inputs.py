@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from grao_pipeline.config import TrainOptions
 from grao_pipeline.errors import InputError, MismatchError
-from grao_pipeline.models import ModelSource, load_config
+from grao_pipeline.models.source import ModelSource, load_config
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader
-from grao_pipeline.training.data import TrainingSet
+from grao_pipeline.training.data.groups import TrainingSet
+from grao_pipeline.training.data.tables import TablePair, open_pairs
+from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.provenance import train_provenance
-from grao_pipeline.training.tables import TablePair, open_pairs
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from grao_pipeline.training.data import TrainingSequence
+from grao_pipeline.training.data.groups import TrainingSequence
 from grao_pipeline.training.objectives.base import ObjectiveInputs, ObjectiveOutputs
-from grao_pipeline.training.off_policy import RATIO_BAND, OffPolicySums, ShardSums
+from grao_pipeline.training.off_policy_metrics import RATIO_BAND, OffPolicySums, ShardSums
 
 COMPONENTS = ("exploration", "imitation", "regulariser")
 

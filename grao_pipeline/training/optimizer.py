@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from grao_pipeline.config import TrainOptions
 from grao_pipeline.errors import MissingDependency, UsageError
 from grao_pipeline.plugins import require
-from grao_pipeline.training.distributed import Ranks
+from grao_pipeline.training.model.distributed import Ranks
+from grao_pipeline.training.options import TrainOptions
 
 
 def make_optimizer(

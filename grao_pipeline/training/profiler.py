@@ -6,7 +6,7 @@ from types import TracebackType
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from grao_pipeline.training.distributed import Ranks
+from grao_pipeline.training.model.distributed import Ranks
 
 PROFILED_STEPS = 3
 

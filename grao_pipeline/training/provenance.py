@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from grao_pipeline.config import TrainOptions
 from grao_pipeline.fingerprints import stage_fingerprint
-from grao_pipeline.models import ModelSource
+from grao_pipeline.models.source import ModelSource
 from grao_pipeline.plugins import named_source
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.training.objectives import OBJECTIVES
+from grao_pipeline.training.options import TrainOptions
 
 
 def train_provenance(

@@ -7,23 +7,23 @@ from typing import Any
 
 import torch
 
-from grao_pipeline.config import TrainOptions
-from grao_pipeline.devices import resolve_device
 from grao_pipeline.errors import MismatchError, UsageError
-from grao_pipeline.models import locate_model
-from grao_pipeline.training.checkpoints import CheckpointStore, remove_checkpoints
-from grao_pipeline.training.data import TrainingSet
-from grao_pipeline.training.distributed import Ranks, joined
-from grao_pipeline.training.export import export
+from grao_pipeline.models.devices import resolve_device
+from grao_pipeline.models.source import locate_model
+from grao_pipeline.training.checkpoints.export import export
+from grao_pipeline.training.checkpoints.model_directory import read_model_manifest, remove_temporaries
+from grao_pipeline.training.checkpoints.store import CheckpointStore, remove_checkpoints
+from grao_pipeline.training.data.groups import TrainingSet
 from grao_pipeline.training.gradient import GradientMaker
 from grao_pipeline.training.inputs import TrainingInputs, load_data, open_inputs
-from grao_pipeline.training.loading import load_policy
+from grao_pipeline.training.model.distributed import Ranks, joined
+from grao_pipeline.training.model.flops import FlopCounter, measure_peak
+from grao_pipeline.training.model.loading import load_policy
 from grao_pipeline.training.objectives.make import make_objective
-from grao_pipeline.training.off_policy import shard_reports
+from grao_pipeline.training.off_policy_metrics import shard_reports
 from grao_pipeline.training.optimizer import make_optimizer
-from grao_pipeline.training.output import read_model_manifest, remove_temporaries
+from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.trainer import Progress, Trainer, check_attention
-from grao_pipeline.training.work import FlopCounter, measure_peak
 
 Notice = Callable[[str], None]
 

@@ -12,22 +12,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from grao_pipeline.config import TrainOptions
 from grao_pipeline.errors import Interrupted, StageFailure
-from grao_pipeline.interrupts import StopSignals
-from grao_pipeline.training.checkpoints import CheckpointStore
-from grao_pipeline.training.data import TrainingGroup, TrainingSet, step_plan
-from grao_pipeline.training.distributed import Ranks
+from grao_pipeline.processes import StopSignals
+from grao_pipeline.training.checkpoints.model_directory import MetricsLog
+from grao_pipeline.training.checkpoints.store import CheckpointStore
+from grao_pipeline.training.data.groups import TrainingGroup, TrainingSet, step_plan
 from grao_pipeline.training.gradient import GradientMaker
-from grao_pipeline.training.memory import out_of_memory_is
-from grao_pipeline.training.off_policy import ShardSums
+from grao_pipeline.training.model.distributed import Ranks
+from grao_pipeline.training.model.flops import Work
+from grao_pipeline.training.model.memory import out_of_memory_is
+from grao_pipeline.training.model.policy import Policy
+from grao_pipeline.training.model.self_check import check_policy
+from grao_pipeline.training.off_policy_metrics import ShardSums
 from grao_pipeline.training.optimizer import set_learning_rate
-from grao_pipeline.training.output import MetricsLog
-from grao_pipeline.training.policy import Policy
+from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.profiler import Profile
 from grao_pipeline.training.schedule import learning_rate
-from grao_pipeline.training.self_check import check_policy
-from grao_pipeline.training.work import Work
 
 Notice = Callable[[str], None]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from grao_pipeline.advantages.compute import AdvantagesSummary, WeightedScores, compute_advantages
-from grao_pipeline.config import AdvantagesOptions
+from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grao_pipeline.advantages.combine import check_combination, combined_reward
-from grao_pipeline.config import AdvantagesOptions
+from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.errors import UsageError
 from grao_pipeline.storage.reader import open_table
 from tests import tiny

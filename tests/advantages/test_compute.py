@@ -13,7 +13,7 @@ import pytest
 
 from grao_pipeline.advantages.compute import WeightedScores, compute_advantages
 from grao_pipeline.advantages.estimate import Masked
-from grao_pipeline.config import AdvantagesOptions
+from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.errors import MismatchError, UsageError
 from grao_pipeline.storage.manifest import MANIFEST
 from grao_pipeline.storage.reader import open_table
@@ -292,7 +292,7 @@ def test_the_command_runs_without_torch_or_transformers(groups: str, tmp_path: P
     out = tmp_path / "out"
     arguments = ["advantages", groups, str(out), "--scores", scores_table(tmp_path / "r"), "--json"]
     program = (
-        "import sys\nfrom stages.main import main\n"
+        "import sys\nfrom grao_pipeline.cli.main import main\n"
         f"main({arguments!r}, standalone_mode=False)\n"
         "print(sorted({'torch', 'transformers', 'vllm', 'datasets'} & sys.modules.keys()))"
     )

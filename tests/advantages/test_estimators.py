@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from grao_pipeline.advantages.combine import weighted_sum
 from grao_pipeline.advantages.compute import advantages_of
 from grao_pipeline.advantages.estimators import grao, group_std
-from grao_pipeline.config import AdvantagesOptions
+from grao_pipeline.advantages.flat_view import flat_view
+from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.errors import UsageError
 from grao_pipeline.schemas import GROUPS, SCORES
-from grao_pipeline.storage.flat_view import flat_view
 from tests import tiny
 
 Rewards = list[float | None]

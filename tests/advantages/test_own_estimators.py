@@ -19,7 +19,7 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
 
 def test_an_edited_estimator_is_other_work(tables: tuple[str, str], tmp_path: Path) -> None:
     from grao_pipeline.advantages.compute import advantages_provenance
-    from grao_pipeline.config import AdvantagesOptions
+    from grao_pipeline.advantages.options import AdvantagesOptions
 
     source = tmp_path / "edited_estimator.py"
     source.write_text("import polars as pl\ndef f(view, *, statistics):\n    return pl.lit(1.0)\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from grao_pipeline.advantages.compute import advantages_provenance
-from grao_pipeline.config import AdvantagesOptions
+from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.errors import UsageError
 from grao_pipeline.storage.reader import open_table
 from tests import tiny

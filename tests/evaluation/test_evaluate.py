@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from grao_pipeline.config import EvaluateOptions
 from grao_pipeline.errors import InputError, MismatchError, UsageError
 from grao_pipeline.evaluation.evaluate import METRICS, EvaluateSummary, evaluate, read_evaluation
+from grao_pipeline.evaluation.options import EvaluateOptions
 from tests import tiny
 
 Judged = dict[str, tuple[list[float | None], float | None]]
@@ -209,7 +209,7 @@ def test_foreign_scores_with_too_many_rewards_for_a_group_are_refused(tuned: tup
 
 
 def test_base_groups_and_base_scores_go_together() -> None:
-    from grao_pipeline.config import parse_options
+    from grao_pipeline.options import parse_options
 
     with pytest.raises(UsageError, match="base_groups and base_scores go together: give both or neither"):
         parse_options(EvaluateOptions, {"base_groups": "x"})

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from grao_pipeline.config import GenerateOptions
 from grao_pipeline.generation.engines.base import Engine, EngineOptions
 from grao_pipeline.generation.engines.transformers import TransformersEngine
 from grao_pipeline.generation.engines.vllm import VllmEngine
 from grao_pipeline.generation.generate import generate_groups
+from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
 from tests.generation.common import STOPS, Group, KeptOpen

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def command(config: Path) -> list[str]:
-    return [sys.executable, "-m", "stages.main", "rounds", "run", str(config)]
+    return [sys.executable, "-m", "grao_pipeline", "rounds", "run", str(config)]
 
 
 def run(config: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from grao_pipeline.config import ScoreOptions
+from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
 from grao_pipeline.scoring.score import make_reward
 

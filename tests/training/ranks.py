@@ -33,7 +33,7 @@ class Training:
         command = launcher or ([*TORCHRUN, str(ranks)] if ranks > 1 else [sys.executable])
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         self._process = subprocess.Popen(
-            [*command, "-m", "stages.train", *map(str, arguments), "--device", "cpu", "--json"],
+            [*command, "-m", "grao_pipeline", "train", *map(str, arguments), "--device", "cpu", "--json"],
             env=environment,
             **pipes,
         )

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from grao_pipeline.storage.reader import open_table
-from grao_pipeline.training.data import TrainingGroup, TrainingSequence, TrainingSet, micro_batches
+from grao_pipeline.training.data.groups import TrainingGroup, TrainingSequence, TrainingSet, micro_batches
 from grao_pipeline.training.metrics import StepMetrics
+from grao_pipeline.training.micro_batch import run_micro_batch
+from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.objectives.base import Objective
-from grao_pipeline.training.policy import Policy
-from grao_pipeline.training.step import run_micro_batch
 from tests import tiny
 from tests.training import oracle
 from tests.training.oracle import Row, backward

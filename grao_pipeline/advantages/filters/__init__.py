@@ -30,7 +30,7 @@ from grao_pipeline.advantages.filters import (
     unscored,
     zero_variance,
 )
-from grao_pipeline.config import AdvantagesOptions
+from grao_pipeline.advantages.options import AdvantagesOptions
 
 Filter = Callable[[AdvantagesOptions], pl.Expr | None]
 

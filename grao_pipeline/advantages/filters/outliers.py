@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from grao_pipeline.config import AdvantagesOptions
+from grao_pipeline.advantages.options import AdvantagesOptions
 
 # The median absolute deviation of a normal distribution is 0.6745 of its standard deviation.
 NORMAL = 1.4826

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from grao_pipeline.config import AdvantagesOptions
+from grao_pipeline.advantages.options import AdvantagesOptions
 
 IS_TRUNCATED = (pl.col("finish_reason") == "length").fill_null(False)
 

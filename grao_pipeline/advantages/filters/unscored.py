@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from grao_pipeline.config import AdvantagesOptions
+from grao_pipeline.advantages.options import AdvantagesOptions
 
 
 def masked(options: AdvantagesOptions) -> pl.Expr | None:

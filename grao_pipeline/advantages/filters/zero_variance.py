@@ -3,7 +3,7 @@
 import polars as pl
 
 from grao_pipeline.advantages.estimators import WITHOUT_REWARDS
-from grao_pipeline.config import AdvantagesOptions
+from grao_pipeline.advantages.options import AdvantagesOptions
 
 
 def masked(options: AdvantagesOptions) -> pl.Expr | None:

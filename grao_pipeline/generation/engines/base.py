@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from grao_pipeline.devices import resolve_device, resolve_dtype
+from grao_pipeline.models.devices import resolve_device, resolve_dtype
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.generation.engines.base import EngineOptions, Request, Sample, SampledGroup, Sampling
-from grao_pipeline.generation.tokenization import PromptTokenizer
+from grao_pipeline.models.chat import PromptTokenizer
+from grao_pipeline.models.server import Refusal, Server
 from grao_pipeline.plugins import require
-from grao_pipeline.servers import Refusal, Server
 
 PATH = "/completions"
 ABORTED = Sample([], [], "abort")

@@ -12,7 +12,7 @@ import torch
 
 from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.generation.engines.base import EngineOptions, Request, Sample, SampledGroup, Sampling
-from grao_pipeline.models import load_weights
+from grao_pipeline.models.source import load_weights
 from grao_pipeline.plugins import require
 
 # Rows are dropped from the cache when this share of them has finished: fewer copies than at every end.

@@ -8,7 +8,7 @@ from typing import Any
 
 from grao_pipeline.errors import UsageError
 from grao_pipeline.generation.engines.base import EngineOptions, Request, Sample, SampledGroup, Sampling
-from grao_pipeline.generation.engines.vllm_process import (
+from grao_pipeline.models.vllm_process import (
     DeathWatch,
     close_llm,
     cpu_defaults,

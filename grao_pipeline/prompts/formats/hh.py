@@ -2,8 +2,8 @@
 
 from grao_pipeline.prompts.base import Prompt, PromptFormat, Row, filled, filled_or_none, rest
 from grao_pipeline.prompts.conversations import text
-from grao_pipeline.prompts.pairs import split_pair
-from grao_pipeline.prompts.transcripts import parse_transcript
+from grao_pipeline.prompts.formats.pairs import split_pair
+from grao_pipeline.prompts.formats.transcripts import parse_transcript
 
 
 def convert(row: Row) -> Prompt:

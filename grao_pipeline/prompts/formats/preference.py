@@ -13,7 +13,7 @@ from grao_pipeline.prompts.base import (
     rest,
 )
 from grao_pipeline.prompts.conversations import conversation
-from grao_pipeline.prompts.pairs import split_pair
+from grao_pipeline.prompts.formats.pairs import split_pair
 
 
 def convert(row: Row) -> Prompt:

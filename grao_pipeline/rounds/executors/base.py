@@ -5,10 +5,10 @@ from typing import Protocol
 
 from pydantic import Field
 
-from grao_pipeline.config import StageOptions
-from grao_pipeline.interrupts import StopSignals
-from grao_pipeline.rounds.sections import parse_section
-from grao_pipeline.rounds.yaml_lines import Node
+from grao_pipeline.options import StageOptions
+from grao_pipeline.processes import StopSignals
+from grao_pipeline.rounds.config.sections import parse_section
+from grao_pipeline.rounds.config.yaml_lines import Node
 
 STAGES = ("prompts", "curriculum", "generate", "score", "advantages", "train", "evaluate")
 

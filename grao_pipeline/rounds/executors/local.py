@@ -5,16 +5,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from grao_pipeline.config import PARENT_VARIABLE
 from grao_pipeline.errors import Interrupted
-from grao_pipeline.interrupts import GRACE_SECONDS, StopSignals
+from grao_pipeline.processes import GRACE_SECONDS, PARENT_VARIABLE, StopSignals
 from grao_pipeline.rounds.executors.base import Result, StageResources
 
 
 def start_stage(arguments: list[str], stdout: int, stderr: int | None = None) -> "subprocess.Popen[bytes]":
     """Start `grao ARGUMENTS`. It stops when this process dies; a Ctrl-C in the terminal reaches this process alone."""
     return subprocess.Popen(
-        [sys.executable, "-m", "stages.main", *arguments],
+        [sys.executable, "-P", "-m", "grao_pipeline", *arguments],
         stdout=stdout,
         stderr=stderr,
         env={**os.environ, PARENT_VARIABLE: str(os.getpid())},

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from grao_pipeline.errors import Interrupted, StageFailure
-from grao_pipeline.interrupts import GRACE_SECONDS, StopSignals
 from grao_pipeline.plugins import require
+from grao_pipeline.processes import GRACE_SECONDS, StopSignals
 from grao_pipeline.rounds.executors.base import Result, StageResources
 from grao_pipeline.rounds.executors.local import start_stage, stop_stage
 

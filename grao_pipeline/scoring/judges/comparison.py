@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grao_pipeline.fingerprints import fingerprint
-from grao_pipeline.scoring.judges.answers import read_answer
+from grao_pipeline.scoring.judges.answer_format import read_answer
 from grao_pipeline.scoring.judges.base import Question, Reply
-from grao_pipeline.scoring.judges.blocks import Block, conversation_blocks
-from grao_pipeline.scoring.judges.judge import Judge
+from grao_pipeline.scoring.judges.prompt import Judge
+from grao_pipeline.scoring.judges.untrusted_text import Block, conversation_blocks
 
 WIN, TIE, LOSS = 1.0, 0.0, -1.0
 VERDICTS = {"verdict": ["A", "B", "tie"]}

@@ -5,10 +5,10 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from grao_pipeline.errors import UsageError
+from grao_pipeline.models.server import Refusal, Server
 from grao_pipeline.scoring.judges.base import ChatModelOptions, Question, Reply, free_values
 from grao_pipeline.scoring.judges.control_tokens import neutralise
 from grao_pipeline.scoring.rewards.arguments import positive_integer, positive_number
-from grao_pipeline.servers import Refusal, Server
 
 RESERVED = ("messages", "model", "response_format", "n", "stream", "max_tokens", "max_completion_tokens")
 

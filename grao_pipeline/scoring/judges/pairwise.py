@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from grao_pipeline.scoring.judges.asking import Case
 from grao_pipeline.scoring.judges.base import Reply
 from grao_pipeline.scoring.judges.comparison import TIE, WORDS, Comparison
 from grao_pipeline.scoring.judges.criteria import criterion_text
-from grao_pipeline.scoring.judges.judge import Judge
+from grao_pipeline.scoring.judges.dispatch import Case
+from grao_pipeline.scoring.judges.prompt import Judge
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, RewardRuntime, parse_boolean
 
 NAME = "judge-pairwise"

@@ -6,12 +6,12 @@ from statistics import fmean
 from typing import Any
 
 from grao_pipeline.errors import UsageError
-from grao_pipeline.scoring.judges.answers import EXPLANATION, read_answer
-from grao_pipeline.scoring.judges.asking import Case
+from grao_pipeline.scoring.judges.answer_format import EXPLANATION, read_answer
 from grao_pipeline.scoring.judges.base import Reply
-from grao_pipeline.scoring.judges.blocks import Block, conversation_blocks
 from grao_pipeline.scoring.judges.criteria import criterion_text
-from grao_pipeline.scoring.judges.judge import Judge
+from grao_pipeline.scoring.judges.dispatch import Case
+from grao_pipeline.scoring.judges.prompt import Judge
+from grao_pipeline.scoring.judges.untrusted_text import Block, conversation_blocks
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, RewardRuntime
 
 NAME = "judge-rubric"

@@ -6,18 +6,18 @@ from functools import cached_property
 from itertools import count
 from typing import Any, ClassVar, get_args
 
-from grao_pipeline.config import Dtype
-from grao_pipeline.devices import resolve_device, resolve_dtype
 from grao_pipeline.errors import InputError, UsageError
-from grao_pipeline.generation.engines.vllm_process import (
+from grao_pipeline.models.chat import chat_template
+from grao_pipeline.models.devices import resolve_device, resolve_dtype
+from grao_pipeline.models.source import load_config, load_tokenizer, locate_model
+from grao_pipeline.models.vllm_process import (
     DeathWatch,
     close_llm,
     cpu_defaults,
     death_as_failure,
     open_llm,
 )
-from grao_pipeline.generation.tokenization import chat_template
-from grao_pipeline.models import load_config, load_tokenizer, locate_model
+from grao_pipeline.options import Dtype
 from grao_pipeline.plugins import require
 from grao_pipeline.scoring.judges.base import ChatModelOptions, Question, Reply, free_values
 from grao_pipeline.scoring.judges.control_tokens import neutralise

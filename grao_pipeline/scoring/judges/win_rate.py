@@ -5,12 +5,12 @@ from statistics import fmean
 from typing import Any
 
 from grao_pipeline.fingerprints import fingerprint
-from grao_pipeline.scoring.judges.answers import NoAnswer
-from grao_pipeline.scoring.judges.asking import Case
+from grao_pipeline.scoring.judges.answer_format import NoAnswer
 from grao_pipeline.scoring.judges.base import Reply
 from grao_pipeline.scoring.judges.comparison import TIE, Comparison
 from grao_pipeline.scoring.judges.criteria import criterion_text
-from grao_pipeline.scoring.judges.judge import Judge
+from grao_pipeline.scoring.judges.dispatch import Case
+from grao_pipeline.scoring.judges.prompt import Judge
 from grao_pipeline.scoring.rewards.arguments import positive_integer
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, RewardRuntime, parse_boolean
 

@@ -10,7 +10,7 @@ REWARDS = {
     "multiple-choice": "grao_pipeline.scoring.rewards.multiple_choice:MultipleChoice",
     "json-schema": "grao_pipeline.scoring.rewards.json_schema:JsonSchema",
     "python-tests": "grao_pipeline.scoring.rewards.python_tests:PythonTests",
-    "reward-model": "grao_pipeline.scoring.rewards.reward_model:RewardModel",
+    "reward-model": "grao_pipeline.scoring.rewards.reward_model.reward:RewardModel",
     "judge-pairwise": "grao_pipeline.scoring.judges.pairwise:JudgePairwise",
     "judge-rubric": "grao_pipeline.scoring.judges.rubric:JudgeRubric",
     "judge-win-rate": "grao_pipeline.scoring.judges.win_rate:JudgeWinRate",

@@ -3,15 +3,15 @@
 import inspect
 from typing import Any
 
-from grao_pipeline.config import TrainOptions
 from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.parsing import key_values
 from grao_pipeline.plugins import load
-from grao_pipeline.training.corrections import Correction, make_correction
-from grao_pipeline.training.data import TrainingSet
+from grao_pipeline.training.data.groups import TrainingSet
 from grao_pipeline.training.objectives import OBJECTIVES
 from grao_pipeline.training.objectives.base import Objective
+from grao_pipeline.training.objectives.importance_sampling import Correction, make_correction
 from grao_pipeline.training.objectives.requirements import check_data
-from grao_pipeline.values import key_values
+from grao_pipeline.training.options import TrainOptions
 
 
 def make_objective(options: TrainOptions, data: TrainingSet) -> tuple[Objective, Correction]:

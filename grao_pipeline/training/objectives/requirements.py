@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from grao_pipeline.errors import InputError
-from grao_pipeline.training.data import TrainingSequence, TrainingSet
+from grao_pipeline.training.data.groups import TrainingSequence, TrainingSet
 from grao_pipeline.training.objectives.base import Objective
 
 NEEDS = ("needs_behavior_logprobs", "needs_rewards", "needs_references")

@@ -1,0 +1,23 @@
+"""Options of `grao evaluate`."""
+
+from typing import Self
+
+from pydantic import model_validator
+
+from grao_pipeline.options import StageOptions, option, runtime
+
+
+class EvaluateOptions(StageOptions):
+    """`grao evaluate`: groups + scores → metrics."""
+
+    base_groups: str | None = runtime(None, "Groups that the base model sampled from the same prompts, for NAG.")
+    base_scores: str | None = runtime(None, "Scores of those groups, by the same reward.")
+    confidence: float = option(0.95, "Coverage of the bootstrap intervals.", gt=0.0, lt=1.0)
+    bootstrap_samples: int = option(10_000, "Bootstrap resamples of the prompts.", ge=100)
+    seed: int = option(0, "Seed of the bootstrap.", ge=0)
+
+    @model_validator(mode="after")
+    def _base_is_complete(self) -> Self:
+        if (self.base_groups is None) != (self.base_scores is None):
+            raise ValueError("base_groups and base_scores go together: give both or neither")
+        return self

@@ -1,0 +1,184 @@
+"""`grao inspect`: what a table, model or evaluation holds."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from grao_pipeline.errors import InputError
+from grao_pipeline.evaluation.evaluate import METRICS, read_evaluation
+from grao_pipeline.fingerprints import model_fingerprint
+from grao_pipeline.inspection.options import InspectOptions
+from grao_pipeline.schemas import TABLES
+from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.manifest import MANIFEST
+from grao_pipeline.storage.reader import TableReader, open_table
+
+# Most specific first: a groups table has all columns of a prompts table.
+KINDS = ("groups", "advantages", "scores", "prompts")
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A description of one directory.
+
+    Attributes:
+        kind: `prompts`, `groups`, `scores`, `advantages`, `model` or `evaluation`.
+        counts: rows, parts and whatever else is counted.
+        columns: name → (type, meaning); empty for what is not a table.
+        provenance: fingerprint, options and inputs, as far as known.
+        distributions: name → min, quantiles, mean, max and number of nulls.
+        examples: a few rows, shortened.
+    """
+
+    path: str
+    kind: str
+    counts: dict[str, Any]
+    columns: dict[str, tuple[str, str]] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    distributions: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+
+def inspect_path(path: str, options: InspectOptions) -> Inspection:
+    """Describe a directory.
+
+    Raises:
+        InputError: there is nothing there that this program knows.
+    """
+    directory = Directory(path)
+    if directory.exists(METRICS):
+        return _inspect_evaluation(path)
+    if directory.exists("config.json"):
+        return _inspect_model(path)
+    if directory.exists(MANIFEST):
+        return _inspect_table(open_table(path), options)
+    return _inspect_table(open_table(path, options.table or _foreign_kind(path)), options)
+
+
+def _inspect_table(reader: TableReader, options: InspectOptions) -> Inspection:
+    frame = pl.DataFrame(pl.from_arrow(reader.read()))
+    provenance = reader.provenance
+    return Inspection(
+        path=reader.url,
+        kind=reader.schema.name,
+        counts={
+            "rows": reader.num_rows,
+            "parts": reader.num_parts,
+            "bytes": sum(part.bytes for part in reader.manifest.parts),
+            **_counts(frame, reader.schema.name),
+        },
+        columns={column.name: (str(column.type), column.doc) for column in reader.schema.columns},
+        provenance={
+            "fingerprint": provenance.fingerprint,
+            "options": provenance.options,
+            "inputs": provenance.inputs,
+            "details": provenance.details,
+            "versions": provenance.versions,
+        },
+        distributions=_distributions(frame),
+        examples=[_shorten(row) for row in frame.head(options.examples).to_dicts()],
+    )
+
+
+def _counts(frame: pl.DataFrame, kind: str) -> dict[str, Any]:
+    if kind == "prompts":
+        return {"references": frame["reference"].count(), "rejected": frame["rejected"].count()}
+    if kind == "groups":
+        reasons = frame["finish_reasons"].explode().value_counts()
+        return {
+            "samples": frame["finish_reasons"].list.len().sum(),
+            "references": frame["reference_token_ids"].count(),
+            "finish_reasons": dict(reasons.sort("finish_reasons").iter_rows()),
+            "policies": frame["policy"].n_unique(),
+        }
+    if kind == "scores":
+        statuses = frame["statuses"].explode().value_counts()
+        return {"samples": frame["rewards"].list.len().sum(), "statuses": dict(statuses.sort("statuses").iter_rows())}
+    return {
+        "samples": frame["advantages"].list.len().sum(),
+        "trained_samples": frame["advantages"].explode().count(),
+        "zero_variance_groups": int((frame["reward_std"] == 0.0).sum()),
+    }
+
+
+def _distributions(frame: pl.DataFrame) -> dict[str, dict[str, float | None]]:
+    """Token lengths, rewards and advantages, as far as the table has them."""
+    series: dict[str, pl.Series] = {}
+    for name in ("prompt_token_ids", "reference_token_ids"):
+        if name in frame.columns:
+            series[name.replace("_ids", "s")] = frame[name].list.len()
+    if "completion_token_ids" in frame.columns:
+        series["completion_tokens"] = frame["completion_token_ids"].explode().list.len()
+    if "completion_logprobs" in frame.columns:
+        series["mean_logprob"] = frame["completion_logprobs"].explode().list.mean()
+    for name in ("rewards", "advantages"):
+        if name in frame.columns:
+            series[name] = frame[name].explode()
+    for name in ("reference_reward", "reference_advantage", "reward_mean", "reward_std"):
+        if name in frame.columns:
+            series[name] = frame[name]
+    return {name: _describe(values.cast(pl.Float64)) for name, values in series.items()}
+
+
+def _describe(values: pl.Series) -> dict[str, float | None]:
+    quantiles = {"min": 0.0, "10 %": 0.1, "median": 0.5, "90 %": 0.9, "max": 1.0}
+    found: dict[str, Any] = {name: values.quantile(q, "nearest") for name, q in quantiles.items()}
+    return {**found, "mean": values.mean(), "nulls": values.null_count()}
+
+
+def _inspect_model(path: str) -> Inspection:
+    if not Path(path).is_dir():
+        raise InputError(f"{path}: a model is inspected from a local directory.")
+    config = json.loads((Path(path) / "config.json").read_text())
+    names = ("architectures", "hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings", "dtype")
+    counts = {name: config[name] for name in names if name in config}
+    weights = [item for item in Path(path).iterdir() if item.suffix in (".safetensors", ".bin")]
+    counts["weight_bytes"] = sum(item.stat().st_size for item in weights)
+    provenance: dict[str, Any] = {"fingerprint": model_fingerprint(path)}
+    manifest = Path(path) / MANIFEST
+    if manifest.is_file():
+        value = json.loads(manifest.read_text())
+        provenance |= {"training": value["fingerprint"], "options": value["options"], "inputs": value["inputs"]}
+        counts |= {"steps": value["summary"]["steps"], "groups_trained": value["summary"]["groups_trained"]}
+    return Inspection(path, "model", counts, provenance=provenance)
+
+
+def _inspect_evaluation(path: str) -> Inspection:
+    found = read_evaluation(path)
+    assert found is not None
+    distributions = {name: dict(metric) for name, metric in found.metrics.items() if metric is not None}
+    counts = {"prompts": found.prompts, "unpaired_prompts": found.unpaired_prompts}
+    return Inspection(
+        path, "evaluation", counts, provenance={"fingerprint": found.fingerprint}, distributions=distributions
+    )
+
+
+def _foreign_kind(path: str) -> str:
+    """The table whose required columns a foreign directory has."""
+    directory = Directory(path.rpartition("/")[0] or ".") if path.endswith(".parquet") else Directory(path)
+    names = [path.rpartition("/")[2]] if path.endswith(".parquet") else directory.names()
+    files = [name for name in names if name.endswith(".parquet")]
+    if not files or not directory.exists(files[0]):
+        raise InputError(f"{path}: neither a table (Parquet files), nor a model (config.json), nor an evaluation.")
+    columns = set(pq.read_schema(pa.BufferReader(directory.read(files[0]))).names)
+    for kind in KINDS:
+        if {column.name for column in TABLES[kind].columns if not column.nullable} <= columns:
+            return kind
+    raise InputError(f"{path} has columns {', '.join(sorted(columns))}: no table of the contract has only those.")
+
+
+def _shorten(value: Any, length: int = 12) -> Any:
+    """Long lists and texts cut for showing."""
+    if isinstance(value, dict):
+        return {key: _shorten(item) for key, item in value.items()}
+    if isinstance(value, list):
+        short = [_shorten(item) for item in value[:length]]
+        return [*short, f"… {len(value) - length} more"] if len(value) > length else short
+    if isinstance(value, str) and len(value) > 300:
+        return value[:300] + " …"
+    return round(value, 4) if isinstance(value, float) else value

@@ -1,0 +1,14 @@
+"""Options of `grao inspect`."""
+
+from typing import Literal
+
+from grao_pipeline.options import StageOptions, runtime
+
+
+class InspectOptions(StageOptions):
+    """`grao inspect`: any table or model, described."""
+
+    examples: int = runtime(2, "Rows to show.", ge=0)
+    table: Literal["prompts", "groups", "scores", "advantages"] | None = runtime(
+        None, "Kind of a foreign table; found from its columns by default."
+    )

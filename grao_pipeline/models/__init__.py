@@ -1,0 +1,1 @@
+"""A model from outside: where it is, its chat template, its process, its server."""

@@ -1,0 +1,1 @@
+"""The rounds' YAML, compiled to a typed plan."""

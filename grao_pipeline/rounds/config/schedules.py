@@ -1,0 +1,70 @@
+"""Options that change over the rounds: a list with one value per round, or a schedule from one number to another."""
+
+import math
+import types
+from typing import Any, Union, get_args, get_origin
+
+from grao_pipeline.options import StageOptions
+from grao_pipeline.rounds.config.yaml_lines import Node
+
+SHAPES = ("constant", "linear", "cosine")
+
+
+def value_at(shape: str, start: float, end: float, number: int, rounds: int) -> float:
+    """The value in round `number` of `rounds`: `start` in the first one, `end` in the last.
+
+    With t = number / (rounds − 1): linear (1 − t) start + t end; cosine the same with (1 − cos πt) / 2 for t.
+    """
+    share = number / (rounds - 1) if rounds > 1 else 0.0
+    if shape == "constant" or start == end:
+        return start
+    if shape == "cosine":
+        share = (1 - math.cos(math.pi * share)) / 2
+    return (1 - share) * start + share * end
+
+
+def section_in_round(section: Node, model: type[StageOptions], name: str, number: int, rounds: int) -> Node:
+    """The section with every schedule replaced by its value in a round.
+
+    Raises:
+        UsageError: a schedule is not usable; the message has its line.
+    """
+    fields = {field.alias or key: field for key, field in model.model_fields.items()}
+    changes: dict[Any, Node] = {}
+    for key, node in section.entries(f"{name}: expected options").items():
+        if key not in fields:  # said when the section is parsed
+            continue
+        kinds = _kinds(fields[key].annotation)
+        if isinstance(node.value, dict):
+            changes[key] = Node(_scheduled(node, kinds, f"{name}: {key}", number, rounds), node.where)
+        elif isinstance(node.value, list) and list not in kinds:
+            if len(node.value) != rounds:
+                raise node.error(
+                    f"{name}: {key}: a list has one value per round; here are {len(node.value)} for {rounds} rounds."
+                )
+            changes[key] = node.value[number]
+    return section.updated(changes)
+
+
+def _scheduled(node: Node, kinds: set[Any], name: str, number: int, rounds: int) -> float | int:
+    if not kinds & {int, float}:
+        raise node.error(f"{name}: only a number has a schedule; this option takes a list with one value per round.")
+    values = node.plain()
+    shape, known = values.get("schedule"), {"schedule", "from", "to"}
+    expected = "expected {schedule: linear, from: NUMBER, to: NUMBER}; or cosine, or constant with from alone"
+    if shape not in SHAPES or set(values) - known or (shape != "constant") != ("to" in values):
+        raise node.error(f"{name} = {values}: {expected}.")
+    try:
+        start, end = float(values["from"]), float(values.get("to", values["from"]))
+    except (KeyError, TypeError, ValueError):
+        raise node.error(f"{name} = {values}: {expected}.") from None
+    value = value_at(shape, start, end, number, rounds)
+    return value if float in kinds else round(value)
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that an option may have, e.g. {float, NoneType}; list for lists of anything."""
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return set().union(*(_kinds(part) for part in get_args(annotation)))
+    return {origin or annotation}

@@ -1,0 +1,129 @@
+"""`sweep:` lists alternatives; a variant is one choice of each, and its name that of its directory."""
+
+import itertools
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from grao_pipeline.advantages.options import AdvantagesOptions
+from grao_pipeline.generation.options import GenerateOptions
+from grao_pipeline.options import StageOptions
+from grao_pipeline.prompts.options import CurriculumOptions
+from grao_pipeline.rounds.config.sections import did_you_mean, option_names
+from grao_pipeline.rounds.config.yaml_lines import Node
+from grao_pipeline.training.options import TrainOptions
+
+PER_ROUND: dict[str, type[StageOptions]] = {
+    "generate": GenerateOptions,
+    "advantages": AdvantagesOptions,
+    "train": TrainOptions,
+    "curriculum": CurriculumOptions,
+}
+"""The sections whose options may change from round to round, and from variant to variant."""
+ALLOWED = "generate.OPTION, advantages.OPTION, train.OPTION, curriculum.OPTION, score, score.REWARD.weight"
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One value of one entry of `sweep:`.
+
+    Example: `Alternative(("train", "beta"), Node(0.25, "rounds.yaml:20"), "beta=0.25")`
+    """
+
+    path: tuple[Any, ...]
+    """Of the value in the configuration."""
+    node: Node
+    name: str
+
+
+def expand(root: Node) -> list[tuple[str, Node]]:
+    """The configurations that a sweep stands for, named e.g. `beta=0.25,lambda=0.3`; one without name if there is none.
+
+    Raises:
+        UsageError: an entry is not one that can be swept, or two alternatives bear one name.
+    """
+    if "sweep" not in root.value:
+        return [("", root)]
+    entries = root.value["sweep"].entries("sweep: expected options with their alternatives")
+    shorts = Counter(str(key).rpartition(".")[2] for key in entries)
+    columns = []
+    for key, node in entries.items():
+        path = _path(str(key), node, root)
+        if not isinstance(node.value, list) or not node.value:
+            raise node.error(f"sweep: {key}: expected a list of alternatives, found {node.plain()!r}.")
+        short = str(key).rpartition(".")[2]
+        title = short if shorts[short] == 1 and path[0] != "score" else str(key)
+        column = [Alternative(path, each, f"{title}={_label(each.plain())}") for each in node.value]
+        for number, each in enumerate(column):
+            if each.name in [other.name for other in column[:number]]:
+                raise each.node.error(f"sweep: {key}: two alternatives are named '{each.name}'. Remove one.")
+        columns.append(column)
+    if not columns:
+        raise root.value["sweep"].error("sweep: it is empty; list alternatives, e.g. train.beta: [0.25, 0.5].")
+    variants = []
+    for chosen in itertools.product(*columns):
+        changed = root
+        for each in chosen:
+            changed = _replaced(changed, each.path, each.node)
+        variants.append((",".join(each.name for each in chosen), changed))
+    return variants
+
+
+def _path(key: str, node: Node, root: Node) -> tuple[Any, ...]:
+    section, _, rest = key.partition(".")
+    if key == "score":
+        return ("score",)
+    if section == "score" and rest.endswith(".weight"):
+        if "score" in root.value["sweep"].value:
+            raise node.error(f"sweep: {key}: sweep whole lists of 'score' or single weights, not both.")
+        name = rest.removesuffix(".weight")
+        entries = _score_list(root.value.get("score", Node([], node.where))).value
+        named = [_reward(entry.plain()) for entry in entries] if isinstance(entries, list) else []
+        if name not in named:
+            raise node.error(f"sweep: {key}: there is no reward '{name}' in 'score'; there are: {', '.join(named)}.")
+        return ("score", named.index(name), "weight")
+    if section not in PER_ROUND or not rest:
+        raise node.error(f"sweep: {key} cannot be swept. What can: {ALLOWED}.")
+    known = option_names(PER_ROUND[section])
+    if rest not in known:
+        raise node.error(f"sweep: {key}: {rest} is not an option of {section}{did_you_mean(rest, known)}")
+    return (section, rest)
+
+
+def _score_list(node: Node) -> Node:
+    """`score:` as a list: a single reward need not be one."""
+    return Node([node], node.where) if isinstance(node.value, dict) else node
+
+
+def _replaced(node: Node, path: tuple[Any, ...], new: Node) -> Node:
+    if not path:
+        return new
+    step, rest = path[0], path[1:]
+    if isinstance(step, int):
+        items = list(_score_list(node).value)
+        items[step] = _replaced(items[step], rest, new)
+        return Node(items, node.where)
+    entries = node.entries("expected options")
+    return node.updated({step: _replaced(entries.get(step, Node({}, new.where)), rest, new)})
+
+
+def _reward(entry: Any) -> str:
+    """The name of a reward of `score:`."""
+    if not isinstance(entry, dict):
+        return str(entry)
+    return str(entry.get("name") or str(entry.get("reward")).rpartition(":")[2])
+
+
+def _label(value: Any) -> str:
+    """A value in a directory's name."""
+    if isinstance(value, list):
+        return "+".join(map(_label, value)) or "none"
+    if isinstance(value, dict) and "reward" in value:
+        weight = value.get("weight", 1)
+        text = _reward(value) if weight == 1 else f"{_reward(value)}-{weight}"
+    elif isinstance(value, dict):
+        text = "-".join(str(part) for part in value.values())
+    else:
+        text = str(value).lower() if isinstance(value, bool) or value is None else str(value)
+    return re.sub(r"[^\w.+-]+", "_", text)

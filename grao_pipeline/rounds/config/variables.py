@@ -1,0 +1,92 @@
+"""Variables in the rounds' YAML: `${round}`, `${name}` from `variables:`, `${env:NAME}`, `${env:NAME:default}`.
+
+A value that is one variable and nothing else takes its type; within text it becomes text. `$${` stands for `${`.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from grao_pipeline.rounds.config.yaml_lines import Node
+
+PATTERN = re.compile(r"\$\$\{|\$\{([^}]*)\}")
+ROUND = "${round}"
+
+
+def read_variables(section: Node) -> dict[str, Any]:
+    """The values of `variables:`; one may use the environment and those above it.
+
+    Raises:
+        UsageError: a name or a value is not usable.
+    """
+    found: dict[str, Any] = {}
+    for name, node in section.entries("variables: expected names with their values").items():
+        if not re.fullmatch(r"\w+", str(name)) or name == "round":
+            raise node.error(f"variables: {name!r} cannot be a variable's name.")
+        if isinstance(node.value, dict | list):
+            raise node.error(f"variables: {name}: expected text, a number, true or false.")
+        found[str(name)] = substitute(node, found).value
+    return found
+
+
+def substitute(node: Node, variables: Mapping[str, Any]) -> Node:
+    """The tree with values in the place of all variables but `${round}`, which `in_round` replaces.
+
+    Raises:
+        UsageError: a variable is unknown; the message has its line.
+    """
+
+    def value(match: re.Match[str], at: Node) -> Any:
+        if match[0] in (ROUND, "$${"):
+            return match[0]
+        return _environment(match[1], at) if match[1].startswith("env:") else _known(match[1], at, variables)
+
+    return _replaced(node, value)
+
+
+def in_round(node: Node, number: int | None) -> Node:
+    """The tree with the round's number in the place of `${round}`; None where there is no round.
+
+    Raises:
+        UsageError: `${round}` stands where there is none.
+    """
+
+    def value(match: re.Match[str], at: Node) -> Any:
+        if match[0] == "$${":
+            return "${"
+        if number is None:
+            raise at.error("${round} is known in generate, advantages, train and curriculum only.")
+        return number
+
+    return _replaced(node, value)
+
+
+def _replaced(node: Node, value: Any) -> Node:
+    if isinstance(node.value, dict):
+        return Node({key: _replaced(entry, value) for key, entry in node.value.items()}, node.where)
+    if isinstance(node.value, list):
+        return Node([_replaced(entry, value) for entry in node.value], node.where)
+    if not isinstance(node.value, str):
+        return node
+    whole = PATTERN.fullmatch(node.value)
+    return Node(value(whole, node) if whole else PATTERN.sub(lambda m: str(value(m, node)), node.value), node.where)
+
+
+def _environment(text: str, at: Node) -> str:
+    _, name, *default = text.split(":", 2)
+    if name in os.environ:
+        return os.environ[name].replace("${", "$${")
+    if not default:
+        raise at.error(f"the environment variable {name} is not set. Set it, or give a default: ${{env:{name}:value}}.")
+    return default[0]
+
+
+def _known(name: str, at: Node, variables: Mapping[str, Any]) -> Any:
+    if name not in variables:
+        known = ", ".join(["round", *variables])
+        raise at.error(
+            f"unknown variable ${{{name}}}. There are: {known}; define others in 'variables:', take them from the "
+            "environment with ${env:NAME}, or write $${ for the text ${."
+        )
+    return variables[name]

@@ -1,0 +1,100 @@
+"""Sequence classifiers through transformers: batches of like lengths under a budget of tokens."""
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from grao_pipeline.errors import StageFailure
+from grao_pipeline.models.source import load_weights
+from grao_pipeline.plugins import require
+from grao_pipeline.scoring.rewards.reward_model.base import ClassifierOptions
+
+SEQUENCE_TOKENS = {"cuda": 512, "cpu": 32}
+"""A batch has room for `--batch-size` sequences of so many tokens: for more where they are shorter, or for fewer. A
+CPU is fastest where a batch stays in its caches.
+"""
+
+
+class TransformersClassifier:
+    """`AutoModelForSequenceClassification` of any kind: decoders, whose head reads the last token, and encoders.
+
+    Raises:
+        InputError: the weights cannot be read, or have no classification head.
+        StageFailure: the model does not fit into the GPU's memory.
+    """
+
+    def __init__(self, options: ClassifierOptions) -> None:
+        self._model = _load(options)
+        self._config: Any = self._model.config.get_text_config()
+        self._config.use_cache = False  # nothing is generated
+        self._pad_token_id: int | None = self._config.pad_token_id
+        self._budget = options.batch_size * SEQUENCE_TOKENS[options.device]
+        bounds = [length for length in (options.max_length, self._positions()) if length is not None]
+        self.max_length = min(bounds, default=None)
+
+    def logits(self, rows: Sequence[Sequence[int]]) -> Generator[tuple[int, list[float]], None, None]:
+        """Longest rows first, so that what does not fit into the GPU's memory shows at once. Where a batch does not,
+        it and all that follow are halved.
+        """
+        torch = require("torch")
+        waiting = sorted(range(len(rows)), key=lambda index: len(rows[index]), reverse=True)
+        while waiting:
+            longest = len(rows[waiting[0]])
+            batch = waiting[: max(1, self._budget // longest)]
+            try:
+                found = self._forward([rows[index] for index in batch])
+            except torch.OutOfMemoryError as error:
+                if len(batch) == 1:
+                    raise StageFailure(
+                        f"A sequence of {longest} tokens does not fit into the memory of {self._model.device} beside "
+                        "the reward model. Use --reward-arg max_length=…, --reward-arg dtype=bfloat16 or --device cpu."
+                    ) from error
+                self._budget = longest * (len(batch) // 2)
+                continue
+            yield from zip(batch, found, strict=True)
+            del waiting[: len(batch)]
+
+    def _forward(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Logits of rows that are padded to the longest. A decoder's head finds a row's last token by the padding token
+        in the model's config; a model without one gets a token that no row holds: one that a row ends in would be
+        taken for padding.
+        """
+        torch = require("torch")
+        pad = _unused_token(rows, self._config.vocab_size) if self._pad_token_id is None else self._pad_token_id
+        if pad is None and len(rows) > 1:
+            return [logits for row in rows for logits in self._forward([row])]
+        self._config.pad_token_id = pad
+        longest = max(len(row) for row in rows)
+        ids = torch.tensor([[*row, *[pad or 0] * (longest - len(row))] for row in rows])  # [B, T]
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+        device = self._model.device
+        with torch.inference_mode():
+            output = self._model(input_ids=ids.to(device), attention_mask=mask.to(device))
+        found: list[list[float]] = output.logits.float().cpu().tolist()  # [B, num_labels]
+        return found
+
+    def _positions(self) -> int | None:
+        """The longest row that the model has positions for. Encoders of the RoBERTa family leave the first ones unused,
+        up to that of their padding token.
+        """
+        positions: int | None = getattr(self._config, "max_position_embeddings", None)
+        for name, module in self._model.named_modules():
+            if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+                return int(module.num_embeddings) - int(module.padding_idx) - 1
+        return positions
+
+
+def _load(options: ClassifierOptions) -> Any:
+    torch = require("torch")
+    model = load_weights(options.directory, "AutoModelForSequenceClassification", options.dtype)
+    try:
+        return model.to(options.device)
+    except torch.OutOfMemoryError as error:
+        raise StageFailure(
+            f"{options.directory} in {options.dtype} does not fit into the GPU's memory. Use a GPU that nothing else "
+            "uses, --reward-arg dtype=bfloat16, engine=vllm with vllm.tensor_parallel_size=…, or --device cpu."
+        ) from error
+
+
+def _unused_token(rows: Sequence[Sequence[int]], vocab_size: int) -> int | None:
+    used = {token for row in rows for token in row}
+    return next((token for token in range(vocab_size) if token not in used), None)

@@ -1,7 +1,0 @@
-"""Exact attention over packed groups, one file per kernel; the registry below names them."""
-
-ATTENTIONS = {
-    "split": "grao_pipeline.training.attention.split:SplitAttention",
-    "varlen": "grao_pipeline.training.attention.varlen:VarlenAttention",
-    "flex": "grao_pipeline.training.attention.flex:FlexAttention",
-}

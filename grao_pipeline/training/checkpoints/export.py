@@ -1,0 +1,60 @@
+"""The end of a training: its weights as a Hugging Face model directory, or as an adapter."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from grao_pipeline.models.source import ModelSource, load_config, load_tokenizer
+from grao_pipeline.training.checkpoints.model_directory import write_adapter, write_model
+from grao_pipeline.training.checkpoints.state import whole_weights
+from grao_pipeline.training.inputs import TrainingInputs
+from grao_pipeline.training.model.distributed import Ranks
+from grao_pipeline.training.model.loading import load_whole_model
+from grao_pipeline.training.model.policy import Policy
+from grao_pipeline.training.options import TrainOptions
+
+
+def export(
+    policy: Policy,
+    inputs: TrainingInputs,
+    options: TrainOptions,
+    ranks: Ranks,
+    directory: Path,
+    summary: Any,
+) -> str:
+    """Save what was trained with the tokenizer and the chat template that the groups were sampled with.
+
+    A collective where the policy is sharded: its shards are gathered on the first rank, which writes.
+
+    Returns:
+        the fingerprint of the model.
+    """
+    source, provenance = inputs.source, inputs.provenance
+    weights = whole_weights(policy) if ranks.is_sharded else None
+
+    def write() -> str:
+        model = _whole(policy, source, options, weights)
+        if options.save_adapter:
+            return write_adapter(directory, model, source.directory, provenance, asdict(summary)).model
+        if options.lora_rank:
+            model = model.merge_and_unload()
+        tokenizer = load_tokenizer(source)
+        tokenizer.chat_template = inputs.groups.provenance.details.get("chat_template") or tokenizer.chat_template
+        saved = load_config(source).dtype if options.save_dtype == "auto" else getattr(torch, options.save_dtype)
+        model.to(saved or torch.float32)
+        return write_model(directory, model, tokenizer, provenance, asdict(summary)).model
+
+    return ranks.first_does(write)
+
+
+def _whole(policy: Policy, source: ModelSource, options: TrainOptions, weights: dict[str, Any] | None) -> Any:
+    """The transformers (or peft) model with the trained weights, in full."""
+    if weights is None and not options.load_in_4bit:
+        return policy.model
+    if weights is None:  # an adapter is merged into the weights it is for, not into their 4 bits
+        weights = {name: value.cpu() for name, value in policy.model.state_dict().items() if "lora_" in name}
+    model = load_whole_model(source, options)
+    model.load_state_dict(weights, strict=not options.load_in_4bit)
+    return model

@@ -1,0 +1,156 @@
+"""The directory of a trained model: Hugging Face files, metrics, and a manifest that is written last."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from grao_pipeline.errors import InputError, MismatchError
+from grao_pipeline.fingerprints import file_checksum, model_fingerprint
+from grao_pipeline.models.source import locate_model
+from grao_pipeline.storage.manifest import MANIFEST, Provenance
+
+METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class ModelManifest:
+    """What a finished training says of itself.
+
+    Attributes:
+        model: fingerprint of the trained weights, the `policy` of groups that they sample.
+        summary: the training's summary.
+        files: SHA-256 of every model file.
+    """
+
+    provenance: Provenance
+    model: str
+    summary: dict[str, Any]
+    files: dict[str, str]
+
+
+def read_model_manifest(out: Path) -> ModelManifest | None:
+    """The manifest of a finished training in `out`, or None.
+
+    Raises:
+        InputError: it is damaged.
+        MismatchError: `out` holds something else.
+    """
+    path = out / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        value = json.loads(path.read_text())
+        provenance = Provenance.from_dict(value, str(path))
+        if provenance.table != "model":
+            raise MismatchError(f"{out} holds a '{provenance.table}' table, not a model. Choose another directory.")
+        return ModelManifest(provenance, value["model"], value["summary"], value["files"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is damaged ({error!r}). Choose another directory, or delete this one.") from error
+
+
+def write_model(
+    out: Path, model: Any, tokenizer: Any, provenance: Provenance, summary: dict[str, Any]
+) -> ModelManifest:
+    """Save weights, config, tokenizer and chat template in `out`; the manifest last."""
+
+    def save(directory: str) -> None:
+        model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+
+    names = _move_in(out, save)
+    return _finish(out, names, model_fingerprint(out), provenance, summary)
+
+
+def write_adapter(out: Path, model: Any, base: Path, provenance: Provenance, summary: dict[str, Any]) -> ModelManifest:
+    """Save the LoRA adapter of a peft model in `out`; the manifest last.
+
+    Args:
+        base: directory of the model below it; `grao generate --model BASE --adapter OUT` samples as the manifest's
+            fingerprint says.
+    """
+
+    def save(directory: str) -> None:
+        model.save_pretrained(directory)
+        (Path(directory) / "README.md").unlink(missing_ok=True)  # peft's form, not filled in
+
+    names = _move_in(out, save)
+    return _finish(out, names, locate_model(str(base), str(out)).fingerprint, provenance, summary)
+
+
+def _move_in(out: Path, save: Callable[[str], None]) -> list[str]:
+    """Names of the files that `save` wrote, each whole in `out`."""
+    temporary = out / f".model.{os.getpid()}.tmp"
+    save(str(temporary))
+    names = sorted(path.name for path in temporary.iterdir())
+    for name in names:
+        sync(temporary / name)
+        (temporary / name).chmod(0o666 & ~_umask())  # safetensors files come readable by their owner alone
+        os.replace(temporary / name, out / name)
+    temporary.rmdir()
+    return names
+
+
+def _finish(out: Path, names: list[str], model: str, provenance: Provenance, summary: dict[str, Any]) -> ModelManifest:
+    manifest = ModelManifest(provenance, model, summary, {name: file_checksum(out / name) for name in names})
+    value = {**asdict(provenance), "model": manifest.model, "summary": summary, "files": manifest.files}
+    write_atomically(out / MANIFEST, json.dumps(value, indent=1, sort_keys=True) + "\n")
+    return manifest
+
+
+class MetricsLog:
+    """`metrics.jsonl`: one line per optimizer step. On resume, lines behind the checkpoint are cut off.
+
+    Attributes:
+        kept: the records of the steps that the checkpoint holds.
+    """
+
+    def __init__(self, out: Path, first_step: int) -> None:
+        self._path = out / METRICS
+        self.kept: list[dict[str, Any]] = []
+        if self._path.is_file():
+            for line in self._path.read_text().splitlines():
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    break
+                if record["step"] <= first_step:
+                    self.kept.append(record)
+        write_atomically(self._path, "".join(json.dumps(record) + "\n" for record in self.kept))
+
+    def append(self, record: dict[str, Any]) -> None:
+        with self._path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        sync(self._path)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a crash, sees all of it or the one before."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    sync(temporary)
+    os.replace(temporary, path)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def sync(path: Path) -> None:
+    """Have a file on disk before a rename makes it count."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def remove_temporaries(directory: Path) -> None:
+    """Delete the half-written files and directories that killed runs left."""
+    for leftover in directory.glob(".*.tmp"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()

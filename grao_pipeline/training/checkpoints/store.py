@@ -1,0 +1,155 @@
+"""Which checkpoints an output directory holds, and whose it is; a checkpoint is there whole or not at all."""
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from grao_pipeline.errors import InputError, MismatchError
+from grao_pipeline.training.checkpoints.lock import LOCK, OutputLock
+from grao_pipeline.training.checkpoints.model_directory import remove_temporaries, write_atomically
+from grao_pipeline.training.checkpoints.state import load_file, load_shards, save_file, save_shards
+from grao_pipeline.training.model.distributed import Ranks
+from grao_pipeline.training.model.policy import Policy
+
+CHECKPOINTS = "checkpoints"
+CLAIM = "training.json"
+FILE = "step-????????.pt"
+SHARDS = "step-????????"
+TAKEN = (
+    *("config.json", "adapter_config.json", "metrics.jsonl", "*.safetensors", "*.bin", "*.parquet"),
+    *(f"{CHECKPOINTS}/{kind}" for kind in (FILE, SHARDS)),
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on disk: a file, or, of a sharded policy, a directory. `step` optimizer steps are done."""
+
+    path: Path
+    step: int
+
+
+class CheckpointStore:
+    """The checkpoints of one training run, in `OUT/checkpoints`; only the newest is kept.
+
+    `OUT/checkpoints/training.json` is written before anything else and deleted when the model is complete. While it is
+    there, what `OUT` holds belongs to the unfinished training whose fingerprint it names.
+
+    Raises (on construction):
+        MismatchError: `OUT` holds other work; it is neither mixed with this nor overwritten.
+    """
+
+    def __init__(self, out: Path, fingerprint: str) -> None:
+        self._out = out
+        self._root = out / CHECKPOINTS
+        self._fingerprint = fingerprint
+        self._lock: OutputLock | None = None
+        self._refuse_other_work()
+
+    @property
+    def latest(self) -> Checkpoint | None:
+        """The checkpoint to go on from."""
+        found = self._found()
+        return found[-1] if found else None
+
+    def claim(self) -> None:
+        """Make `OUT` the place of this training alone, and delete what a killed run of it left half-written.
+
+        Raises:
+            InputError: the place cannot be written.
+            StageFailure: another process is training into it.
+        """
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            self._lock = OutputLock(self._out)
+            self._refuse_other_work()  # of a process that was there until now
+            remove_temporaries(self._out)
+            remove_temporaries(self._root)
+            write_atomically(self._root / CLAIM, json.dumps({"fingerprint": self._fingerprint}) + "\n")
+        except OSError as error:
+            raise InputError(f"Cannot write {self._out}: {error.strerror or error}.") from error
+
+    def release(self) -> None:
+        """Let another process train into `OUT`."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def save(self, step: int, policy: Policy, optimizer: torch.optim.Optimizer, ranks: Ranks) -> None:
+        """Write a checkpoint, then delete the one before it. A collective: all ranks must call it."""
+        final = self._root / (f"step-{step:08d}" if ranks.is_sharded else f"step-{step:08d}.pt")
+        temporary = final.with_name(f".{final.name}.tmp")
+        (save_shards if ranks.is_sharded else save_file)(temporary, policy, optimizer)
+        if not ranks.is_first:
+            return
+        os.replace(temporary, final)
+        for checkpoint in self._found():
+            if checkpoint.path != final:
+                _remove(checkpoint.path)
+
+    def load(self, checkpoint: Checkpoint, policy: Policy, optimizer: torch.optim.Optimizer, ranks: Ranks) -> None:
+        """Restore weights and optimizer, whatever number of ranks wrote them.
+
+        Raises:
+            InputError: the checkpoint cannot be read.
+        """
+        if checkpoint.path.suffix == ".pt":
+            load_file(checkpoint.path, policy, optimizer, ranks)
+        else:
+            load_shards(checkpoint.path, policy, optimizer, ranks)
+
+    def _refuse_other_work(self) -> None:
+        if self._out.exists() and not self._out.is_dir():
+            raise MismatchError(f"{self._out} is a file; OUT is the directory of the model. Choose another name.")
+        claim = self._root / CLAIM
+        if claim.is_file():
+            other = _fingerprint_in(claim)
+            if other != self._fingerprint:
+                raise MismatchError(
+                    f"{self._out} belongs to the unfinished training {other}, this command is {self._fingerprint}: "
+                    "model, groups, advantages or options differ. Choose another output directory, or delete this one."
+                )
+            return
+        taken = sorted(str(path.relative_to(self._out)) for pattern in TAKEN for path in self._out.glob(pattern))
+        if taken:
+            raise MismatchError(
+                f"{self._out} already holds {', '.join(taken[:3])}, which this training did not write. "
+                "Choose another output directory."
+            )
+
+    def _found(self) -> list[Checkpoint]:
+        paths = [path for kind in (FILE, SHARDS) for path in self._root.glob(kind)]
+        return sorted((Checkpoint(path, int(path.stem.removeprefix("step-"))) for path in paths), key=lambda c: c.step)
+
+
+def remove_checkpoints(out: Path) -> None:
+    """Delete what a training kept for its resume: the model is complete and takes its place."""
+    root = out / CHECKPOINTS
+    for path in [path for kind in (FILE, SHARDS) for path in root.glob(kind)]:
+        _remove(path)
+    remove_temporaries(root)
+    (root / CLAIM).unlink(missing_ok=True)
+    (out / LOCK).unlink(missing_ok=True)
+    with suppress(OSError):  # not there, or it holds files of others
+        root.rmdir()
+
+
+def _remove(checkpoint: Path) -> None:
+    """A directory first loses its name: half of it is no checkpoint."""
+    if not checkpoint.is_dir():
+        checkpoint.unlink()
+        return
+    leftover = checkpoint.with_name(f".{checkpoint.name}.old.tmp")
+    os.replace(checkpoint, leftover)
+    shutil.rmtree(leftover)
+
+
+def _fingerprint_in(claim: Path) -> str:
+    try:
+        return str(json.loads(claim.read_text())["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{claim} is damaged ({error!r}). Delete {claim.parent.parent} to start anew.") from error

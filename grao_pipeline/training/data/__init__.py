@@ -1,0 +1,1 @@
+"""What a training reads: tables, their origins, groups of token ids, batches."""

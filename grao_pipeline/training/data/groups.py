@@ -1,0 +1,257 @@
+"""Groups and advantages → what the trainer reads: groups of sequences, in a seeded order, in micro-batches."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from grao_pipeline.errors import InputError, MismatchError
+from grao_pipeline.storage.reader import TableReader
+from grao_pipeline.training.data.origins import find_shards
+from grao_pipeline.training.data.tables import TablePair, refuse_shared_groups
+
+GROUP_COLUMNS = [
+    "group_id",
+    "prompt_token_ids",
+    "reference_token_ids",
+    "completion_token_ids",
+    "completion_logprobs",
+    "policy",
+    "round",
+]
+ADVANTAGE_COLUMNS = ["group_id", "rewards", "advantages", "reference_advantage", "token_weights"]
+
+
+@dataclass(frozen=True)
+class TrainingSequence:
+    """A sequence with an advantage: a sample or the reference, with what its weight depends on.
+
+    Example: `TrainingSequence([1, 2], [7, 3], 0.5, False, 8, 0.1, True, 1.0, [-0.2, -1.0])`
+    """
+
+    prompt_token_ids: list[int]
+    token_ids: list[int]
+    """The continuation of the prompt. [L], L >= 1"""
+    advantage: float
+    is_reference: bool
+    group_size: int
+    """G: the samples of its group that have an advantage (and a token)."""
+    group_mean_advantage: float
+    """(1/G) Σ_i Â_i over those samples; 0 where there is none."""
+    group_has_reference: bool
+    """Whether the group's reference is trained on."""
+    reward: float | None
+    """Of a sample; None for the reference."""
+    behavior_logprobs: list[float] | None
+    """Of a sample, where the groups store them. [L]"""
+    token_weights: list[float] | None = None
+    """Of a sample, where the estimator weighs tokens: a factor for each. [L]"""
+    group_mean_reward: float | None = None
+    """Mean reward of the group's samples that have an advantage; None where none of them has a reward."""
+    group_id: str = ""
+    shard: int = 0
+    """Which of `TrainingSet.shards` its group is of."""
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.prompt_token_ids) + len(self.token_ids)
+
+
+@dataclass(frozen=True)
+class TrainingGroup:
+    """The trained sequences of one group."""
+
+    group_id: str
+    sequences: list[TrainingSequence]
+
+
+class TrainingSet:
+    """The groups that have at least one sequence to train on, in memory as Arrow: those of the main tables, then those
+    of the replayed ones.
+
+    Args:
+        max_rounds_behind: leave out groups whose round is more than this below the newest of all tables.
+        replay: further pairs of a groups table and its advantages.
+
+    Attributes:
+        num_groups: of all tables.
+        num_too_old: groups left out for their round that would have been trained on.
+        shards: in the order of the data, without groups that are too old.
+
+    Raises:
+        MismatchError: a pair of tables does not hold the same groups, or two pairs share one.
+        InputError: a table has no tokens.
+    """
+
+    def __init__(
+        self,
+        groups: TableReader,
+        advantages: TableReader,
+        max_rounds_behind: int | None = None,
+        replay: Sequence[tuple[TableReader, TableReader]] = (),
+    ) -> None:
+        pairs = [TablePair(*pair) for pair in ((groups, advantages), *replay)]
+        self._parts = [part for pair in pairs for part in pair.parts(GROUP_COLUMNS, ADVANTAGE_COLUMNS)]
+        refuse_shared_groups(pairs, self._parts)
+        found = find_shards(self._parts, max_rounds_behind)
+        self.shards, self._rows, self.num_too_old = found.shards, found.rows, found.num_too_old
+        self.num_groups = sum(part.groups.num_rows for part in self._parts)
+
+    @property
+    def policies(self) -> set[str]:
+        """Fingerprints of those that sampled the groups, but for groups that are too old."""
+        return {shard.policy for shard in self.shards}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> TrainingGroup:
+        number, row, shard = self._rows[index]
+        part = self._parts[number]
+        values = {**part.groups.slice(row, 1).to_pylist()[0], **part.advantages.slice(row, 1).to_pylist()[0]}
+        return _training_group(values, shard)
+
+    def check_fits(self, vocab_size: int, context_length: int | None) -> None:
+        """Check every trained sequence against the model.
+
+        Raises:
+            InputError: a prompt is empty, a token id is outside the vocabulary, or a sequence is longer than the
+            model's positions.
+        """
+        for index in range(len(self)):
+            group = self[index]
+            for sequence in group.sequences:
+                if not sequence.prompt_token_ids:
+                    raise InputError(
+                        f"group {group.group_id} has an empty prompt_token_ids: nothing predicts the first token of "
+                        "its samples. A prompt needs at least one token."
+                    )
+                ids = [*sequence.prompt_token_ids, *sequence.token_ids]
+                outside = next((token for token in (min(ids), max(ids)) if not 0 <= token < vocab_size), None)
+                if outside is not None:
+                    raise InputError(
+                        f"group {group.group_id} holds token id {outside}; the model's vocabulary has {vocab_size}. "
+                        "Train the model that sampled these groups."
+                    )
+                if context_length is not None and sequence.num_tokens > context_length:
+                    raise InputError(
+                        f"group {group.group_id} has a sequence of {sequence.num_tokens} tokens; the model's positions "
+                        f"end at {context_length}."
+                    )
+
+
+def epoch_order(num_groups: int, seed: int, epoch: int) -> list[int]:
+    """A permutation that depends on the seed and the epoch alone."""
+    return [int(index) for index in np.random.default_rng([seed, epoch]).permutation(num_groups)]
+
+
+def step_plan(num_groups: int, groups_per_step: int, epochs: int, seed: int) -> Iterator[tuple[int, list[int]]]:
+    """(epoch, indices of the groups) of every optimizer step, in order. A step never spans two epochs."""
+    for epoch in range(epochs):
+        order = epoch_order(num_groups, seed, epoch)
+        for start in range(0, num_groups, groups_per_step):
+            yield epoch, order[start : start + groups_per_step]
+
+
+def micro_batches(
+    groups: Sequence[TrainingGroup], tokens_per_batch: int, whole_groups: bool = False
+) -> Iterator[list[TrainingSequence]]:
+    """Cut a step's sequences into batches of at most `tokens_per_batch` tokens, a prompt counted once per group.
+
+    A group is cut only where it is larger than a batch alone, and never with `whole_groups`. Any cut gives the same
+    gradient: a sequence carries what its weight depends on.
+    """
+    batch: list[TrainingSequence] = []
+    size = 0
+    for group in groups:
+        pieces = [group.sequences] if whole_groups else list(_pieces(group.sequences, tokens_per_batch))
+        for piece in pieces:
+            added = _tokens(piece)
+            if batch and size + added > tokens_per_batch:
+                yield batch
+                batch, size = [], 0
+            batch += piece
+            size += added
+    if batch:
+        yield batch
+
+
+def _pieces(sequences: Sequence[TrainingSequence], tokens_per_batch: int) -> Iterator[list[TrainingSequence]]:
+    """A group's sequences in pieces that fit a batch; a sequence that does not fit makes its own."""
+    piece: list[TrainingSequence] = []
+    for sequence in sequences:
+        if piece and _tokens([*piece, sequence]) > tokens_per_batch:
+            yield piece
+            piece = []
+        piece.append(sequence)
+    if piece:
+        yield piece
+
+
+def _tokens(sequences: Sequence[TrainingSequence]) -> int:
+    """Of sequences of one group, its prompt counted once."""
+    return len(sequences[0].prompt_token_ids) + sum(len(sequence.token_ids) for sequence in sequences)
+
+
+def _training_group(row: dict[str, Any], shard: int) -> TrainingGroup:
+    samples: list[float | None] = row["advantages"]
+    completions: list[list[int]] = row["completion_token_ids"]
+    logprobs: list[list[float]] | None = row["completion_logprobs"]
+    rewards: list[float | None] = row["rewards"]
+    weights: list[list[float] | None] | None = row["token_weights"]
+    if len(samples) != len(completions):
+        raise MismatchError(
+            f"group {row['group_id']} has {len(completions)} samples but {len(samples)} advantages. "
+            "Compute the advantages of these groups again."
+        )
+    trained = [i for i, value in enumerate(samples) if value is not None and completions[i]]
+    values = [float(samples[i] or 0.0) for i in trained]
+    scored = [float(reward) for reward in (rewards[i] for i in trained) if reward is not None]
+    reference_ids, reference_advantage = row["reference_token_ids"], row["reference_advantage"]
+    has_reference = bool(reference_ids) and reference_advantage is not None
+    shared: dict[str, Any] = {
+        "prompt_token_ids": row["prompt_token_ids"],
+        "group_size": len(trained),
+        "group_mean_advantage": sum(values) / len(values) if values else 0.0,
+        "group_has_reference": has_reference,
+        "group_mean_reward": sum(scored) / len(scored) if scored else None,
+        "group_id": str(row["group_id"]),
+        "shard": shard,
+    }
+    sequences = [
+        TrainingSequence(
+            token_ids=completions[i],
+            advantage=value,
+            is_reference=False,
+            reward=rewards[i],
+            behavior_logprobs=logprobs[i] if logprobs is not None else None,
+            token_weights=_token_weights(weights, i, completions[i], row["group_id"]),
+            **shared,
+        )
+        for i, value in zip(trained, values, strict=True)
+    ]
+    if has_reference:
+        sequences.append(
+            TrainingSequence(
+                token_ids=reference_ids,
+                advantage=float(reference_advantage),
+                is_reference=True,
+                reward=None,
+                behavior_logprobs=None,
+                **shared,
+            )
+        )
+    return TrainingGroup(str(row["group_id"]), sequences)
+
+
+def _token_weights(
+    weights: list[list[float] | None] | None, sample: int, token_ids: list[int], group_id: str
+) -> list[float] | None:
+    found = weights[sample] if weights is not None else None
+    if found is not None and len(found) != len(token_ids):
+        raise MismatchError(
+            f"group {group_id}: sample {sample} has {len(token_ids)} tokens but {len(found)} token_weights. "
+            "Compute the advantages of these groups again."
+        )
+    return found

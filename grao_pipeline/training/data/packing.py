@@ -1,0 +1,124 @@
+"""Groups packed for one pass: each prompt once, then its continuations, no padding.
+
+    [ prompt 0 | sample | sample | … | reference | prompt 1 | sample | … ]
+
+A continuation's positions restart at its prompt's end; it attends to its prompt and to itself (`attention/`).
+Sequences of one group that are not all in a batch share the prompt among fewer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from grao_pipeline.training.data.groups import TrainingSequence
+
+
+@dataclass(frozen=True)
+class PromptLayout:
+    """Where one prompt and its n continuations lie in the packed row.
+
+    Example: a prompt of 3 tokens with continuations of 2 and 1, at the row's start:
+    `PromptLayout(start=0, prompt_length=3, lengths=(2, 1))`
+    """
+
+    start: int
+    prompt_length: int
+    lengths: tuple[int, ...]
+
+    @property
+    def prompt(self) -> slice:
+        """The prompt's tokens in the packed row."""
+        return slice(self.start, self.start + self.prompt_length)
+
+    @property
+    def continuations(self) -> slice:
+        """The tokens of all its continuations, one after the other."""
+        begin = self.start + self.prompt_length
+        return slice(begin, begin + sum(self.lengths))
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """S sequences of some groups in one row of T tokens, N of them continuation tokens.
+
+    Attributes:
+        input_ids, position_ids: [1, T].
+        layouts: one per prompt.
+        predicting: packed position whose hidden state predicts each continuation token. [N]
+        targets: the continuation tokens. [N]
+        sequence, column: to which sequence each continuation token belongs, and its place there. [N] each
+        lengths: continuation tokens of each sequence. [S]
+        num_unshared_tokens: tokens that a trainer would process which repeats the prompt for every sequence.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    layouts: tuple[PromptLayout, ...]
+    predicting: Tensor
+    targets: Tensor
+    sequence: Tensor
+    column: Tensor
+    lengths: Tensor
+    num_unshared_tokens: int
+
+    @property
+    def num_tokens(self) -> int:
+        """T: tokens that the decoder processes."""
+        return self.input_ids.shape[1]
+
+    @property
+    def token_mask(self) -> Tensor:
+        """True at a sequence's tokens. [S, L]"""
+        return torch.arange(int(self.lengths.max()), device=self.lengths.device) < self.lengths[:, None]
+
+    def padded(self, values: Tensor) -> Tensor:
+        """Values of the continuation tokens [N] as rows of sequences [S, L], 0 at padding; differentiable."""
+        rows = values.new_zeros(self.token_mask.shape)
+        return rows.index_put((self.sequence, self.column), values)
+
+
+def pack(sequences: Sequence[TrainingSequence], device: torch.device | str = "cpu") -> PackedBatch:
+    """Pack sequences in order; neighbours with the same prompt share it."""
+    ids: list[int] = []
+    positions: list[int] = []
+    predicting: list[int] = []
+    layouts = []
+    for prompt, continuations in by_prompt(sequences):
+        start = len(ids)
+        ids += prompt
+        positions += range(len(prompt))
+        for continuation in continuations:
+            first = len(ids)
+            ids += continuation
+            positions += range(len(prompt), len(prompt) + len(continuation))
+            predicting += [start + len(prompt) - 1, *range(first, first + len(continuation) - 1)]
+        layouts.append(PromptLayout(start, len(prompt), tuple(map(len, continuations))))
+    lengths = torch.tensor([len(sequence.token_ids) for sequence in sequences])
+    return PackedBatch(
+        input_ids=torch.tensor([ids]).to(device),
+        position_ids=torch.tensor([positions]).to(device),
+        layouts=tuple(layouts),
+        predicting=torch.tensor(predicting).to(device),
+        targets=torch.tensor([token for sequence in sequences for token in sequence.token_ids]).to(device),
+        sequence=torch.repeat_interleave(torch.arange(len(sequences)), lengths).to(device),
+        column=torch.cat([torch.arange(length) for length in lengths.tolist()]).to(device),
+        lengths=lengths.to(device),
+        num_unshared_tokens=sum(sequence.num_tokens for sequence in sequences),
+    )
+
+
+def packed_tokens(sequences: Sequence[TrainingSequence]) -> int:
+    """Tokens that `pack` would make of these sequences."""
+    return sum(len(prompt) + sum(map(len, rest)) for prompt, rest in by_prompt(sequences))
+
+
+def by_prompt(sequences: Sequence[TrainingSequence]) -> list[tuple[list[int], list[list[int]]]]:
+    """(prompt, continuations) of every run of neighbours with the same prompt."""
+    runs: list[tuple[list[int], list[list[int]]]] = []
+    for sequence in sequences:
+        if not runs or runs[-1][0] != sequence.prompt_token_ids:
+            runs.append((sequence.prompt_token_ids, []))
+        runs[-1][1].append(sequence.token_ids)
+    return runs

@@ -1,0 +1,86 @@
+"""The tables of a training: groups with their advantages, and those that are replayed beside them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from grao_pipeline.errors import InputError, MismatchError, UsageError
+from grao_pipeline.storage.reader import TableReader, open_table
+from grao_pipeline.training.data.origins import Part
+
+
+@dataclass(frozen=True)
+class TablePair:
+    """A groups table and the advantages of its groups."""
+
+    groups: TableReader
+    advantages: TableReader
+
+    @property
+    def fingerprints(self) -> tuple[str, str]:
+        return self.groups.fingerprint, self.advantages.fingerprint
+
+    def parts(self, groups: Sequence[str], advantages: Sequence[str]) -> Iterator[Part]:
+        """These columns of the two tables, part by part.
+
+        Raises:
+            MismatchError: the tables do not hold the same groups.
+            InputError: there are groups, but no token in any of them.
+        """
+        self.advantages.refuse_other_groups(self.groups)
+        has_tokens = not self.groups.num_rows
+        for index in range(self.groups.num_parts):
+            part = self.groups.part(index, groups)
+            ids = part.column("completion_token_ids")
+            has_tokens |= bool(pc.any(pc.greater(pc.list_value_length(pc.list_flatten(ids)), 0)).as_py())
+            aligned = self.advantages.aligned_part(part.column("group_id"), index, advantages)
+            yield Part(self.groups.fingerprint, part, aligned)
+        if not has_tokens:
+            raise InputError(
+                f"{self.groups.url} has texts but no token ids, so it cannot be trained on. "
+                "Import it again with --tokenizer MODEL."
+            )
+
+
+def open_pairs(groups_url: str, advantages_url: str, replay: Sequence[tuple[str, str]] = ()) -> list[TablePair]:
+    """The main pair, then the replayed ones in the order given.
+
+    Raises:
+        InputError: one of the tables is not usable.
+        UsageError: two of the groups tables are one.
+    """
+    pairs: list[TablePair] = []
+    for groups, advantages in [(groups_url, advantages_url), *replay]:
+        pair = TablePair(open_table(groups, "groups"), open_table(advantages, "advantages"))
+        for other in pairs:
+            if other.groups.fingerprint == pair.groups.fingerprint:
+                raise UsageError(
+                    f"--replay {groups}: these are the groups of {other.groups.url}, which are trained on already. "
+                    "Give every table once."
+                )
+        pairs.append(pair)
+    return pairs
+
+
+def refuse_shared_groups(pairs: Sequence[TablePair], parts: Sequence[Part]) -> None:
+    """Check that no group is in two tables.
+
+    Raises:
+        MismatchError: names the first group that is, and the tables.
+    """
+    ids = [_group_ids(pair, parts) for pair in pairs]
+    for number, pair in enumerate(pairs):
+        for other, other_ids in zip(pairs[:number], ids, strict=False):
+            shared = ids[number].filter(pc.is_in(ids[number], value_set=other_ids))
+            if len(shared):
+                raise MismatchError(
+                    f"{len(shared)} groups are in {other.groups.url} and in {pair.groups.url}, e.g. {shared[0]}. "
+                    "A group is trained on from one table alone: leave one of them out."
+                )
+
+
+def _group_ids(pair: TablePair, parts: Sequence[Part]) -> pa.Array:
+    chunks = [part.groups["group_id"] for part in parts if part.groups_table == pair.groups.fingerprint]
+    return pa.concat_arrays([chunk.combine_chunks() for chunk in chunks]) if chunks else pa.array([], pa.string())

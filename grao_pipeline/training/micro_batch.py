@@ -1,0 +1,102 @@
+"""One micro-batch: sequences → a scalar with the loss's gradient, and what the metrics need."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from grao_pipeline.training.data.groups import TrainingSequence
+from grao_pipeline.training.data.packing import PackedBatch, pack
+from grao_pipeline.training.model.policy import Policy
+from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs, ObjectiveOutputs
+from grao_pipeline.training.objectives.importance_sampling import Correction
+from grao_pipeline.training.objectives.requirements import check_sequences
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What came of a micro-batch.
+
+    Attributes:
+        gradient: a scalar whose gradient is the loss's; its value is not the loss.
+        inputs, outputs: what the objective saw (a correction's factors are in its token weights) and said, without a
+            graph.
+    """
+
+    batch: PackedBatch
+    gradient: Tensor
+    inputs: ObjectiveInputs
+    outputs: ObjectiveOutputs
+
+
+def run_micro_batch(
+    policy: Policy,
+    objective: Objective,
+    sequences: Sequence[TrainingSequence],
+    device: torch.device | str = "cpu",
+    correction: Correction | None = None,
+) -> MicroBatch:
+    """Run the policy over some of a step's sequences, once. Any cut of a step gives the same sum of gradients.
+
+    Raises:
+        InputError: a sequence lacks what the objective needs; names its group.
+    """
+    check_sequences(objective, sequences)
+    batch = pack(sequences, device)
+    is_corrected = correction is not None and not correction.is_off
+
+    def inputs(logprobs: Tensor) -> ObjectiveInputs:
+        found = objective_inputs(sequences, batch.token_mask, batch.padded(logprobs))
+        if correction is None or not is_corrected:
+            return found
+        return replace(found, token_weights=found.token_weights * correction.factors(objective, found))
+
+    # A correction's factors depend on the log-probs, so that these must be known before the gradient.
+    is_linear = bool(getattr(objective, "is_linear", False)) and not is_corrected
+    gradient, logprobs = policy(batch, lambda leaf: objective(inputs(leaf)).loss, is_linear)
+    with torch.no_grad():
+        found = inputs(logprobs)
+        return MicroBatch(batch, gradient, found, objective(found))
+
+
+def objective_inputs(sequences: Sequence[TrainingSequence], token_mask: Tensor, logprobs: Tensor) -> ObjectiveInputs:
+    """What an objective sees of a batch; its statistics in the log-probs' precision.
+
+    Args:
+        token_mask, logprobs: [S, L].
+    """
+
+    def column(values: Sequence[float | None]) -> Tensor:
+        known = [math.nan if value is None else value for value in values]
+        return torch.tensor(known, dtype=logprobs.dtype, device=logprobs.device)
+
+    def flags(values: Sequence[bool]) -> Tensor:
+        return torch.tensor(values, device=logprobs.device)
+
+    def rows(values: Sequence[list[float] | None], otherwise: float) -> Tensor:
+        found = torch.full(logprobs.shape, otherwise, dtype=logprobs.dtype)
+        for row, value in enumerate(values):
+            if value is not None:
+                found[row, : len(value)] = torch.tensor(value, dtype=logprobs.dtype)
+        return found.to(logprobs.device)  # all rows at once
+
+    numbers: dict[str, int] = {}
+    return ObjectiveInputs(
+        token_logprobs=logprobs,
+        token_mask=token_mask,
+        advantages=column([sequence.advantage for sequence in sequences]),
+        is_reference=flags([sequence.is_reference for sequence in sequences]),
+        group_size=column([float(sequence.group_size) for sequence in sequences]),
+        group_mean_advantage=column([sequence.group_mean_advantage for sequence in sequences]),
+        group_has_reference=flags([sequence.group_has_reference for sequence in sequences]),
+        token_weights=rows([sequence.token_weights for sequence in sequences], 1.0),
+        behavior_logprobs=rows([sequence.behavior_logprobs for sequence in sequences], 0.0),
+        has_behavior=flags([sequence.behavior_logprobs is not None for sequence in sequences]),
+        rewards=column([sequence.reward for sequence in sequences]),
+        group_mean_reward=column([sequence.group_mean_reward for sequence in sequences]),
+        group=torch.tensor(
+            [numbers.setdefault(sequence.group_id, len(numbers)) for sequence in sequences], device=logprobs.device
+        ),
+    )

@@ -1,0 +1,1 @@
+"""The policy that is trained: loading, attention, the LM head, devices and ranks."""

@@ -1,0 +1,166 @@
+"""Ranks: the processes that torchrun starts for one training, and the policy spread over them (FSDP2).
+
+Started without torchrun a training is one rank, and nothing here costs anything.
+"""
+
+import gc
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from grao_pipeline.errors import GraoError, StageFailure, UsageError
+from grao_pipeline.training.options import TrainOptions
+
+Result = TypeVar("Result")
+PATIENCE = timedelta(hours=1)
+"""How long ranks wait for one that does what only one can: hash, read or write all weights."""
+# What gloo and nccl say on the ranks that were waiting for the one that failed.
+SIGNS_OF_A_LOST_RANK = ("connection closed by peer", "connection reset by peer", "connection was likely closed")
+
+
+class StoppedElsewhere(StageFailure):
+    """Another rank failed, and says why; this one has nothing to add."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of the training.
+
+    Attributes:
+        rank: 0 writes files and speaks.
+        is_sharded: weights, gradients and optimizer state are spread over the ranks.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+    is_sharded: bool
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def gather(self, value: Result) -> list[Result]:
+        """Every rank's value, on every rank. A collective: all ranks must call it."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, value)
+        return found
+
+    def agreed(self, failure: GraoError) -> GraoError:
+        """A failure that all ranks have found alike: the first says it."""
+        return failure if self.is_first else StoppedElsewhere(f"Rank 0 stopped: {failure}")
+
+    def first_does(self, call: Callable[[], Result]) -> Result:
+        """What `call` returns on the first rank, on every rank.
+
+        Raises:
+            GraoError: `call` raised it on the first rank.
+            StoppedElsewhere: the same, on the others.
+        """
+        if self.size == 1:
+            return call()
+        outcome: list[Any] = [None, None]
+        if self.is_first:
+            try:
+                outcome[0] = call()
+            except GraoError as error:
+                outcome[1] = error
+        dist.broadcast_object_list(outcome, src=0)
+        result, failure = outcome
+        if failure is None:
+            made: Result = result
+            return made
+        raise self.agreed(failure)
+
+
+def asked_for() -> tuple[int, int]:
+    """(rank, number of ranks) of this process, as torchrun says."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def joined(device: str, options: TrainOptions) -> Iterator[Ranks]:
+    """The ranks of this training, connected: nccl between CUDA devices, gloo between CPUs.
+
+    Raises:
+        StoppedElsewhere: another rank went away.
+        UsageError: there are more ranks on this machine than CUDA devices.
+    """
+    rank, size = asked_for()
+    if size == 1 and not options.cpu_offload:
+        yield Ranks(0, 1, torch.device(device), is_sharded=False)
+        return
+    place = torch.device(device)
+    if place.type == "cuda":
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        if local >= torch.cuda.device_count():
+            raise UsageError(
+                f"Rank {rank} has no CUDA device of its own: there are {torch.cuda.device_count()}. "
+                f"Use --nproc-per-node {torch.cuda.device_count()}, or --device cpu."
+            )
+        place = torch.device("cuda", local)
+        torch.cuda.set_device(place)
+    backend = "gloo" if place.type == "cpu" else "cpu:gloo,cuda:nccl"
+    if size == 1:
+        dist.init_process_group(backend, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
+    else:
+        dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield Ranks(rank, size, place, is_sharded=True)
+        gc.collect()  # what still holds the connections must not outlive them
+        dist.barrier()
+    except RuntimeError as error:
+        if any(sign in str(error).lower() for sign in SIGNS_OF_A_LOST_RANK):
+            raise StoppedElsewhere(f"Rank {rank} lost another rank, which says why it stopped.") from error
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+def shard(policy: nn.Module, layers: list[nn.Module], ranks: Ranks, options: TrainOptions) -> None:
+    """Spread a policy's weights over the ranks: its layers one by one, the rest with the policy as the root.
+
+    Decoder and head run in the policy's forward, so the head's weight is whole when the one-pass head reads it.
+    """
+    from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+
+    settings: dict[str, Any] = {"mesh": _mesh(ranks, options)}
+    if options.dtype == "bfloat16":
+        settings["mp_policy"] = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    if options.cpu_offload:
+        settings["offload_policy"] = CPUOffloadPolicy(pin_memory=ranks.device.type == "cuda")
+    for layer in layers:
+        fully_shard(layer, **settings)
+    fully_shard(policy, **settings)
+    for method in ("logprobs", "with_own_attention"):  # they run the model, too
+        register_fsdp_forward_method(policy, method)
+
+
+def send_weights(policy: nn.Module, whole: dict[str, Any], ranks: Ranks) -> None:
+    """Give every rank its share of the first rank's weights.
+
+    Args:
+        whole: the state dict of the policy before it was sharded; used on the first rank alone.
+    """
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+
+    settings = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+    set_model_state_dict(policy, whole if ranks.is_first else {}, options=settings)
+
+
+def _mesh(ranks: Ranks, options: TrainOptions) -> Any:
+    from torch.distributed.device_mesh import init_device_mesh
+
+    if options.shard == "full":
+        return init_device_mesh(ranks.device.type, (ranks.size,))
+    in_node = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return init_device_mesh(ranks.device.type, (ranks.size // in_node, in_node), mesh_dim_names=("replicate", "shard"))

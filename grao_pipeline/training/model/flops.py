@@ -1,0 +1,113 @@
+"""How much work a training does: tokens, padding, and floating-point operations."""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from grao_pipeline.training.data.packing import PackedBatch
+from grao_pipeline.training.model.onednn import use_onednn
+
+
+@dataclass(frozen=True)
+class Work:
+    """Of any number of micro-batches.
+
+    Attributes:
+        tokens: what a trainer would process that repeats the prompt for every sequence and never pads.
+        processed: what the decoder did process, padding included.
+        padding: of those, padding.
+        predicted: continuation tokens, which the head saw.
+        pairs: (query, key) pairs that attention needs, in every layer and head.
+    """
+
+    tokens: int = 0
+    processed: int = 0
+    padding: int = 0
+    predicted: int = 0
+    pairs: int = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(
+            self.tokens + other.tokens,
+            self.processed + other.processed,
+            self.padding + other.padding,
+            self.predicted + other.predicted,
+            self.pairs + other.pairs,
+        )
+
+
+def work_of(batch: PackedBatch, in_rows: bool) -> Work:
+    """The work of one micro-batch.
+
+    Args:
+        in_rows: every sequence was a padded row of its own, with its prompt.
+    """
+    sequences = [(layout.prompt_length, length) for layout in batch.layouts for length in layout.lengths]
+    own = sum(prompt * length + length * (length + 1) // 2 for prompt, length in sequences)
+    if in_rows:
+        longest = max(prompt + length for prompt, length in sequences)
+        processed = longest * len(sequences)
+        of_prompts = sum(prompt * (prompt + 1) // 2 for prompt, _ in sequences)
+        padding = processed - batch.num_unshared_tokens
+    else:
+        processed, padding = batch.num_tokens, 0
+        of_prompts = sum(layout.prompt_length * (layout.prompt_length + 1) // 2 for layout in batch.layouts)
+    return Work(batch.num_unshared_tokens, processed, padding, len(batch.targets), own + of_prompts)
+
+
+@dataclass(frozen=True)
+class FlopCounter:
+    """Floating-point operations of forward and backward, counted as is usual for model FLOPs utilisation.
+
+    6 per weight of the decoder's matrices and token processed (2 forward, 4 backward; 4 in all where the weights are
+    frozen below an adapter), 6 per weight of the head and token predicted, 12 per (query, key) pair, layer and unit of
+    the attention's width. Recomputation, norms and softmax are not counted, nor are the experts of a mixture.
+    """
+
+    decoder_weights: int
+    head_weights: int
+    attention_width: int
+    per_weight: int
+
+    @classmethod
+    def of(cls, model: Any, has_adapter: bool) -> "FlopCounter":
+        """Of a transformers model, before its weights are spread over ranks."""
+        config = model.config.get_text_config()
+        head = model.get_output_embeddings().weight
+        embedding = model.get_input_embeddings().weight
+        matrices = {id(p): p for p in model.parameters() if p.dim() == 2 and p is not head and p is not embedding}
+        heads = config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // heads
+        return cls(
+            decoder_weights=sum(math.prod(getattr(p, "quant_state", p).shape) for p in matrices.values()),
+            head_weights=head.numel(),
+            attention_width=config.num_hidden_layers * heads * width,
+            per_weight=4 if has_adapter else 6,
+        )
+
+    def flops(self, work: Work) -> float:
+        """Of so much work."""
+        decoder = self.per_weight * self.decoder_weights * work.processed
+        return float(decoder + 6 * self.head_weights * work.predicted + 12 * self.attention_width * work.pairs)
+
+
+def measure_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a plain matrix product here, the best of three after a first."""
+    size = 8192 if device.type == "cuda" else 384
+    layer = nn.Linear(size, size, bias=False, device=device, dtype=dtype)
+    use_onednn(layer)
+    rows = torch.randn(size, size, device=device, dtype=dtype)
+    return 2 * size**3 / min(_seconds(layer, rows) for _ in range(4))
+
+
+@torch.no_grad()
+def _seconds(layer: nn.Module, rows: torch.Tensor) -> float:
+    started = time.perf_counter()
+    product = layer(rows)
+    if product.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started

@@ -1,0 +1,107 @@
+"""From a model directory to a policy in place: weights, adapter, and their spread over the ranks."""
+
+from typing import Any
+
+import torch
+
+from grao_pipeline.errors import StageFailure, UsageError
+from grao_pipeline.models.source import ModelSource, load_config, load_weights
+from grao_pipeline.plugins import require
+from grao_pipeline.training.model.attention.base import choose_attention
+from grao_pipeline.training.model.distributed import Ranks, send_weights, shard
+from grao_pipeline.training.model.flops import FlopCounter
+from grao_pipeline.training.model.lora import add_adapter
+from grao_pipeline.training.model.memory import out_of_memory_is
+from grao_pipeline.training.model.policy import Policy
+from grao_pipeline.training.options import TrainOptions
+
+CAUSAL_LM = "AutoModelForCausalLM"
+
+
+def load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tuple[Policy, FlopCounter]:
+    """The policy, ready to be trained on this rank's device, and what its work costs. A collective where it is sharded.
+
+    Raises:
+        InputError: the weights cannot be read.
+        StageFailure: they do not fit in memory.
+        UsageError: options that do not work for this model, or on this device.
+    """
+    failure = StageFailure(
+        f"Out of memory while the weights of {source.directory} were put on {ranks.device}. To make them fit: "
+        "spread them over several GPUs (torchrun), use --cpu-offload, or --load-in-4bit with --lora-rank 16."
+    )
+    with out_of_memory_is(lambda: failure):
+        return _load_policy(source, options, ranks)
+
+
+def _load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tuple[Policy, FlopCounter]:
+    model = _base_model(source, options, ranks)
+    flops = FlopCounter.of(model, has_adapter=options.lora_rank > 0)
+    if options.lora_rank:
+        model = add_adapter(model, options)
+    if options.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    policy = Policy(model, choose_attention(options.attention, ranks.device, options.dtype), options.compile)
+    policy.train()
+    if not ranks.is_sharded:
+        return policy.to(ranks.device), flops
+    whole = dict(policy.state_dict())
+    shard(policy, policy.layers(), ranks, options)
+    send_weights(policy, whole, ranks)
+    return policy, flops
+
+
+def load_whole_model(source: ModelSource, options: TrainOptions) -> Any:
+    """The model on CPU, with a fresh adapter if there is to be one: the form in which it is saved."""
+    model = load_weights(source.directory, CAUSAL_LM, _dtype(source, options))
+    return add_adapter(model, options) if options.lora_rank else model
+
+
+def _base_model(source: ModelSource, options: TrainOptions, ranks: Ranks) -> Any:
+    if options.load_in_4bit:
+        return _load_in_4bit(source, options, ranks)
+    if ranks.size == 1:
+        return load_weights(source.directory, CAUSAL_LM, _dtype(source, options))
+    holder: list[Any] = []
+    ranks.first_does(lambda: holder.append(load_weights(source.directory, CAUSAL_LM, _dtype(source, options))))
+    return holder[0] if holder else _empty_model(source, options)
+
+
+def _dtype(source: ModelSource, options: TrainOptions) -> torch.dtype:
+    """Trained weights are float32: small steps would be lost in less. Those frozen below an adapter need not be."""
+    own = load_config(source).dtype
+    frozen_half = options.lora_rank and options.dtype == "bfloat16" and own == torch.bfloat16
+    return torch.bfloat16 if frozen_half else torch.float32
+
+
+def _empty_model(source: ModelSource, options: TrainOptions) -> Any:
+    """The model without its weights: memory that is asked for and never touched costs nothing."""
+    transformers = require("transformers")
+    no_init_weights = require("transformers.initialization").no_init_weights
+    with no_init_weights():
+        model = getattr(transformers, CAUSAL_LM).from_config(load_config(source), dtype=_dtype(source, options))
+    model.tie_weights()
+    return model
+
+
+def _load_in_4bit(source: ModelSource, options: TrainOptions, ranks: Ranks) -> Any:
+    if ranks.is_sharded:
+        raise UsageError("--load-in-4bit trains on one device: leave out torchrun and --cpu-offload.")
+    if options.dtype != "bfloat16":
+        raise UsageError("--load-in-4bit computes in bfloat16: add --dtype bfloat16.")
+    require("bitsandbytes")
+    transformers = require("transformers")
+    settings = transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    model = getattr(transformers, CAUSAL_LM).from_pretrained(
+        str(source.directory), quantization_config=settings, dtype=torch.bfloat16, device_map={"": ranks.device}
+    )
+    for layer in model.modules():
+        # On CPU an evaluation, such as the self-check, would repack the weights to a form that cannot be trained on.
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+    return model

@@ -1,0 +1,173 @@
+"""The model being trained: decoder and head taken apart, so that only the tokens that count reach the head.
+
+Two ways to the hidden states of a batch, both exact: `shared` encodes each prompt once for all its continuations;
+`rows` repeats it for every sequence, as any trainer does. The second is the fallback, and the first's check.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from grao_pipeline.errors import UsageError
+from grao_pipeline.training.data.packing import PackedBatch
+from grao_pipeline.training.model.attention.base import SharedPrefixAttention, attach, make_attention
+from grao_pipeline.training.model.lm_head import Buffer, Head, token_logprobs, weighted_logprob_sum
+from grao_pipeline.training.model.onednn import use_onednn
+
+# What transformers' causal language models do to their logits, by the names that their configs use.
+MULTIPLIERS = ("logit_scale",)  # Cohere
+DIVISORS = ("logits_scaling",)  # Granite
+SOFTCAP = "final_logit_softcapping"  # Gemma
+ROWS = "rows"
+
+Loss = Callable[[Tensor], Tensor]
+"""The log-probs of a batch's continuation tokens [N] → a loss (scalar)."""
+
+
+class Policy(nn.Module):
+    """A causal language model of transformers.
+
+    Args:
+        attention: name of the kernel over shared prompts, or `rows`.
+        compiled: compile the decoder's layers, for any length, and the loss.
+    """
+
+    def __init__(self, model: Any, attention: str, compiled: bool = False) -> None:
+        super().__init__()
+        self.model = model
+        self.attention = attention
+        self._compiled = compiled
+        self._own_attention = own_attention(model.config)
+        model.set_attn_implementation(self._own_attention)
+        self._buffer = Buffer()
+        self._kernel: SharedPrefixAttention | None = None
+        if attention != ROWS:
+            self._kernel = make_attention(attention)
+            attach(model)
+        use_onednn(self._decoder())
+        if compiled:
+            for layer in self.layers():
+                layer.compile(dynamic=True)
+
+    def layers(self) -> list[nn.Module]:
+        """The decoder's layers, in order."""
+        return list(self._decoder().layers)
+
+    def with_own_attention(self, call: Callable[[], Tensor]) -> Tensor:
+        """What `call` returns while the model attends as transformers would have it."""
+        if self._kernel is None:
+            return call()
+        self.model.set_attn_implementation(self._own_attention)
+        try:
+            return call()
+        finally:
+            attach(self.model)
+
+    def use_rows(self) -> None:
+        """Give up sharing prompts."""
+        self.attention, self._kernel = ROWS, None
+        self.model.set_attn_implementation(self._own_attention)
+
+    def forward(self, batch: PackedBatch, loss: Loss, is_linear: bool) -> tuple[Tensor, Tensor]:
+        """One pass for a loss that is a function of the token log-probs.
+
+        Args:
+            is_linear: the loss is linear in the log-probs, so its gradient is known before them.
+
+        Returns:
+            a scalar whose gradient is the loss's (its value is not the loss), and the log-probs without a graph. [N]
+        """
+        hidden = self.hidden_states(batch)
+        head = self.head()
+        known = batch.targets.new_zeros(len(batch.targets), dtype=torch.promote_types(hidden.dtype, torch.float32))
+        if not is_linear:
+            known = token_logprobs(hidden, head, batch.targets, self._buffer)
+        leaf = known.requires_grad_()
+        with torch.enable_grad(), torch.autocast(hidden.device.type, enabled=False):
+            value = loss(leaf)
+            slopes = torch.autograd.grad(value, leaf)[0] if value.requires_grad else torch.zeros_like(leaf)
+        return weighted_logprob_sum(hidden, head, slopes, batch.targets, self._compiled, self._buffer)
+
+    def logprobs(self, batch: PackedBatch) -> Tensor:
+        """Log-probs of the continuation tokens, without a graph. [N]"""
+        with torch.no_grad():
+            return token_logprobs(self.hidden_states(batch), self.head(), batch.targets, self._buffer)
+
+    def hidden_states(self, batch: PackedBatch) -> Tensor:
+        """What predicts each continuation token. [N, hidden]"""
+        return _rows(self._decoder(), batch) if self._kernel is None else self._shared(batch)
+
+    def head(self) -> Head:
+        """The model's last layer.
+
+        Raises:
+            UsageError: it has none of a kind that is known here.
+        """
+        layer = self.model.get_output_embeddings()
+        if hasattr(layer, "lora_A"):
+            raise UsageError(
+                "A LoRA adapter of the language-modelling head cannot be trained here; target other layers."
+            )
+        if layer is None or not hasattr(layer, "weight"):
+            raise UsageError(f"{type(self.model).__name__} has no language-modelling head that can be trained here.")
+        config = self.model.config.get_text_config()
+        scale = 1.0
+        for name in MULTIPLIERS:
+            scale *= getattr(config, name, None) or 1.0
+        for name in DIVISORS:
+            scale /= getattr(config, name, None) or 1.0
+        return Head(layer.weight, getattr(layer, "bias", None), scale, getattr(config, SOFTCAP, None))
+
+    def _shared(self, batch: PackedBatch) -> Tensor:
+        assert self._kernel is not None
+        output = self._decoder()(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            use_cache=False,
+            shared_prefix=(self._kernel, self._kernel.prepare(batch)),
+        )
+        states: Tensor = output.last_hidden_state[0]
+        return states.index_select(0, batch.predicting)
+
+    def _decoder(self) -> Any:
+        """The model without its head (below a peft wrapper, too)."""
+        model = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        return model.get_decoder()
+
+
+def own_attention(config: Any) -> str:
+    """The attention with which transformers computes what the model means: its default drops Gemma 2's soft-cap."""
+    softcap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    return "eager" if softcap is not None else str(config._attn_implementation)
+
+
+def _rows(decoder: Any, batch: PackedBatch) -> Tensor:
+    """Every sequence with its prompt as a row of its own, padded on the right."""
+    ids, mask, predicting = unshared(batch)
+    output = decoder(input_ids=ids, attention_mask=mask, use_cache=False)
+    states: Tensor = output.last_hidden_state
+    return states.flatten(0, 1).index_select(0, predicting)
+
+
+def unshared(batch: PackedBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """Every sequence with its prompt as a row, padded on the right.
+
+    Returns:
+        ids [S, T], attention mask [S, T], and where in [S · T] each continuation token is predicted [N].
+    """
+    packed = batch.input_ids[0]
+    rows: list[Tensor] = []
+    prompts: list[int] = []
+    for layout in batch.layouts:
+        start = layout.continuations.start
+        for length in layout.lengths:
+            rows.append(torch.cat([packed[layout.prompt], packed[start : start + length]]))
+            prompts.append(layout.prompt_length)
+            start += length
+    ids = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    lengths = torch.tensor([len(row) for row in rows], device=packed.device)
+    mask = (torch.arange(ids.shape[1], device=packed.device) < lengths[:, None]).long()
+    first = torch.tensor(prompts, device=packed.device)[batch.sequence] - 1
+    return ids, mask, batch.sequence * ids.shape[1] + first + batch.column

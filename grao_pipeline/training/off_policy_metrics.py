@@ -1,0 +1,141 @@
+"""How far the trained policy is from the one that sampled: sums over samples, and what is reported of them.
+
+With r_t = π_θ(t) / π_b(t) for a sampled token t, π_b the behaviour policy whose log-probs are stored beside the
+samples, N tokens in n samples:
+
+- `kl_behavior`      (1/N) Σ_t (r_t − 1 − log r_t)      k3, never negative, in nats per token
+- `kl_behavior_k1`   −(1/N) Σ_t log r_t                 k1, of greater variance, may be negative
+- `effective_sample_size`   (Σ_s w_s)² / (n Σ_s w_s²)   over samples, w_s = exp((1/|s|) Σ_{t in s} log r_t) the
+  geometric mean of its tokens' ratios; 1 on-policy, 1/n where one sample has all the weight
+- `outside_band`     the share of tokens with r_t < 0.8 or r_t > 1.2
+
+k1 and k3 (Schulman, "Approximating KL divergence") estimate KL(π_b ‖ π_θ) for samples of π_b itself. Log-probs are
+those of the untempered policy: for samples drawn at another temperature they measure a distance and no more.
+
+All are sums, so those of micro-batches, ranks and steps are merged without loss.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from grao_pipeline.training.data.origins import Shard
+
+RATIO_BAND = (0.8, 1.2)
+
+
+@dataclass
+class OffPolicySums:
+    """Of any number of samples with stored log-probs; ratios in logarithms, since no float may hold them.
+
+    Attributes:
+        log_ratio, k3: Σ_t log r_t, and Σ_t (r_t − 1 − log r_t); the latter is None where no float holds it.
+        outside: tokens outside the band.
+        log_weights, log_squares: log Σ_s w_s and log Σ_s w_s²; None of no samples.
+    """
+
+    samples: int = 0
+    tokens: int = 0
+    log_ratio: float = 0.0
+    k3: float | None = 0.0
+    outside: int = 0
+    log_weights: float | None = None
+    log_squares: float | None = None
+
+    @staticmethod
+    def of_sample(tokens: int, log_ratio: float, k3: float, outside: int) -> "OffPolicySums":
+        """Of one sample, from its sums over tokens."""
+        mean = log_ratio / tokens
+        return OffPolicySums(1, tokens, log_ratio, k3 if math.isfinite(k3) else None, outside, mean, 2 * mean)
+
+    def add(self, other: "OffPolicySums") -> None:
+        """Add those of other samples."""
+        self.samples += other.samples
+        self.tokens += other.tokens
+        self.log_ratio += other.log_ratio
+        self.k3 = None if self.k3 is None or other.k3 is None else self.k3 + other.k3
+        self.outside += other.outside
+        self.log_weights = _log_sum(self.log_weights, other.log_weights)
+        self.log_squares = _log_sum(self.log_squares, other.log_squares)
+
+    def report(self) -> dict[str, float | None]:
+        """The four diagnostics; None where there is nothing to measure them on, or no float can hold them."""
+        size = None
+        if self.log_weights is not None and self.log_squares is not None:
+            size = math.exp(2 * self.log_weights - self.log_squares) / self.samples
+        tokens = self.tokens
+        return {
+            "kl_behavior": None if self.k3 is None or not tokens else self.k3 / tokens,
+            "kl_behavior_k1": -self.log_ratio / tokens if tokens else None,
+            "effective_sample_size": size,
+            "outside_band": self.outside / tokens if tokens else None,
+        }
+
+
+class ShardSums:
+    """Off-policy sums by the number of the shard that the samples are of.
+
+    Example of a record in metrics.jsonl: `[{"shard": 0, "samples": 8, "tokens": 61, "log_ratio": -0.1, …}]`
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[int, OffPolicySums] = {}
+
+    def add(self, shard: int, sums: OffPolicySums) -> None:
+        self._of.setdefault(shard, OffPolicySums()).add(sums)
+
+    def merge(self, other: "ShardSums") -> None:
+        for shard, sums in other._of.items():
+            self.add(shard, sums)
+
+    def merge_records(self, records: Iterable[dict[str, Any]]) -> None:
+        """Add what `records` gave, exactly: JSON keeps every bit of a float."""
+        for record in records:
+            values = dict(record)
+            self.add(values.pop("shard"), OffPolicySums(**values))
+
+    def records(self) -> list[dict[str, Any]]:
+        """JSON, in the order of the shards."""
+        return [{"shard": shard, **asdict(self._of[shard])} for shard in sorted(self._of)]
+
+    def total(self) -> OffPolicySums:
+        """Of all shards together."""
+        found = OffPolicySums()
+        for shard in sorted(self._of):
+            found.add(self._of[shard])
+        return found
+
+    def of(self, shard: int) -> OffPolicySums:
+        """Of one; empty where none of its samples was added."""
+        return self._of.get(shard, OffPolicySums())
+
+
+def shard_reports(shards: Sequence[Shard], sums: ShardSums) -> list[dict[str, Any]]:
+    """Of each shard what it is, how many samples and tokens were compared, and their diagnostics.
+
+    Example: `[{"round": 2, "rounds_behind": 1, "groups": 64, "groups_trained": 60, "samples": 480, "tokens": 9211,
+    "kl_behavior": 0.004, "kl_behavior_k1": 0.003, "effective_sample_size": 0.98, "outside_band": 0.06,
+    "policy": "3f…", "groups_table": "9a…"}]`
+    """
+    return [
+        {
+            "round": shard.round,
+            "rounds_behind": shard.rounds_behind,
+            "groups": shard.groups,
+            "groups_trained": shard.groups_trained,
+            "samples": sums.of(number).samples,
+            "tokens": sums.of(number).tokens,
+            **sums.of(number).report(),
+            "policy": shard.policy,
+            "groups_table": shard.groups_table,
+        }
+        for number, shard in enumerate(shards)
+    ]
+
+
+def _log_sum(a: float | None, b: float | None) -> float | None:
+    """log(eᵃ + eᵇ), None being log 0."""
+    if a is None or b is None:
+        return b if a is None else a
+    return max(a, b) + math.log1p(math.exp(-abs(a - b)))

@@ -1,0 +1,103 @@
+"""Options of `grao train`."""
+
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
+
+from grao_pipeline.options import Device, Dtype, StageOptions, option, option_flag, runtime
+
+
+class TrainOptions(StageOptions):
+    """`grao train`: groups + advantages → model."""
+
+    model: str = runtime(..., "Model to train: a Hugging Face model directory or hub id.")
+    objective: str = option(
+        "grao", "Objective: grao, sft, grpo, dr-grpo, dpo, asymre, opmd, or your own as package.module:Class."
+    )
+    objective_arg: list[str] = option(
+        [], "Argument of the objective as key=value, e.g. clip_high=0.28 or dpo_beta=0.05. Repeatable."
+    )
+    beta: float = option(0.5, "Weight of GRAO's imitation term.", ge=0.0)
+    lambda_: float = option(0.6, "Weight of GRAO's alignment regulariser.", ge=0.0, alias="lambda")
+    correction: Literal["none", "truncated-is", "sequence-is", "mask-band"] = option(
+        "none",
+        "What a token's log-prob is multiplied by, r being its probability over that under the policy that sampled: "
+        "truncated-is min(r, cap); sequence-is the same with the sequence's geometric mean of r; mask-band 0 where r "
+        "leaves a band.",
+    )
+    ratio_cap: float | None = option(None, "Cap of r for --correction truncated-is and sequence-is, e.g. 2.", ge=1.0)
+    ratio_low: float | None = option(None, "Lower end of the band of --correction mask-band, e.g. 0.5.", ge=0.0, le=1.0)
+    ratio_high: float | None = option(None, "Upper end of the band of --correction mask-band, e.g. 2.", ge=1.0)
+    negative_floor: float | None = option(
+        None, "Do not push a token down whose log-prob, in nats, is already below this, e.g. -10.", lt=0.0
+    )
+    max_rounds_behind: int | None = option(
+        None, "Leave out groups more than so many rounds older than the newest of all tables.", ge=0
+    )
+    learning_rate: float = option(1e-6, "Peak learning rate of AdamW.", gt=0.0)
+    weight_decay: float = option(0.01, "Weight decay of AdamW.", ge=0.0)
+    adam_beta1: float = option(0.9, "First-moment decay of AdamW.", ge=0.0, lt=1.0)
+    adam_beta2: float = option(0.999, "Second-moment decay of AdamW.", ge=0.0, lt=1.0)
+    max_grad_norm: float = option(1.0, "Clip the gradient's norm to this; 0 switches clipping off.", ge=0.0)
+    groups_per_step: int = option(64, "Groups (prompts) per optimizer step.", ge=1)
+    epochs: int = option(1, "Passes over the groups.", ge=1)
+    max_steps: int | None = option(None, "Stop after this many optimizer steps.", ge=1)
+    warmup_steps: int = option(0, "Steps of linear warm-up from 0 to the peak.", ge=0)
+    schedule: Literal["constant", "linear", "cosine"] = option("constant", "Learning rate after warm-up.")
+    dtype: Literal["float32", "bfloat16"] = option(
+        "float32", "Precision of forward and backward; weights and optimizer stay float32."
+    )
+    save_dtype: Dtype = option("auto", "Precision of the saved weights; auto is that of the model given.")
+    seed: int = option(0, "Seed of the order of groups and of dropout.", ge=0)
+    allow_off_policy: bool = option(False, "Train although the groups were sampled by other weights than --model.")
+    tokens_per_batch: int = option(
+        16384, "Tokens per micro-batch, a group's prompt counted once; a larger sequence makes its own.", ge=1
+    )
+    attention: Literal["auto", "split", "varlen", "flex", "rows"] = runtime(
+        "auto",
+        "How a group's sequences share their prompt; auto is varlen on CUDA and split elsewhere. rows shares nothing.",
+    )
+    optimizer: Literal["adamw", "adamw-8bit", "paged-adamw-8bit"] = option(
+        "adamw", "Optimizer: adamw; adamw-8bit (torchao or bitsandbytes), paged-adamw-8bit (bitsandbytes)."
+    )
+    lora_rank: int = option(0, "Train a LoRA adapter of this rank instead of all weights; 0 trains all.", ge=0)
+    lora_alpha: float = option(16.0, "Scale of the adapter: its update is multiplied by alpha / rank.", gt=0.0)
+    lora_target: list[str] = option([], "Layer to adapt, e.g. q_proj; all linear layers by default. Repeatable.")
+    lora_dropout: float = option(0.0, "Dropout on the adapter's input.", ge=0.0, lt=1.0)
+    save_adapter: bool = option(False, "Write the adapter alone instead of the model with the adapter merged.")
+    load_in_4bit: bool = option(False, "Keep the frozen weights in 4 bits (QLoRA, bitsandbytes); needs --lora-rank.")
+    gradient_checkpointing: bool = runtime(False, "Recompute activations in the backward pass to save memory.")
+    compile: bool = runtime(False, "Compile the model's layers (torch.compile).")
+    shard: Literal["full", "hybrid"] = runtime(
+        "full", "Under torchrun: full spreads the weights over all ranks, hybrid over those of a machine."
+    )
+    cpu_offload: bool = runtime(False, "Keep weights and optimizer in CPU memory between their uses.")
+    max_skipped_steps: int = runtime(
+        3, "Stop after this many steps in a row whose loss or gradient was not finite; each is skipped.", ge=1
+    )
+    checkpoint_steps: int = runtime(50, "Steps between checkpoints for exact resume; 0 writes none.", ge=0)
+    dry_run: bool = runtime(False, "Write nothing: time one step, and report steps, tokens, memory and time.")
+    profile: bool = runtime(False, "Write a profiler trace of a few steps to OUT/profile (chrome://tracing).")
+    device: Device = runtime("auto", "Device to train on.")
+
+    @model_validator(mode="after")
+    def _adapter_options_have_an_adapter(self) -> Self:
+        if self.lora_rank:
+            return self
+        names = ("lora_target", "lora_dropout", "save_adapter", "load_in_4bit")
+        given = [name for name in names if getattr(self, name)]
+        if given:
+            raise ValueError(f"{option_flag(given[0], None)} needs an adapter: give --lora-rank, e.g. 16")
+        return self
+
+    def content(self) -> dict[str, Any]:
+        """A training without what came after the first release is the work that it was, under the same fingerprint."""
+        later = {"objective_arg", "correction", "ratio_cap", "ratio_low", "ratio_high", "negative_floor"}
+        later |= {"max_rounds_behind"}
+        later |= {"optimizer", "lora_rank", "lora_alpha", "lora_target", "lora_dropout", "save_adapter", "load_in_4bit"}
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in super().content().items()
+            if name not in later or value != fields[name].default
+        }

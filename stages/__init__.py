@@ -1,1 +1,0 @@
-"""The commands: options → config → one library call → summary. No logic lives here."""

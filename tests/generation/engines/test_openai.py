@@ -1,0 +1,348 @@
+"""The server engine against a real vLLM server: the same samples as vLLM in this process, whatever happens between."""
+
+import json
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grao_pipeline.errors import GraoError, StageFailure, UsageError
+from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, SampledGroup, Sampling, ServerOptions
+from grao_pipeline.generation.engines.openai import OpenAIEngine
+from grao_pipeline.generation.generate import generate_groups
+from grao_pipeline.generation.options import GenerateOptions
+from grao_pipeline.models.server import Server
+from grao_pipeline.models.source import load_tokenizer, locate_model
+from grao_pipeline.storage.reader import open_table
+from tests import tiny
+from tests.generation.common import Group
+from tests.models.fault_proxy import Fault, FaultProxy
+from tests.models.vllm_server import VllmServer
+
+pytest_plugins = ["tests.models.server_fixtures"]
+SAMPLING = Sampling(1.0, 1.0, 12, (2,))
+SHORT = {"logit_bias": json.dumps({"2": 3})}
+"""Makes the end of a turn likely, so that some completions of the tiny model end before their budget."""
+
+
+def options(model: Path, base_url: str, arguments: dict[str, str] | None = None, **server: Any) -> EngineOptions:
+    return EngineOptions(
+        str(model), "float32", 256, "cpu", 32, arguments or {}, server=ServerOptions(base_url, **server)
+    )
+
+
+def requests(count: int, samples: int = 3) -> list[Request]:
+    return [Request((0, index), [5, 6, 20 + index], samples, 10**17 + 1000 * index, 12) for index in range(count)]
+
+
+def sampled(engine: Engine, asked: list[Request], sampling: Sampling = SAMPLING) -> dict[tuple[int, int], SampledGroup]:
+    """The group of every request; each comes once."""
+    groups = list(chain.from_iterable(engine.generate([asked[:4], [], asked[4:]], sampling)))
+    found = {group.key: group for group in groups}
+    assert len(found) == len(groups) == len(asked)
+    return found
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [{"temperature": 1.0}, {"temperature": 1.5, "top_p": 0.8}, {"temperature": 0.3}, {"temperature": 0.0}],
+    ids=["plain", "hot nucleus", "cold", "greedy"],
+)
+def test_samples_are_those_of_vllm_in_this_process(
+    vllm_engine: Engine,
+    vllm_server: VllmServer,
+    sample: Callable[..., list[Group]],
+    mixed_prompts: str,
+    stopping_model: Path,
+    sampling: dict[str, float],
+) -> None:
+    server_engine = OpenAIEngine(options(stopping_model, vllm_server.base_url, concurrency=4))
+    of_server = sample(server_engine, mixed_prompts, prompts_per_part=3, **sampling)
+    of_process = sample(vllm_engine, mixed_prompts, **sampling)
+    assert {reason for group in of_process for reason in group["finish_reasons"]} == {"stop", "length"}
+    for found, expected in zip(of_server, of_process, strict=True):
+        assert found["completion_token_ids"] == expected["completion_token_ids"]
+        assert found["finish_reasons"] == expected["finish_reasons"]
+        assert found["group_id"] == expected["group_id"]
+        for mine, theirs in zip(found["completion_logprobs"], expected["completion_logprobs"], strict=True):
+            assert mine == pytest.approx(theirs, abs=1e-5)
+
+
+def test_faults_change_nothing_in_the_table(
+    vllm_server: VllmServer, model: Path, mixed_prompts: str, sample: Callable[..., list[Group]]
+) -> None:
+    undisturbed = sample(OpenAIEngine(options(model, vllm_server.base_url)), mixed_prompts, temperature=1.0)
+    plan: dict[int, Fault] = {0: "429", 2: "500", 3: "hang", 4: "reset", 5: "truncated", 8: "429", 13: "500"}
+    with FaultProxy(vllm_server.base_url, plan) as proxy:
+        engine = OpenAIEngine(options(model, proxy.base_url, concurrency=4, timeout_seconds=5.0))
+        disturbed = sample(engine, mixed_prompts, temperature=1.0, prompts_per_part=2)
+        assert proxy.faults == {"429": 2, "500": 2, "hang": 1, "reset": 1, "truncated": 1}
+        assert proxy.max_in_flight <= 4 + 1  # a request that was given up may not have been noticed as gone
+    assert disturbed == undisturbed
+
+
+def test_a_server_that_is_killed_and_started_again_changes_nothing_in_the_table(
+    vllm_server: VllmServer, model: Path, mixed_prompts: str, sample: Callable[..., list[Group]]
+) -> None:
+    undisturbed = sample(OpenAIEngine(options(model, vllm_server.base_url)), mixed_prompts, max_new_tokens=60)
+
+    def restart(number: int) -> None:
+        if number == 6:
+            vllm_server.kill()
+            vllm_server.start()
+
+    with FaultProxy(vllm_server.base_url, while_in_flight=restart) as proxy:
+        engine = OpenAIEngine(options(model, proxy.base_url, concurrency=3, retries=60))
+        disturbed = sample(engine, mixed_prompts, max_new_tokens=60)
+        assert proxy.unforwarded > 0
+    vllm_server.wait_until_healthy()
+    assert disturbed == undisturbed
+
+
+def test_the_api_key_reaches_the_server_and_nothing_else(
+    vllm_server: VllmServer, model: Path, mixed_prompts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "sk-test-93be"
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    notices: list[str] = []
+    with FaultProxy(vllm_server.base_url, {2: "500"}) as proxy:
+        chosen = GenerateOptions(model=str(model), engine="openai", samples=2, max_new_tokens=4)
+        url = proxy.base_url
+        generate_groups(
+            mixed_prompts,
+            str(tmp_path / "out"),
+            chosen,
+            notices.append,
+            make_engine=lambda _: OpenAIEngine(options(model, url)),
+        )
+        assert proxy.authorizations == {f"Bearer {key}"}
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(files) > 1
+    assert not any(key.encode() in path.read_bytes() for path in files)
+    assert key not in repr(open_table(str(tmp_path / "out"), "groups").read().schema.metadata)
+    assert key not in "\n".join(notices)
+
+
+def drop_token_ids(answer: dict[str, Any]) -> dict[str, Any]:
+    """What a server answers that does not know `return_token_ids`."""
+    for choice in answer.get("choices", []):
+        del choice["token_ids"], choice["prompt_token_ids"]
+    return answer
+
+
+def refuse_all_but_openais_fields(body: dict[str, Any]) -> tuple[int, str] | None:
+    known = {"model", "prompt", "n", "seed", "temperature", "top_p", "max_tokens", "stop", "logit_bias"}
+    unknown = sorted(body.keys() - known)
+    return (400, f"Unrecognized request argument supplied: {unknown[0]}") if unknown else None
+
+
+PLAIN_SERVERS: dict[str, dict[str, Any]] = {
+    "ignores vLLM's fields": {"edit": drop_token_ids},
+    "refuses vLLM's fields": {"edit": drop_token_ids, "refuse": refuse_all_but_openais_fields},
+}
+
+
+@pytest.mark.parametrize("plain", PLAIN_SERVERS.values(), ids=PLAIN_SERVERS)
+def test_a_server_without_token_ids_is_refused_unless_retokenizing_is_allowed(
+    vllm_server: VllmServer, model: Path, plain: dict[str, Any]
+) -> None:
+    with FaultProxy(vllm_server.base_url, **plain) as proxy:
+        engine = OpenAIEngine(options(model, proxy.base_url))
+        with pytest.raises(UsageError, match=r"does not sample token ids .*or --allow-retokenize") as caught:
+            sampled(engine, requests(3))
+        assert "token_ids" in str(caught.value) or "Unrecognized request argument" in str(caught.value)
+        assert len(proxy.bodies) == 1  # told with the first answer
+
+
+@pytest.mark.parametrize("plain", PLAIN_SERVERS.values(), ids=PLAIN_SERVERS)
+def test_allowed_retokenizing_gives_the_ids_of_the_text_with_the_end_of_turn_and_no_logprobs(
+    vllm_server: VllmServer, model: Path, plain: dict[str, Any]
+) -> None:
+    """The oracle: the texts that the same server gives for the same seeds, asked by hand for token ids' completions."""
+    tokenizer = load_tokenizer(locate_model(str(model)))
+    asked = [
+        Request((0, index), tokenizer.encode(f"Say {index} plum", add_special_tokens=False), 4, 1000 * index, 12)
+        for index in range(8)
+    ]
+    bodies = (
+        {"model": "tiny", "prompt": request.prompt_token_ids, "n": 4, "seed": request.seed, "max_tokens": 12}
+        | {"temperature": 1.0, "logit_bias": {"2": 3}}
+        for request in asked
+    )
+    answers = dict(Server(vllm_server.base_url).post("/completions", bodies))
+    with FaultProxy(vllm_server.base_url, **plain) as proxy:
+        retokenized = sampled(OpenAIEngine(options(model, proxy.base_url, SHORT, allow_retokenize=True)), asked)
+        assert len(proxy.bodies) == 2 + len(asked)  # one look at each language, then every prompt once
+    reasons = set()
+    for index, request in enumerate(asked):
+        answer = answers[index]
+        assert isinstance(answer, dict)
+        for found, choice in zip(retokenized[request.key].samples, answer["choices"], strict=True):
+            ids = tokenizer.encode(choice["text"], add_special_tokens=False)
+            ids += [tokenizer.eos_token_id] if choice["finish_reason"] == "stop" else []
+            assert (found.token_ids, found.logprobs, found.retokenized) == (ids, None, True)
+            assert found.finish_reason == choice["finish_reason"]
+            reasons.add(found.finish_reason)
+    assert reasons == {"stop", "length"}
+
+
+def test_a_vllm_server_keeps_its_token_ids_where_retokenizing_is_allowed(vllm_server: VllmServer, model: Path) -> None:
+    found = [
+        sampled(OpenAIEngine(options(model, vllm_server.base_url, allow_retokenize=allow)), requests(3))
+        for allow in (True, False)
+    ]
+    assert found[0] == found[1]
+
+
+def test_a_plain_server_that_sees_another_prompt_is_found_out(vllm_server: VllmServer, model: Path) -> None:
+    def with_a_bos(answer: dict[str, Any]) -> dict[str, Any]:
+        if "usage" in answer:
+            answer["usage"]["prompt_tokens"] += 1
+        return drop_token_ids(answer)
+
+    with FaultProxy(vllm_server.base_url, edit=with_a_bos) as proxy:
+        engine = OpenAIEngine(options(model, proxy.base_url, allow_retokenize=True))
+        with pytest.raises(StageFailure, match="saw a prompt of 4 tokens where --model has 3"):
+            sampled(engine, requests(3))
+
+
+def test_a_prompt_that_the_server_refuses_ends_the_run_with_its_place_and_the_servers_words(
+    vllm_server: VllmServer, model: Path
+) -> None:
+    too_long = Request((3, 1), [5] * 300, 2, 7, 12)
+    engine = OpenAIEngine(options(model, vllm_server.base_url))
+    with pytest.raises(StageFailure, match=r"row 1 of part 3 \(300 tokens.*maximum context length is 256.*--max-model"):
+        sampled(engine, [*requests(2), too_long])
+
+
+def test_a_completion_that_the_server_cuts_short_of_its_budget_is_no_sample(
+    vllm_server: VllmServer, model: Path
+) -> None:
+    """vLLM clips max_tokens to its context in silence: 250 + 12 > 256."""
+    engine = OpenAIEngine(options(model, vllm_server.base_url))
+    with pytest.raises(StageFailure, match="ended a completion at 6 of 12 tokens, behind a prompt of 250"):
+        sampled(engine, [Request((0, 0), [5] * 250, 1, 7, 12)])
+
+
+def edited(change: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A change to the answers to requests of more than one token: the first look at a server stays as it is."""
+
+    def edit(answer: dict[str, Any]) -> dict[str, Any]:
+        if answer.get("usage", {}).get("completion_tokens", 0) > 1:
+            change(answer)
+        return answer
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda answer: answer["choices"].pop(), r"returned choices \[0, 1\] where n=3"),
+        (lambda answer: answer["choices"][0].update(prompt_token_ids=[9, 9]), r"other prompt token ids .*\[9, 9\]"),
+        (lambda answer: answer["choices"][0].update(token_ids=None), "is not a completion"),
+        (lambda answer: answer["choices"][1]["logprobs"]["token_logprobs"].pop(), "11 log-probs for 12 token ids"),
+        (lambda answer: answer["choices"][0].update(finish_reason="stop"), "which ends no turn of --model"),
+        (lambda answer: answer.pop("choices"), "is not a completion"),
+    ],
+)
+def test_an_answer_that_cannot_be_right_is_not_taken(
+    vllm_server: VllmServer, model: Path, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    with (
+        FaultProxy(vllm_server.base_url, edit=edited(change)) as proxy,
+        pytest.raises(StageFailure, match=message),
+    ):
+        sampled(OpenAIEngine(options(model, proxy.base_url)), requests(1))
+
+
+def test_what_the_server_aborted_is_an_aborted_sample_without_tokens(vllm_server: VllmServer, model: Path) -> None:
+    def abort(answer: dict[str, Any]) -> None:
+        answer["choices"][1]["finish_reason"] = "abort"
+
+    with FaultProxy(vllm_server.base_url, edit=edited(abort)) as proxy:
+        [group] = sampled(OpenAIEngine(options(model, proxy.base_url)), requests(1)).values()
+    assert [sample.finish_reason for sample in group.samples] == ["length", "abort", "length"]
+    assert (group.samples[1].token_ids, group.samples[1].logprobs) == ([], [])
+
+
+def test_a_server_with_tempered_logprobs_is_refused_before_anything_is_sampled(
+    vllm_server: VllmServer, model: Path
+) -> None:
+    """Where one token is allowed, the processed distribution gives it log-prob 0 (so does vLLM's processed mode)."""
+
+    def processed(answer: dict[str, Any]) -> dict[str, Any]:
+        for choice in answer.get("choices", []):
+            choice["logprobs"]["token_logprobs"] = [0.0]
+        return answer
+
+    with FaultProxy(vllm_server.base_url, edit=processed) as proxy:
+        with pytest.raises(StageFailure, match="--logprobs-mode raw_logprobs"):
+            sampled(OpenAIEngine(options(model, proxy.base_url)), requests(1))
+        assert len(proxy.bodies) == 1
+
+
+def test_engine_arguments_become_fields_of_the_request(vllm_server: VllmServer, model: Path) -> None:
+    with FaultProxy(vllm_server.base_url) as proxy:
+        sampled(OpenAIEngine(options(model, proxy.base_url, {"top_k": "1", "user": "me"})), requests(2))
+        assert {(body["top_k"], body["user"], body["min_p"]) for body in proxy.bodies} == {(1, "me", 0.0)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"server": None}, "--engine openai needs --base-url"),
+        ({"arguments": {"stop": "x"}}, "--engine-arg stop: cannot be set here. The groups table depends"),
+        ({"arguments": {"seed": "1"}}, "--engine-arg seed: cannot be set here. Use --seed."),
+        ({"quantization": "fp8"}, "--quantization means an engine in this process"),
+        ({"tensor_parallel_size": 2}, "--tensor-parallel-size means an engine in this process"),
+        ({"gpu_memory_utilization": 0.5}, "--gpu-memory-utilization means an engine in this process"),
+        ({"adapter": "lora"}, "--adapter with --engine openai: say with --served-model"),
+    ],
+)
+def test_options_that_a_server_cannot_obey_are_wrong_usage(changes: dict[str, Any], message: str, model: Path) -> None:
+    chosen = options(model, "http://127.0.0.1:9/v1")
+    given: dict[str, Any] = {**vars(chosen), **changes}
+    with pytest.raises(UsageError, match=message):
+        OpenAIEngine(EngineOptions(**given))
+
+
+def test_a_wrong_engine_argument_is_told_in_the_servers_words(vllm_server: VllmServer, model: Path) -> None:
+    with pytest.raises(GraoError, match="top_k must be 0"):
+        sampled(OpenAIEngine(options(model, vllm_server.base_url, {"top_k": "-7"})), requests(1))
+
+
+def test_nothing_to_sample_asks_the_server_nothing(vllm_server: VllmServer, model: Path) -> None:
+    with FaultProxy(vllm_server.base_url) as proxy:
+        assert list(OpenAIEngine(options(model, proxy.base_url)).generate([[], []], SAMPLING)) == []
+        assert proxy.bodies == []
+
+
+def test_the_command_samples_through_a_server_and_finds_its_work_done(
+    vllm_server: VllmServer, model: Path, prompts: str, tmp_path: Path
+) -> None:
+    command: list[object] = ["generate", prompts, tmp_path / "out", "--model", model, "--engine", "openai"]
+    command += ["--samples", 3, "--max-new-tokens", 6, "--prompts-per-part", 4, "--base-url", vllm_server.base_url]
+    first = tiny.grao_json(*command, "--served-model", "tiny", "--concurrency", 2)
+    assert (first["groups"], first["samples"], first["parts_made"]) == (10, 30, 3)
+    again = tiny.grao_json(*command, "--retries", 3)
+    assert (again["parts_found"], again["parts_made"]) == (3, 0)
+    assert again["fingerprint"] == first["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "message"),
+    [
+        ([], 2, "--engine openai needs --base-url"),
+        (["--base-url", "localhost:8000/v1"], 2, "expected a URL such as"),
+        (["--base-url", "http://127.0.0.1:9/v1"], 1, "Is the server running?"),
+    ],
+)
+def test_the_command_says_what_is_wrong_with_the_server(
+    model: Path, prompts: str, tmp_path: Path, arguments: list[str], exit_code: int, message: str
+) -> None:
+    found = tiny.grao("generate", prompts, tmp_path / "out", "--model", model, "--engine", "openai", *arguments)
+    assert (found.exit_code, isinstance(found.exception, SystemExit)) == (exit_code, True)
+    assert message in found.stderr

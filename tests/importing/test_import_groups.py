@@ -1,0 +1,267 @@
+"""`grao import`: groups and scores from files that other software wrote, every row accounted for."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grao_pipeline.importing.rows import read_group
+from grao_pipeline.storage.reader import open_table
+from tests import tiny
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data" / "gsm8k" / "model-solutions.jsonl.gz"
+MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
+CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Three?"}]
+ROWS: list[dict[str, Any]] = [
+    {
+        "prompt": "2+2?",
+        "responses": ["4", "5", ""],
+        "rewards": [1, 0.5, None],
+        "reference": "four",
+        "reference_reward": 0.75,
+        "rejected": "six",
+        "level": 1,
+    },
+    {"prompt": CHAT, "responses": [[{"role": "assistant", "content": "3"}]]},
+    {"prompt": "2+2?", "responses": ["4"], "rewards": [1.0]},
+]
+
+
+def source(directory: Path, rows: list[dict[str, Any]], name: str = "rows.jsonl") -> Path:
+    (directory / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return directory / name
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = open_table(str(path)).read().to_pylist()
+    return rows
+
+
+def test_a_row_becomes_a_group_and_its_scores(tmp_path: Path) -> None:
+    summary = tiny.grao_json("import", source(tmp_path, ROWS), tmp_path / "out", "--name", "human")
+    groups, scores = read(tmp_path / "out" / "groups"), read(tmp_path / "out" / "scores")
+    first, second, third = groups
+    assert first["messages"] == [{"role": "user", "content": "2+2?"}]
+    assert (first["completions"], first["reference"], first["rejected"]) == (["4", "5", ""], "four", "six")
+    assert first["metadata"] == '{"level":1}'
+    assert (second["messages"], second["completions"], second["reference"]) == (CHAT, ["3"], None)
+    # No model: no ids, no log-probs. An empty list is a reference without ids, null no reference.
+    assert (first["prompt_token_ids"], first["completion_token_ids"]) == ([], [[], [], []])
+    assert [group["reference_token_ids"] for group in groups] == [[], None, None]
+    assert {(g["completion_logprobs"], g["retokenized"], g["policy"], g["round"]) for g in groups} == {
+        (None, None, "imported", 0)
+    }
+    assert first["finish_reasons"] == ["stop"] * 3
+    assert [score["group_id"] for score in scores] == [group["group_id"] for group in groups]
+    assert [score["rewards"] for score in scores] == [[1.0, 0.5, None], [None], [1.0]]
+    assert [score["reference_reward"] for score in scores] == [0.75, None, None]
+    assert [score["statuses"] for score in scores] == [["ok", "ok", "error"], ["error"], ["ok"]]
+    assert open_table(str(tmp_path / "out" / "scores")).provenance.options["name"] == "human"
+    assert (first["prompt_id"], first["group_id"]) != (third["prompt_id"], third["group_id"])
+    assert (summary["read"], summary["groups"], summary["samples"], summary["rewards"]) == (3, 3, 5, 3)
+    assert summary["fingerprint"] == open_table(str(tmp_path / "out" / "groups")).fingerprint
+
+
+def test_imported_rewards_become_advantages_with_the_reference(tmp_path: Path) -> None:
+    """Rewards 1 and 0 with a reference at 2: μ = 1, σ = √(2/3), so Â = 0, −√1.5 and √1.5."""
+    row = {"prompt": "q", "responses": ["a", "b"], "rewards": [1, 0], "reference": "y", "reference_reward": 2}
+    tiny.grao_json("import", source(tmp_path, [row]), tmp_path / "out")
+    tiny.grao_json("advantages", tmp_path / "out/groups", tmp_path / "adv", "--scores", tmp_path / "out/scores")
+    (found,) = read(tmp_path / "adv")
+    assert found["advantages"] == [0.0, pytest.approx(-(1.5**0.5))]
+    assert found["reference_advantage"] == pytest.approx(1.5**0.5)
+
+
+def test_the_same_rows_from_another_kind_of_file_give_the_same_bytes(tmp_path: Path) -> None:
+    rows = [{"prompt": f"q{i}", "responses": ["a", "b"], "rewards": [0.5, 1.0], "answer": str(i)} for i in range(5)]
+    plain = source(tmp_path, rows)
+    with gzip.open(tmp_path / "rows.jsonl.gz", "wt") as file:
+        file.write(plain.read_text())
+    pd.DataFrame(rows).to_parquet(tmp_path / "rows.parquet")
+    for number, name in enumerate(("rows.jsonl", "rows.jsonl.gz", "rows.parquet")):
+        tiny.grao_json("import", tmp_path / name, tmp_path / str(number), "--prompts-per-part", 2)
+    for table in ("groups", "scores"):
+        tables = [open_table(str(tmp_path / str(number) / table)) for number in range(3)]
+        assert [found.num_parts for found in tables] == [3, 3, 3]
+        assert len({found.fingerprint for found in tables}) == 1
+        assert tables[0].read().equals(tables[1].read())
+        assert tables[0].read().equals(tables[2].read())
+
+
+def test_without_rewards_there_is_no_scores_table(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"prompt": "q", "responses": ["a"]},
+        {"prompt": "r", "responses": ["a"], "rewards": [None]},
+    ]
+    summary = tiny.grao_json("import", source(tmp_path, rows), tmp_path / "out")
+    assert list(summary["tables"]) == [str(tmp_path / "out" / "groups")]
+    assert not (tmp_path / "out" / "scores").exists()
+
+
+def test_every_dropped_row_is_counted_and_can_be_seen(tmp_path: Path) -> None:
+    good: dict[str, Any] = {"prompt": "q", "responses": ["a", "b"]}
+    bad: list[tuple[dict[str, Any], str]] = [
+        ({"responses": ["a"]}, "prompt is missing"),
+        ({"prompt": " ", "responses": ["a"]}, "the prompt is empty"),
+        ({"prompt": [{"role": "assistant", "content": "x"}], "responses": ["a"]}, "does not end in a user turn"),
+        ({"prompt": "q"}, "responses is missing"),
+        ({"prompt": "q", "responses": "a"}, "responses is not a list"),
+        ({"prompt": "q", "responses": []}, "responses is empty"),
+        ({"prompt": "q", "responses": ["a", None]}, "a response is missing"),
+        ({"prompt": "q", "responses": [{"a": 1}]}, "a response is not text"),
+        ({**good, "rewards": 1}, "rewards is not a list"),
+        ({**good, "rewards": [1]}, "rewards and responses are not equally many"),
+        ({**good, "rewards": [1, "high"]}, "rewards holds something else than a finite number or null"),
+        ({**good, "rewards": [True, False]}, "rewards holds something else than a finite number or null"),
+        ({**good, "rewards": [1, float("nan")]}, "rewards holds something else than a finite number or null"),
+        ({**good, "rewards": [1, 1e39]}, "rewards holds something else than a finite number or null"),
+        ({**good, "reference": " "}, "the reference is empty"),
+        ({**good, "reference_reward": 1}, "there is a reference_reward without a reference"),
+        ({"prompt": "q", "responses": ["\ud800"]}, "a text is not valid Unicode"),
+        ({**good, "rewards": [1, 2]}, "same prompt and responses as an earlier row"),
+    ]
+    rows: list[dict[str, Any]] = [good, *(row for row, _ in bad)]
+    path = source(tmp_path, rows)
+    summary = tiny.grao_json("import", path, tmp_path / "out", "--rejects", tmp_path / "rejects.jsonl")
+    assert (summary["read"], summary["groups"]) == (len(bad) + 1, 1)
+    assert sum(summary["dropped"].values()) == len(bad)
+    rejects = [json.loads(line) for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
+    assert [reject["row"] for reject in rejects] == list(range(1, len(bad) + 1))
+    for reject, (_, reason) in zip(rejects, bad, strict=True):
+        assert reason in reject["reason"]
+
+
+def test_an_import_goes_on_where_it_was_killed_and_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    path = source(tmp_path, [{"prompt": f"q{i}", "responses": ["a"], "rewards": [i]} for i in range(6)])
+    arguments = ["import", path, tmp_path / "out", "--prompts-per-part", 2]
+    whole = tiny.grao_json(*arguments)
+    before = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*.*")}
+    for name in ("groups/manifest.json", "groups/part-000002.parquet", "scores/part-000000.parquet"):
+        (tmp_path / "out" / name).unlink()
+    (tmp_path / "out" / "scores" / "manifest.json").unlink()
+    again = tiny.grao_json(*arguments)
+    assert (again["parts_found"], again["parts_made"]) == (4, 2)
+    assert {**again, "parts_found": 0, "parts_made": 6} == whole
+    assert {file: file.read_bytes() for file in (tmp_path / "out").rglob("*.*")} == before
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4).filter(str.strip)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(texts, st.lists(texts, min_size=1, max_size=3)), min_size=2, max_size=2, unique_by=str))
+def test_different_texts_never_share_an_identity(pairs: list[tuple[str, list[str]]]) -> None:
+    one, other = (read_group({"prompt": prompt, "responses": responses}).group_id for prompt, responses in pairs)
+    assert one != other
+
+
+def test_with_a_tokenizer_the_ids_are_those_of_the_chat_template(tmp_path: Path, model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(model))
+    summary = tiny.grao_json("import", source(tmp_path, ROWS), tmp_path / "out", "--tokenizer", model)
+    assert summary["tokenized"]
+    for group in read(tmp_path / "out" / "groups"):
+        prompt = tokenizer.apply_chat_template(group["messages"], add_generation_prompt=True, tokenize=False)
+        assert group["prompt_token_ids"] == tokenizer.encode(prompt)
+        for text, ids in zip(group["completions"], group["completion_token_ids"], strict=True):
+            assert tokenizer.decode(ids) == f"{text}<|im_end|>"
+        if group["reference"] is not None:
+            assert tokenizer.decode(group["reference_token_ids"]) == f"{group['reference']}<|im_end|>"
+        assert group["retokenized"]
+        assert group["completion_logprobs"] is None
+    provenance = open_table(str(tmp_path / "out" / "groups")).provenance
+    assert provenance.details["chat_template"] == tiny.CHAT_TEMPLATE
+
+
+def test_imported_groups_with_token_ids_can_be_trained_on(tmp_path: Path, model: Path) -> None:
+    rows = [
+        {"prompt": f"Say {i}.", "responses": [str(i), "no"], "rewards": [1, 0], "reference": "yes"} for i in range(2)
+    ]
+    tiny.grao_json("import", source(tmp_path, rows), tmp_path / "out", "--tokenizer", model)
+    tiny.grao_json("advantages", tmp_path / "out/groups", tmp_path / "adv", "--scores", tmp_path / "out/scores")
+    arguments = ["train", tmp_path / "out/groups", tmp_path / "adv", tmp_path / "trained", "--model", model]
+    refused = tiny.grao(*arguments)
+    assert (refused.exit_code, "policy imported" in refused.stderr) == (1, True)
+    tiny.grao_json(*arguments, "--allow-off-policy", "--device", "cpu")
+    assert (tmp_path / "trained" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "code", "message"),
+    [
+        ([{"question": "q", "responses": ["a"]}], [], 2, "has no column 'prompt'. It has: question, responses."),
+        ([{"prompt": "q", "texts": ["a"]}], ["--map", "texts=prompt"], 2, "there is already a column 'prompt'"),
+        ([{"prompt": "q", "responses": ["a"]}], ["--chat-template", "t.jinja"], 2, "it needs --tokenizer"),
+        ([{"prompt": "q", "responses": "a"}], [], 1, "yields no group: all 1 rows were dropped (1 × responses is not"),
+        ([{"prompt": "q", "responses": ["a"]}], ["--tokenizer", "./nothing"], 1, "'./nothing': there is no such dir"),
+        ([], [], 1, "has no rows"),
+    ],
+)
+def test_wrong_use_is_answered_with_one_clear_message(
+    tmp_path: Path, rows: list[dict[str, Any]], options: list[str], code: int, message: str
+) -> None:
+    result = tiny.grao("import", source(tmp_path, rows), tmp_path / "out", *options)
+    assert (result.exit_code, message in result.stderr) == (code, True), result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_broken_line_is_named_and_other_work_is_not_overwritten(tmp_path: Path) -> None:
+    path = source(tmp_path, ROWS)
+    tiny.grao_json("import", path, tmp_path / "out")
+    other = tiny.grao("import", source(tmp_path, ROWS[:2], "other.jsonl"), tmp_path / "out")
+    assert (other.exit_code, "Choose another output directory" in other.stderr) == (1, True)
+    inside = tiny.grao("import", path, tmp_path / "out" / "groups")
+    assert (inside.exit_code, "already holds a table" in inside.stderr) == (1, True)
+    (tmp_path / "broken.jsonl").write_text('{"prompt": "q", "responses": ["a"]}\n{"prompt": \n')
+    broken = tiny.grao("import", tmp_path / "broken.jsonl", tmp_path / "new")
+    assert (broken.exit_code, "broken.jsonl, line 2: not valid JSON" in broken.stderr) == (1, True)
+
+
+def published_solutions() -> list[dict[str, Any]]:
+    """Real questions with four solutions each that people have judged, where they are at hand; else one of our own."""
+    if DATA.is_file():
+        with gzip.open(DATA, "rt") as file:
+            return [json.loads(line) for line in file]
+    solutions = {name: {"solution": f"6 * 3 = 18\nA: {n}", "is_correct": n == 18} for n, name in enumerate(MODELS, 16)}
+    return [{"question": "6 * 3?", "ground_truth": "6 * 3 = 18\nA: 18", **solutions}]
+
+
+def test_published_solutions_are_scored_and_compared_without_a_model(tmp_path: Path) -> None:
+    """GSM8K solutions of four models, through the commands alone, against the labels that people gave them."""
+    published = published_solutions()
+    rows = [
+        {
+            "question": row["question"],
+            "responses": [row[name]["solution"] for name in MODELS],
+            "rewards": [float(row[name]["is_correct"]) for name in MODELS],
+            "reference": row["ground_truth"],
+            "answer": row["ground_truth"].rpartition("A:")[2].strip(),
+        }
+        for row in published
+    ]
+    out = tmp_path / "imported"
+    options = ["--map", "question=prompt", "--prompts-per-part", 100, "--name", "people"]
+    summary = tiny.grao_json("import", source(tmp_path, rows), out, *options)
+    assert (summary["groups"], summary["samples"]) == (len(published), 4 * len(published))
+    labels = [row["rewards"] for row in rows]
+    for reward in ("gsm8k", "math", "numeric"):
+        tiny.grao_json("score", out / "groups", tmp_path / reward, "--reward", reward)
+        scored = read(tmp_path / reward)
+        assert [score["rewards"] for score in scored] == labels
+        assert {score["reference_reward"] for score in scored} == {1.0}
+    found = tiny.grao_json(
+        *["advantages", out / "groups", tmp_path / "advantages", "--combine", "minimum"],
+        *["--scores", tmp_path / "gsm8k", "--scores", tmp_path / "math"],
+    )
+    # A group teaches nothing where all four and the reference are right.
+    all_right = sum(all(label) for label in labels)
+    assert found["zero_variance_groups"] == all_right
+    assert found["trained_groups"] == len(published) - all_right
+    assert found["mean_reward"] == pytest.approx(sum(map(sum, labels)) / (4 * len(labels)))
+    assert found["groups_without_reference"] == 0

@@ -1,0 +1,113 @@
+"""`grao rounds plan`: counts, estimates, and commands that do the loop's work without the loop."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from grao_pipeline.scoring.judges.call_limits import calls_per_sequence
+from grao_pipeline.scoring.options import ScoreOptions
+from tests import tiny
+
+
+def write_config(directory: Path, model: Path, table: str, **changes: Any) -> Path:
+    """Two rounds without evaluation: ten prompts, two samples, parts of three prompts."""
+    config: dict[str, Any] = {
+        "output": str(directory / "a run"),  # a space: the commands must be quoted
+        "model": str(model),
+        "rounds": 2,
+        "prompts": {"train": table},
+        "generate": {
+            "engine": "transformers",
+            "samples": 2,
+            "max_new_tokens": 8,
+            "temperature": 1.0,
+            "prompts_per_part": 3,
+        },
+        "score": {"reward": "length", "reward_arg": ["target=12", "unit=characters"]},
+        "train": {"learning_rate": 1e-3, "groups_per_step": 4, "epochs": 2},
+        **changes,
+    }
+    path = directory / "rounds.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def plan(config: Path) -> dict[str, dict[str, Any]]:
+    return {task["name"]: task for task in tiny.grao_json("rounds", "plan", config)["tasks"]}
+
+
+def test_a_fresh_plan_counts_parts_and_bounds_the_tokens(tmp_path: Path, model: Path, prompts: str) -> None:
+    config = write_config(tmp_path, model, prompts)
+    tasks = plan(config)
+    for number in (0, 1):
+        generate, train = tasks[f"round-{number}/generate"], tasks[f"round-{number}/train"]
+        assert (generate["parts_done"], generate["parts"]) == (0, 4)  # ten prompts, three in a part
+        assert (generate["tokens"], generate["basis"]) == (160, "bound")  # 10 prompts × 2 samples × 8 tokens
+        assert (train["parts"], train["tokens"]) == (6, 320)  # ⌈10 / 4⌉ steps × 2 epochs; 160 tokens × 2 epochs
+    totals = tiny.grao_json("rounds", "plan", config)["totals"]
+    assert totals == {"tasks": 8, "tokens_to_sample": 320, "tokens_to_train": 640, "judge_calls": 0}
+    assert "320 tokens to sample" in tiny.grao("rounds", "plan", config).stdout
+
+
+def test_a_judge_is_asked_about_every_sequence_in_both_orders(tmp_path: Path, model: Path, prompts: str) -> None:
+    score = {"reward": "judge-pairwise", "reward_arg": [f"model={model}"]}
+    tasks = plan(write_config(tmp_path, model, prompts, score=score))
+    assert tasks["round-0/score-judge-pairwise"]["judge_calls"] == 10 * 3 * 2  # two samples and the reference
+
+
+@pytest.mark.parametrize(
+    ("reward", "arguments", "calls"),
+    [
+        ("length", [], 0),
+        ("judge-rubric", [], 1),
+        ("judge-pairwise", ["swap=false"], 1),
+        ("judge-win-rate", [], 8),  # four opponents, two orders
+        ("judge-win-rate", ["opponents=all", "swap=false"], 7),
+        ("judge-win-rate", ["opponents=20"], 14),  # there are seven others
+    ],
+)
+def test_calls_per_sequence_of_a_group_of_eight(reward: str, arguments: list[str], calls: int) -> None:
+    assert calls_per_sequence(ScoreOptions(reward=reward, reward_arg=arguments), 8) == calls
+
+
+def test_the_printed_commands_do_what_the_loop_would(tmp_path: Path, model: Path, prompts: str) -> None:
+    config = write_config(tmp_path, model, prompts)
+    for number in (0, 1):
+        lines = tiny.grao("rounds", "plan", config, "--commands").stdout.splitlines()
+        commands = [shlex.split(line) for line in lines if not line.startswith("#")]
+        assert [command[:2] for command in commands] == [
+            ["grao", stage] for stage in ("generate", "score", "advantages", "train")
+        ]
+        for command in commands:
+            assert tiny.grao(*command[1:]).exit_code == 0
+        tasks = plan(config)
+        assert {t["state"] for name, t in tasks.items() if name.startswith(f"round-{number}/")} == {"done"}
+        train = tasks[f"round-{number}/train"]
+        assert train["parts_done"] == train["parts"]
+    assert tiny.grao_json("rounds", "run", config)["made"] == []
+
+
+def test_half_done_tables_are_counted_and_lengths_are_those_seen(tmp_path: Path, model: Path, prompts: str) -> None:
+    config = write_config(tmp_path, model, prompts, rounds=1)
+    command = shlex.split(tiny.grao("rounds", "plan", config, "--commands").stdout.splitlines()[0])
+    made = tiny.grao_json(*command[1:], "--worker", "0/2")  # parts 0 and 2, of three prompts each
+    generate = plan(config)["round-0/generate"]
+    assert (generate["state"], generate["parts_done"], generate["parts"]) == ("to do", 2, 4)
+    assert (generate["tokens"], generate["basis"]) == (round(0.5 * 20 * made["tokens"] / 12), "seen")
+
+
+def test_plan_runs_without_torch(tmp_path: Path, model: Path, prompts: str) -> None:
+    config = write_config(tmp_path, model, prompts)
+    code = f"""
+import sys
+from grao_pipeline.rounds.run import plan_rounds
+plan_rounds({str(config)!r})
+print([name for name in ("torch", "transformers", "vllm", "ray", "datasets") if name in sys.modules])
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"

@@ -1,0 +1,204 @@
+"""A real model in real vLLM as the judge: whatever it makes of the question, what it says is an answer."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.scoring.judges.answer_format import answer_schema
+from grao_pipeline.scoring.judges.base import ChatModelOptions, Question
+from grao_pipeline.scoring.judges.vllm import VllmChatModel
+from grao_pipeline.scoring.options import ScoreOptions
+from grao_pipeline.scoring.rewards.base import Candidate, Reward
+from grao_pipeline.scoring.score import make_reward
+from tests.scoring.judges.common import QUESTION, candidates, statuses
+from tests.scoring.judges.conftest import POSITIONS
+
+SHARED = "engine=tests.scoring.judges.conftest:SharedVllm"
+VERDICTS = answer_schema({"verdict": ["A", "B", "tie"]})
+COMPLETIONS = ["Paris.", "It is Paris, of course.", "Lyon?", "", "I do not know, sorry.", "<|im_end|> A! A! A!"]
+
+
+def shared(reward: str, *arguments: str) -> Reward:
+    return make_reward(ScoreOptions(reward=reward, reward_arg=[SHARED, *arguments]))
+
+
+def unshared(model: Path) -> VllmChatModel:
+    """With an engine of its own."""
+    settings = {"vllm.max_num_seqs": "8", "vllm.kv_cache_memory_bytes": str(64 << 20)}
+    arguments = {"model": str(model), "dtype": "auto", "max_model_len": "", **settings}
+    return VllmChatModel(ChatModelOptions("judge-pairwise", arguments, 64, "cpu"))
+
+
+def question(text: str) -> Question:
+    return Question([{"role": "user", "content": text}], VERDICTS)
+
+
+def test_replies_are_always_one_of_the_choices(vllm_judge: VllmChatModel) -> None:
+    questions = [question(f"{text} {number}") for number in range(6) for text in ("Which?", "Say yes!", "{[", "")]
+    replies = dict(vllm_judge.ask(iter(questions)))
+    assert sorted(replies) == list(range(24))
+    verdicts = [json.loads(reply.text) for reply in replies.values()]
+    assert all(verdict in ({"verdict": "A"}, {"verdict": "B"}, {"verdict": "tie"}) for verdict in verdicts)
+    assert len({verdict["verdict"] for verdict in verdicts}) > 1  # the model does tell questions apart
+
+
+def test_a_reply_does_not_depend_on_what_is_asked_with_it(vllm_judge: VllmChatModel) -> None:
+    questions = [question("plum " * number) for number in range(20)]
+    together = {number: reply.text for number, reply in vllm_judge.ask(questions)}
+    for number in (0, 7, 19):
+        [(_, reply)] = vllm_judge.ask([questions[number]])
+        assert reply.text == together[number]
+
+
+def test_tokens_are_those_of_prompt_and_reply(vllm_judge: VllmChatModel) -> None:
+    [(_, reply)] = vllm_judge.ask([question("Which?")])
+    assert reply.prompt_tokens == len(vllm_judge.encode(question("Which?")))
+    assert 0 < reply.completion_tokens <= 64
+
+
+def test_pairwise_rewards_are_those_of_wins_ties_and_losses(vllm_judge: VllmChatModel) -> None:
+    found = list(shared("judge-pairwise").score(candidates(COMPLETIONS)))
+    assert statuses(found) == ["ok"] * 6
+    assert {judgement.reward for judgement in found} <= {-1.0, -0.5, 0.0, 0.5, 1.0}
+    assert all(judgement.tokens > 1000 for judgement in found)
+
+
+def test_rubric_scores_are_whole_numbers_from_1_to_10(vllm_judge: VllmChatModel) -> None:
+    arguments = ["criterion.correct=Every statement is true.", "criterion.kind=It is kind and polite."]
+    for judgement in shared("judge-rubric", *arguments).score(candidates(COMPLETIONS)):
+        scores = json.loads(str(judgement.detail))
+        assert list(scores) == ["correct", "kind"]
+        assert all(type(score) is int and 1 <= score <= 10 for score in scores.values())
+        assert judgement.reward == sum(scores.values()) / 2
+
+
+def test_win_rates_of_a_group_against_itself_average_to_one_half(vllm_judge: VllmChatModel) -> None:
+    """Every pair is asked about from both sides, so what one wins the other loses, whatever the judge says."""
+    found = list(shared("judge-win-rate", "opponents=all").score(candidates(COMPLETIONS)))
+    assert sum(judgement.reward or 0 for judgement in found) == pytest.approx(len(COMPLETIONS) / 2)
+
+
+def test_a_reply_that_is_cut_off_is_no_verdict(vllm_judge: VllmChatModel) -> None:
+    """A random model's explanation does not end within 64 tokens."""
+    found = list(shared("judge-pairwise", "explain=true").score(candidates(["Paris.", "Lyon?"])))
+    assert [(judgement.reward, judgement.status) for judgement in found] == [(None, "truncated")] * 2
+    assert 'cut off at 64 tokens (--reward-arg max_tokens): {"explanation":' in str(found[0].detail)
+
+
+def test_what_the_judge_cannot_read_in_whole_is_not_cut_and_others_are_judged(vllm_judge: VllmChatModel) -> None:
+    room = POSITIONS - 64 - len(vllm_judge.encode(question("")))
+    found = [reply for _, reply in sorted(vllm_judge.ask([question("7" * length) for length in (room + 1, room, 1)]))]
+    assert [reply.status for reply in found] == ["error", "ok", "ok"]
+    assert found[0].text == (
+        f"the question is {POSITIONS - 63} tokens long; the judge reads {POSITIONS} and needs 64 of them to answer"
+    )
+    [judgement] = shared("judge-pairwise").score([Candidate(QUESTION, "7" * POSITIONS, "7", {})])
+    assert (judgement.reward, judgement.status) == (None, "error")
+
+
+def test_questions_that_are_broken_off_leave_the_engine_usable(vllm_judge: VllmChatModel) -> None:
+    asked = vllm_judge.ask([question(f"Which, {number}?") for number in range(40)])
+    next(asked)
+    asked.close()
+    assert [number for number, _ in vllm_judge.ask([question("Which?")])] == [0]
+
+
+def test_where_every_answer_is_known_no_model_is_loaded(judge_model: Path) -> None:
+    reward = make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=[f"model={judge_model}", "vllm.no_such=1"]))
+    [tie] = reward.score([Candidate(QUESTION, "Paris.", "Paris.", {})])
+    assert (tie.reward, tie.tokens) == (0.0, 0)
+    with pytest.raises(UsageError, match=r"vLLM refuses an argument: .*no_such"):
+        list(reward.score([Candidate(QUESTION, "Paris.", "Lyon.", {})]))
+
+
+def test_identity_is_the_weights_and_what_shapes_replies_and_no_hardware(judge_model: Path, model: Path) -> None:
+    def identity(*arguments: str) -> object:
+        return make_reward(ScoreOptions(reward="judge-rubric", reward_arg=[*arguments])).identity()
+
+    same = identity(f"model={judge_model}")
+    assert identity(f"model={judge_model}", "vllm.tensor_parallel_size=2", "vllm.max_num_seqs=3") == same
+    others = ["vllm.quantization=fp8", "template.enable_thinking=false", "dtype=bfloat16", "max_model_len=4000"]
+    others += ["criterion=harmless", "explain=true", "system_role=false", "max_tokens=9"]
+    assert all(identity(f"model={judge_model}", argument) != same for argument in others)
+    assert identity(f"model={model}") != same
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("vllm.model=elsewhere", "vllm.model: the judge sets it itself"),
+        ("template.tokenize=true", "template.tokenize: the judge sets it itself"),
+        ("dtype=int4", "dtype=int4: expected auto, float32"),
+        (f"max_model_len={POSITIONS + 1}", f"the model's positions end at {POSITIONS}"),
+        ("max_model_len=many", f"the model's positions end at {POSITIONS}"),
+        ("max_tokens=0", "needs a whole number of at least 1"),
+        ("vllm=3", "has no such argument"),
+        ("base_url=http://localhost:1/v1", "no such argument|needs --reward-arg"),
+    ],
+)
+def test_arguments_that_cannot_work_are_wrong_usage(judge_model: Path, argument: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=[f"model={judge_model}", argument]))
+
+
+def test_a_template_without_system_role_is_told_and_the_option_helps(judge_model: Path, tmp_path: Path) -> None:
+    for file in judge_model.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    (tmp_path / "chat_template.jinja").write_text(refusal + "{% for m in messages %}{{ m['content'] }}{% endfor %}")
+    model = VllmChatModel(
+        ChatModelOptions("judge-pairwise", {"model": str(tmp_path), "dtype": "auto", "max_model_len": ""}, 64, "cpu")
+    )
+    with pytest.raises(InputError, match=r"no system role \(where it takes no system role: .*system_role=false"):
+        model.encode(Question([{"role": "system", "content": "s"}, *QUESTION], VERDICTS))
+    assert model.encode(Question(QUESTION, VERDICTS))
+
+
+def test_template_variables_reach_the_template(judge_model: Path, tmp_path: Path) -> None:
+    for file in judge_model.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    template = "{% if enable_thinking is defined and enable_thinking is false %}no{% else %}yes{% endif %}"
+    (tmp_path / "chat_template.jinja").write_text(template)
+    arguments = {"model": str(tmp_path), "dtype": "auto", "max_model_len": ""}
+    thinking = VllmChatModel(ChatModelOptions("judge-pairwise", arguments, 64, "cpu")).encode(
+        Question(QUESTION, VERDICTS)
+    )
+    arguments["template.enable_thinking"] = "false"
+    silent = VllmChatModel(ChatModelOptions("judge-pairwise", arguments, 64, "cpu")).encode(
+        Question(QUESTION, VERDICTS)
+    )
+    assert thinking != silent
+
+
+KILLING = """
+import os, signal, sys
+from pathlib import Path
+from grao_pipeline.errors import StageFailure
+from tests.scoring.judges.test_vllm import question, unshared
+
+if __name__ == "__main__":
+    asked = unshared(Path(sys.argv[1])).ask(question(f"Which, {number}?") for number in range(100_000))
+    try:
+        for number, _ in asked:
+            if number == 20:
+                children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+                engines = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+                os.kill(int(*engines), signal.SIGKILL)
+    except StageFailure as error:
+        print("StageFailure:", error)
+"""
+
+
+def test_an_engine_process_that_is_killed_is_told_of_at_once(judge_model: Path, tmp_path: Path) -> None:
+    """vLLM itself would wait for it for ever."""
+    script = tmp_path / "killing.py"
+    script.write_text(KILLING)
+    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "PYTHONPATH": str(Path.cwd())}
+    command = [sys.executable, str(script), str(judge_model)]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    assert "StageFailure: The judge's vLLM engine died (out of memory, or killed)." in process.stdout

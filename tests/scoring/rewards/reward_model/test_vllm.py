@@ -1,0 +1,170 @@
+"""Reward models in real vLLM: the same tokens, the same scores, and failures in words."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+import vllm  # noqa: F401 -- before torch is used: it sets the threads
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.scoring.options import ScoreOptions
+from grao_pipeline.scoring.rewards.base import Candidate, Reward
+from grao_pipeline.scoring.score import make_reward
+from tests import tiny
+from tests.scoring.rewards.reward_model.test_encoders import make_encoder
+
+OUTPUTS = ("helpfulness", "verbosity")
+WEIGHTS = "output=helpfulness,verbosity:-0.5"
+SMALL = ["vllm.kv_cache_memory_bytes=16777216", "vllm.max_num_seqs=16"]
+TOLERANCE = 2e-5
+"""In float32 on CPU; 4e-6 was measured."""
+CANDIDATES = [
+    Candidate([{"role": "user", "content": "Say " + "hello " * (group * 7)}], "7 " * length, None, {})
+    for group in range(5)
+    for length in (0, 1, 3, 30, 11, 2, 50, 5, 8)
+]
+
+
+@pytest.fixture(scope="module")
+def reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its padding token is EOS, and its conversations end in it: its head reads the token before."""
+    path = tiny.make_reward_model(tmp_path_factory.mktemp("reward") / "model", names=OUTPUTS)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, "pad_token_id": 2}))
+    (path / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] }}<|im_end|>{% endfor %}")
+    return path
+
+
+def make(model: Path, *arguments: str) -> Reward:
+    given = [f"model={model}", "engine=vllm", *arguments]
+    return make_reward(ScoreOptions(reward="reward-model", reward_arg=given, device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def reward(reward_model: Path) -> Reward:
+    """One engine for all; it is loaded when it is first asked."""
+    return make(reward_model, WEIGHTS, *SMALL)
+
+
+@torch.inference_mode()
+def logits(model: Path, candidates: list[Candidate]) -> list[list[float]]:
+    """The model as transformers loads it, given one conversation at a time; [candidates, outputs]."""
+    network = AutoModelForSequenceClassification.from_pretrained(str(model), dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(str(model))
+    found: list[list[float]] = []
+    for candidate in candidates:
+        messages = [*candidate.messages, {"role": "assistant", "content": candidate.completion}]
+        text = tokenizer.apply_chat_template(messages, tokenize=False)
+        found.append(network(tokenizer(text, return_tensors="pt")["input_ids"]).logits[0].tolist())
+    return found
+
+
+def test_the_scores_are_those_of_transformers_in_the_order_of_the_candidates(
+    reward: Reward, reward_model: Path
+) -> None:
+    expected = logits(reward_model, CANDIDATES)
+    found = list(reward.score(CANDIDATES))
+    assert [judgement.reward for judgement in found] == pytest.approx([h - 0.5 * v for h, v in expected], abs=TOLERANCE)
+    for judgement, values in zip(found, expected, strict=True):
+        assert list(json.loads(str(judgement.detail)).values()) == pytest.approx(values, abs=TOLERANCE)
+
+
+def test_asked_again_and_in_another_order_it_says_the_same(reward: Reward) -> None:
+    """What the engine has cached of the prompts changes nothing."""
+    first = [judgement.reward for judgement in reward.score(CANDIDATES)]
+    second = [judgement.reward for judgement in reward.score(CANDIDATES[::-1])]
+    assert second[::-1] == pytest.approx(first, abs=TOLERANCE)
+
+
+def test_a_call_that_was_broken_off_does_not_disturb_the_next(reward: Reward, reward_model: Path) -> None:
+    assert len(list(islice(reward.score(CANDIDATES), 2))) == 2
+    found = [judgement.reward for judgement in reward.score(CANDIDATES[20:30])]
+    expected = [h - 0.5 * v for h, v in logits(reward_model, CANDIDATES[20:30])]
+    assert found == pytest.approx(expected, abs=TOLERANCE)
+
+
+def test_what_is_longer_than_the_model_reads_is_not_cut(reward: Reward) -> None:
+    """A digit is a token; `q`, and EOS behind it and behind the digits, are the other three."""
+    messages = [{"role": "user", "content": "q"}]
+    found = list(reward.score([Candidate(messages, "7" * length, None, {}) for length in (253, 254, 1)]))
+    assert [judgement.status for judgement in found] == ["ok", "truncated", "ok"]
+    assert found[1].detail == "257 tokens; the reward model reads 256"
+
+
+def test_nothing_is_asked_where_there_is_nothing_to_judge(reward: Reward) -> None:
+    assert list(reward.score([])) == []
+
+
+def test_a_lower_limit_on_the_length_and_an_encoder_reach_vllm(tmp_path: Path) -> None:
+    """BERT reads both ways and its head the first token. Its special tokens, the template's words and the prompt leave
+    some room below 40 tokens: the same in both engines.
+    """
+    path = make_encoder(tmp_path / "model", "Bert")
+    both = []
+    for engine in ("transformers", "vllm"):
+        arguments = [f"model={path}", "max_length=40", f"engine={engine}", *(SMALL if engine == "vllm" else [])]
+        options = ScoreOptions(reward="reward-model", reward_arg=arguments, device="cpu")
+        both.append(list(make_reward(options).score(CANDIDATES)))
+    assert [judgement.status for judgement in both[0]] == [judgement.status for judgement in both[1]]
+    assert {judgement.status for judgement in both[1]} == {"ok", "truncated"}
+    found, expected = ([j.reward for j in judgements if j.status == "ok"] for judgements in both)
+    assert found == pytest.approx(expected, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("vllm.max_num_sequences=3", "max_num_sequences"),
+        ("vllm.max_num_seqs=0", "max_num_seqs: Input should be greater than or equal to 1"),
+        ("vllm.dtype=float16", "--reward-arg vllm.dtype: cannot be set here. Use --reward-arg dtype=…."),
+        ("vllm.max_model_len=10", "Use --reward-arg max_length=…."),
+        ("vllm.runner=generate", "--reward-arg vllm.runner: cannot be set here. The scores depend on its value."),
+    ],
+)
+def test_an_argument_that_vllm_or_we_refuse_is_wrong_usage(argument: str, message: str, reward_model: Path) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        list(make(reward_model, "output=verbosity", argument).score(CANDIDATES))
+
+
+def test_weights_that_cannot_be_loaded_are_an_input_error(reward_model: Path, tmp_path: Path) -> None:
+    for file in reward_model.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes()[: 5000 if file.suffix == ".safetensors" else None])
+    with pytest.raises(InputError, match=f"vLLM cannot load {tmp_path}: .*incomplete"):
+        list(make(tmp_path, "output=verbosity").score(CANDIDATES))
+
+
+KILL_THE_ENGINE = """
+import os, signal, sys
+import psutil
+from grao_pipeline.errors import StageFailure
+from tests.scoring.rewards.reward_model.test_vllm import CANDIDATES, SMALL, Path, make
+
+if __name__ == "__main__":
+    stream = make(Path(sys.argv[1]), "output=verbosity", *SMALL).score(CANDIDATES * 200)
+    next(iter(stream))
+    for process in psutil.Process().children(recursive=True):
+        if "spawn_main" in " ".join(process.cmdline()):
+            os.kill(process.pid, signal.SIGKILL)
+    try:
+        list(stream)
+    except StageFailure as error:
+        print("FAILED", error)
+"""
+
+
+def test_an_engine_process_that_is_killed_fails_the_stage(reward_model: Path, tmp_path: Path) -> None:
+    """vLLM's own client would wait for it for ever."""
+    (tmp_path / "kill.py").write_text(KILL_THE_ENGINE)
+    root = Path(__file__).parents[4]
+    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "PYTHONPATH": str(root)}
+    command = [sys.executable, str(tmp_path / "kill.py"), str(reward_model)]
+    process = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert "FAILED The reward model's vLLM engine died" in process.stdout, process.stderr
+    assert "vllm.gpu_memory_utilization=… or vllm.max_num_seqs=… lowered" in process.stdout

@@ -1,0 +1,227 @@
+"""A Python function as a reward: what it is given, what it may return, and what its mistakes cost."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grao_pipeline.errors import StageFailure, UsageError
+from grao_pipeline.scoring.options import ScoreOptions
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement
+from grao_pipeline.scoring.score import make_reward
+from tests import tiny
+from tests.scoring.common import judge, rewards
+
+MODULE = """
+import functools
+import math
+
+import numpy
+import torch
+
+calls = []
+
+def as_list(completions): return [len(text) for text in completions]
+def as_generator(completions): return (len(text) for text in completions)
+def as_array(completions): return numpy.array([len(text) for text in completions], dtype=numpy.float32)
+def as_tensor(completions): return torch.tensor([len(text) for text in completions])
+def as_scalars(completions): return [numpy.float64(1.5), numpy.int32(2), numpy.bool_(True)]
+def as_booleans(completions): return [text.startswith("a") for text in completions]
+def odd_values(completions): return [None, math.nan, "1.0"]
+def infinite(completions): return [math.inf, 1e39, 10**400]
+def raises_on_one(completions):
+    if any("bad" in text for text in completions):
+        raise KeyError("bad row")
+    return [1.0] * len(completions)
+def always_raises(completions): raise RuntimeError("no model")
+def too_few(completions): return [1.0] * (len(completions) - 1)
+def one_number(completions): return 1.0
+def sees(completions, prompts, references, metadata):
+    calls.append((completions, prompts, references, metadata))
+    return [0.0] * len(completions)
+def with_argument(completions, factor, offset="1"): return [float(factor) + float(offset) for _ in completions]
+def takes_any(completions, **others): return [float(len(others)) for _ in completions]
+def needs_and_takes_any(completions, factor, **others): return [float(factor) for _ in completions]
+def without_completions(references): return [1.0 for _ in references]
+def spoils(completions, prompts, metadata):
+    for messages, values in zip(prompts, metadata):
+        messages[0]["content"] = "spoilt"
+        values.clear()
+    return [1.0] * len(completions)
+wrapped = functools.wraps(as_list)(lambda *args, **kwargs: as_list(*args, **kwargs))
+partial = functools.partial(with_argument, factor="2")
+NUMBER = 3
+class Own:
+    def __init__(self, arguments, runtime): self.arguments = dict(arguments)
+    def identity(self): return self.arguments
+    def score(self, candidates):
+        from grao_pipeline.scoring.rewards.base import Judgement
+        return [Judgement(None, "unparsable", "hm")] * (len(candidates) - int(self.arguments.get("missing", 0)))
+"""
+TEXTS = ["a", "bad", "ccc"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_rewards(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    directory = tmp_path_factory.mktemp("functions")
+    (directory / "own_rewards.py").write_text(MODULE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(directory))
+        yield
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("as_list", [1, 3, 3]),
+        ("as_generator", [1, 3, 3]),
+        ("as_array", [1, 3, 3]),
+        ("as_tensor", [1, 3, 3]),
+        ("as_scalars", [1.5, 2, 1]),
+        ("as_booleans", [1, 0, 0]),
+        ("wrapped", [1, 3, 3]),
+        ("takes_any", [3, 3, 3]),
+        ("odd_values", [None, None, None]),
+        ("infinite", [None, None, None]),
+        ("raises_on_one", [1, None, 1]),
+        ("always_raises", [None, None, None]),
+        ("one_number", [None, None, None]),
+    ],
+)
+def test_a_function_gives_numbers_in_any_clothes_and_what_is_no_number_is_an_error(
+    name: str, expected: list[float | None]
+) -> None:
+    found = judge(f"own_rewards:{name}", TEXTS)
+    assert rewards(found) == expected
+    assert [judgement.status for judgement in found] == ["error" if value is None else "ok" for value in expected]
+
+
+def test_an_error_says_what_happened() -> None:
+    assert judge("own_rewards:raises_on_one", TEXTS)[1] == Judgement(None, "error", "KeyError: 'bad row'")
+    assert judge("own_rewards:odd_values", TEXTS)[2].detail == "the reward is '1.0', not a finite (float32) number"
+
+
+def test_a_wrong_number_of_rewards_is_a_failure_of_the_function_not_of_a_row() -> None:
+    with pytest.raises(StageFailure, match=r"own_rewards:too_few gave \d rewards for 3 completions"):
+        judge("own_rewards:too_few", TEXTS)
+
+
+def test_a_function_sees_what_belongs_to_each_completion() -> None:
+    import own_rewards  # type: ignore[import-not-found]
+
+    candidates = [
+        Candidate([{"role": "user", "content": "q1"}], "a", "r1", {"answer": 1}),
+        Candidate([{"role": "user", "content": "q2"}], "b", None, {}),
+    ]
+    make_reward(ScoreOptions(reward="own_rewards:sees")).score(candidates)
+    assert own_rewards.calls == [
+        (
+            ["a", "b"],
+            [[{"role": "user", "content": "q1"}], [{"role": "user", "content": "q2"}]],
+            ["r1", None],
+            [{"answer": 1}, {}],
+        )
+    ]
+
+
+def test_a_function_cannot_spoil_the_rows_for_others() -> None:
+    candidate = Candidate([{"role": "user", "content": "q"}], "a", "r", {"answer": 1})
+    make_reward(ScoreOptions(reward="own_rewards:spoils")).score([candidate])
+    assert candidate == Candidate([{"role": "user", "content": "q"}], "a", "r", {"answer": 1})
+
+
+def test_arguments_are_passed_on_as_strings() -> None:
+    assert rewards(judge("own_rewards:with_argument", ["a"], "factor=2")) == [3]
+    assert rewards(judge("own_rewards:with_argument", ["a"], "factor=2", "offset=0.5")) == [2.5]
+    assert rewards(judge("own_rewards:takes_any", ["a"], "this=1", "that=2")) == [5]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("with_argument", [], "needs 'factor': give --reward-arg factor="),
+        ("needs_and_takes_any", [], "needs 'factor'"),
+        ("without_completions", [], "does not take 'completions'"),
+        ("as_list", ["factor=2"], "--reward-arg factor: reward own_rewards:as_list has no such argument"),
+        ("as_list", ["completions=2"], "--reward-arg completions: reward own_rewards:as_list has no such argument"),
+        ("NUMBER", [], "--reward names 3; a reward of your own is a Python function or a class"),
+        ("partial", [], r"--reward names functools\.par"),
+        ("nothing", [], "module 'own_rewards' has no attribute 'nothing'"),
+    ],
+)
+def test_a_function_that_cannot_be_called_is_wrong_usage(name: str, arguments: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        make_reward(ScoreOptions(reward=f"own_rewards:{name}", reward_arg=arguments))
+
+
+def test_a_module_that_is_not_there_is_named() -> None:
+    with pytest.raises(UsageError, match="no module named 'nowhere_at_all'"):
+        make_reward(ScoreOptions(reward="nowhere_at_all:function"))
+
+
+def test_the_file_of_a_function_and_its_arguments_are_its_identity(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    identities = []
+    for name, body in (("one", "1.0"), ("two", "1.0"), ("three", "2.0")):
+        (tmp_path / f"source_{name}.py").write_text(f"def reward(completions): return [{body}]\n")
+        identities.append(make_reward(ScoreOptions(reward=f"source_{name}:reward")).identity())
+    assert identities[0]["source"] == identities[1]["source"] != identities[2]["source"]
+    assert identities[0]["function"] == "source_one:reward"
+    given = make_reward(ScoreOptions(reward="own_rewards:takes_any", reward_arg=["a=1"])).identity()
+    other = make_reward(ScoreOptions(reward="own_rewards:takes_any", reward_arg=["a=2"])).identity()
+    assert given != other
+
+
+def test_a_decorated_function_is_known_by_its_own_file(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "a_decorator.py").write_text(
+        "import functools\ndef cached(f):\n    @functools.wraps(f)\n    def call(**k): return f(**k)\n    return call\n"
+    )
+    sources = []
+    for name, value in (("decorated_one", 1), ("decorated_two", 2)):
+        function = f"def reward(completions): return [{value}.0 for _ in completions]"
+        (tmp_path / f"{name}.py").write_text(f"from a_decorator import cached\n@cached\n{function}\n")
+        reward = make_reward(ScoreOptions(reward=f"{name}:reward"))
+        sources.append(reward.identity()["source"])
+        assert rewards(judge(f"{name}:reward", ["a"])) == [value]
+    assert sources[0] != sources[1]
+
+
+def test_a_changed_file_is_another_reward_and_does_not_mix_with_the_earlier_scores(
+    groups: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """In two processes, as a user would: a module is read once per process."""
+    command = [
+        sys.executable,
+        "-m",
+        "grao_pipeline",
+        "score",
+        groups,
+        str(tmp_path / "out"),
+        "--reward",
+        "mine:reward",
+        "--json",
+    ]
+    root = str(Path(__file__).parents[3])
+    monkeypatch.setenv("PYTHONPATH", root)
+    (tmp_path / "mine.py").write_text("def reward(completions): return [1.0 for _ in completions]\n")
+    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(first.stdout)["mean_reward"] == 1.0
+    (tmp_path / "mine.py").write_text("def reward(completions): return [2.0 for _ in completions]\n")
+    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert second.returncode == 1
+    assert "source was " in second.stderr
+
+
+def test_a_class_of_your_own_is_a_reward_too() -> None:
+    assert judge("own_rewards:Own", ["a", "b"], "x=1") == [Judgement(None, "unparsable", "hm")] * 2
+
+
+def test_a_reward_that_gives_too_few_judgements_is_a_failure_and_writes_nothing(groups: str, tmp_path: Path) -> None:
+    found = tiny.grao("score", groups, tmp_path, "--reward", "own_rewards:Own", "--reward-arg", "missing=1")
+    assert found.exit_code == 1
+    assert "The reward gave 19 judgements for 20 sequences; it must give one for each" in found.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,145 @@
+"""The gsm8k reward on every form of number, and against solutions that people have judged."""
+
+import gzip
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grao_pipeline.scoring.rewards.base import Judgement
+from grao_pipeline.scoring.rewards.gsm8k import final_number
+from tests.scoring.common import judge
+
+DATA = Path(__file__).parents[3].parent / "shared" / "data" / "gsm8k"
+MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
+# (index of the question, model) where the reward and the human label differ: none.
+KNOWN_DISAGREEMENTS: set[tuple[int, str]] = set()
+HAND_WRITTEN: list[dict[str, Any]] = [
+    {
+        "ground_truth": "3 * 4 = <<3*4=12>>12 apples a day, so 12 * 100 = <<12*100=1200>>1200 in all.\nA: 1,200",
+        "6b_finetuning": {"solution": "He has 3 * 100 = <<3*100=300>>300.\nA: 300", "is_correct": False},
+        "6b_verification": {"solution": "So 12 * 100 = <<12*100=1200>>1200 apples\nA: 1200", "is_correct": True},
+        "175b_finetuning": {"solution": "So 12 * 100 = 1200.0 apples\nA: 1200.0", "is_correct": True},
+        "175b_verification": {"solution": "12 * 100 = $<<12*100=1200>>1200, so 1200 - 1 = 1199", "is_correct": False},
+    },
+    {
+        "ground_truth": "Half of 5 is <<5/2=2.5>>2.5\nA: 2.5",
+        "6b_finetuning": {"solution": "5 / 2 = <<5/2=2.5>>2.5\nA: 2.50", "is_correct": True},
+        "6b_verification": {"solution": "5 / 2 = <<5/2=2.5>>2.5\nA: 2.49", "is_correct": False},
+        "175b_finetuning": {"solution": "5 / 2 = <<5/2=2.5>>2.5\nA: 25", "is_correct": False},
+        "175b_verification": {"solution": "Half of it", "is_correct": False},
+    },
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("#### 18", "18"),
+        ("#### 1,234,567", "1234567"),
+        ("18 apples", "18"),
+        ("A: $1,018.50.", "1018.50"),  # a full stop behind it
+        ("A: -3", "-3"),
+        ("A: -$3", "-3"),
+        ("A: $-3", "-3"),
+        ("A: −3", "-3"),  # U+2212
+        ("so it is .5", "0.5"),
+        ("A: -.5", "-0.5"),
+        ("A: 50%", "50"),
+        ("A: 18.", "18"),
+        ("A: 18.0", "18"),
+        ("The answer is 18. I checked it 2 times.", "18"),
+        ("The answer is: 18", "18"),
+        ("The ANSWER IS 18", "18"),
+        (r"so \boxed{18} in 3 steps", "18"),
+        (r"so \boxed{\$1,018}", "1018"),
+        ("A: 5\nNo, A: 6", "6"),  # the last marker
+        ("A: the apples, 6 of them, not 7", "6"),
+        ("6 + 12 = 18", "18"),  # no marker: the last number
+        ("10-3 = 7", "7"),
+        ("It is 10-3", "3"),  # a hyphen between numbers is no sign
+        ("between 5 and 10 - 3", "3"),
+        ("(10)-3", "3"),
+        ("covid-19", "19"),
+        ("It is 10 and -3", "-3"),
+        ("A: none. So 4 + 4 = 8, the answer is unclear", "8"),  # no number behind the marker
+        ("in 2024 1,23", "23"),  # no thousands
+        ("1234,567", "567"),
+        ("A: 12,3456", "12"),
+        ("<<16-3-4=9>>9 eggs", "9"),
+        ("A: 007", "7"),
+    ],
+)
+def test_the_final_number_is_found(text: str, number: str) -> None:
+    assert final_number(text) == Decimal(number)
+
+
+@pytest.mark.parametrize("text", ["", "no number", "A:", "####", "...", "- $", "eleven"])
+def test_a_text_without_a_number_has_no_final_number(text: str) -> None:
+    assert final_number(text) is None
+
+
+@given(
+    st.decimals(-(10**9), 10**9, allow_nan=False, places=2),
+    st.sampled_from(["{}", "${}", "{} dollars.", "{}."]),
+    st.sampled_from(["#### ", "A: ", "The answer is ", "\\boxed{", "It was 7 and is "]),
+    st.booleans(),
+)
+def test_a_number_is_read_back_however_it_is_written(value: Decimal, frame: str, marker: str, thousands: bool) -> None:
+    written = frame.format(f"{value:,}" if thousands else f"{value}")
+    assert final_number(f"3 + 4 = 7\n{marker}{written}") == value
+
+
+def test_a_completion_without_a_number_is_wrong_and_an_expectation_without_one_an_error() -> None:
+    assert judge("gsm8k", ["no idea"], answer="#### 5") == [Judgement(0.0, "ok", "no final number")]
+    assert judge("gsm8k", ["5"], answer="five") == [Judgement(None, "error", "metadata 'answer' holds no number")]
+    assert judge("gsm8k", ["5"], answer=None) == [Judgement(None, "error", "metadata 'answer' holds no number")]
+    assert judge("gsm8k", ["5"]) == [Judgement(None, "error", "metadata has no 'answer' to compare with")]
+
+
+def test_numbers_are_compared_exactly() -> None:
+    found = judge("gsm8k", ["A: 2.4999999999999", "A: 2.50"], answer="2.5")
+    assert [judgement.reward for judgement in found] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("expected", ["18", 18, 18.0, "#### 18", "6 + 12 = 18\n#### 18", "$18"])
+def test_the_expected_number_may_be_a_number_or_a_worked_solution(expected: Any) -> None:
+    found = judge("gsm8k", ["A: 18.00", "A: 19"], "field=solution", solution=expected)
+    assert found == [Judgement(1.0, "ok", "final number 18.00"), Judgement(0.0, "ok", "final number 19")]
+
+
+def judged_solutions() -> list[dict[str, Any]]:
+    """Real questions with four judged solutions each, where they are at hand; else the hand-written ones."""
+    path = DATA / "model-solutions.jsonl.gz"
+    if not path.is_file():
+        return HAND_WRITTEN
+    with gzip.open(path, "rt") as file:
+        return [json.loads(line) for line in file]
+
+
+@pytest.mark.parametrize("marker", ["A: ", "#### ", "The answer is: $", r"So \boxed{"])
+def test_it_agrees_with_people_on_real_solutions_however_their_last_line_begins(marker: str) -> None:
+    """1,200 solutions, of which 472 are right. Five have no last line `A: N`: they broke off, and are wrong."""
+    disagreements = set()
+    for index, row in enumerate(judged_solutions()):
+        for model in MODELS:
+            text = row[model]["solution"].replace("\nA: ", f"\n{marker}")
+            (judgement,) = judge("gsm8k", [text], answer=row["ground_truth"])
+            if (judgement.reward == 1.0) != row[model]["is_correct"]:
+                disagreements.add((index, model))
+    assert disagreements == KNOWN_DISAGREEMENTS
+
+
+def test_every_published_answer_is_read_as_it_is_meant() -> None:
+    """GSM8K's own answers end in `#### N`, N with commas."""
+    path = DATA / "train.jsonl.gz"
+    answers = [row["ground_truth"].replace("A:", "####") for row in HAND_WRITTEN]
+    if path.is_file():
+        with gzip.open(path, "rt") as file:
+            answers = [json.loads(line)["answer"] for line in file]
+    for answer in answers:
+        assert final_number(answer) == Decimal(answer.rpartition("####")[2].strip().replace(",", ""))

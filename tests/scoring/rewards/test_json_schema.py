@@ -1,0 +1,125 @@
+"""`json-schema`: what is JSON, what is valid, what is never fetched and what never ends."""
+
+import json
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.scoring.options import ScoreOptions
+from grao_pipeline.scoring.rewards.base import Judgement
+from grao_pipeline.scoring.score import make_reward
+from tests.scoring.common import judge, rewards
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer", "minimum": 0}},
+    "required": ["name"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("schema", [SCHEMA, json.dumps(SCHEMA)])
+def test_valid_is_one_and_anything_else_zero_with_the_violation(schema: Any) -> None:
+    found = judge(
+        "json-schema",
+        ['{"name": "Ada", "age": 3}', '{"age": 3}', '{"name": "Ada", "age": -1}', "[]", '{"name": "Ada"', "NaN", ""],
+        schema=schema,
+    )
+    assert rewards(found) == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    assert [judgement.detail for judgement in found][:4] == [
+        None,
+        "at $: 'name' is a required property",
+        "at $.age: -1 is less than the minimum of 0",
+        "at $: [] is not of type 'object'",
+    ]
+    assert all((judgement.detail or "").startswith("no JSON (") for judgement in found[4:])
+
+
+@pytest.mark.parametrize(
+    ("text", "reward"),
+    [
+        ('Here it is:\n```json\n{"name": "Ada"}\n```\nBye', 1.0),
+        ('```json\n{"age": 1}\n```\n```json\n{"name": "Ada"}\n```', 1.0),  # the last block
+        ('```json\n{"name": "Ada"}\n```\n```\n{"age": 1}\n```', 0.0),
+        ('```JSON\n{"name": "Ada"}\n```', 1.0),
+        ('The object {"name": "Ada"} is it', 0.0),  # neither the whole text nor a block
+        ('```python\n{"name": "Ada"}\n```', 0.0),
+    ],
+)
+def test_the_json_is_the_whole_text_or_the_last_block(text: str, reward: float) -> None:
+    assert rewards(judge("json-schema", [text], schema=SCHEMA)) == [reward]
+
+
+def test_a_file_has_one_schema_for_all_and_its_content_is_the_identity(tmp_path: Path) -> None:
+    path = tmp_path / "schema.json"
+    path.write_text(json.dumps(SCHEMA))
+    assert rewards(judge("json-schema", ['{"name": "Ada"}', "{}"], f"schema={path}")) == [1.0, 0.0]
+
+    def identity() -> Any:
+        return make_reward(ScoreOptions(reward="json-schema", reward_arg=[f"schema={path}"])).identity()
+
+    before = identity()
+    path.write_text(json.dumps(SCHEMA, indent=3))
+    assert identity() == before
+    path.write_text('{"type": "array"}')
+    assert identity() != before
+
+
+def test_a_reference_inside_the_schema_is_followed_and_one_outside_never_fetched() -> None:
+    inside = {"$defs": {"n": {"type": "integer"}}, "items": {"$ref": "#/$defs/n"}}
+    assert rewards(judge("json-schema", ["[1]", '["a"]'], schema=inside)) == [1.0, 0.0]
+    draft = {"$ref": "https://json-schema.org/draft/2020-12/schema"}
+    assert rewards(judge("json-schema", ['{"type": "array"}', '{"type": "list"}'], schema=draft)) == [1.0, 0.0]
+    requests: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+
+        def listen() -> None:
+            try:
+                requests.append(server.accept())
+            except OSError:
+                return
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/schema.json"
+        (found,) = judge("json-schema", ["1"], schema={"$ref": url})
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert (found.reward, found.status, requests) == (None, "error", [])
+    assert (found.detail or "").startswith("the schema refers to what is not in it: ")
+
+
+def test_a_pattern_that_never_ends_is_stopped_and_the_next_is_judged() -> None:
+    found = judge("json-schema", [json.dumps("a" * 60 + "!"), '"aa"'], schema={"pattern": "^(a+)+$"})
+    assert found == [Judgement(None, "error", "not decided within 5 s"), Judgement(1.0)]
+
+
+def test_no_schema_and_one_that_is_none_are_errors() -> None:
+    assert judge("json-schema", ["1"]) == [Judgement(None, "error", "metadata has no 'schema'")]
+    for schema in ({"type": "text"}, "{", 5):
+        (found,) = judge("json-schema", ["1"], "field=form", form=schema)
+        assert (found.reward, (found.detail or "")[:20]) == (None, "the schema is none: ")
+
+
+def test_nesting_beyond_measure_is_no_json() -> None:
+    (found,) = judge("json-schema", ["[" * 100_000 + "]" * 100_000], schema={})
+    assert found.reward == 0.0
+
+
+def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "no.json").write_text("{")
+    (tmp_path / "none.json").write_text('{"type": "text"}')
+    for argument, error, message in (
+        (f"schema={tmp_path}/missing.json", InputError, "cannot be read"),
+        (f"schema={tmp_path}/no.json", UsageError, "not JSON"),
+        (f"schema={tmp_path}/none.json", UsageError, "not a JSON schema"),
+    ):
+        with pytest.raises(error, match=message):
+            judge("json-schema", ["1"], argument)
+    with pytest.raises(UsageError, match="not both"):
+        judge("json-schema", ["1"], f"schema={tmp_path}/none.json", "field=x")

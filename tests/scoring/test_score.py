@@ -1,0 +1,271 @@
+"""`grao score`: every sample and reference is judged, and what cannot be judged is null with a reason."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from grao_pipeline.scoring.options import ScoreOptions
+from grao_pipeline.scoring.rewards.base import Candidate, FakeReward, Judgement
+from grao_pipeline.scoring.score import score_groups
+from grao_pipeline.storage.reader import open_table
+from tests import tiny
+
+
+def scores_of(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = open_table(str(path), "scores").read().to_pylist()
+    return rows
+
+
+def state_of(path: Path) -> dict[str, tuple[int, int]]:
+    """(inode, time of the last change) of every file."""
+    return {file.name: (file.stat().st_ino, file.stat().st_mtime_ns) for file in path.iterdir()}
+
+
+def content_of(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def groups_table(path: Path, **changes: Any) -> str:
+    """Three groups of two samples, in two parts."""
+    rows = [
+        tiny.group_row("What is 2 + 2?", ["4", "four"], reference="#### 4", answer="4"),
+        tiny.group_row("What is 2 + 3?", ["6", "5"], reference="#### 5", answer="5"),
+        tiny.group_row("What is 3 + 3?", ["6", "A: 6"], reference=None, answer="6"),
+    ]
+    return tiny.write_table(path, "groups", [{**row, **changes} for row in rows], rows_per_part=2)
+
+
+def test_samples_and_references_are_scored_by_the_same_reward(tmp_path: Path) -> None:
+    groups = groups_table(tmp_path / "groups")
+    summary = tiny.grao_json("score", groups, tmp_path / "scores", "--reward", "gsm8k")
+    rows = scores_of(tmp_path / "scores")
+    assert [row["rewards"] for row in rows] == [[1, 0], [0, 1], [1, 1]]
+    assert [row["reference_reward"] for row in rows] == [1, 1, None]
+    assert rows[0]["details"] == ["final number 4", "no final number"]
+    assert [row["group_id"] for row in rows] == open_table(groups, "groups").read().column("group_id").to_pylist()
+    assert summary == summary | {
+        "groups": 3,
+        "parts_made": 2,
+        "parts_found": 0,
+        "samples": 6,
+        "statuses": {"ok": 6},
+        "references_scored": 2,
+        "references_failed": 0,
+        "mean_reward": pytest.approx(4 / 6),
+        "name": "gsm8k",
+    }
+
+
+def test_parts_and_rows_are_those_of_the_groups(groups: str, tmp_path: Path) -> None:
+    tiny.grao_json("score", groups, tmp_path, "--reward", "length", "--reward-arg", "target=5")
+    for theirs in sorted(Path(groups).glob("*.parquet")):
+        ours = pq.read_table(tmp_path / theirs.name).column("group_id")
+        assert ours.to_pylist() == pq.read_table(theirs).column("group_id").to_pylist()
+
+
+def test_a_row_that_cannot_be_judged_costs_only_itself(tmp_path: Path) -> None:
+    rows = [
+        tiny.group_row("a", ["1", "2"], reference="1", answer="1"),
+        tiny.group_row("b", ["1", "2"], reference="1"),
+        tiny.group_row("c", ["1", "2"], reference=None),
+    ]
+    groups = tiny.write_table(tmp_path / "groups", "groups", rows)
+    summary = tiny.grao_json("score", groups, tmp_path / "scores", "--reward", "exact-match")
+    found = scores_of(tmp_path / "scores")
+    assert [row["rewards"] for row in found] == [[1, 0], [None, None], [None, None]]
+    assert [row["statuses"] for row in found] == [["ok", "ok"], ["error", "error"], ["error", "error"]]
+    assert [row["reference_reward"] for row in found] == [1, None, None]
+    assert found[1]["details"] == ["no 'answer' in the metadata to compare with"] * 2
+    assert summary["statuses"] == {"error": 4, "ok": 2}
+    assert (summary["references_scored"], summary["references_failed"]) == (1, 1)
+    assert summary["mean_reward"] == 0.5  # of the two that were judged
+
+
+def test_parts_in_which_nothing_can_be_judged_are_nulls_where_other_parts_can(tmp_path: Path) -> None:
+    answers = [None, "1", None]  # a part each: the first is held back until the second shows that the reward works
+    rows = [tiny.group_row(str(i), ["1", "2"], reference="1", answer=answer) for i, answer in enumerate(answers)]
+    groups = tiny.write_table(tmp_path / "groups", "groups", rows, rows_per_part=1)
+    summary = tiny.grao_json("score", groups, tmp_path / "scores", "--reward", "exact-match")
+    assert summary["statuses"] == {"error": 4, "ok": 2}
+    assert summary["parts_made"] == 3
+    scores = open_table(str(tmp_path / "scores"), "scores").read()
+    assert scores.column("rewards").to_pylist() == [[None, None], [1.0, 0.0], [None, None]]
+
+
+def test_a_reward_that_judges_nothing_at_all_is_a_failure_that_writes_nothing(tmp_path: Path) -> None:
+    rows = [tiny.group_row(str(i), ["1", "2"], reference="1") for i in range(4)]
+    groups = tiny.write_table(tmp_path / "groups", "groups", rows, rows_per_part=2)
+    found = tiny.grao("score", groups, tmp_path / "scores", "--reward", "exact-match")
+    assert found.exit_code == 1
+    assert "Reward 'exact-match' failed on all 8 samples so far, e.g.: no 'answer' in the metadata" in found.stderr
+    assert not (tmp_path / "scores").exists()
+
+
+class Watching(FakeReward):
+    """Keeps what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
+        self.seen += [candidate.completion for candidate in candidates]
+        return super().score(candidates)
+
+
+def test_an_aborted_sample_is_not_judged(tmp_path: Path) -> None:
+    row = tiny.group_row("a", ["one", "", "three"], reference="reference")
+    row["finish_reasons"] = ["stop", "abort", "length"]
+    groups = tiny.write_table(tmp_path / "groups", "groups", [row])
+    reward = Watching()
+    score_groups(groups, str(tmp_path / "scores"), ScoreOptions(reward="fake"), reward=reward)
+    assert reward.seen == ["one", "three", "reference"]
+    (found,) = scores_of(tmp_path / "scores")
+    assert found["rewards"] == [3, None, 5]
+    assert found["statuses"] == ["ok", "error", "ok"]
+    assert found["details"] == [None, "the sample was aborted", None]
+    assert found["reference_reward"] == 9
+
+
+def test_a_part_of_aborted_samples_only_is_no_failure_of_the_reward(tmp_path: Path) -> None:
+    """All its prompts were too long for the policy; the reward had nothing to judge but the references."""
+    row = tiny.group_row("a", ["", ""], reference="A: 5", answer="5") | {"finish_reasons": ["abort", "abort"]}
+    alone = tiny.group_row("b", ["", ""], reference=None, answer="5") | {"finish_reasons": ["abort", "abort"]}
+    groups = tiny.write_table(tmp_path / "groups", "groups", [row, alone], rows_per_part=1)
+    summary = tiny.grao_json("score", groups, tmp_path / "scores", "--reward", "gsm8k")
+    assert [row["rewards"] for row in scores_of(tmp_path / "scores")] == [[None, None], [None, None]]
+    assert [row["reference_reward"] for row in scores_of(tmp_path / "scores")] == [1, None]
+    assert summary["statuses"] == {"error": 4}
+    assert summary["mean_reward"] is None
+
+
+def test_a_reward_keeps_its_own_statuses(tmp_path: Path) -> None:
+    class Judge(FakeReward):
+        def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
+            statuses = ("unparsable", "truncated")
+            return [Judgement(None, statuses[index % 2], "why") for index, _ in enumerate(candidates)]
+
+    groups = groups_table(tmp_path / "groups", reference=None, reference_token_ids=None)
+    summary = score_groups(groups, str(tmp_path / "scores"), ScoreOptions(reward="judge"), reward=Judge())
+    assert summary.statuses == {"truncated": 3, "unparsable": 3}
+    assert {tuple(row["statuses"]) for row in scores_of(tmp_path / "scores")} == {("unparsable", "truncated")}
+
+
+def test_the_name_is_the_rewards_own_or_the_one_given(groups: str, tmp_path: Path) -> None:
+    command = ("score", groups, tmp_path / "a", "--reward", "length", "--reward-arg", "target=5")
+    assert tiny.grao_json(*command)["name"] == "length"
+    assert tiny.grao_json("score", groups, tmp_path / "b", *command[3:], "--name", "short")["name"] == "short"
+    assert json.loads((tmp_path / "b" / "manifest.json").read_text())["options"]["name"] == "short"
+    found = tiny.grao(*command, "--name", "short")
+    assert found.exit_code == 1
+    assert "name was 'length' and is now 'short'" in found.stderr
+
+
+def test_two_runs_write_the_same_bytes(groups: str, tmp_path: Path) -> None:
+    options = ("--reward", "length", "--reward-arg", "target=5")
+    tiny.grao_json("score", groups, tmp_path / "a", *options)
+    tiny.grao_json("score", groups, tmp_path / "b", *options, "--batch-size", 1)
+    assert content_of(tmp_path / "a") == content_of(tmp_path / "b")
+
+
+def test_scores_say_where_they_came_from(groups: str, tmp_path: Path) -> None:
+    options = ("--reward", "length", "--reward-arg", "target=5")
+    summary = tiny.grao_json("score", groups, tmp_path, *options)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["table"] == "scores"
+    assert manifest["fingerprint"] == summary["fingerprint"]
+    assert manifest["options"] == {"reward": "length", "name": "length", "target": 5, "unit": "words"}
+    assert manifest["inputs"] == {"groups": open_table(groups, "groups").fingerprint}
+    for part in tmp_path.glob("*.parquet"):
+        found = json.loads(pq.read_schema(part).metadata[b"grao"])
+        assert found == {key: value for key, value in manifest.items() if key not in ("parts", "rows")}
+
+
+def test_a_finished_run_is_left_alone(groups: str, tmp_path: Path) -> None:
+    options = ScoreOptions(reward="fake")
+    score_groups(groups, str(tmp_path), options, reward=FakeReward())
+    before = state_of(tmp_path)
+    reward = FakeReward()
+    summary = score_groups(groups, str(tmp_path), options, reward=reward)
+    assert (summary.parts_made, summary.parts_found, reward.num_scored) == (0, 3, 0)
+    assert state_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("lost", [["part-000001.parquet"], ["manifest.json", "part-000002.parquet"]])
+def test_a_lost_part_is_scored_again_and_the_others_are_not(lost: list[str], groups: str, tmp_path: Path) -> None:
+    options = ScoreOptions(reward="fake")
+    score_groups(groups, str(tmp_path), options, reward=FakeReward())
+    content, before = content_of(tmp_path), state_of(tmp_path)
+    for name in lost:
+        (tmp_path / name).unlink()
+    summary = score_groups(groups, str(tmp_path), options, reward=FakeReward())
+    assert (summary.parts_made, summary.parts_found) == (1, 2)
+    assert content_of(tmp_path) == content
+    kept = [name for name in content if name not in (*lost, "manifest.json")]
+    assert {name: state_of(tmp_path)[name] for name in kept} == {name: before[name] for name in kept}
+
+
+def test_where_a_part_of_the_groups_was_made_anew_its_scores_are_too(tmp_path: Path) -> None:
+    """Same work, other samples: as when a lost part of the groups is sampled again on another machine."""
+    rows = [tiny.group_row(str(i), ["one", "three"], reference="r") for i in range(6)]
+    groups = tiny.write_table(tmp_path / "groups", "groups", rows, rows_per_part=2, fingerprint="f" * 32)
+    options = ScoreOptions(reward="fake")
+    score_groups(groups, str(tmp_path / "scores"), options, reward=FakeReward())
+    before = state_of(tmp_path / "scores")
+
+    for name in ("part-000001.parquet", "manifest.json"):
+        (tmp_path / "groups" / name).unlink()
+    rows[2] = tiny.group_row("2", ["other", "x"], reference="r", token_ids=[[9, 2], [8, 2]])
+    tiny.write_table(tmp_path / "groups", "groups", rows, rows_per_part=2, fingerprint="f" * 32)
+    notices: list[str] = []
+    summary = score_groups(groups, str(tmp_path / "scores"), options, notices.append, FakeReward())
+    assert summary.parts_made == 1
+    assert any("part-000001.parquet holds other groups" in notice for notice in notices)
+    assert [row["rewards"] for row in scores_of(tmp_path / "scores")] == [
+        [3, 5],
+        [3, 5],
+        [5, 1],
+        [3, 5],
+        [3, 5],
+        [3, 5],
+    ]
+    after = state_of(tmp_path / "scores")
+    assert {name for name in before if before[name] != after[name]} == {"part-000001.parquet", "manifest.json"}
+
+
+def test_other_groups_into_the_same_place_are_refused(groups: str, tmp_path: Path) -> None:
+    command = ("--reward", "length", "--reward-arg", "target=5")
+    tiny.grao_json("score", groups, tmp_path / "scores", *command)
+    before = content_of(tmp_path / "scores")
+    found = tiny.grao("score", groups_table(tmp_path / "others"), tmp_path / "scores", *command)
+    assert found.exit_code == 1
+    assert "input groups was " in found.stderr
+    assert content_of(tmp_path / "scores") == before
+
+
+def test_a_table_of_another_kind_is_refused(prompts: str, tmp_path: Path) -> None:
+    found = tiny.grao("score", prompts, tmp_path, "--reward", "gsm8k")
+    assert found.exit_code == 1
+    assert f"{prompts} is a 'prompts' directory; this needs a 'groups' table" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"), [("{", "'metadata' is not JSON"), ("[1]", r"'metadata' is [1], not a JSON object")]
+)
+def test_metadata_that_is_no_object_is_named(metadata: str, message: str, tmp_path: Path) -> None:
+    groups = groups_table(tmp_path / "groups", metadata=metadata)
+    found = tiny.grao("score", groups, tmp_path / "scores", "--reward", "gsm8k")
+    assert found.exit_code == 1
+    assert message in found.stderr
+    assert open_table(groups, "groups").read().column("group_id")[0].as_py() in found.stderr
+
+
+def test_no_groups_make_no_scores(tmp_path: Path) -> None:
+    groups = tiny.write_table(tmp_path / "groups", "groups", [])
+    summary = tiny.grao_json("score", groups, tmp_path / "scores", "--reward", "gsm8k")
+    assert (summary["groups"], summary["mean_reward"]) == (0, None)
+    assert scores_of(tmp_path / "scores") == []

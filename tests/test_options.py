@@ -1,0 +1,248 @@
+"""Options: one model per stage, from which the commands are made; help, defaults, messages and the way back."""
+
+import math
+from typing import Any, Literal, get_args, get_origin
+
+import click
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic.fields import FieldInfo
+
+from grao_pipeline.advantages.options import AdvantagesOptions
+from grao_pipeline.cli.command import run_stage, stage_options
+from grao_pipeline.errors import UsageError
+from grao_pipeline.evaluation.options import EvaluateOptions
+from grao_pipeline.fingerprints import fingerprint
+from grao_pipeline.generation.options import GenerateOptions
+from grao_pipeline.importing.options import ImportOptions
+from grao_pipeline.options import StageOptions, option_flag, parse_options
+from grao_pipeline.parsing import key_values
+from grao_pipeline.prompts.options import PromptsOptions
+from grao_pipeline.scoring.options import ScoreOptions
+from grao_pipeline.training.options import TrainOptions
+
+MODELS: list[type[StageOptions]] = [
+    PromptsOptions,
+    ImportOptions,
+    GenerateOptions,
+    ScoreOptions,
+    AdvantagesOptions,
+    TrainOptions,
+    EvaluateOptions,
+]
+FIELDS = [(model, name, field) for model in MODELS for name, field in model.model_fields.items()]
+NAMES = [f"{model.__name__}.{name}" for model, name, _ in FIELDS]
+
+# Where and how the work is done, and what identifies an input by its place: never part of a fingerprint.
+RUNTIME = {
+    "base_groups",
+    "base_scores",
+    "batch_size",
+    "checkpoint_steps",
+    "device",
+    "gradient_checkpointing",
+    "model",
+    "rejects",
+    "tokenizer",
+    "worker",
+}
+
+
+@pytest.mark.parametrize(("model", "name", "field"), FIELDS, ids=NAMES)
+def test_every_option_says_what_it_is_and_whether_it_shapes_the_output(
+    model: type[StageOptions], name: str, field: FieldInfo
+) -> None:
+    assert field.description
+    assert field.description.endswith(".")
+    assert isinstance(field.json_schema_extra, dict)
+    assert isinstance(field.json_schema_extra["content"], bool)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_places_devices_and_batch_sizes_are_not_content(model: type[StageOptions]) -> None:
+    required = {"model": "x", "reward": "y"}
+    options = model.model_validate({key: value for key, value in required.items() if key in model.model_fields})
+    assert not RUNTIME & options.content().keys()
+    assert all(key in model.model_fields for key in options.content())
+    assert len(fingerprint(options.content())) == 32
+
+
+def test_what_shapes_the_output_is_content() -> None:
+    assert AdvantagesOptions(reference_floor=0.5).content() == {
+        "estimator": "grao",
+        "statistics": "samples_and_reference",
+        "reference_floor": 0.5,
+        "keep_zero_variance": False,
+    }
+    assert EvaluateOptions(seed=3).content() == {"confidence": 0.95, "bootstrap_samples": 10_000, "seed": 3}
+    one = GenerateOptions(model="a", device="cpu", batch_size=1)
+    other = GenerateOptions(model="a", device="cuda", batch_size=99)
+    assert one.content() == other.content() != GenerateOptions(model="a", temperature=0.8).content()
+    train = TrainOptions(model="a", lambda_=0.25).content()
+    assert (train["lambda_"], train["beta"]) == (0.25, 0.5)
+
+
+def test_the_papers_settings_are_the_defaults() -> None:
+    """arXiv 2508.07750, training details: G = 8, temperature 0.7, 2048 tokens, β = 0.5, λ = 0.6, 64 prompts a step."""
+    generate, train = GenerateOptions(model="m"), TrainOptions(model="m")
+    assert (generate.samples, generate.temperature, generate.max_new_tokens) == (8, 0.7, 2048)
+    assert (train.beta, train.lambda_, train.learning_rate, train.weight_decay) == (0.5, 0.6, 1e-6, 0.01)
+    assert (train.groups_per_step, AdvantagesOptions().statistics) == (64, "samples_and_reference")
+
+
+def test_options_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        AdvantagesOptions().estimator = "other"
+
+
+def values_of(field: FieldInfo) -> st.SearchStrategy[Any]:
+    """Any value that the field allows, from its type and its bounds."""
+    bounds = {
+        key: getattr(rule, key) for rule in field.metadata for key in ("ge", "gt", "le", "lt") if hasattr(rule, key)
+    }
+    strategies = []
+    for kind in get_args(field.annotation) if type(None) in get_args(field.annotation) else (field.annotation,):
+        if get_origin(kind) is Literal:
+            strategies.append(st.sampled_from(get_args(kind)))
+        elif get_origin(kind) is list:
+            strategies.append(st.lists(st.text(), max_size=3))
+        elif kind is int:
+            strategies.append(st.integers(bounds.get("ge"), bounds.get("le")))
+        elif kind is float:
+            low, high = (bounds.get(a, bounds.get(b)) for a, b in (("ge", "gt"), ("le", "lt")))
+            open_low, open_high = "gt" in bounds, "lt" in bounds
+            finite = st.floats(
+                low, high, allow_nan=False, allow_infinity=False, exclude_min=open_low, exclude_max=open_high
+            )
+            strategies.append(finite)
+        else:
+            strategies.append({bool: st.booleans(), str: st.text(), type(None): st.none()}[kind])
+    return st.one_of(strategies)
+
+
+@st.composite
+def options_of(draw: st.DrawFn, model: type[StageOptions]) -> StageOptions:
+    """Some of the model's options, at any allowed values."""
+    values = {
+        name: draw(values_of(field))
+        for name, field in model.model_fields.items()
+        if field.is_required() or draw(st.booleans())
+    }
+    if model is EvaluateOptions and (values.get("base_groups") is None) != (values.get("base_scores") is None):
+        values |= {"base_groups": "g", "base_scores": "s"}
+    if model is TrainOptions and not values.get("lora_rank"):
+        for name in ("lora_target", "lora_dropout", "save_adapter", "load_in_4bit"):
+            values.pop(name, None)
+    return model.model_validate(values)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_the_arguments_of_options_give_the_same_options_back(model: type[StageOptions], data: st.DataObject) -> None:
+    options = data.draw(options_of(model))
+    received: list[StageOptions] = []
+
+    @click.command()
+    @stage_options(model)
+    def command(as_json: bool, **values: Any) -> None:
+        run_stage(model, values, received.append)
+
+    result = CliRunner().invoke(command, options.arguments())
+    assert result.exit_code == 0, result.output
+    assert received == [options]
+    assert received[0].content() == options.content()
+
+
+def test_arguments_name_only_what_was_given() -> None:
+    assert AdvantagesOptions().arguments() == []
+    options = TrainOptions(
+        model="base", lambda_=0.1, gradient_checkpointing=True, allow_off_policy=False, max_steps=None
+    )
+    assert options.arguments() == [
+        "--no-allow-off-policy",
+        "--gradient-checkpointing",
+        *("--lambda", "0.1"),
+        *("--model", "base"),
+    ]
+    assert ScoreOptions(reward="regex", reward_arg=["a=1", "b=2"]).arguments() == [
+        *("--reward", "regex"),
+        *("--reward-arg", "a=1"),
+        *("--reward-arg", "b=2"),
+    ]
+
+
+def test_a_flag_is_the_name_with_dashes_or_the_alias() -> None:
+    assert option_flag("max_new_tokens", None) == "--max-new-tokens"
+    assert option_flag("lambda_", "lambda") == "--lambda"
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "message"),
+    [
+        (GenerateOptions, {}, "--model is required"),
+        (GenerateOptions, {"model": "m", "samples": 0}, "--samples = 0: input should be greater than or equal to 1"),
+        (GenerateOptions, {"model": "m", "top_p": 1.5}, "--top-p = 1.5: input should be less than or equal to 1"),
+        (
+            GenerateOptions,
+            {"model": "m", "temperature": math.inf},
+            "--temperature = inf: input should be a finite number",
+        ),
+        (AdvantagesOptions, {"reference_floor": math.nan}, "--reference-floor = nan: input should be a finite number"),
+        (TrainOptions, {"model": "m", "lambda": -1}, "--lambda = -1: input should be greater than or equal to 0"),
+        (TrainOptions, {"model": "m", "lambda_": "x"}, "--lambda = 'x': input should be a valid number"),
+        (TrainOptions, {"model": "m", "learning_rate": 0}, "--learning-rate = 0: input should be greater than 0"),
+        (AdvantagesOptions, {"statistics": "all"}, "--statistics = 'all': input should be 'samples_and_reference' or"),
+        (AdvantagesOptions, {"estimate": "grao"}, "--estimate is not an option of this stage"),
+        (ScoreOptions, {"reward": "x", "reward_arg": "a=1"}, "--reward-arg = 'a=1': input should be a valid list"),
+        (EvaluateOptions, {"base_scores": "s"}, "base_groups and base_scores go together: give both or neither"),
+    ],
+)
+def test_a_wrong_option_is_named_with_its_value_and_what_is_allowed(
+    model: type[StageOptions], values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_options(model, values)
+    assert str(caught.value).startswith(message)
+    assert "pydantic" not in str(caught.value)
+
+
+def test_all_wrong_options_are_named_at_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_options(GenerateOptions, {"samples": 0, "seed": -1, "sed": 1})
+    assert str(caught.value).split("; ") == [
+        "--model is required",
+        "--samples = 0: input should be greater than or equal to 1",
+        "--seed = -1: input should be greater than or equal to 0",
+        "--sed is not an option of this stage",
+    ]
+
+
+def test_in_a_file_an_option_is_named_as_it_is_written_there() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_options(TrainOptions, {"model": "m", "lambda": -1, "groups_per_step": "many"}, "rounds.yaml: train")
+    assert str(caught.value) == (
+        "rounds.yaml: train: lambda = -1: input should be greater than or equal to 0; "
+        "groups_per_step = 'many': input should be a valid integer, unable to parse string as an integer"
+    )
+
+
+@pytest.mark.parametrize(
+    ("pairs", "parsed"),
+    [
+        ([], {}),
+        (["a=1", "b="], {"a": "1", "b": ""}),
+        (["pattern=^x=y$"], {"pattern": "^x=y$"}),
+        (["a=1", "a=2"], {"a": "2"}),
+    ],
+)
+def test_key_values_are_split_at_the_first_equals_sign(pairs: list[str], parsed: dict[str, str]) -> None:
+    assert key_values(pairs, "--reward-arg") == parsed
+
+
+@pytest.mark.parametrize("pair", ["", "a", "=1"])
+def test_a_pair_without_key_or_equals_sign_is_refused(pair: str) -> None:
+    with pytest.raises(UsageError, match=f"--reward-arg '{pair}': expected key=value"):
+        key_values([pair], "--reward-arg")
