@@ -18,6 +18,7 @@ FLOORS = {
     "plugins": 0,
     "parsing": 0,
     "processes": 0,
+    "progress": 0,
     "storage": 1,
     "models": 1,
     "prompts": 2,

@@ -1,6 +1,6 @@
 """`grao advantages`: groups + scores → advantages."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +28,7 @@ from grao_pipeline.advantages.pool import Pool, open_pool
 from grao_pipeline.advantages.table_std import Moments
 from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.plugins import named_source
+from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.storage.writer import TableWriter
@@ -147,7 +148,7 @@ def compute_advantages(
     out: str,
     scores: Sequence[WeightedScores],
     options: AdvantagesOptions,
-    notice: Callable[[str], None] = lambda _: None,
+    progress: Progress = SILENT,
     pool: Sequence[tuple[str, str]] = (),
 ) -> AdvantagesSummary:
     """Combine rewards, estimate advantages, mask what is not to be trained on; write the table, part by part.
@@ -157,7 +158,7 @@ def compute_advantages(
     """
     work = open_work(groups_url, scores, options, pool)
     groups = work.inputs.groups
-    writer = TableWriter(out, work.provenance, groups.num_parts, notice)
+    writer = TableWriter(out, work.provenance, groups.num_parts, progress)
     writer.discard_changed_parts(groups)
     summary = AdvantagesSummary(parts_found=writer.num_committed, fingerprint=work.provenance.fingerprint)
     missing = set(writer.missing())

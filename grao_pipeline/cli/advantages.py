@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from grao_pipeline.advantages.options import AdvantagesOptions
-from grao_pipeline.cli.command import notice, print_summary, run_stage, stage_options
+from grao_pipeline.cli.command import ConsoleProgress, print_summary, run_stage, stage_options
 
 
 @click.command()
@@ -41,7 +41,7 @@ def advantages(
         parsed = [WeightedScores.parse(text) for text in scores]
         if options.dry_run:
             return preview_advantages(groups, parsed, options, pool)
-        return compute_advantages(groups, out, parsed, options, notice, pool)
+        return compute_advantages(groups, out, parsed, options, ConsoleProgress(), pool)
 
     what = "Dry run" if values["dry_run"] else "Advantages"
     print_summary(run_stage(AdvantagesOptions, values, call), as_json, f"{what}: {groups} → {out}")

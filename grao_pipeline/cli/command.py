@@ -19,6 +19,7 @@ from pydantic_core import PydanticUndefined
 from grao_pipeline.errors import GraoError, UsageError
 from grao_pipeline.options import StageOptions, option_flag, parse_options
 from grao_pipeline.processes import GRACE_SECONDS, PARENT_VARIABLE
+from grao_pipeline.progress import Progress
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Options = TypeVar("Options", bound=StageOptions)
@@ -80,9 +81,11 @@ def print_summary(summary: Any, as_json: bool, title: str) -> None:
             click.echo(f"  {label:<26} {_readable(item)}")
 
 
-def notice(message: str) -> None:
-    """Progress and notices: standard error."""
-    click.echo(message, err=True)
+class ConsoleProgress(Progress):
+    """Prints on standard error."""
+
+    def note(self, message: str) -> None:
+        click.echo(message, err=True)
 
 
 def _quieten_libraries() -> None:

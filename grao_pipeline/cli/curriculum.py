@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from grao_pipeline.cli.command import notice, print_summary, run_stage, stage_options
+from grao_pipeline.cli.command import ConsoleProgress, print_summary, run_stage, stage_options
 from grao_pipeline.prompts.options import CurriculumOptions
 
 
@@ -36,7 +36,7 @@ def curriculum(prompts: str, out: str, history: tuple[tuple[str, str], ...], as_
     def call(options: CurriculumOptions) -> Any:
         from grao_pipeline.prompts.curriculum import choose_prompts
 
-        return choose_prompts(prompts, out, history, options, notice)
+        return choose_prompts(prompts, out, history, options, ConsoleProgress())
 
     print_summary(run_stage(CurriculumOptions, values, call), as_json, f"Curriculum: {prompts} → {out}")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from grao_pipeline.cli.command import notice, print_summary, run_stage, stage_options
+from grao_pipeline.cli.command import ConsoleProgress, print_summary, run_stage, stage_options
 from grao_pipeline.evaluation.options import EvaluateOptions
 
 
@@ -29,7 +29,7 @@ def evaluate(groups: str, scores: str, out: str, as_json: bool, **values: Any) -
     def call(options: EvaluateOptions) -> Any:
         from grao_pipeline.evaluation.evaluate import evaluate as evaluate_groups
 
-        return evaluate_groups(groups, scores, out, options, notice)
+        return evaluate_groups(groups, scores, out, options, ConsoleProgress())
 
     summary = asdict(run_stage(EvaluateOptions, values, call))
     if not as_json:

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from grao_pipeline.cli.command import notice, print_summary, run_stage, stage_options
+from grao_pipeline.cli.command import ConsoleProgress, print_summary, run_stage, stage_options
 from grao_pipeline.generation.options import GenerateOptions
 
 
@@ -26,7 +26,7 @@ def generate(prompts: str, out: str, as_json: bool, **values: Any) -> None:
     def call(options: GenerateOptions) -> Any:
         from grao_pipeline.generation.generate import generate_groups
 
-        return generate_groups(prompts, out, options, notice)
+        return generate_groups(prompts, out, options, ConsoleProgress())
 
     print_summary(run_stage(GenerateOptions, values, call), as_json, f"Groups: {prompts} → {out}")
 

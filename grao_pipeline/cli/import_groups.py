@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from grao_pipeline.cli.command import notice, print_summary, run_stage, stage_options
+from grao_pipeline.cli.command import ConsoleProgress, print_summary, run_stage, stage_options
 from grao_pipeline.importing.options import ImportOptions
 
 
@@ -28,7 +28,7 @@ def import_groups(source: str, out: str, as_json: bool, **values: Any) -> None:
     def call(options: ImportOptions) -> Any:
         from grao_pipeline.importing.import_groups import import_groups as write_groups
 
-        return write_groups(source, out, options, notice)
+        return write_groups(source, out, options, ConsoleProgress())
 
     print_summary(run_stage(ImportOptions, values, call), as_json, f"Import: {source} → {out}")
 

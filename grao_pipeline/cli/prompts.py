@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from grao_pipeline.cli.command import notice, print_summary, run_stage, stage_options
+from grao_pipeline.cli.command import ConsoleProgress, print_summary, run_stage, stage_options
 from grao_pipeline.prompts.options import PromptsOptions
 
 
@@ -26,7 +26,7 @@ def prompts(source: str, out: str, as_json: bool, **values: Any) -> None:
     def call(options: PromptsOptions) -> Any:
         from grao_pipeline.prompts.build import build_prompts
 
-        return build_prompts(source, out, options, notice)
+        return build_prompts(source, out, options, ConsoleProgress())
 
     print_summary(run_stage(PromptsOptions, values, call), as_json, f"Prompts: {source} → {out}")
 

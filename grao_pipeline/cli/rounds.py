@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from grao_pipeline.cli.command import json_option, notice, print_summary, run_stage
+from grao_pipeline.cli.command import ConsoleProgress, json_option, print_summary, run_stage
 from grao_pipeline.options import StageOptions
 
 COLUMNS = {"mean_reward": "mean reward", "ras": "RAS", "nag_win_rate": "NAG win rate", "nag_net": "NAG net"}
@@ -39,7 +39,7 @@ def run(config: str, as_json: bool) -> None:
     def call() -> Any:
         from grao_pipeline.rounds.run import run_rounds
 
-        return run_rounds(config, notice)
+        return run_rounds(config, ConsoleProgress())
 
     summary = _call(call)
     if as_json:

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from grao_pipeline.cli.command import notice, print_summary, run_stage, stage_options
+from grao_pipeline.cli.command import ConsoleProgress, print_summary, run_stage, stage_options
 from grao_pipeline.scoring.options import ScoreOptions
 
 
@@ -25,7 +25,7 @@ def score(groups: str, out: str, as_json: bool, **values: Any) -> None:
     def call(options: ScoreOptions) -> Any:
         from grao_pipeline.scoring.score import score_groups
 
-        return score_groups(groups, out, options, notice)
+        return score_groups(groups, out, options, ConsoleProgress())
 
     print_summary(run_stage(ScoreOptions, values, call), as_json, f"Scores: {groups} → {out}")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from grao_pipeline.cli.command import notice, print_summary, run_stage, stage_options
+from grao_pipeline.cli.command import ConsoleProgress, print_summary, run_stage, stage_options
 from grao_pipeline.training.options import TrainOptions
 
 
@@ -45,7 +45,7 @@ def train(
         if options.dry_run:
             return estimate_training(groups, advantages, options, replay)
         try:
-            return train_model(groups, advantages, out, options, notice, replay)
+            return train_model(groups, advantages, out, options, ConsoleProgress(), replay)
         except StoppedElsewhere:
             raise SystemExit(1) from None  # the rank that failed says why
 

@@ -1,7 +1,7 @@
 """`grao evaluate`: groups + scores (and those of the base model) → metrics with intervals."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from grao_pipeline.evaluation.intervals import Estimate, bootstrap_mean
 from grao_pipeline.evaluation.metrics import mean_reward, nag, ras
 from grao_pipeline.evaluation.options import EvaluateOptions
 from grao_pipeline.fingerprints import stage_fingerprint
+from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
@@ -73,7 +74,7 @@ def evaluate(
     scores_url: str,
     out: str,
     options: EvaluateOptions,
-    notice: Callable[[str], None] = lambda _: None,
+    progress: Progress = SILENT,
 ) -> EvaluateSummary:
     """Compare a model's samples with the references and, where given, with the base model's samples.
 
@@ -100,7 +101,7 @@ def evaluate(
                 f"{out} holds evaluation {earlier.fingerprint}; this command is {provenance.fingerprint}. "
                 "Choose another output directory."
             )
-        notice(f"{out} is there already.")
+        progress.note(f"{out} is there already.")
         return earlier
     tuned = _scored_prompts(groups, scores)
     base_prompts = _scored_prompts(*base) if base else None

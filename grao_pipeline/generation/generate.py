@@ -25,6 +25,7 @@ from grao_pipeline.models.source import ModelSource, load_config, load_tokenizer
 from grao_pipeline.parsing import key_values
 from grao_pipeline.plugins import load, named_source
 from grao_pipeline.processes import StopSignals
+from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.storage.writer import TableWriter, Worker
@@ -104,7 +105,7 @@ def generate_groups(
     prompts_url: str,
     out: str,
     options: GenerateOptions,
-    notice: Callable[[str], None] = lambda _: None,
+    progress: Progress = SILENT,
     make_engine: Callable[[EngineOptions], Engine] | None = None,
 ) -> GenerateSummary:
     """Sample a group for every prompt and write the groups table, part by part.
@@ -123,7 +124,7 @@ def generate_groups(
     tokenizer = _prompt_tokenizer(options, source)
     provenance = groups_provenance(options, prompts.fingerprint, source, tokenizer.template)
     num_parts = -(-prompts.num_rows // options.prompts_per_part)
-    writer = TableWriter(out, provenance, num_parts, notice, Worker.parse(options.worker))
+    writer = TableWriter(out, provenance, num_parts, progress, Worker.parse(options.worker))
     summary = GenerateSummary(
         groups=prompts.num_rows,
         parts_found=writer.num_committed,
@@ -131,9 +132,9 @@ def generate_groups(
         policy=source.fingerprint,
     )
     if writer.missing():
-        notice(f"{writer.num_committed} of {num_parts} parts are there; loading {options.model}.")
-        make_engine = make_engine or _engine_maker(options, provenance.options["engine"], notice)
-        _Run(options, source, tokenizer, _read_prompts(prompts), writer, summary, notice).execute(make_engine)
+        progress.note(f"{writer.num_committed} of {num_parts} parts are there; loading {options.model}.")
+        make_engine = make_engine or _engine_maker(options, provenance.options["engine"], progress)
+        _Run(options, source, tokenizer, _read_prompts(prompts), writer, summary, progress).execute(make_engine)
     summary.parts_left_to_other_workers = len(writer.finish())
     return summary
 
@@ -149,14 +150,14 @@ class _Run:
         prompts: list[dict[str, Any]],
         writer: TableWriter,
         summary: GenerateSummary,
-        notice: Callable[[str], None],
+        progress: Progress,
     ) -> None:
         self._options = options
         self._source = source
         self._prompts = prompts
         self._writer = writer
         self._summary = summary
-        self._notice = notice
+        self._progress = progress
         config = load_config(source)
         _refuse_classifier(options.model, config)
         self._context_length = _context_length(options, config)
@@ -241,19 +242,17 @@ class _Run:
     def _committed(self, index: int) -> None:
         self._summary.parts_made += 1
         speed = self._summary.tokens / max(self._summary.seconds, 1e-9)
-        self._notice(f"part {index} committed · {self._summary.tokens:,} tokens so far · {speed:,.0f} tokens/s")
+        self._progress.note(f"part {index} committed · {self._summary.tokens:,} tokens so far · {speed:,.0f} tokens/s")
 
 
-def _engine_maker(
-    options: GenerateOptions, engine: str, notice: Callable[[str], None]
-) -> Callable[[EngineOptions], Engine]:
+def _engine_maker(options: GenerateOptions, engine: str, progress: Progress) -> Callable[[EngineOptions], Engine]:
     if options.executor == "local":
         maker: Callable[[EngineOptions], Engine] = load("engine", engine, ENGINES)
         return maker
     from grao_pipeline.generation.engines.ray import RayEngine
 
     return lambda engine_options: RayEngine(
-        engine_options, engine, options.actors, options.ray_address, options.actor_gpus, notice
+        engine_options, engine, options.actors, options.ray_address, options.actor_gpus, progress
     )
 
 

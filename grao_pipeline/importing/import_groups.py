@@ -1,6 +1,5 @@
 """`grao import`: prompts with responses from elsewhere → groups, and their rewards, where they have some → scores."""
 
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -21,6 +20,7 @@ from grao_pipeline.models.chat import (
     stop_token_ids,
 )
 from grao_pipeline.models.source import ModelSource, load_tokenizer, locate_model
+from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.prompts.ledger import write_rejects
 from grao_pipeline.prompts.mapping import check_mapping, parse_mapping
 from grao_pipeline.prompts.sources import read_rows
@@ -56,9 +56,7 @@ class ImportSummary:
     """Of the groups."""
 
 
-def import_groups(
-    source: str, out: str, options: ImportOptions, notice: Callable[[str], None] = lambda _: None
-) -> ImportSummary:
+def import_groups(source: str, out: str, options: ImportOptions, progress: Progress = SILENT) -> ImportSummary:
     """Write the groups of `source` to OUT/groups, and their rewards, where there are any, to OUT/scores.
 
     Without a tokenizer the groups have texts and no token ids: they can be scored, compared and looked at, and
@@ -76,7 +74,7 @@ def import_groups(
     tokenizer = _Tokenizer(options) if options.tokenizer is not None else None
     if tokenizer is None and options.chat_template is not None:
         raise UsageError("--chat-template says how to make token ids: it needs --tokenizer.")
-    account = _read(source, options, notice)
+    account = _read(source, options, progress)
     if options.rejects is not None:
         write_rejects(options.rejects, account.rejects)
     kept = account.kept()
@@ -84,11 +82,11 @@ def import_groups(
         raise InputError(_nothing_kept(source, account, options.rejects))
     num_parts = -(-kept.num_rows // options.prompts_per_part)
     provenance = _groups_provenance(source, account, options, tokenizer)
-    groups = TableWriter(f"{out.rstrip('/')}/groups", provenance, num_parts, notice)
+    groups = TableWriter(f"{out.rstrip('/')}/groups", provenance, num_parts, progress)
     writers = [groups]
     if account.has_rewards:
         scores = _scores_provenance(options, provenance)
-        writers.append(TableWriter(f"{out.rstrip('/')}/scores", scores, num_parts, notice))
+        writers.append(TableWriter(f"{out.rstrip('/')}/scores", scores, num_parts, progress))
     summary = ImportSummary(
         read=account.read,
         groups=kept.num_rows,
@@ -107,7 +105,7 @@ def import_groups(
             make, schema = (_group_row, GROUPS) if writer is groups else (_score_row, SCORES)
             writer.write(index, pa.Table.from_pylist([make(row, tokenizer) for row in rows], schema=schema.arrow()))
             summary.parts_made += 1
-            notice(f"{writer.url}: part {index} committed")
+            progress.note(f"{writer.url}: part {index} committed")
         writer.finish()
     return summary
 
@@ -129,9 +127,9 @@ class _Tokenizer:
         self.prompts = PromptTokenizer(tokenizer, stops, read_template(options.chat_template))
 
 
-def _read(source: str, options: ImportOptions, notice: Callable[[str], None]) -> Account:
+def _read(source: str, options: ImportOptions, progress: Progress) -> Account:
     mapping = parse_mapping(options.map)
-    with closing(read_rows(source, options.split, options.subset, notice)) as all_rows:
+    with closing(read_rows(source, options.split, options.subset, progress)) as all_rows:
         rows = islice(all_rows, options.limit)
         head = list(islice(rows, SAMPLE_ROWS))
         if not head:

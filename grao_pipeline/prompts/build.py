@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.fingerprints import stage_fingerprint
+from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.prompts.formats.detect import choose_format
 from grao_pipeline.prompts.ledger import Ledger, write_rejects
 from grao_pipeline.prompts.mapping import check_mapping, parse_mapping
@@ -17,7 +18,7 @@ from grao_pipeline.prompts.options import PromptsOptions
 from grao_pipeline.prompts.sources import read_rows
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import MANIFEST, Provenance
-from grao_pipeline.storage.writer import Notice, TableWriter
+from grao_pipeline.storage.writer import TableWriter
 
 ROWS_PER_PART = 10_000
 # The columns and the format are found from the first rows; a source may be far larger than memory.
@@ -43,19 +44,19 @@ class PromptsSummary:
     cached: bool
 
 
-def build_prompts(source: str, out: str, options: PromptsOptions, notice: Notice = lambda _: None) -> PromptsSummary:
+def build_prompts(source: str, out: str, options: PromptsOptions, progress: Progress = SILENT) -> PromptsSummary:
     """Write the prompts of `source` to the table OUT, or to OUT/train and OUT/eval where some are held out.
 
     Args:
         source: a hub dataset, or a local JSONL, JSON, CSV, Parquet or Arrow file, or a directory of such.
-        notice: told what a person should know, e.g. that a damaged part is made again.
+        progress: told what a person should know, e.g. that a damaged part is made again.
 
     Raises:
         InputError: the source cannot be read, or yields no prompt.
         UsageError: the options do not fit the source's columns.
         MismatchError: OUT holds other work.
     """
-    ledger = _read(source, options, notice)
+    ledger = _read(source, options, progress)
     if options.rejects is not None:
         write_rejects(options.rejects, ledger.rejects)
     if not ledger.kept:
@@ -65,7 +66,7 @@ def build_prompts(source: str, out: str, options: PromptsOptions, notice: Notice
     for url, (output, table) in tables.items():
         provenance = _provenance(source, output, ledger, options)
         num_parts = max(1, -(-table.num_rows // ROWS_PER_PART))  # an empty table still shows its columns
-        writers[url] = TableWriter(url, provenance, num_parts, notice)
+        writers[url] = TableWriter(url, provenance, num_parts, progress)
     cached = all(writer.was_complete for writer in writers.values())
     for url, writer in writers.items():
         for index in writer.missing():
@@ -81,9 +82,9 @@ def build_prompts(source: str, out: str, options: PromptsOptions, notice: Notice
     )
 
 
-def _read(source: str, options: PromptsOptions, notice: Notice) -> Ledger:
+def _read(source: str, options: PromptsOptions, progress: Progress) -> Ledger:
     mapping = parse_mapping(options.map)
-    with closing(read_rows(source, options.split, options.subset, notice)) as all_rows:
+    with closing(read_rows(source, options.split, options.subset, progress)) as all_rows:
         rows = islice(all_rows, options.limit)
         head = list(islice(rows, SAMPLE_ROWS))
         if not head:

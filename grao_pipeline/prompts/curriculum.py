@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.fingerprints import stage_fingerprint
+from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.prompts.build import ROWS_PER_PART
 from grao_pipeline.prompts.draw import draw, probabilities
 from grao_pipeline.prompts.options import CurriculumOptions
@@ -17,7 +18,7 @@ from grao_pipeline.prompts.reward_history import open_history, reward_statistics
 from grao_pipeline.schemas import refuse_repeats
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
-from grao_pipeline.storage.writer import Notice, TableWriter
+from grao_pipeline.storage.writer import TableWriter
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def choose_prompts(
     out: str,
     history: Sequence[tuple[str, str]],
     options: CurriculumOptions,
-    notice: Notice = lambda _: None,
+    progress: Progress = SILENT,
 ) -> CurriculumSummary:
     """Write the prompts of the next round to the table OUT, in the order of `prompts_url`.
 
@@ -99,9 +100,9 @@ def choose_prompts(
             f"{prompts.url}: no prompt's rewards differ, so none has a chance. Raise --uniform-mix, e.g. 0.2."
         )
     if len(drawn) < number:
-        notice(f"{len(drawn)} prompts are chosen, not {number}: no others have a chance.")
+        progress.note(f"{len(drawn)} prompts are chosen, not {number}: no others have a chance.")
     chosen = rows.filter(pc.is_in(rows["prompt_id"], value_set=pa.array(drawn, pa.string())))
-    writer = TableWriter(out, provenance, -(-chosen.num_rows // ROWS_PER_PART), notice)
+    writer = TableWriter(out, provenance, -(-chosen.num_rows // ROWS_PER_PART), progress)
     for index in writer.missing():
         writer.write(index, chosen.slice(index * ROWS_PER_PART, ROWS_PER_PART))
     writer.finish()

@@ -11,15 +11,15 @@ import pyarrow as pa
 
 from grao_pipeline.errors import InputError
 from grao_pipeline.plugins import require
+from grao_pipeline.progress import Progress
 from grao_pipeline.prompts.text_files import Rows
-from grao_pipeline.storage.writer import Notice
 
 BATCH_ROWS = 1000
 SAVED_DATASET_FILES = ("state.json", "dataset_dict.json")
 TYPED_BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
 
 
-def read_hub(dataset_id: str, subset: str | None, split: str, notice: Notice) -> Rows:
+def read_hub(dataset_id: str, subset: str | None, split: str, progress: Progress) -> Rows:
     """The rows of one split of a hub dataset. It is kept in the user's own cache, as `datasets` always does.
 
     Raises:
@@ -27,10 +27,10 @@ def read_hub(dataset_id: str, subset: str | None, split: str, notice: Notice) ->
     """
     with _loading(f"dataset '{dataset_id}' (there is no local file or directory of that name)") as datasets:
         dataset = datasets.load_dataset(dataset_id, subset, split=split)
-    yield from _rows(dataset, notice)
+    yield from _rows(dataset, progress)
 
 
-def read_typed_files(paths: list[Path], notice: Notice) -> Rows:
+def read_typed_files(paths: list[Path], progress: Progress) -> Rows:
     """The rows of Parquet or Arrow files, through a private cache that is deleted afterwards.
 
     Raises:
@@ -41,7 +41,7 @@ def read_typed_files(paths: list[Path], notice: Notice) -> Rows:
     with tempfile.TemporaryDirectory(prefix="grao-prompts-") as cache:
         with _loading(", ".join(files)) as datasets:
             dataset = datasets.load_dataset(builder, data_files=files, split="train", cache_dir=cache)
-        yield from _rows(dataset, notice)
+        yield from _rows(dataset, progress)
 
 
 def directory_splits(directory: Path, subset: str | None) -> dict[str, list[Path]]:
@@ -63,11 +63,11 @@ def directory_splits(directory: Path, subset: str | None) -> dict[str, list[Path
     return {str(split): [Path(file) for file in files] for split, files in builder.config.data_files.items()}
 
 
-def _rows(dataset: Any, notice: Notice) -> Rows:
+def _rows(dataset: Any, progress: Progress) -> Rows:
     """Plain Python rows. Columns of bytes (images, audio) are left out: neither a prompt nor JSON can hold them."""
     binary = [field.name for field in dataset.features.arrow_schema if _holds_bytes(field.type)]
     if binary:
-        notice(f"Columns of binary data are left out: {', '.join(binary)}.")
+        progress.note(f"Columns of binary data are left out: {', '.join(binary)}.")
     for batch in dataset.remove_columns(binary).iter(batch_size=BATCH_ROWS):
         for values in zip(*batch.values(), strict=True):
             yield dict(zip(batch, values, strict=True))

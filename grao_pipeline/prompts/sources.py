@@ -4,15 +4,15 @@ import re
 from pathlib import Path
 
 from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.progress import Progress
 from grao_pipeline.prompts.hub import TYPED_BUILDERS, directory_splits, read_hub, read_typed_files
 from grao_pipeline.prompts.text_files import COMPRESSIONS, ENDINGS, Rows, ending, read_text_file
-from grao_pipeline.storage.writer import Notice
 
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 KNOWN_ENDINGS = (*ENDINGS, *TYPED_BUILDERS)
 
 
-def read_rows(source: str, split: str, subset: str | None, notice: Notice) -> Rows:
+def read_rows(source: str, split: str, subset: str | None, progress: Progress) -> Rows:
     """The rows of `split`, in order. A local path goes before a hub dataset of the same name.
 
     Args:
@@ -25,17 +25,17 @@ def read_rows(source: str, split: str, subset: str | None, notice: Notice) -> Ro
     """
     path = Path(source).expanduser()
     if path.is_dir():
-        return _read_files(source, directory_splits(path, subset), split, notice)
+        return _read_files(source, directory_splits(path, subset), split, progress)
     if path.is_file():
         if subset is not None:
             raise UsageError(f"{source} is one file: it has no subset '{subset}'.")
-        return _read_files(source, {"train": [path]}, split, notice)
+        return _read_files(source, {"train": [path]}, split, progress)
     if _looks_like_path(source):
         raise InputError(f"{source}: there is no such file or directory.")
-    return read_hub(source, subset, split, notice)
+    return read_hub(source, subset, split, progress)
 
 
-def _read_files(source: str, splits: dict[str, list[Path]], split: str, notice: Notice) -> Rows:
+def _read_files(source: str, splits: dict[str, list[Path]], split: str, progress: Progress) -> Rows:
     if split not in splits:
         raise InputError(f"{source} has no split '{split}'. It has: {', '.join(splits)}.")
     paths = splits[split]
@@ -46,7 +46,7 @@ def _read_files(source: str, splits: dict[str, list[Path]], split: str, notice: 
                 f"text may be compressed ({', '.join(COMPRESSIONS)})."
             )
     if paths[0].suffix.lower() in TYPED_BUILDERS:
-        return read_typed_files(paths, notice)
+        return read_typed_files(paths, progress)
     return _concatenated(paths)
 
 

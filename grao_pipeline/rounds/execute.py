@@ -2,12 +2,13 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from grao_pipeline.errors import Interrupted, StageFailure
 from grao_pipeline.processes import StopSignals
+from grao_pipeline.progress import Progress
 from grao_pipeline.rounds.executors.base import ANY_MACHINE, Commands, StageResources
 from grao_pipeline.rounds.walk import Task
 from grao_pipeline.storage.directory import Directory
@@ -38,12 +39,12 @@ class Executor:
         commands: Commands,
         resources: Mapping[str, StageResources],
         signals: StopSignals,
-        notice: Callable[[str], None],
+        progress: Progress,
     ) -> None:
         self._commands = commands
         self._resources = resources
         self._signals = signals
-        self._notice = notice
+        self._progress = progress
         self.made: list[str] = []
         self.found: list[str] = []
 
@@ -58,7 +59,7 @@ class Executor:
             self.found.append(task.name)
             return True
         assert task.out is not None
-        self._notice(f"── {task.name}")
+        self._progress.note(f"── {task.name}")
         started = time.perf_counter()
         resources = self._resources.get(task.stage, ANY_MACHINE)
         try:

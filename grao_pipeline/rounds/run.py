@@ -1,12 +1,12 @@
 """`grao rounds run`, `plan` and `status`."""
 
 import os
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from grao_pipeline.processes import StopSignals
+from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.rounds.config.compile import load_config
 from grao_pipeline.rounds.execute import Executor
 from grao_pipeline.rounds.executors import make_commands
@@ -27,7 +27,7 @@ class RunSummary:
     rows: list[ModelRow] = field(default_factory=list)
 
 
-def run_rounds(path: str, notice: Callable[[str], None] = lambda _: None) -> RunSummary:
+def run_rounds(path: str, progress: Progress = SILENT) -> RunSummary:
     """Do what is left of a configuration's rounds.
 
     Raises:
@@ -35,7 +35,7 @@ def run_rounds(path: str, notice: Callable[[str], None] = lambda _: None) -> Run
     """
     config = load_config(path)
     with RunLock(config.output), StopSignals() as signals, closing(make_commands(config.executor)) as commands:
-        executor = Executor(commands, config.resources, signals, notice)
+        executor = Executor(commands, config.resources, signals, progress)
         walked = walk(config, executor, lambda name, task: _link(config.output / name, task))
     return RunSummary(str(config.output), executor.made, executor.found, table(walked))
 

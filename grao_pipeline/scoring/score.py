@@ -3,7 +3,6 @@
 import inspect
 import json
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -13,6 +12,7 @@ from grao_pipeline.errors import InputError, StageFailure
 from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
 from grao_pipeline.parsing import key_values
 from grao_pipeline.plugins import load, source_of
+from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.schemas import SCORES
 from grao_pipeline.scoring.cache import JudgementCache, cache_path
 from grao_pipeline.scoring.cached_reward import CachedReward
@@ -91,7 +91,7 @@ def score_groups(
     groups_url: str,
     out: str,
     options: ScoreOptions,
-    notice: Callable[[str], None] = lambda _: None,
+    progress: Progress = SILENT,
     reward: Reward | None = None,
 ) -> ScoreSummary:
     """Judge every sequence of a groups table and write the scores table, part by part.
@@ -104,7 +104,7 @@ def score_groups(
     groups = open_table(groups_url, "groups")
     reward = reward or make_reward(options)
     provenance = scores_provenance(options, groups.fingerprint, reward)
-    writer = TableWriter(out, provenance, groups.num_parts, notice, Worker.parse(options.worker))
+    writer = TableWriter(out, provenance, groups.num_parts, progress, Worker.parse(options.worker))
     writer.discard_changed_parts(groups)
     summary = ScoreSummary(
         groups=groups.num_rows,
@@ -135,7 +135,7 @@ def score_groups(
                 continue
             break
         _write(writer, held, summary)
-        notice(
+        progress.note(
             f"part {index} committed · {statuses.total():,} samples scored · "
             f"{judge.misses:,} judgements made, {judge.hits:,} known already"
         )

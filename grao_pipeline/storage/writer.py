@@ -1,20 +1,19 @@
 """Writing tables: a part is committed whole, never changed, and never made twice."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError, UsageError
 from grao_pipeline.fingerprints import bytes_checksum
+from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.schemas import TABLES, conform, validate
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import MANIFEST, Manifest, PartEntry, Provenance, part_name
 from grao_pipeline.storage.parquet import decode, encode, read_provenance
 from grao_pipeline.storage.reader import TableReader
 
-Notice = Callable[[str], None]
 UNFINISHED = ".unfinished"
 
 
@@ -62,7 +61,7 @@ class TableWriter:
         url: str,
         provenance: Provenance,
         num_parts: int,
-        notice: Notice = lambda _: None,
+        progress: Progress = SILENT,
         worker: Worker | None = None,
     ) -> None:
         self.url = url
@@ -70,7 +69,7 @@ class TableWriter:
         self._schema = TABLES[provenance.table]
         self._provenance = provenance
         self._num_parts = num_parts
-        self._notice = notice
+        self._progress = progress
         self._worker = worker
         self._entries: dict[int, PartEntry] = {}
         self._unfinished: set[str] = set()
@@ -95,7 +94,7 @@ class TableWriter:
             expected = groups.part(index, ["group_id"]).column("group_id").to_pylist()
             if self.read(index, ["group_id"]).column("group_id").to_pylist() != expected:
                 where = self._directory.path(part_name(index))
-                self._notice(f"{where} holds other groups than {groups.url} does now; making it again.")
+                self._progress.note(f"{where} holds other groups than {groups.url} does now; making it again.")
                 del self._entries[index]
                 self.was_complete = False
 
@@ -133,7 +132,7 @@ class TableWriter:
             provenance = read_provenance(data, where)
             table = decode(data, where)
         except DamagedPart as error:
-            self._notice(f"{error} Its groups are made again.")
+            self._progress.note(f"{error} Its groups are made again.")
             return None
         assert provenance is not None, f"{where} was not written by this class"
         self._refuse_other_work(provenance, name)
@@ -187,7 +186,7 @@ class TableWriter:
         try:
             manifest = Manifest.from_json(self._directory.read(MANIFEST), self._directory.path(MANIFEST))
         except InputError as error:
-            self._notice(str(error))
+            self._progress.note(str(error))
             return None
         self._refuse_other_work(manifest.provenance, MANIFEST)
         return manifest
@@ -203,7 +202,7 @@ class TableWriter:
             provenance = read_provenance(data, where)
             rows = decode(data, where).num_rows
         except DamagedPart:
-            self._notice(f"{where} is damaged; making it again.")
+            self._progress.note(f"{where} is damaged; making it again.")
             return None
         if provenance is None:
             raise MismatchError(f"{where} was not made by this program. Choose an empty directory for the output.")

@@ -1,6 +1,6 @@
 """`grao train`: groups + advantages → model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import torch
 from grao_pipeline.errors import MismatchError, UsageError
 from grao_pipeline.models.devices import resolve_device
 from grao_pipeline.models.source import locate_model
+from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.training.checkpoints.export import export
 from grao_pipeline.training.checkpoints.model_directory import read_model_manifest, remove_temporaries
 from grao_pipeline.training.checkpoints.store import CheckpointStore, remove_checkpoints
@@ -23,9 +24,7 @@ from grao_pipeline.training.objectives.make import make_objective
 from grao_pipeline.training.off_policy_metrics import shard_reports
 from grao_pipeline.training.optimizer import make_optimizer
 from grao_pipeline.training.options import TrainOptions
-from grao_pipeline.training.trainer import Progress, Trainer, check_attention
-
-Notice = Callable[[str], None]
+from grao_pipeline.training.trainer import Trainer, TrainerState, check_attention
 
 
 @dataclass
@@ -63,7 +62,7 @@ def train_model(
     advantages_url: str,
     out: str,
     options: TrainOptions,
-    notice: Notice = lambda _: None,
+    progress: Progress = SILENT,
     replay: Sequence[tuple[str, str]] = (),
 ) -> TrainSummary:
     """Train a model on groups and write it as a Hugging Face model directory; under torchrun, over all ranks.
@@ -83,20 +82,20 @@ def train_model(
     if options.dry_run:
         raise UsageError("--dry-run writes no model; it is for `grao train` by hand.")
     with joined(resolve_device(options.device), options) as ranks:
-        speak = notice if ranks.is_first else lambda _: None
+        told = progress if ranks.is_first else SILENT
         source = ranks.first_does(lambda: locate_model(options.model))  # it reads the weights: once is enough
         prepared: list[_Prepared] = []
 
         def prepare() -> TrainSummary | None:
             inputs = open_inputs(groups_url, advantages_url, options, source, replay)
-            return _prepare(inputs, Path(out), options, speak, prepared)
+            return _prepare(inputs, Path(out), options, told, prepared)
 
         finished = ranks.first_does(prepare)
         if finished is not None:
             return finished
         if not ranks.is_first:
             prepare()
-        return _train(prepared[0], Path(out), options, ranks, speak)
+        return _train(prepared[0], Path(out), options, ranks, told)
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class _Prepared:
 
 
 def _prepare(
-    inputs: TrainingInputs, out: Path, options: TrainOptions, notice: Notice, prepared: list[_Prepared]
+    inputs: TrainingInputs, out: Path, options: TrainOptions, progress: Progress, prepared: list[_Prepared]
 ) -> TrainSummary | None:
     """Check all inputs and append them to `prepared`; or the summary, where all is done already."""
     finished = read_model_manifest(out)
@@ -121,18 +120,18 @@ def _prepare(
             )
         remove_temporaries(out)
         remove_checkpoints(out)
-        notice(f"{out} holds the model of this very training; nothing to do.")
+        progress.note(f"{out} holds the model of this very training; nothing to do.")
         return TrainSummary(**{**finished.summary, "was_complete": True, "model": finished.model})
     store = CheckpointStore(out, inputs.provenance.fingerprint)
     prepared.append(_Prepared(inputs, store, load_data(inputs, options)))
     return None
 
 
-def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, notice: Notice) -> TrainSummary:
+def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, progress: Progress) -> TrainSummary:
     inputs, store, data = prepared.inputs, prepared.store, prepared.data
     if data.num_too_old:
         behind = f"more than {options.max_rounds_behind} rounds older than the newest"
-        notice(f"{data.num_too_old} of {data.num_groups} groups are left out: they are {behind}.")
+        progress.note(f"{data.num_too_old} of {data.num_groups} groups are left out: they are {behind}.")
     objective, correction = make_objective(options, data)
     torch.manual_seed(options.seed)
     policy, flops = load_policy(inputs.source, options, ranks)
@@ -141,10 +140,10 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
     try:
         ranks.first_does(store.claim)
         peak = sum(ranks.gather(measure_peak(ranks.device, getattr(torch, options.dtype))))
-        trainer = Trainer(options, data, policy, optimizer, gradient, store, ranks, out, notice)
-        check_attention(policy, data, options, ranks, notice)
-        progress = trainer.run()
-        summary = _summarise(progress, data, ranks, flops, peak)
+        trainer = Trainer(options, data, policy, optimizer, gradient, store, ranks, out, progress)
+        check_attention(policy, data, options, ranks, progress)
+        state = trainer.run()
+        summary = _summarise(state, data, ranks, flops, peak)
         summary.fingerprint = inputs.provenance.fingerprint
         summary.model = export(policy, inputs, options, ranks, out, summary)
         ranks.first_does(lambda: remove_checkpoints(out))
@@ -153,22 +152,22 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
     return summary
 
 
-def _summarise(progress: Progress, data: TrainingSet, ranks: Ranks, flops: FlopCounter, peak: float) -> TrainSummary:
+def _summarise(state: TrainerState, data: TrainingSet, ranks: Ranks, flops: FlopCounter, peak: float) -> TrainSummary:
     """`peak`: floating-point operations a second of matrix products on all ranks, as measured at the start."""
-    work, seconds = progress.work, max(progress.seconds, 1e-9)
+    work, seconds = state.work, max(state.seconds, 1e-9)
     return TrainSummary(
         groups=data.num_groups,
         groups_trained=len(data),
         groups_too_old=data.num_too_old,
-        steps=progress.steps,
-        skipped_steps=progress.skipped,
-        resumed_from_step=progress.resumed_from,
-        tokens=progress.tokens,
-        seconds=progress.seconds,
+        steps=state.steps,
+        skipped_steps=state.skipped,
+        resumed_from_step=state.resumed_from,
+        tokens=state.tokens,
+        seconds=state.seconds,
         tokens_per_second=work.tokens / seconds,
         padding_share=work.padding / max(work.processed, 1),
         flops_utilisation=flops.flops(work) / seconds / peak,
         ranks=ranks.size,
-        final_objective=progress.final_objective,
-        shards=shard_reports(data.shards, progress.shards),
+        final_objective=state.final_objective,
+        shards=shard_reports(data.shards, state.shards),
     )

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,6 +13,7 @@ import torch
 
 from grao_pipeline.errors import Interrupted, StageFailure
 from grao_pipeline.processes import StopSignals
+from grao_pipeline.progress import Progress
 from grao_pipeline.training.checkpoints.model_directory import MetricsLog
 from grao_pipeline.training.checkpoints.store import CheckpointStore
 from grao_pipeline.training.data.groups import TrainingGroup, TrainingSet, step_plan
@@ -29,11 +29,9 @@ from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.profiler import Profile
 from grao_pipeline.training.schedule import learning_rate
 
-Notice = Callable[[str], None]
-
 
 @dataclass
-class Progress:
+class TrainerState:
     """Where a training is.
 
     Attributes:
@@ -61,7 +59,7 @@ def make_plan(data: TrainingSet, options: TrainOptions) -> list[tuple[int, list[
     return list(islice(plan, options.max_steps))
 
 
-def check_attention(policy: Policy, data: TrainingSet, options: TrainOptions, ranks: Ranks, notice: Notice) -> None:
+def check_attention(policy: Policy, data: TrainingSet, options: TrainOptions, ranks: Ranks, progress: Progress) -> None:
     """Hold the policy's log-probs against the model's own, on sequences of the first step.
 
     Raises:
@@ -71,8 +69,8 @@ def check_attention(policy: Policy, data: TrainingSet, options: TrainOptions, ra
     groups = [data[index] for index in make_plan(data, options)[0][1][:2]]
     sequences = [sequence for group in groups for sequence in group.sequences[:2]]
     in_half = ranks.is_sharded and options.dtype == "bfloat16"
-    check_policy(policy, sequences, notice, options.attention != "auto", ranks.device, in_half)
-    notice(f"attention: {policy.attention}, checked against {type(policy.model).__name__}'s own")
+    check_policy(policy, sequences, progress, options.attention != "auto", ranks.device, in_half)
+    progress.note(f"attention: {policy.attention}, checked against {type(policy.model).__name__}'s own")
 
 
 class Trainer:
@@ -88,7 +86,7 @@ class Trainer:
         store: CheckpointStore,
         ranks: Ranks,
         directory: Path,
-        notice: Notice,
+        progress: Progress,
     ) -> None:
         self._options = options
         self._data = data
@@ -97,21 +95,21 @@ class Trainer:
         self._gradient = gradient
         self._store = store
         self._ranks = ranks
-        self._notice = notice
+        self._progress = progress
         self._plan = make_plan(data, options)
         latest = ranks.first_does(lambda: store.latest)
         if latest is not None:
             store.load(latest, policy, optimizer, ranks)
-            notice(f"resuming after step {latest.step} from {latest.path}")
+            progress.note(f"resuming after step {latest.step} from {latest.path}")
         self._saved = latest.step if latest else 0
         left = len(self._plan) - self._saved
         self._profile = Profile(directory, left, ranks) if options.profile else None
-        self._progress = Progress(self._saved, self._saved)
+        self._state = TrainerState(self._saved, self._saved)
         self._log = MetricsLog(directory, self._saved) if ranks.is_first else None
         for record in ranks.first_does(lambda: self._log.kept if self._log else []):
             self._count(record)
 
-    def run(self) -> Progress:
+    def run(self) -> TrainerState:
         """Do the steps that are left.
 
         Raises:
@@ -119,9 +117,9 @@ class Trainer:
             StageFailure: too many steps in a row, or all, were skipped; or out of memory.
         """
         started = time.perf_counter()
-        left = self._plan[self._progress.resumed_from :]
+        left = self._plan[self._state.resumed_from :]
         with StopSignals() as signals, self._profile or nullcontext():
-            for done, (epoch, indices) in enumerate(left, self._progress.resumed_from + 1):
+            for done, (epoch, indices) in enumerate(left, self._state.resumed_from + 1):
                 groups = [self._data[index] for index in indices]
                 try:
                     record = self._step(groups, done, epoch, signals)
@@ -132,8 +130,8 @@ class Trainer:
                 every = self._options.checkpoint_steps
                 if every and done % every == 0 and done < len(self._plan):
                     self._save(done)
-        self._progress.seconds = time.perf_counter() - started
-        return self._progress
+        self._state.seconds = time.perf_counter() - started
+        return self._state
 
     def _step(self, groups: list[TrainingGroup], step: int, epoch: int, signals: StopSignals) -> dict[str, Any]:
         """One optimizer step: loss = −mean of J over all groups of the step, however it is cut."""
@@ -150,7 +148,7 @@ class Trainer:
             self._update()
         self._optimizer.zero_grad(set_to_none=True)
         seconds = time.perf_counter() - started
-        self._progress.work += made.work
+        self._state.work += made.work
         if self._profile:
             self._profile.step()
         head = {"step": step, "epoch": epoch, "learning_rate": rate}
@@ -199,27 +197,27 @@ class Trainer:
         if self._log:
             self._log.append(record)
         self._count(record)
-        self._notice(_line(record, len(self._plan)))
-        progress = self._progress
-        none_was_trained = progress.skipped == len(self._plan)
-        if progress.skipped_in_a_row >= self._options.max_skipped_steps or none_was_trained:
+        self._progress.note(_line(record, len(self._plan)))
+        state = self._state
+        none_was_trained = state.skipped == len(self._plan)
+        if state.skipped_in_a_row >= self._options.max_skipped_steps or none_was_trained:
             names = ", ".join(group.group_id for group in groups[:4])
             failure = StageFailure(
                 f"Step {record['step']}: {record['skipped']}; stopped before the weights were touched, after "
-                f"{progress.skipped_in_a_row} such in a row. Groups: {names}, … Lower --learning-rate or use --dtype "
+                f"{state.skipped_in_a_row} such in a row. Groups: {names}, … Lower --learning-rate or use --dtype "
                 "float32, with another OUT."
             )
             raise self._ranks.agreed(failure)
 
     def _count(self, record: dict[str, Any]) -> None:
-        progress, skipped = self._progress, "skipped" in record
-        progress.steps = record["step"]
-        progress.tokens += record["tokens"]
-        progress.skipped += skipped
-        progress.skipped_in_a_row = progress.skipped_in_a_row + 1 if skipped else 0
-        progress.final_objective = record.get("J", progress.final_objective)
+        state, skipped = self._state, "skipped" in record
+        state.steps = record["step"]
+        state.tokens += record["tokens"]
+        state.skipped += skipped
+        state.skipped_in_a_row = state.skipped_in_a_row + 1 if skipped else 0
+        state.final_objective = record.get("J", state.final_objective)
         if record["epoch"] == 0:
-            progress.shards.merge_records(record.get("shards", []))
+            state.shards.merge_records(record.get("shards", []))
 
     def _save(self, step: int) -> None:
         self._store.save(step, self._policy, self._optimizer, self._ranks)
@@ -227,7 +225,7 @@ class Trainer:
 
     def _stop(self, reason: Interrupted) -> str:
         """Save the last whole step; what to say."""
-        steps = self._progress.steps
+        steps = self._state.steps
         if self._options.checkpoint_steps and steps > self._saved:
             self._save(steps)
         kept = f"step {self._saved} of {len(self._plan)} is saved" if self._saved else "no step is saved"

@@ -11,6 +11,7 @@ import pytest
 from grao_pipeline.errors import InputError, MismatchError, UsageError
 from grao_pipeline.evaluation.evaluate import METRICS, EvaluateSummary, evaluate, read_evaluation
 from grao_pipeline.evaluation.options import EvaluateOptions
+from grao_pipeline.progress import RecordedProgress
 from tests import tiny
 
 Judged = dict[str, tuple[list[float | None], float | None]]
@@ -137,9 +138,9 @@ def test_the_command_writes_and_prints_the_same_numbers(
 
 def test_the_same_evaluation_is_not_made_twice(tuned: tuple[str, str], tmp_path: Path) -> None:
     out, notices = str(tmp_path / "out"), list[str]()
-    first = evaluate(*tuned, out, EvaluateOptions(), notices.append)
+    first = evaluate(*tuned, out, EvaluateOptions(), RecordedProgress(notices.append))
     before = (tmp_path / "out" / METRICS).stat().st_mtime_ns
-    assert evaluate(*tuned, out, EvaluateOptions(), notices.append) == first == read_evaluation(out)
+    assert evaluate(*tuned, out, EvaluateOptions(), RecordedProgress(notices.append)) == first == read_evaluation(out)
     assert notices == [f"{out} is there already."]
     assert (tmp_path / "out" / METRICS).stat().st_mtime_ns == before
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.progress import SILENT, RecordedProgress
 from grao_pipeline.prompts.build import build_prompts
 from grao_pipeline.prompts.options import PromptsOptions
 from grao_pipeline.prompts.sources import read_rows
@@ -115,7 +116,7 @@ def test_the_same_rows_give_the_same_prompts_from_every_kind_of_file(
 def test_text_is_read_to_the_letter(tmp_path: Path) -> None:
     for name, write in (("a.jsonl", write_json_lines), ("a.csv", write_csv)):
         write(tmp_path / name)
-        assert list(read_rows(str(tmp_path / name), "train", None, print)) == ROWS
+        assert list(read_rows(str(tmp_path / name), "train", None, SILENT)) == ROWS
 
 
 def test_a_row_does_not_depend_on_the_columns_of_others(tmp_path: Path) -> None:
@@ -133,14 +134,14 @@ def test_columns_of_bytes_are_left_out_with_a_notice(tmp_path: Path) -> None:
     image = {"bytes": b"\x89PNG", "path": "a.png"}
     pq.write_table(pa.table({"prompt": ["a"], "image": [image], "level": [2]}), tmp_path / "a.parquet")
     notices: list[str] = []
-    rows = list(read_rows(str(tmp_path / "a.parquet"), "train", None, notices.append))
+    rows = list(read_rows(str(tmp_path / "a.parquet"), "train", None, RecordedProgress(notices.append)))
     assert rows == [{"prompt": "a", "level": 2}]
     assert notices == ["Columns of binary data are left out: image."]
 
 
 def test_a_split_of_a_directory_is_the_file_of_that_name(tmp_path: Path) -> None:
     write_directory(tmp_path / "d")
-    assert [row["question"] for row in read_rows(str(tmp_path / "d"), "test", None, print)] == ["other"]
+    assert [row["question"] for row in read_rows(str(tmp_path / "d"), "test", None, SILENT)] == ["other"]
 
 
 def test_a_hub_dataset_is_asked_for_by_id_subset_and_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +164,7 @@ def test_an_unreachable_hub_is_an_input_error_without_chatter(
 ) -> None:
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match=r"dataset 'nobody/nothing'.*no local file.*Couldn't reach"):
-        list(read_rows("nobody/nothing", "train", None, print))
+        list(read_rows("nobody/nothing", "train", None, SILENT))
     assert capfd.readouterr() == ("", "")
 
 
@@ -228,7 +229,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(InputError, match=r"Cannot read .*a\.jsonl: Permission denied"):
-        list(read_rows(str(tmp_path / "a.jsonl"), "train", None, print))
+        list(read_rows(str(tmp_path / "a.jsonl"), "train", None, SILENT))
 
 
 @pytest.mark.parametrize(
@@ -236,7 +237,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytes
 )
 def test_a_path_that_does_not_exist_is_named(source: str) -> None:
     with pytest.raises(InputError, match=f"{source}: there is no such file or directory"):
-        read_rows(source, "train", None, print)
+        read_rows(source, "train", None, SILENT)
 
 
 @pytest.mark.parametrize(("make", "known"), [(write_directory, "train, test"), (write_json_lines, "train")])
@@ -245,7 +246,7 @@ def test_an_unknown_split_is_refused_with_the_known_ones(
 ) -> None:
     make(tmp_path / "rows.jsonl")
     with pytest.raises(InputError, match=rf"rows\.jsonl has no split 'validation'. It has: {known}\.$"):
-        read_rows(str(tmp_path / "rows.jsonl"), "validation", None, print)
+        read_rows(str(tmp_path / "rows.jsonl"), "validation", None, SILENT)
 
 
 def test_an_unknown_split_of_a_hub_dataset_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,22 +255,22 @@ def test_an_unknown_split_of_a_hub_dataset_is_refused(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(InputError, match=r"'openai/gsm8k'.*Unknown split \"dev\".*'train', 'test'"):
-        list(read_rows("openai/gsm8k", "dev", "main", print))
+        list(read_rows("openai/gsm8k", "dev", "main", SILENT))
 
 
 def test_a_directory_without_data_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty"):
-        read_rows(str(tmp_path / "empty"), "train", None, print)
+        read_rows(str(tmp_path / "empty"), "train", None, SILENT)
 
 
 def test_a_directory_of_save_to_disk_is_refused_with_the_fix(tmp_path: Path) -> None:
     datasets.Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "saved"))
     with pytest.raises(InputError, match=r"save_to_disk.*to_parquet"):
-        read_rows(str(tmp_path / "saved"), "train", None, print)
+        read_rows(str(tmp_path / "saved"), "train", None, SILENT)
 
 
 def test_a_subset_of_a_file_is_a_usage_error(tmp_path: Path) -> None:
     write_json_lines(tmp_path / "a.jsonl")
     with pytest.raises(UsageError, match="'main'"):
-        read_rows(str(tmp_path / "a.jsonl"), "train", "main", print)
+        read_rows(str(tmp_path / "a.jsonl"), "train", "main", SILENT)

@@ -10,6 +10,7 @@ import pytest
 
 from grao_pipeline.errors import InputError, MismatchError, SchemaError
 from grao_pipeline.fingerprints import bytes_checksum
+from grao_pipeline.progress import RecordedProgress
 from grao_pipeline.schemas import SCORES
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import MANIFEST, Provenance, part_name
@@ -31,7 +32,7 @@ def part(index: int) -> pa.Table:
 
 def write(url: str, notices: list[str] | None = None, provenance: Provenance = PROVENANCE) -> list[int]:
     """What a stage does: make the missing parts and finish. The indices of the parts that it made."""
-    writer = TableWriter(url, provenance, NUM_PARTS, (notices if notices is not None else []).append)
+    writer = TableWriter(url, provenance, NUM_PARTS, RecordedProgress((notices if notices is not None else []).append))
     made = writer.missing()
     for index in made:
         writer.write(index, part(index))
@@ -245,7 +246,7 @@ def test_parts_whose_groups_were_made_again_are_discarded(tmp_path: Path) -> Non
 
     def score() -> tuple[list[int], list[str]]:
         notices: list[str] = []
-        writer = TableWriter(str(tmp_path / "scores"), PROVENANCE, 2, notices.append)
+        writer = TableWriter(str(tmp_path / "scores"), PROVENANCE, 2, RecordedProgress(notices.append))
         writer.discard_changed_parts(open_table(groups))
         made = writer.missing()
         for index in made:

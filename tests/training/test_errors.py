@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from grao_pipeline.errors import InputError, MismatchError, StageFailure
+from grao_pipeline.progress import SILENT, Progress, RecordedProgress
 from grao_pipeline.schemas import ADVANTAGES
 from grao_pipeline.training.objectives.base import ObjectiveInputs, ObjectiveOutputs
 from grao_pipeline.training.options import TrainOptions
@@ -23,18 +24,18 @@ class Interrupted(Exception):
     """Stands for Ctrl-C at a moment that the test chooses."""
 
 
-def train(groups: str, advantages: str, model: Path, out: Path, notice: Any = lambda _: None, **options: Any) -> None:
-    train_model(groups, advantages, str(out), TrainOptions(model=str(model), device="cpu", **options), notice)
+def train(groups: str, advantages: str, model: Path, out: Path, progress: Any = SILENT, **options: Any) -> None:
+    train_model(groups, advantages, str(out), TrainOptions(model=str(model), device="cpu", **options), progress)
 
 
-def interrupt_after(step: int) -> Callable[[str], None]:
-    """A notice that ends the training when it hears of step `step` (before that step's checkpoint)."""
+def interrupt_after(step: int) -> Progress:
+    """Progress that ends the training when it hears of step `step` (before that step's checkpoint)."""
 
     def notice(message: str) -> None:
         if message.startswith(f"step {step}/"):
             raise Interrupted
 
-    return notice
+    return RecordedProgress(notice)
 
 
 def files(directory: Path) -> dict[str, bytes]:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from grao_pipeline.errors import StageFailure
+from grao_pipeline.progress import RecordedProgress
 from grao_pipeline.training.data.groups import epoch_order
 from grao_pipeline.training.objectives.base import NO_ARGUMENTS, FakeObjective, ObjectiveInputs, ObjectiveOutputs
 from grao_pipeline.training.options import TrainOptions
@@ -130,7 +131,7 @@ def test_skips_are_counted_over_a_resume(tmp_path: Path, model: Path) -> None:
 
     made = options(model, checkpoint_steps=1)
     with pytest.raises(KeyboardInterrupt):
-        train_model(groups, advantages, str(tmp_path / "out"), made, stop)
+        train_model(groups, advantages, str(tmp_path / "out"), made, RecordedProgress(stop))
     summary = train_model(groups, advantages, str(tmp_path / "out"), made)
     assert (summary.resumed_from_step, summary.steps, summary.skipped_steps) == (3, 6, 1)
 
@@ -168,7 +169,8 @@ def test_a_second_training_into_the_same_directory_is_refused_while_the_first_ru
             refused.append(Training(1, *arguments).end())
             assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
 
-    train_model(groups, advantages, str(tmp_path / "out"), TrainOptions(model=str(model), device="cpu"), meanwhile)
+    made = TrainOptions(model=str(model), device="cpu")
+    train_model(groups, advantages, str(tmp_path / "out"), made, RecordedProgress(meanwhile))
     [second] = refused
     assert second.returncode == 1
     assert "is being trained into by process " in second.stderr

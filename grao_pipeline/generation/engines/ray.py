@@ -15,6 +15,7 @@ from grao_pipeline.errors import GraoError, StageFailure
 from grao_pipeline.generation.engines import ENGINES
 from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, SampledGroup, Sampling
 from grao_pipeline.plugins import load, require
+from grao_pipeline.progress import SILENT, Progress
 
 MAX_RESTARTS = 3
 """Actors that may die, for each actor asked for, before the run stops."""
@@ -68,10 +69,10 @@ class RayEngine:
         num_actors: int,
         address: str | None = None,
         gpus: float | None = None,
-        notice: Callable[[str], None] = lambda _: None,
+        progress: Progress = SILENT,
     ) -> None:
         self._ray: Any = require("ray")
-        self._notice = notice
+        self._progress = progress
         self._is_ours = not self._ray.is_initialized()
         if self._is_ours:
             try:
@@ -153,7 +154,7 @@ class RayEngine:
             ) from error
         self._restarts_left -= 1
         unfinished = sum(len(requests) for requests in actor.parts.values())
-        self._notice(f"An actor died; starting another. {unfinished} groups in flight are sampled again.")
+        self._progress.note(f"An actor died; starting another. {unfinished} groups in flight are sampled again.")
 
 
 def _forget(parts: dict[int, dict[int, Request]], key: tuple[int, int]) -> None:

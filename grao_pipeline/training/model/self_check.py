@@ -4,7 +4,7 @@ An architecture that takes its attention elsewhere, or does something to its log
 otherwise be trained on wrong log-probs without a word.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.progress import Progress
 from grao_pipeline.training.data.groups import TrainingSequence
 from grao_pipeline.training.data.packing import PackedBatch, pack
 from grao_pipeline.training.model.attention.base import UnsupportedAttention
@@ -25,7 +26,7 @@ MAX_SEQUENCES = 4
 def check_policy(
     policy: Policy,
     sequences: Sequence[TrainingSequence],
-    notice: Callable[[str], None],
+    progress: Progress,
     forced: bool,
     device: torch.device | None = None,
     in_half: bool = False,
@@ -62,7 +63,9 @@ def check_policy(
                 return
             if forced:
                 raise UsageError(f"--attention {policy.attention} does not work for {name}: {problem}.")
-            notice(f"{name} cannot share prompts ({problem}); training on plain rows, with every prompt repeated.")
+            progress.note(
+                f"{name} cannot share prompts ({problem}); training on plain rows, with every prompt repeated."
+            )
             policy.use_rows()
         problem = _problem(policy, batch, expected, in_half)
         if problem is not None:

@@ -15,6 +15,7 @@ from grao_pipeline.generation.generate import generate_groups
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.models.server import Server
 from grao_pipeline.models.source import load_tokenizer, locate_model
+from grao_pipeline.progress import RecordedProgress
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
 from tests.generation.common import Group
@@ -114,7 +115,7 @@ def test_the_api_key_reaches_the_server_and_nothing_else(
             mixed_prompts,
             str(tmp_path / "out"),
             chosen,
-            notices.append,
+            RecordedProgress(notices.append),
             make_engine=lambda _: OpenAIEngine(options(model, url)),
         )
         assert proxy.authorizations == {f"Bearer {key}"}

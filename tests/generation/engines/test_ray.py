@@ -16,6 +16,7 @@ from grao_pipeline.errors import InputError, Interrupted
 from grao_pipeline.generation.generate import generate_groups
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.processes import StopSignals
+from grao_pipeline.progress import RecordedProgress
 from tests import tiny
 
 PATIENCE = 120.0
@@ -90,7 +91,7 @@ def test_a_killed_actor_costs_nothing_but_what_was_in_flight(
             os.kill(killed[0], signal.SIGKILL)
 
     chosen = options(model, executor="ray", actors=2)
-    summary = generate_groups(many_prompts, str(out), chosen, kill_one_when_the_second_part_is_there)
+    summary = generate_groups(many_prompts, str(out), chosen, RecordedProgress(kill_one_when_the_second_part_is_there))
     assert killed
     assert any("An actor died; starting another" in message for message in notices)
     assert summary.samples == 120  # no group was counted twice

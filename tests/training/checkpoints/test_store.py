@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from grao_pipeline.progress import RecordedProgress
 from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.train import train_model
 from tests import tiny
@@ -111,12 +112,12 @@ def test_at_most_one_checkpoint_and_nothing_half_written_is_kept(
 
     made = TrainOptions(model=str(model), device="cpu", groups_per_step=1, checkpoint_steps=1)
     with pytest.raises(InterruptedError):
-        train_model(groups, advantages, str(tmp_path / "out"), made, look)
+        train_model(groups, advantages, str(tmp_path / "out"), made, RecordedProgress(look))
     # Heard before the first step, when the attention is chosen, and after each step, before its checkpoint.
     kept = [[f"step-{step:08d}.pt"] for step in (1, 2, 3)]
     assert seen == [["training.json"], ["training.json"], *[[*names, "training.json"] for names in kept]]
     (tmp_path / "out" / "checkpoints" / ".step-00000004.pt.99.tmp").write_bytes(b"half")
     seen.clear()
     with pytest.raises(InterruptedError):
-        train_model(groups, advantages, str(tmp_path / "out"), made, look)
+        train_model(groups, advantages, str(tmp_path / "out"), made, RecordedProgress(look))
     assert seen == [[*kept[-1], "training.json"]] * 3  # "resuming …", "attention …" and step 4

@@ -8,6 +8,7 @@ import torch
 from transformers import LlamaForCausalLM, LlamaModel
 
 from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.progress import RecordedProgress
 from grao_pipeline.training.data.packing import pack
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.model.self_check import check_policy
@@ -49,10 +50,10 @@ def doubles_logits() -> Any:
 
 
 def check(policy: Policy, forced: bool = False) -> list[str]:
-    """The notices."""
-    heard: list[str] = []
-    check_policy(policy, SEQUENCES, heard.append, forced)
-    return heard
+    """What is told."""
+    progress = RecordedProgress()
+    check_policy(policy, SEQUENCES, progress, forced)
+    return progress.notes
 
 
 @pytest.mark.parametrize("family", FAMILIES)
