@@ -20,7 +20,26 @@ class GraoError(Exception):
 
 
 class UsageError(GraoError):
-    """An option, or a combination of options, that cannot work."""
+    """An option, or a combination of options, that cannot work.
+
+    The message does not name `option`: its reader is shown it as he writes it, `--reward-arg` on a command line,
+    `rounds.yaml:9: score.reward_arg` in YAML, `reward_arg` in Python.
+
+    Example: `UsageError("expected key=value, found 'limit'.", option="reward_arg")`
+    """
+
+    def __init__(self, message: str, *, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
+        """The field of the options model that is wrong, e.g. `reward_arg`; empty where no single one is."""
+
+    @property
+    def message(self) -> str:
+        """The text without the option."""
+        return str(self.args[0])
+
+    def __str__(self) -> str:
+        return f"{self.option}: {self.message}" if self.option else self.message
 
 
 class InputError(GraoError):

@@ -19,6 +19,7 @@ FLOORS = {
     "parsing": 0,
     "processes": 0,
     "progress": 0,
+    "arguments": 0,
     "storage": 1,
     "models": 1,
     "prompts": 2,

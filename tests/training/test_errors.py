@@ -246,9 +246,9 @@ def test_how_often_checkpoints_are_written_is_not_another_training(
 ) -> None:
     with pytest.raises(Interrupted):
         train(groups, advantages, model, tmp_path / "out", interrupt_after(2), groups_per_step=4, checkpoint_steps=1)
-    heard: list[str] = []
-    train(groups, advantages, model, tmp_path / "out", heard.append, groups_per_step=4, checkpoint_steps=0)
-    assert heard[0].startswith("resuming after step 1 from ")
+    progress = RecordedProgress()
+    train(groups, advantages, model, tmp_path / "out", progress, groups_per_step=4, checkpoint_steps=0)
+    assert progress.notes[0].startswith("resuming after step 1 from ")
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"x" * 99])

@@ -1,0 +1,127 @@
+"""Typed arguments of plug-ins: a reward, an estimator, an objective, an engine declares a small pydantic model.
+
+Whoever names the plug-in gives its arguments as `key=value`. The model holds their types, defaults and help texts once:
+they are checked, converted and shown (`grao plugins show NAME`) from it.
+"""
+
+import json
+import types
+from collections.abc import Mapping
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from grao_pipeline.errors import UsageError
+
+Arguments = TypeVar("Arguments", bound="PluginArguments")
+LIMITS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+
+
+class PluginArguments(BaseModel):
+    """Base of the argument models.
+
+    Example:
+        class LengthArguments(PluginArguments):
+            target: PositiveInt = argument(..., "Wanted length.")
+            unit: Literal["words", "characters"] = argument("words", "What is counted.")
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+
+class NoArguments(PluginArguments):
+    """Of a plug-in that takes none."""
+
+
+def argument(default: Any, help: str, **constraints: Any) -> Any:
+    """A field of an argument model. `...` as default makes it required."""
+    return Field(default, description=help, **constraints)
+
+
+def parse_arguments(model: type[Arguments], given: Mapping[str, Any], plugin: str, option: str) -> Arguments:
+    """The arguments that were given, converted and checked.
+
+    Args:
+        given: key → text, or a value of the right type already. `prefix.key` belongs to the field `prefix` of type
+            dict, with its text read as JSON where it is JSON.
+        plugin: what they are of, e.g. `reward 'length'`.
+        option: the option that they were given by, e.g. `reward_arg`.
+
+    Raises:
+        UsageError: names the first argument that is unknown, missing or wrong, and the known ones.
+    """
+    try:
+        return model.model_validate(_nested(model, given))
+    except ValidationError as error:
+        raise UsageError(_problem(model, error.errors()[0], plugin), option=option) from None
+
+
+def described_arguments(model: type[PluginArguments]) -> list[dict[str, Any]]:
+    """Name, type, default (None where required) and help of every argument, for people.
+
+    Example: `[{"name": "target", "type": "int > 0", "default": None, "required": True, "help": "Wanted length."}]`
+    """
+    return [
+        {
+            "name": field.alias or name,
+            "type": _type_text(field),
+            "default": None if field.is_required() else field.get_default(call_default_factory=True),
+            "required": field.is_required(),
+            "help": field.description or "",
+        }
+        for name, field in model.model_fields.items()
+    ]
+
+
+def _nested(model: type[PluginArguments], given: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        prefix, _, key = name.partition(".")
+        field = model.model_fields.get(prefix)
+        if key and field is not None and _origin(field.annotation) is dict:
+            values.setdefault(prefix, {})[key] = _json_or_text(value)
+        else:
+            values[name] = value
+    return values
+
+
+def _json_or_text(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _problem(model: type[PluginArguments], detail: Any, plugin: str) -> str:
+    name = ".".join(str(step) for step in detail["loc"])
+    known = ", ".join(field.alias or key for key, field in model.model_fields.items()) or "none"
+    if detail["type"] == "extra_forbidden":
+        return f"{plugin} has no argument '{name}'. It has: {known}."
+    if detail["type"] == "missing":
+        return f"{plugin} needs {name}=…. Its arguments: {known}."
+    text = detail["msg"].removeprefix("Value error, ")
+    text = f"{text[0].lower()}{text[1:]}"
+    return f"{name}={detail['input']}: {text} ({plugin})." if name else f"{text} ({plugin})."
+
+
+def _origin(annotation: Any) -> Any:
+    """The class of a field's annotation: dict for `dict[str, Any] | None`."""
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return _origin(next(part for part in get_args(annotation) if part is not type(None)))
+    return origin or annotation
+
+
+def _type_text(field: FieldInfo) -> str:
+    limits = [
+        f"{sign} {getattr(rule, limit):g}"
+        for rule in field.metadata
+        for limit, sign in LIMITS.items()
+        if getattr(rule, limit, None) is not None
+    ]
+    annotation = field.annotation
+    name = annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
+    return " ".join([name.replace("typing.", ""), *limits])
