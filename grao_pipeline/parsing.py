@@ -1,30 +1,35 @@
-"""What users write inside an option: key=value pairs, and numbers in them."""
+"""What users write inside an option: key=value pairs, and the numbers in them."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 from grao_pipeline.errors import UsageError
 
 
-def key_values(pairs: list[str], option_name: str) -> dict[str, str]:
-    """Parse a repeatable key=value option.
+def key_values(pairs: Sequence[str], option: str) -> dict[str, str]:
+    """Parse the values of a repeatable key=value option.
+
+    Args:
+        option: the field of the options model that holds them, e.g. `reward_arg`.
 
     Raises:
         UsageError: a pair has no '='.
     """
-    parsed = {}
+    values = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator or not key:
-            raise UsageError(f"{option_name} {pair!r}: expected key=value.")
-        parsed[key] = value
-    return parsed
+            raise UsageError(f"{pair!r}: expected key=value.", option=option)
+        values[key] = value
+    return values
 
 
-def finite_number(written: Any) -> float | None:
-    """The number that is written; None where it is none, or infinite, or NaN."""
+def finite_number(value: object) -> float | None:
+    """The value as a number; None where it is not one, or is infinite or NaN."""
+    if not isinstance(value, str | int | float):
+        return None
     try:
-        number = float(written)
-    except (TypeError, ValueError):
+        number = float(value)
+    except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None

@@ -43,7 +43,7 @@ def test_what_is_wrong_is_named_with_its_value(given: dict[str, str], message: s
 
 
 def test_a_plugin_without_arguments_takes_none() -> None:
-    with pytest.raises(UsageError, match="has no argument 'a'. It has: none."):
+    with pytest.raises(UsageError, match=r"has no argument 'a'\. It has: none\."):
         parse_arguments(NoArguments, {"a": "1"}, "reward 'x'", "arg")
 
 

@@ -239,10 +239,11 @@ def test_in_a_file_an_option_is_named_as_it_is_written_there() -> None:
     ],
 )
 def test_key_values_are_split_at_the_first_equals_sign(pairs: list[str], parsed: dict[str, str]) -> None:
-    assert key_values(pairs, "--reward-arg") == parsed
+    assert key_values(pairs, "reward_arg") == parsed
 
 
 @pytest.mark.parametrize("pair", ["", "a", "=1"])
 def test_a_pair_without_key_or_equals_sign_is_refused(pair: str) -> None:
-    with pytest.raises(UsageError, match=f"--reward-arg '{pair}': expected key=value"):
-        key_values([pair], "--reward-arg")
+    with pytest.raises(UsageError, match=f"'{pair}': expected key=value") as caught:
+        key_values([pair], "reward_arg")
+    assert caught.value.option == "reward_arg"

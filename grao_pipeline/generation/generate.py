@@ -28,7 +28,7 @@ from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
-from grao_pipeline.storage.writer import TableWriter, Worker
+from grao_pipeline.storage.writer import PartShare, TableWriter
 
 DEFAULT_CONTEXT_LENGTH = 4096
 ABORTED = Sample([], [], "abort")
@@ -124,7 +124,7 @@ def generate_groups(
     tokenizer = _prompt_tokenizer(options, source)
     provenance = groups_provenance(options, prompts.fingerprint, source, tokenizer.template)
     num_parts = -(-prompts.num_rows // options.prompts_per_part)
-    writer = TableWriter(out, provenance, num_parts, progress, Worker.parse(options.worker))
+    writer = TableWriter(out, provenance, num_parts, progress, PartShare.parse(options.worker))
     summary = GenerateSummary(
         groups=prompts.num_rows,
         parts_found=writer.num_committed,
@@ -273,7 +273,7 @@ def _engine_options(options: GenerateOptions, source: ModelSource, context_lengt
         context_length=context_length,
         device=options.device,
         batch_size=options.batch_size,
-        arguments=key_values(options.engine_arg, "--engine-arg"),
+        arguments=key_values(options.engine_arg, "engine_arg"),
         adapter=None if source.adapter is None else str(source.adapter),
         quantization=options.quantization,
         tensor_parallel_size=options.tensor_parallel_size,

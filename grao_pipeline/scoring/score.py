@@ -22,7 +22,7 @@ from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, Rew
 from grao_pipeline.scoring.rewards.function import FunctionReward
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
-from grao_pipeline.storage.writer import TableWriter, Worker
+from grao_pipeline.storage.writer import PartShare, TableWriter
 
 MAX_FAILURES = 256
 """So many samples in a row are judged in vain before a reward is taken to be misconfigured."""
@@ -61,7 +61,7 @@ def make_reward(options: ScoreOptions) -> Reward:
     Raises:
         UsageError: there is none of that name, or it refuses its arguments.
     """
-    arguments = key_values(options.reward_arg, "--reward-arg")
+    arguments = key_values(options.reward_arg, "reward_arg")
     found: Any = load("reward", options.reward, REWARDS)
     if not inspect.isclass(found):
         return FunctionReward(found, arguments)
@@ -104,7 +104,7 @@ def score_groups(
     groups = open_table(groups_url, "groups")
     reward = reward or make_reward(options)
     provenance = scores_provenance(options, groups.fingerprint, reward)
-    writer = TableWriter(out, provenance, groups.num_parts, progress, Worker.parse(options.worker))
+    writer = TableWriter(out, provenance, groups.num_parts, progress, PartShare.parse(options.worker))
     writer.discard_changed_parts(groups)
     summary = ScoreSummary(
         groups=groups.num_rows,

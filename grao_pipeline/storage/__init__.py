@@ -1,1 +1,1 @@
-"""The only code that opens a file of a table: parts, commits, manifests, verification, local and remote."""
+"""The only code that opens files of tables: parts, commits, manifests, verification, local and remote."""

@@ -1,4 +1,4 @@
-"""One directory of small files, local or remote, whose files appear whole or not at all."""
+"""A directory of small files, local or remote, in which a file appears whole or not at all."""
 
 import os
 from typing import Any
@@ -22,7 +22,7 @@ class Directory:
         try:
             filesystem, root = fsspec.core.url_to_fs(self.url)
         except (ValueError, ImportError) as error:
-            raise InputError(f"Cannot open {self.url}: {error}") from error
+            raise InputError(f"Cannot open {self.url}: {error}.") from error
         self._filesystem: Any = filesystem
         self._root: str = root.rstrip("/")
         self.is_local = isinstance(filesystem, LocalFileSystem)
@@ -32,7 +32,7 @@ class Directory:
         return f"{self.url}/{name}"
 
     def names(self) -> list[str]:
-        """Sorted names of the files in it; empty where it does not exist."""
+        """The sorted names of its files; empty where the directory does not exist."""
         self._filesystem.invalidate_cache()
         if not self._filesystem.isdir(self._root):
             return []
@@ -40,30 +40,31 @@ class Directory:
         return sorted(os.path.basename(e["name"]) for e in entries if e["type"] == "file")
 
     def exists(self, name: str) -> bool:
+        """Whether the file exists."""
         return bool(self._filesystem.isfile(f"{self._root}/{name}"))
 
     def size(self, name: str) -> int:
-        """Size in bytes."""
+        """The size of a file in bytes."""
         return int(self._filesystem.size(f"{self._root}/{name}"))
 
     def read(self, name: str) -> bytes:
-        """The whole file.
+        """The content of a file.
 
         Raises:
-            InputError: it does not exist or cannot be read.
+            InputError: the file does not exist or cannot be read.
         """
         try:
             return bytes(self._filesystem.cat_file(f"{self._root}/{name}"))
         except OSError as error:
-            raise InputError(f"Cannot read {self.path(name)}: {error.strerror or error}") from error
+            raise InputError(f"Cannot read {self.path(name)}: {error.strerror or error}.") from error
 
     def write(self, name: str, data: bytes | memoryview) -> None:
         """Write a file so that a reader, or a crash, sees all of it or nothing.
 
-        Locally: a temporary file beside it, flushed to disk, then renamed. Remotely: one PUT.
+        Locally: a temporary file in the same directory, flushed to disk, then renamed. Remotely: one PUT.
 
         Raises:
-            InputError: the place cannot be written.
+            InputError: the file cannot be written.
         """
         try:
             if self.is_local:
@@ -72,13 +73,14 @@ class Directory:
                 self._filesystem.makedirs(self._root, exist_ok=True)
                 self._filesystem.pipe_file(f"{self._root}/{name}", bytes(data))
         except OSError as error:
-            raise InputError(f"Cannot write {self.path(name)}: {error.strerror or error}") from error
+            raise InputError(f"Cannot write {self.path(name)}: {error.strerror or error}.") from error
 
     def delete(self, name: str) -> None:
+        """Delete a file."""
         self._filesystem.rm_file(f"{self._root}/{name}")
 
     def remove_temporaries(self) -> None:
-        """Delete what killed writers left behind."""
+        """Delete the temporary files of killed writers."""
         for name in self.names():
             if name.startswith(".") and name.endswith(".tmp"):
                 self.delete(name)

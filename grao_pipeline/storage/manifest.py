@@ -1,4 +1,4 @@
-"""What a table, and each of its parts, says about where it came from."""
+"""Manifests and provenance: what a table and its parts record about their origin."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -27,7 +27,7 @@ VERSIONED_PACKAGES = (
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a stage's output came from. Stored in every part and in the manifest.
+    """The origin of a stage's output. Stored in every part and in the manifest.
 
     Example: `Provenance("scores", "3f…", {"reward": "gsm8k"}, {"groups": "9a…"})`
     """
@@ -45,11 +45,15 @@ class Provenance:
 
     @staticmethod
     def from_dict(value: dict[str, Any], where: str) -> "Provenance":
-        """Raises InputError where `value` was written under another version of the contract."""
+        """Args: where: the file that holds `value`, for messages.
+
+        Raises:
+            InputError: `value` follows another version of the data contract.
+        """
         if value.get("contract") != CONTRACT_VERSION:
             raise InputError(
-                f"{where} follows version {value.get('contract')} of the data contract; "
-                f"this program reads version {CONTRACT_VERSION}."
+                f"{where} follows version {value.get('contract')} of the data contract; this program reads version "
+                f"{CONTRACT_VERSION}. Regenerate the table."
             )
         names = ("table", "fingerprint", "options", "inputs", "details", "versions")
         return Provenance(**{name: value[name] for name in names})
@@ -67,7 +71,7 @@ class PartEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The list of a complete table's parts. Written last: its existence means complete."""
+    """The parts of a complete table. The manifest is written last: a table with a manifest is complete."""
 
     provenance: Provenance
     parts: tuple[PartEntry, ...]
@@ -86,21 +90,26 @@ class Manifest:
 
     @staticmethod
     def from_json(text: bytes, where: str) -> "Manifest":
-        """Raises InputError where the text is no manifest."""
+        """Args: where: the file, for messages.
+
+        Raises:
+            InputError: `text` is not a manifest.
+        """
         try:
             value = json.loads(text)
             parts = tuple(PartEntry(**part) for part in value["parts"])
             return Manifest(Provenance.from_dict(value, where), parts)
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{where} is damaged ({error!r}). Re-run the stage that made it.") from error
+            raise InputError(f"{where} is damaged ({error!r}). Run the command that wrote the table again.") from error
 
 
 def part_name(index: int) -> str:
+    """The file name of a part, e.g. `part-000007.parquet`."""
     return f"part-{index:06d}.parquet"
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of the installed packages that can shape a table's content."""
+    """The versions of the installed packages that can influence a table's content."""
     versions = {}
     for package in VERSIONED_PACKAGES:
         try:

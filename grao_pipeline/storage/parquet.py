@@ -1,4 +1,4 @@
-"""Arrow tables ↔ the bytes of one Parquet part, with the stage's provenance inside."""
+"""Arrow tables ↔ the bytes of one Parquet part, which include the stage's provenance."""
 
 import json
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def encode(table: pa.Table, provenance: Provenance) -> memoryview:
         compression="zstd",
         row_group_size=rows,
         write_page_checksum=True,
-        # Advantages and ids hardly repeat: a dictionary of them is larger than they are, and takes most of the time.
+        # Advantages and ids rarely repeat: their dictionary would be larger than the values, and slow to build.
         use_dictionary=provenance.table != "advantages",
     )
     return memoryview(sink.getvalue())
@@ -36,10 +36,11 @@ def decode(data: bytes, where: str, columns: list[str] | None = None) -> pa.Tabl
     """The table in a part's bytes, without metadata.
 
     Raises:
-        DamagedPart: the bytes are not Parquet, or a page is not the one that was written.
+        DamagedPart: the bytes are not Parquet, or a page differs from what was written.
     """
     with _as_damage(where):
-        # One thread: a part is small, and pyarrow's pools now and then abort a process that ends right after reading.
+        # One thread: a part is small, and pyarrow's thread pools sometimes abort a process that exits right after
+        # reading.
         file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, page_checksum_verification=True)
         wanted = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
         table = file.read(columns=wanted, use_threads=False)
@@ -47,7 +48,7 @@ def decode(data: bytes, where: str, columns: list[str] | None = None) -> pa.Tabl
 
 
 def count_rows(data: bytes, where: str) -> int:
-    """The number of rows that a part's footer claims.
+    """The number of rows according to a part's footer.
 
     Raises:
         DamagedPart: the bytes are not Parquet.
@@ -57,10 +58,10 @@ def count_rows(data: bytes, where: str) -> int:
 
 
 def read_provenance(data: bytes, where: str) -> Provenance | None:
-    """The provenance in a part's bytes, or None where other software wrote it.
+    """The provenance in a part's bytes; None where other software wrote the part.
 
     Raises:
-        DamagedPart: the bytes are not Parquet, or what they say of their origin cannot be understood.
+        DamagedPart: the bytes are not Parquet, or their provenance cannot be parsed.
     """
     with _as_damage(where):
         metadata = pq.read_schema(pa.BufferReader(data)).metadata or {}
@@ -69,7 +70,9 @@ def read_provenance(data: bytes, where: str) -> Provenance | None:
     try:
         return Provenance.from_dict(json.loads(metadata[METADATA_KEY]), where)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedPart(f"{where} is damaged: its metadata '{METADATA_KEY.decode()}' is {error!r}.") from error
+        raise DamagedPart(
+            f"{where} is damaged: its metadata '{METADATA_KEY.decode()}' cannot be parsed ({error!r})."
+        ) from error
 
 
 @contextmanager

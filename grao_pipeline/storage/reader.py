@@ -1,4 +1,4 @@
-"""Reading tables: every byte that is used was verified against the manifest."""
+"""Reading tables: every byte that is used is first verified against the manifest."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -15,7 +15,7 @@ from grao_pipeline.storage.parquet import count_rows, decode, read_provenance
 
 
 class TableReader:
-    """A complete table, part by part. Make one with `open_table`."""
+    """A complete table, read part by part. `open_table` makes one."""
 
     def __init__(self, directory: Directory, schema: TableSchema, manifest: Manifest, foreign: bool) -> None:
         self._directory = directory
@@ -61,6 +61,7 @@ class TableReader:
         return table.select(wanted)
 
     def parts(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The parts in order."""
         return (self.part(index, columns) for index in range(self.num_parts))
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -80,28 +81,28 @@ class TableReader:
             raise MismatchError(
                 f"{self.url} holds the {self.schema.name} of groups {made_from} ({self.num_parts} parts); "
                 f"{groups.url} is {groups.fingerprint} ({groups.num_parts} parts). "
-                f"Make the {self.schema.name} of these groups first."
+                f"Compute the {self.schema.name} of these groups first."
             )
 
     def aligned_part(self, group_ids: pa.ChunkedArray, index: int, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of this companion table that belong to part `index` of a groups table, in its order.
+        """The rows of this companion table that belong to part `index` of a groups table, in the same order.
 
         Args:
             group_ids: the `group_id` column of that part of the groups table.
 
         Raises:
-            MismatchError: the rows are not those of the groups.
+            MismatchError: the companion table holds other groups.
         """
         if self.foreign:
             return self._rows_by_group_id(group_ids, columns)
         if index >= self.num_parts:
-            raise MismatchError(f"{self.url} has {self.num_parts} parts; the groups have more. Re-make it from them.")
+            raise MismatchError(f"{self.url} has {self.num_parts} parts; the groups have more. Regenerate {self.url}.")
         wanted = None if columns is None else ["group_id", *(c for c in columns if c != "group_id")]
         table = self.part(index, wanted)
         if not table.column("group_id").combine_chunks().equals(group_ids.combine_chunks()):
             raise MismatchError(
                 f"{self._directory.path(self.manifest.parts[index].name)} does not hold the groups of part {index}: "
-                f"it was made from other groups. Re-make {self.url} from the groups that you use."
+                f"it was made from other groups. Regenerate {self.url} from the groups that you use."
             )
         return table
 
@@ -118,7 +119,9 @@ class TableReader:
         where = self._directory.path(entry.name)
         if self.foreign:
             raise DamagedPart(f"{where} changed after the table was opened. Run the command again.")
-        raise DamagedPart(f"{where} {problem}. Re-run the command that made {self.url}; it re-makes only this part.")
+        raise DamagedPart(
+            f"{where} {problem}. Run the command that wrote {self.url} again: it regenerates only this part."
+        )
 
     @cached_property
     def _whole_foreign_table(self) -> pa.Table:
@@ -127,46 +130,46 @@ class TableReader:
         return table
 
     def _rows_by_group_id(self, group_ids: pa.ChunkedArray, columns: Sequence[str] | None) -> pa.Table:
-        """A foreign companion need not have the groups' parts or order: find its rows by their id."""
+        """A foreign companion may have other parts and another order: look its rows up by group ID."""
         table = self._whole_foreign_table
         rows = pc.index_in(group_ids, value_set=table.column("group_id").combine_chunks())
         if rows.null_count:
             missing = group_ids.filter(pc.is_null(rows))[0].as_py()
-            raise MismatchError(f"{self.url} has no row for group {missing}. It needs one row for every group.")
-        taken = table.take(rows)
-        return taken if columns is None else taken.select(list(dict.fromkeys(["group_id", *columns])))
+            raise MismatchError(f"{self.url} has no row for group {missing}. It needs one row per group.")
+        aligned = table.take(rows)
+        return aligned if columns is None else aligned.select(list(dict.fromkeys(["group_id", *columns])))
 
 
 def open_table(url: str, expected: str | None = None) -> TableReader:
     """Open a complete table.
 
-    A directory of Parquet files (or one file) that other software wrote, without manifest, is accepted as a *foreign*
-    table of the expected kind: validated when read and fingerprinted by content.
+    A directory of Parquet files (or one file) without a manifest, written by other software, is accepted as a
+    *foreign* table of the expected kind: it is validated when read, and fingerprinted by content.
 
     Args:
-        expected: the name of the table's schema, e.g. `groups`.
+        expected: the kind of table: the name of its schema, e.g. `groups`.
 
     Raises:
-        InputError: there is no such table, or it is incomplete.
-        MismatchError: it is another kind of table.
+        InputError: the table does not exist or is incomplete.
+        MismatchError: the table is of another kind.
     """
-    directory, only = _locate(url)
-    if only is not None:
-        return _open_foreign(directory, [only], expected, refuse_ours=False)
+    directory, file_name = _locate(url)
+    if file_name is not None:
+        return _open_foreign(directory, [file_name], expected, refuse_ours=False)
     if directory.exists(MANIFEST):
         manifest = Manifest.from_json(directory.read(MANIFEST), directory.path(MANIFEST))
         kind = manifest.provenance.table
         if kind not in TABLES or (expected is not None and kind != expected):
-            raise MismatchError(f"{url} is a '{kind}' directory; this needs {_article(expected)}.")
+            raise MismatchError(f"{url} is a directory of kind '{kind}'; this needs {_table_of_kind(expected)}.")
         return TableReader(directory, TABLES[kind], manifest, foreign=False)
     names = [name for name in directory.names() if name.endswith(".parquet")]
     if not names:
-        raise InputError(f"{url}: there is no such table ({_article(expected)} was expected).")
+        raise InputError(f"{url} does not exist or holds no Parquet file; this needs {_table_of_kind(expected)}.")
     return _open_foreign(directory, names, expected, refuse_ours=True)
 
 
 def _locate(url: str) -> tuple[Directory, str | None]:
-    """Split the path of a single Parquet file into its directory and name; a directory may bear the suffix too."""
+    """Split the path of one Parquet file into directory and name. A directory may be called `….parquet` as well."""
     if url.endswith(".parquet") and not Directory(url).names():
         parent, slash, name = url.rpartition("/")
         return Directory(parent + slash or "."), name
@@ -174,22 +177,22 @@ def _locate(url: str) -> tuple[Directory, str | None]:
 
 
 def _open_foreign(directory: Directory, names: list[str], expected: str | None, refuse_ours: bool) -> TableReader:
-    """Args: refuse_ours: parts of ours without a manifest are a table that is still being written."""
+    """Args: refuse_ours: parts that this program wrote, without a manifest, are a table that is still being written."""
     entries = []
     for name in names:
         data, where = directory.read(name), directory.path(name)
         if refuse_ours and read_provenance(data, where) is not None:
             raise InputError(
                 f"{directory.url} is incomplete: it has parts ({len(names)}) but no {MANIFEST}. "
-                "Re-run the command that was writing it; it goes on from there."
+                "Run the command that was writing it again; it resumes there."
             )
         entries.append(PartEntry(name, count_rows(data, where), len(data), bytes_checksum(data)))
     if expected is None:
-        raise InputError(f"{directory.url} has Parquet files but no {MANIFEST}; say which table it is.")
+        raise InputError(f"{directory.url} has Parquet files but no {MANIFEST}; name the kind of table.")
     content = fingerprint({"foreign": expected, "parts": [entry.sha256 for entry in entries]})
     provenance = Provenance(expected, content, options={}, inputs={}, details={"foreign": True})
     return TableReader(directory, TABLES[expected], Manifest(provenance, tuple(entries)), foreign=True)
 
 
-def _article(expected: str | None) -> str:
-    return f"a '{expected}' table" if expected else "a table"
+def _table_of_kind(expected: str | None) -> str:
+    return f"a table of kind '{expected}'" if expected else "a table"

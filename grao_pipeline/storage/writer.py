@@ -1,4 +1,4 @@
-"""Writing tables: a part is committed whole, never changed, and never made twice."""
+"""Writing tables: a part is committed whole, never changed and never written twice."""
 
 import re
 from dataclasses import dataclass
@@ -18,42 +18,44 @@ UNFINISHED = ".unfinished"
 
 
 @dataclass(frozen=True)
-class Worker:
-    """One of several processes that make a table together without talking to each other.
+class PartShare:
+    """The share of a table's parts that one of several independent processes writes.
 
-    Example: `Worker.parse("1/4")` makes the parts 1, 5, 9, …
+    Example: `PartShare.parse("1/4")` includes the parts 1, 5, 9, …
     """
 
     index: int
     count: int
 
-    def makes(self, part: int) -> bool:
+    def includes(self, part: int) -> bool:
+        """Whether this process writes the part."""
         return part % self.count == self.index
 
     @staticmethod
-    def parse(text: str | None) -> "Worker | None":
-        """`i/N`, counted from 0.
+    def parse(text: str | None) -> "PartShare | None":
+        """Parse `--worker INDEX/COUNT`, where the index counts from 0. None: one process writes the whole table.
 
         Raises:
-            UsageError: it is no such pair.
+            UsageError: not of the form INDEX/COUNT.
         """
         if text is None:
             return None
         numbers = re.fullmatch(r"(\d+)/(\d+)", text)
         if numbers is None or int(numbers[1]) >= int(numbers[2]):
-            raise UsageError(f"--worker {text!r}: expected i/N with 0 ≤ i < N, e.g. 0/4.")
-        return Worker(int(numbers[1]), int(numbers[2]))
+            raise UsageError(f"{text!r}: expected INDEX/COUNT with 0 ≤ INDEX < COUNT, e.g. 0/4.", option="worker")
+        return PartShare(int(numbers[1]), int(numbers[2]))
 
 
 def unfinished_name(index: int) -> str:
+    """The file name of the finished rows of a part that is not finished."""
     return part_name(index) + UNFINISHED
 
 
 class TableWriter:
-    """One table being written, possibly by a second run of the same command after a crash.
+    """Writes one table, and resumes a table that an earlier run of the same command did not finish.
 
     Raises (on construction):
-        MismatchError: the directory holds other work; it is neither mixed with this nor overwritten.
+        MismatchError: the directory holds a table with another fingerprint. It is neither extended nor overwritten.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class TableWriter:
         provenance: Provenance,
         num_parts: int,
         progress: Progress = SILENT,
-        worker: Worker | None = None,
+        share: PartShare | None = None,
     ) -> None:
         self.url = url
         self._directory = Directory(url)
@@ -70,31 +72,34 @@ class TableWriter:
         self._provenance = provenance
         self._num_parts = num_parts
         self._progress = progress
-        self._worker = worker
+        self._share = share
         self._entries: dict[int, PartEntry] = {}
         self._unfinished: set[str] = set()
         self.was_complete = self._adopt_committed_parts()
 
     def missing(self) -> list[int]:
-        """Indices of the parts that are still to be made, in order; of one worker, those that are its own."""
-        return [index for index in self._all_missing() if self._worker is None or self._worker.makes(index)]
+        """The indices of the parts that this process still has to write, in order."""
+        return [index for index in self._all_missing() if self._share is None or self._share.includes(index)]
 
     @property
     def num_committed(self) -> int:
+        """The number of parts that are written."""
         return len(self._entries)
 
     def read(self, index: int, columns: list[str] | None = None) -> pa.Table:
-        """A committed part, e.g. to summarise work that an earlier run did."""
+        """A committed part, e.g. to summarize parts of an earlier run."""
         name = self._entries[index].name
         return decode(self._directory.read(name), self._directory.path(name), columns)
 
     def discard_changed_parts(self, groups: TableReader) -> None:
-        """Forget the committed parts whose rows are no longer those of the groups beside them."""
+        """Forget committed parts whose rows do not match the current groups; they count as missing."""
         for index in sorted(self._entries):
             expected = groups.part(index, ["group_id"]).column("group_id").to_pylist()
             if self.read(index, ["group_id"]).column("group_id").to_pylist() != expected:
                 where = self._directory.path(part_name(index))
-                self._progress.note(f"{where} holds other groups than {groups.url} does now; making it again.")
+                self._progress.note(
+                    f"{where} does not hold the groups that {groups.url} holds now. It will be regenerated."
+                )
                 del self._entries[index]
                 self.was_complete = False
 
@@ -113,16 +118,16 @@ class TableWriter:
         self._forget_unfinished(index)
 
     def save_unfinished(self, index: int, table: pa.Table) -> None:
-        """Keep the rows of part `index` that are finished, for the run that goes on. Readers do not see them."""
+        """Save the finished rows of part `index` for the run that resumes. Readers do not see them."""
         name = unfinished_name(index)
         self._directory.write(name, encode(conform(table, self._schema, name), self._provenance))
         self._unfinished.add(name)
 
     def unfinished(self, index: int) -> pa.Table | None:
-        """The finished rows of part `index` that an interrupted run saved; None where there are none.
+        """The finished rows of part `index` that an interrupted run saved; None where it saved none.
 
         Raises:
-            MismatchError: they are of other work.
+            MismatchError: the rows have another fingerprint.
         """
         name = unfinished_name(index)
         if name not in self._unfinished:
@@ -132,17 +137,17 @@ class TableWriter:
             provenance = read_provenance(data, where)
             table = decode(data, where)
         except DamagedPart as error:
-            self._progress.note(f"{error} Its groups are made again.")
+            self._progress.note(f"{error} They will be regenerated.")
             return None
         assert provenance is not None, f"{where} was not written by this class"
-        self._refuse_other_work(provenance, name)
+        self._refuse_other_fingerprint(provenance, name)
         return table
 
     def finish(self) -> list[int]:
-        """Write the manifest once every part is committed; a complete and unchanged table is left alone.
+        """Write the manifest once all parts are committed. A complete, unchanged table is left as it is.
 
         Returns:
-            the parts that other workers still have to make. The last worker writes the manifest.
+            the parts that other processes still have to write; the last process writes the manifest.
         """
         assert not self.missing(), "finish() before every part was written"
         if self._all_missing():
@@ -150,7 +155,7 @@ class TableWriter:
         if not self._all_missing() and not self.was_complete:
             entries = tuple(self._entries[index] for index in range(self._num_parts))
             self._directory.write(MANIFEST, Manifest(self._provenance, entries).to_json().encode())
-            if self._worker is None:  # another worker may be writing the same manifest just now
+            if self._share is None:  # otherwise another process may be writing the same manifest right now
                 self._directory.remove_temporaries()
         return self._all_missing()
 
@@ -164,7 +169,7 @@ class TableWriter:
             self._unfinished.remove(name)
 
     def _adopt_committed_parts(self) -> bool:
-        """Take over what earlier runs committed; True where the table is complete and intact."""
+        """Register the parts that earlier runs committed. True where the table is complete and intact."""
         manifest = self._read_manifest()
         checksums = {part.name: part.sha256 for part in manifest.parts} if manifest else {}
         names = {part_name(index): index for index in range(self._num_parts)}
@@ -180,7 +185,7 @@ class TableWriter:
         return manifest is not None and not self._all_missing()
 
     def _read_manifest(self) -> Manifest | None:
-        """The manifest of a finished run; a damaged one is made again, since the parts say what they are."""
+        """The manifest of a finished run; None where it is missing or damaged: it can be rebuilt from the parts."""
         if not self._directory.exists(MANIFEST):
             return None
         try:
@@ -188,11 +193,11 @@ class TableWriter:
         except InputError as error:
             self._progress.note(str(error))
             return None
-        self._refuse_other_work(manifest.provenance, MANIFEST)
+        self._refuse_other_fingerprint(manifest.provenance, MANIFEST)
         return manifest
 
     def _inspect(self, name: str, sha256: str | None) -> PartEntry | None:
-        """The entry of a file that an earlier run committed; None where it is damaged and must be made again."""
+        """The entry of a file that an earlier run committed; None where the file is damaged."""
         where = self._directory.path(name)
         data = self._directory.read(name)
         actual = bytes_checksum(data)
@@ -202,32 +207,32 @@ class TableWriter:
             provenance = read_provenance(data, where)
             rows = decode(data, where).num_rows
         except DamagedPart:
-            self._progress.note(f"{where} is damaged; making it again.")
+            self._progress.note(f"{where} is damaged. It will be regenerated.")
             return None
         if provenance is None:
-            raise MismatchError(f"{where} was not made by this program. Choose an empty directory for the output.")
-        self._refuse_other_work(provenance, name)
+            raise MismatchError(f"{where} was not written by this program. Choose an empty directory for the output.")
+        self._refuse_other_fingerprint(provenance, name)
         return PartEntry(name, rows, len(data), actual)
 
-    def _refuse_other_work(self, found: Provenance, name: str) -> None:
-        if found.table != self._provenance.table:
+    def _refuse_other_fingerprint(self, stored: Provenance, name: str) -> None:
+        if stored.table != self._provenance.table:
             raise MismatchError(
-                f"{self.url} already holds a '{found.table}' table; this would write '{self._provenance.table}'. "
-                "Choose another output directory."
+                f"{self.url} already holds a table of kind '{stored.table}'; this command would write one of kind "
+                f"'{self._provenance.table}'. Choose another output directory."
             )
-        if found.fingerprint != self._provenance.fingerprint:
+        if stored.fingerprint != self._provenance.fingerprint:
             raise MismatchError(
-                f"{self._directory.path(name)} bears fingerprint {found.fingerprint}, this command would write "
-                f"{self._provenance.fingerprint}: {_difference(found, self._provenance)}. "
+                f"{self._directory.path(name)} has fingerprint {stored.fingerprint}; this command would write "
+                f"{self._provenance.fingerprint}: {_difference(stored, self._provenance)}. "
                 "Choose another output directory, or delete this one."
             )
 
 
-def _difference(found: Provenance, wanted: Provenance) -> str:
-    """Name the first things in which two pieces of work differ."""
+def _difference(stored: Provenance, current: Provenance) -> str:
+    """The first options and inputs that differ."""
     changes = []
-    for label, old, new in (("", found.options, wanted.options), ("input ", found.inputs, wanted.inputs)):
-        for key in sorted(set(old) | set(new)):
-            if old.get(key) != new.get(key):
-                changes.append(f"{label}{key} was {old.get(key)!r} and is now {new.get(key)!r}")
+    for label, before, now in (("", stored.options, current.options), ("input ", stored.inputs, current.inputs)):
+        for key in sorted(set(before) | set(now)):
+            if before.get(key) != now.get(key):
+                changes.append(f"{label}{key} was {before.get(key)!r} and is now {now.get(key)!r}")
     return "; ".join(changes[:3]) or "the options differ"

@@ -68,20 +68,32 @@ def files(tmp_path_factory: pytest.TempPathFactory, model: Path, prompts: str, g
 CASES = [
     # missing files
     ("prompts nothing.jsonl {out}", 1, "nothing.jsonl"),
-    ("generate nothing {out} --model {model}", 1, "nothing: there is no such table"),
+    ("generate nothing {out} --model {model}", 1, "nothing does not exist"),
     ("generate {prompts} {out} --model ./nothing", 1, "'./nothing': there is no such directory"),
-    ("score nothing {out} --reward length --reward-arg target=3", 1, "nothing: there is no such table"),
-    ("advantages {groups} {out} --scores nothing", 1, "nothing: there is no such table"),
-    ("train {groups} nothing {out} --model {model}", 1, "nothing: there is no such table"),
-    ("evaluate nothing {scores} {out}", 1, "nothing: there is no such table"),
+    ("score nothing {out} --reward length --reward-arg target=3", 1, "nothing does not exist"),
+    ("advantages {groups} {out} --scores nothing", 1, "nothing does not exist"),
+    ("train {groups} nothing {out} --model {model}", 1, "nothing does not exist"),
+    ("evaluate nothing {scores} {out}", 1, "nothing does not exist"),
     ("inspect nothing", 1, "nothing: neither a table"),
     ("rounds run nothing.yaml", 1, "nothing.yaml: cannot be read"),
     # wrong tables
-    ("generate {groups} {out} --model {model}", 1, "is a 'groups' directory; this needs a 'prompts' table"),
-    ("score {scores} {out} --reward length --reward-arg target=3", 1, "is a 'scores' directory"),
-    ("advantages {groups} {out} --scores {groups}", 1, "is a 'groups' directory; this needs a 'scores' table"),
-    ("train {groups} {scores} {out} --model {model}", 1, "is a 'scores' directory; this needs a 'advantages' table"),
-    ("evaluate {scores} {groups} {out}", 1, "is a 'scores' directory; this needs a 'groups' table"),
+    (
+        "generate {groups} {out} --model {model}",
+        1,
+        "is a directory of kind 'groups'; this needs a table of kind 'prompts'",
+    ),
+    ("score {scores} {out} --reward length --reward-arg target=3", 1, "is a directory of kind 'scores'"),
+    (
+        "advantages {groups} {out} --scores {groups}",
+        1,
+        "is a directory of kind 'groups'; this needs a table of kind 'scores'",
+    ),
+    (
+        "train {groups} {scores} {out} --model {model}",
+        1,
+        "is a directory of kind 'scores'; this needs a table of kind 'advantages'",
+    ),
+    ("evaluate {scores} {groups} {out}", 1, "is a directory of kind 'scores'; this needs a table of kind 'groups'"),
     ("generate {prompts} {out} --model {groups}", 1, "it has no config.json"),
     # damaged and incomplete tables
     ("score {damaged} {out} --reward length --reward-arg target=3", 1, "part-000001.parquet is damaged"),
@@ -119,7 +131,11 @@ CASES = [
     ("generate {prompts} {out} --model {model} --engine transformers --engine-arg a=b", 2, "has no arguments"),
     ("generate {prompts} {groups} --model {model} --engine transformers --samples 3", 1, "samples was 4 and is now 3"),
     ("score {groups} {scores} --reward length --reward-arg target=9", 1, "target was 3 and is now 9"),
-    ("score {groups} {advantages} --reward length --reward-arg target=3", 1, "already holds a 'advantages' table"),
+    (
+        "score {groups} {advantages} --reward length --reward-arg target=3",
+        1,
+        "already holds a table of kind 'advantages'",
+    ),
     # tables that do not belong together
     ("advantages {other_groups} {out} --scores {scores}", 1, "holds the scores of groups"),
     ("train {other_groups} {advantages} {out} --model {model}", 1, "holds the advantages of groups"),

@@ -208,7 +208,7 @@ def test_duplicate_prompts_are_refused_by_name(model: Path, tmp_path: Path) -> N
 def test_a_table_of_another_kind_is_refused(model: Path, groups: str, tmp_path: Path) -> None:
     found = tiny.grao("generate", groups, tmp_path / "out", "--model", model, *TRANSFORMERS)
     assert found.exit_code == 1
-    assert f"{groups} is a 'groups' directory; this needs a 'prompts' table" in found.stderr
+    assert f"{groups} is a directory of kind 'groups'; this needs a table of kind 'prompts'" in found.stderr
 
 
 def test_a_tokenizer_of_another_model_is_refused(model: Path, prompts: str, tmp_path: Path) -> None:

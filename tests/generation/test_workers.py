@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from grao_pipeline.storage.reader import open_table
-from grao_pipeline.storage.writer import Worker
+from grao_pipeline.storage.writer import PartShare
 from tests import tiny
 
 OPTIONS = ["--engine", "transformers", "--samples", 2, "--max-new-tokens", 6, "--prompts-per-part", 2]
@@ -42,10 +42,10 @@ def test_scores_are_made_by_workers_too(groups: str, tmp_path: Path) -> None:
 def test_what_is_no_worker_is_refused(text: str, groups: str, tmp_path: Path) -> None:
     found = tiny.grao("score", groups, tmp_path / "out", "--reward", "gsm8k", "--worker", text)
     assert found.exit_code == 2
-    assert "expected i/N with 0 ≤ i < N" in found.stderr
+    assert "expected INDEX/COUNT with 0 ≤ INDEX < COUNT" in found.stderr
 
 
 def test_a_workers_parts_are_every_nth() -> None:
-    worker = Worker.parse("1/4")
-    assert worker is not None
-    assert [part for part in range(10) if worker.makes(part)] == [1, 5, 9]
+    share = PartShare.parse("1/4")
+    assert share is not None
+    assert [part for part in range(10) if share.includes(part)] == [1, 5, 9]

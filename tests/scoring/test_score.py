@@ -225,7 +225,7 @@ def test_where_a_part_of_the_groups_was_made_anew_its_scores_are_too(tmp_path: P
     notices: list[str] = []
     summary = score_groups(groups, str(tmp_path / "scores"), options, RecordedProgress(notices.append), FakeReward())
     assert summary.parts_made == 1
-    assert any("part-000001.parquet holds other groups" in notice for notice in notices)
+    assert any("part-000001.parquet does not hold the groups" in notice for notice in notices)
     assert [row["rewards"] for row in scores_of(tmp_path / "scores")] == [
         [3, 5],
         [3, 5],
@@ -251,7 +251,7 @@ def test_other_groups_into_the_same_place_are_refused(groups: str, tmp_path: Pat
 def test_a_table_of_another_kind_is_refused(prompts: str, tmp_path: Path) -> None:
     found = tiny.grao("score", prompts, tmp_path, "--reward", "gsm8k")
     assert found.exit_code == 1
-    assert f"{prompts} is a 'prompts' directory; this needs a 'groups' table" in found.stderr
+    assert f"{prompts} is a directory of kind 'prompts'; this needs a table of kind 'groups'" in found.stderr
 
 
 @pytest.mark.parametrize(

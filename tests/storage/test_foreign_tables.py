@@ -129,7 +129,7 @@ def test_a_missing_or_wrong_column_names_file_and_column(tmp_path: Path) -> None
 
 def test_a_directory_of_parquet_must_be_said_to_be_something(tmp_path: Path) -> None:
     by_polars(MINIMAL, tmp_path / "a.parquet")
-    with pytest.raises(InputError, match=r"has Parquet files but no manifest\.json; say which table it is"):
+    with pytest.raises(InputError, match=r"has Parquet files but no manifest\.json; name the kind of table"):
         open_table(str(tmp_path))
 
 
@@ -152,7 +152,7 @@ def test_companion_rows_are_found_by_their_id_whatever_their_order_and_files(tmp
     found = scores.aligned_part(ids, 0, ["rewards"])
     assert found.to_pylist() == [{"group_id": f"g{i}", "rewards": MINIMAL[i]["rewards"]} for i in (1, 3, 0)]
     assert scores.aligned_part(ids, 99).schema.equals(SCORES.arrow())
-    with pytest.raises(MismatchError, match=r"has no row for group g7. It needs one row for every group"):
+    with pytest.raises(MismatchError, match=r"has no row for group g7. It needs one row per group"):
         scores.aligned_part(pa.chunked_array([["g1", "g7"]]), 0)
 
 

@@ -63,8 +63,10 @@ def changed(**change: Any) -> bytes:
         MANIFEST.to_json().replace('"inputs"', '"imputs"').encode(),
     ],
 )
-def test_what_is_no_manifest_is_named_as_damaged(text: bytes) -> None:
-    with pytest.raises(InputError, match=r"out/manifest\.json is damaged .* Re-run the stage that made it"):
+def test_an_invalid_manifest_is_reported_as_damaged(text: bytes) -> None:
+    with pytest.raises(
+        InputError, match=r"out/manifest\.json is damaged .* Run the command that wrote the table again"
+    ):
         Manifest.from_json(text, "out/manifest.json")
 
 

@@ -83,7 +83,7 @@ def test_a_part_that_is_not_what_was_committed_is_named_with_the_remedy(
     assert table.part(0).num_rows == 4  # the others can still be used
     with pytest.raises(DamagedPart) as caught:
         table.part(1, ["group_id"])
-    remedy = f"Re-run the command that made {path}; it re-makes only this part."
+    remedy = f"Run the command that wrote {path} again: it regenerates only this part."
     assert str(caught.value) == f"{victim} {problem}. {remedy}"
     with pytest.raises(DamagedPart):
         table.read()
@@ -100,20 +100,26 @@ def test_two_exchanged_parts_are_noticed(path: Path) -> None:
 
 
 def test_what_is_not_there_or_not_that_kind_is_refused(path: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere: there is no such table \(a 'scores' table was expected\)"):
+    with pytest.raises(
+        InputError, match=r"nowhere does not exist or holds no Parquet file; this needs a table of kind 'scores'"
+    ):
         open_table(str(tmp_path / "nowhere"), "scores")
-    with pytest.raises(InputError, match="no such table"):
+    with pytest.raises(InputError, match="nowhere does not exist"):
         open_table(f"memory://{tmp_path.name}/nowhere", "scores")
     with pytest.raises(InputError, match=r"Cannot read .*nowhere\.parquet"):
         open_table(str(tmp_path / "nowhere.parquet"), "scores")
-    with pytest.raises(MismatchError, match="groups is a 'groups' directory; this needs a 'scores' table"):
+    with pytest.raises(
+        MismatchError, match="groups is a directory of kind 'groups'; this needs a table of kind 'scores'"
+    ):
         open_table(str(path), "scores")
     assert open_table(str(path)).schema is GROUPS
 
 
 def test_a_damaged_manifest_is_named_with_the_remedy(path: Path) -> None:
     (path / MANIFEST).write_text("{")
-    with pytest.raises(InputError, match=r"groups/manifest\.json is damaged .* Re-run the stage that made it"):
+    with pytest.raises(
+        InputError, match=r"groups/manifest\.json is damaged .* Run the command that wrote the table again"
+    ):
         open_table(str(path))
 
 

@@ -143,7 +143,7 @@ def test_running_again_makes_only_the_damaged_part_again(path: Path, harm: Calla
         victim.write_bytes(harmed)
     notices: list[str] = []
     assert write(str(path), notices) == [1]
-    assert notices == ([f"{victim} is damaged; making it again."] if harmed is not None else [])
+    assert notices == ([f"{victim} is damaged. It will be regenerated."] if harmed is not None else [])
     assert contents(str(path)) == before
     untouched = {"part-000000.parquet", "part-000002.parquet"}
     assert {name: times(path)[name] for name in untouched} == {name: intact[name] for name in untouched}
@@ -205,7 +205,9 @@ def test_other_work_is_refused_with_both_fingerprints_and_what_differs(
 def test_the_directory_of_another_table_is_refused(path: Path, finished: bool) -> None:
     if not finished:
         (path / MANIFEST).unlink()
-    with pytest.raises(MismatchError, match="holds a 'scores' table; this would write 'advantages'"):
+    with pytest.raises(
+        MismatchError, match="holds a table of kind 'scores'; this command would write one of kind 'advantages'"
+    ):
         TableWriter(str(path), Provenance("advantages", "f" * 32, {}, {}), NUM_PARTS)
 
 
@@ -213,7 +215,7 @@ def test_a_directory_with_somebody_elses_parquet_is_refused(tmp_path: Path) -> N
     import polars as pl
 
     pl.DataFrame({"group_id": ["a"]}).write_parquet(tmp_path / "mine.parquet")
-    with pytest.raises(MismatchError, match=r"mine.parquet was not made by this program. Choose an empty directory"):
+    with pytest.raises(MismatchError, match=r"mine.parquet was not written by this program. Choose an empty directory"):
         TableWriter(str(tmp_path), PROVENANCE, NUM_PARTS)
 
 
@@ -261,8 +263,7 @@ def test_parts_whose_groups_were_made_again_are_discarded(tmp_path: Path) -> Non
     tiny.write_table(tmp_path / "groups", "groups", rows, fingerprint="a" * 32)
     made, notices = score()
     assert made == [1]
-    assert notices == [
-        f"{tmp_path}/scores/part-000001.parquet holds other groups than {groups} does now; making it again."
-    ]
+    changed = f"{tmp_path}/scores/part-000001.parquet"
+    assert notices == [f"{changed} does not hold the groups that {groups} holds now. It will be regenerated."]
     assert open_table(str(tmp_path / "scores")).part(1).equals(scores_of(1))
     assert score() == ([], [])

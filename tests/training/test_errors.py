@@ -82,8 +82,8 @@ def test_advantages_of_other_groups_are_refused(
 
 def test_tables_of_the_wrong_kind_are_refused(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     out = tmp_path / "out"
-    assert_refused(advantages, groups, out, "--model", model, message="this needs a 'groups' table")
-    assert_refused(groups, groups, out, "--model", model, message="this needs a 'advantages' table")
+    assert_refused(advantages, groups, out, "--model", model, message="this needs a table of kind 'groups'")
+    assert_refused(groups, groups, out, "--model", model, message="this needs a table of kind 'advantages'")
 
 
 def test_groups_without_a_spread_of_rewards_leave_nothing_to_train_on(tmp_path: Path, groups: str, model: Path) -> None:
@@ -201,7 +201,9 @@ def test_the_model_itself_is_no_place_for_the_result(tmp_path: Path, groups: str
 
 def test_a_table_in_out_is_refused(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     shutil.copytree(groups, tmp_path / "complete")
-    assert_refused(groups, advantages, tmp_path / "complete", "--model", model, message="holds a 'groups' table")
+    assert_refused(
+        groups, advantages, tmp_path / "complete", "--model", model, message="holds a table of kind 'groups'"
+    )
     (tmp_path / "complete" / "manifest.json").unlink()
     assert_refused(groups, advantages, tmp_path / "complete", "--model", model, message="already holds part-000000")
 

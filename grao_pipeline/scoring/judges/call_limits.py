@@ -12,7 +12,7 @@ def calls_per_sequence(options: ScoreOptions, num_samples: int) -> int:
     """
     if not options.reward.startswith("judge-"):
         return 0
-    arguments = key_values(options.reward_arg, "--reward-arg")
+    arguments = key_values(options.reward_arg, "reward_arg")
     orders = 1 if arguments.get("swap", "true").lower() == "false" else 2
     if options.reward == "judge-win-rate":
         given = arguments.get("opponents", "4")

@@ -37,7 +37,7 @@ def _construct(options: TrainOptions) -> Objective:
     found = load("objective", options.objective, OBJECTIVES)
     values: dict[str, Any] = {"beta": options.beta, "lambda_": options.lambda_}
     if options.objective_arg:
-        values["arguments"] = key_values(options.objective_arg, "--objective-arg")
+        values["arguments"] = key_values(options.objective_arg, "objective_arg")
     try:
         inspect.signature(found).bind(**values)
     except TypeError as error:

@@ -56,7 +56,7 @@ def error(directory: Path, text: str) -> str:
             "rounds.yaml:4: round is not an option of the rounds; did you mean rounds?",
         ),
         ("{reward: gsm8k}", "{reward: gsm9k}", "rounds.yaml:9: score: Unknown reward 'gsm9k'"),
-        ("[target=9]", "[target=9, limit]", "rounds.yaml:10: score: --reward-arg 'limit': expected key=value"),
+        ("[target=9]", "[target=9, limit]", "rounds.yaml:10: score: reward_arg: 'limit': expected key=value"),
         ("weight: 0.5", "wight: 0.5", "rounds.yaml:10: score: wight is not an option of this stage"),
         ("weight: 0.5", "weight: x", "rounds.yaml:10: score: weight = 'x': expected a number"),
         ("reward: length", "reward: gsm8k", "rounds.yaml:10: score: two rewards are named 'gsm8k'"),

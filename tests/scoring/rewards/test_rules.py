@@ -112,7 +112,7 @@ def test_length_is_in_0_to_1_and_symmetric_about_its_target(target: int, length:
         ("length", ["target=2.5"], "needs a positive whole number"),
         ("length", ["target=5", "unit=bytes"], "unit=bytes: reward 'length' knows words, characters"),
         ("gsm8k", ["file=x"], "file: reward 'gsm8k' has no such argument"),
-        ("length", ["target"], "--reward-arg 'target': expected key=value"),
+        ("length", ["target"], "reward_arg: 'target': expected key=value"),
         ("lenght", [], "Unknown reward 'lenght'. Built in: exact-match, gsm8k"),
     ],
 )

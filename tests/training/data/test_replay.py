@@ -174,7 +174,7 @@ def test_a_replayed_table_is_checked_like_the_main_one(tmp_path: Path, three: li
     assert "does not hold the groups of part 0" in mixed.output
     missing = tiny.grao(*command, "--replay", tmp_path / "nowhere", three[1][1])
     assert missing.exit_code == 1
-    assert "nowhere: there is no such table" in missing.output
+    assert "nowhere does not exist" in missing.output
     rows = [{**row, "completion_token_ids": [[] for _ in row["completions"]]} for row in oracle.table_rows(three[1][0])]
     texts = [{**row, "completion_logprobs": None, "reference_token_ids": None} for row in rows]
     without = write_pair(tmp_path / "texts", texts, oracle.table_rows(three[1][1]))

@@ -117,7 +117,7 @@ def test_a_correction_changes_the_training_from_the_command_line(
         ({"objective": "dpo", "beta": 0.1}, "--beta 0.1: objective 'dpo' has no such weight."),
         ({"objective": "opmd", "lambda_": 0.1}, "--lambda 0.1: objective 'opmd' has no such weight."),
         ({"objective": "grao", "objective_arg": ["beta=1"]}, "--objective-arg beta: objective 'grao' has no such"),
-        ({"objective": "grao", "objective_arg": ["beta"]}, "--objective-arg 'beta': expected key=value."),
+        ({"objective": "grao", "objective_arg": ["beta"]}, "objective_arg: 'beta': expected key=value."),
         ({"correction": "mask-band"}, "--correction mask-band needs --ratio-low."),
     ],
 )
