@@ -1,35 +1,49 @@
-"""What all options models share: fields, the fingerprinted content, flags, and errors in words.
+"""What all options models share: kinds of fields, the content of a fingerprint, and error messages.
 
 Every default and every help text is written once, in the options model of its stage (`generation/options.py` …). The
-commands make their options from these models and the rounds' YAML is validated by them. A field made with `option`
-shapes the content of the stage's output and is part of its fingerprint; one made with `runtime` (devices, batch sizes,
-places) does not and is not.
+commands and the YAML of the rounds are made from these models.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
 
 from grao_pipeline.errors import UsageError
 
 Options = TypeVar("Options", bound="StageOptions")
-
-
 Device = Literal["auto", "cpu", "cuda"]
-
-
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
-def option(default: Any, help: str, **constraints: Any) -> Any:
-    """A field that shapes what the stage writes. `...` as default makes it required."""
-    return Field(default, description=help, json_schema_extra={"content": True}, **constraints)
+def option(default: Any, help: str, *, plugin: str = "", **constraints: Any) -> Any:
+    """A field that shapes what the stage writes: it is part of the fingerprint. `...` makes it required.
+
+    Args:
+        plugin: kind of the plug-in that the field names, e.g. `reward`; its arguments are in `reward_arg`.
+    """
+    extra: JsonDict = {"content": True, "plugin": plugin}
+    return Field(default, description=help, json_schema_extra=extra, **constraints)
 
 
-def runtime(default: Any, help: str, **constraints: Any) -> Any:
-    """A field that changes how the work is done, but not what is written."""
-    return Field(default, description=help, json_schema_extra={"content": False}, **constraints)
+def runtime(default: Any, help: str, *, plugin: str = "", **constraints: Any) -> Any:
+    """A field that changes how the work is done (devices, batch sizes, places), but not what is written."""
+    extra: JsonDict = {"content": False, "plugin": plugin}
+    return Field(default, description=help, json_schema_extra=extra, **constraints)
+
+
+def tables(default: Any, help: str, *, metavar: str, **constraints: Any) -> Any:
+    """A field that names further input tables: their fingerprints are inputs of the stage, their places not content.
+
+    Args:
+        metavar: what one value is made of, e.g. `GROUPS SCORES`.
+    """
+    extra: JsonDict = {"content": False, "metavar": metavar}
+    return Field(default, description=help, json_schema_extra=extra, **constraints)
 
 
 class StageOptions(BaseModel):
@@ -39,62 +53,135 @@ class StageOptions(BaseModel):
 
     def content(self) -> dict[str, Any]:
         """The options that shape the output, for its fingerprint. Values are JSON."""
-        shaping = {
-            name
-            for name, field in type(self).model_fields.items()
-            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra["content"]
-        }
+        shaping = {name for name, info in type(self).model_fields.items() if extra_of(info).get("content")}
         return self.model_dump(mode="json", include=shaping)
+
+    def given(self) -> dict[str, Any]:
+        """The options that were given, by the names that people write (`lambda`). Values are JSON."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
     def arguments(self) -> list[str]:
         """The command-line arguments that give these options; those left at their defaults are left out."""
         arguments: list[str] = []
         for name in sorted(self.model_fields_set):
-            flag = option_flag(name, type(self).model_fields[name].alias)
+            flag = option_flag(type(self).model_fields[name].alias or name)
             value = getattr(self, name)
             if isinstance(value, bool):
                 arguments.append(flag if value else f"--no-{flag[2:]}")
             elif isinstance(value, list):
-                arguments += [part for element in value for part in (flag, str(element))]
+                arguments += [part for element in value for part in (flag, *map(str, _parts(element)))]
             elif value is not None:
                 arguments += [flag, str(value)]
         return arguments
 
+    def resolved(self) -> dict[str, Any]:
+        """All options, defaults included, by the names that people write. Values are JSON."""
+        return self.model_dump(mode="json", by_alias=True)
 
-def option_flag(name: str, alias: str | None) -> str:
-    """The command-line flag of a field, e.g. `--max-new-tokens`."""
-    return f"--{(alias or name).replace('_', '-')}"
+
+def extra_of(info: FieldInfo) -> dict[str, Any]:
+    """What `option`, `runtime` or `tables` noted about a field."""
+    return dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
 
 
-def parse_options(model: type[Options], values: Mapping[str, Any], where: str = "") -> Options:
+def option_names(model: type[StageOptions]) -> list[str]:
+    """The names of a stage's options as people write them, e.g. `lambda`."""
+    return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def option_flag(name: str) -> str:
+    """The command-line flag of an option, e.g. `--max-new-tokens`, `--lambda`."""
+    return f"--{name.rstrip('_').replace('_', '-')}"
+
+
+class OptionSource(Protocol):
+    """Where options were written; renders messages about them as their reader writes options."""
+
+    def render(self, message: str, option: str = "") -> str:
+        """A message about an option, or about none."""
+        ...
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """Options given as flags.
+
+    Example: `CommandLine().render("expected key=value.", "reward_arg")` → `--reward-arg: expected key=value.`
+    """
+
+    def render(self, message: str, option: str = "") -> str:
+        return f"{option_flag(option)}: {message}" if option else message
+
+
+@dataclass(frozen=True)
+class YamlSection:
+    """Options given in a section of a YAML file.
+
+    Example: `YamlSection("score", "rounds.yaml:8", {"reward_arg": "rounds.yaml:9"}).render("…", "reward_arg")` →
+    `rounds.yaml:9: score.reward_arg: …`
+    """
+
+    section: str
+    """Its name; empty for the keys of the file itself."""
+    where: str
+    """FILE:LINE of the section."""
+    lines: Mapping[str, str] = field(default_factory=dict)
+    """FILE:LINE of each of its options."""
+
+    def render(self, message: str, option: str = "") -> str:
+        where = self.lines.get(option, self.where)
+        name = ".".join(part for part in (self.section, option.rstrip("_")) if part)
+        head = ": ".join(part for part in (where, name) if part)
+        return f"{head}: {as_written_in_yaml(message)}" if head else as_written_in_yaml(message)
+
+
+def as_written_in_yaml(message: str) -> str:
+    """A message with `--lora-rank` as `lora_rank`."""
+    return re.sub(r"(?<![\w-])--([a-z][a-z0-9]*(?:-[a-z0-9]+)*)", lambda match: match[1].replace("-", "_"), message)
+
+
+def parse_options(model: type[Options], values: Mapping[str, Any], source: OptionSource | None = None) -> Options:
     """Build an options model from untrusted values.
 
     Args:
-        where: what holds the values, e.g. `rounds.yaml: train`; empty for the command line.
+        source: where the values were written; the command line by default.
 
     Raises:
         UsageError: names every wrong option with its value and what is allowed.
     """
+    source = source or CommandLine()
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        problems = "; ".join(option_problem(detail, where) for detail in error.errors())
-        raise UsageError(f"{where}: {problems}" if where else problems) from None
+        raise UsageError(problems(error, source)) from None
 
 
-def option_problem(detail: Any, where: str) -> str:
-    """One of pydantic's errors in words.
+def problems(error: ValidationError, source: OptionSource) -> str:
+    """What pydantic found wrong, a line each, as the reader of `source` writes options."""
+    return "\n".join(source.render(*_problem(detail)) for detail in error.errors())
 
-    Args:
-        where: what holds the values; empty for the command line, whose options begin with --.
-    """
-    name = ".".join(str(part) for part in detail["loc"])
-    label = name if where or not name else "--" + name.replace("_", "-").rstrip("-")
+
+def _problem(detail: Any) -> tuple[str, str]:
+    """(message, option) of one of pydantic's errors."""
+    location = [str(step) for step in detail["loc"]]
+    name = location[0] if location else ""
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "missing":
-        return f"{label} is required"
+        return "this option is required.", name
     if detail["type"] == "extra_forbidden":
-        return f"{label} is not an option of this stage"
-    if not label:
-        return str(message)
-    return f"{label} = {detail['input']!r}: {message[0].lower()}{message[1:]}"
+        return "there is no such option of this stage.", name
+    if not name:
+        return f"{message}.", ""
+    return f"{message[0].lower()}{message[1:]}, found {detail['input']!r}.", name
+
+
+def closest(name: object, known: Iterable[str]) -> str:
+    """` Did you mean learning_rate?`, or nothing where no known name is similar."""
+    import difflib
+
+    similar = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" Did you mean {similar[0]}?" if similar else ""
+
+
+def _parts(element: Any) -> tuple[Any, ...]:
+    return element if isinstance(element, tuple) else (element,)

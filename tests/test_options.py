@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
-from grao_pipeline.advantages.options import AdvantagesOptions
+from grao_pipeline.advantages.options import AdvantagesOptions, WeightedScores
 from grao_pipeline.cli.command import run_stage, stage_options
 from grao_pipeline.errors import UsageError
 from grao_pipeline.evaluation.options import EvaluateOptions
 from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.importing.options import ImportOptions
-from grao_pipeline.options import StageOptions, option_flag, parse_options
+from grao_pipeline.options import CommandLine, StageOptions, YamlSection, option_flag, parse_options
 from grao_pipeline.parsing import key_values
 from grao_pipeline.prompts.options import PromptsOptions
 from grao_pipeline.scoring.options import ScoreOptions
@@ -107,7 +107,12 @@ def values_of(field: FieldInfo) -> st.SearchStrategy[Any]:
         if get_origin(kind) is Literal:
             strategies.append(st.sampled_from(get_args(kind)))
         elif get_origin(kind) is list:
-            strategies.append(st.lists(st.text(), max_size=3))
+            elements = {
+                str: st.text(),
+                tuple[str, str]: st.tuples(st.text(), st.text()),
+                WeightedScores: st.builds(WeightedScores, url=st.text(), weight=st.floats(-9, 9)),
+            }
+            strategies.append(st.lists(elements[get_args(kind)[0]], max_size=3))
         elif kind is int:
             strategies.append(st.integers(bounds.get("ge"), bounds.get("le")))
         elif kind is float:
@@ -175,28 +180,28 @@ def test_arguments_name_only_what_was_given() -> None:
 
 
 def test_a_flag_is_the_name_with_dashes_or_the_alias() -> None:
-    assert option_flag("max_new_tokens", None) == "--max-new-tokens"
-    assert option_flag("lambda_", "lambda") == "--lambda"
+    assert option_flag("max_new_tokens") == "--max-new-tokens"
+    assert option_flag("lambda_") == "--lambda"
 
 
 @pytest.mark.parametrize(
     ("model", "values", "message"),
     [
-        (GenerateOptions, {}, "--model is required"),
-        (GenerateOptions, {"model": "m", "samples": 0}, "--samples = 0: input should be greater than or equal to 1"),
-        (GenerateOptions, {"model": "m", "top_p": 1.5}, "--top-p = 1.5: input should be less than or equal to 1"),
+        (GenerateOptions, {}, "--model: this option is required."),
+        (GenerateOptions, {"model": "m", "samples": 0}, "--samples: input should be greater than or equal to 1"),
+        (GenerateOptions, {"model": "m", "top_p": 1.5}, "--top-p: input should be less than or equal to 1"),
         (
             GenerateOptions,
             {"model": "m", "temperature": math.inf},
-            "--temperature = inf: input should be a finite number",
+            "--temperature: input should be a finite number",
         ),
-        (AdvantagesOptions, {"reference_floor": math.nan}, "--reference-floor = nan: input should be a finite number"),
-        (TrainOptions, {"model": "m", "lambda": -1}, "--lambda = -1: input should be greater than or equal to 0"),
-        (TrainOptions, {"model": "m", "lambda_": "x"}, "--lambda = 'x': input should be a valid number"),
-        (TrainOptions, {"model": "m", "learning_rate": 0}, "--learning-rate = 0: input should be greater than 0"),
-        (AdvantagesOptions, {"statistics": "all"}, "--statistics = 'all': input should be 'samples_and_reference' or"),
-        (AdvantagesOptions, {"estimate": "grao"}, "--estimate is not an option of this stage"),
-        (ScoreOptions, {"reward": "x", "reward_arg": "a=1"}, "--reward-arg = 'a=1': input should be a valid list"),
+        (AdvantagesOptions, {"reference_floor": math.nan}, "--reference-floor: input should be a finite number"),
+        (TrainOptions, {"model": "m", "lambda": -1}, "--lambda: input should be greater than or equal to 0"),
+        (TrainOptions, {"model": "m", "lambda_": "x"}, "--lambda: input should be a valid number"),
+        (TrainOptions, {"model": "m", "learning_rate": 0}, "--learning-rate: input should be greater than 0"),
+        (AdvantagesOptions, {"statistics": "all"}, "--statistics: input should be 'samples_and_reference' or"),
+        (AdvantagesOptions, {"estimate": "grao"}, "--estimate: there is no such option of this stage."),
+        (ScoreOptions, {"reward": "x", "reward_arg": "a=1"}, "--reward-arg: input should be a valid list"),
         (EvaluateOptions, {"base_scores": "s"}, "base_groups and base_scores go together: give both or neither"),
     ],
 )
@@ -212,20 +217,30 @@ def test_a_wrong_option_is_named_with_its_value_and_what_is_allowed(
 def test_all_wrong_options_are_named_at_once() -> None:
     with pytest.raises(UsageError) as caught:
         parse_options(GenerateOptions, {"samples": 0, "seed": -1, "sed": 1})
-    assert str(caught.value).split("; ") == [
-        "--model is required",
-        "--samples = 0: input should be greater than or equal to 1",
-        "--seed = -1: input should be greater than or equal to 0",
-        "--sed is not an option of this stage",
+    assert str(caught.value).splitlines() == [
+        "--model: this option is required.",
+        "--samples: input should be greater than or equal to 1, found 0.",
+        "--seed: input should be greater than or equal to 0, found -1.",
+        "--sed: there is no such option of this stage.",
     ]
 
 
 def test_in_a_file_an_option_is_named_as_it_is_written_there() -> None:
+    source = YamlSection("train", "rounds.yaml:8", {"lambda": "rounds.yaml:9"})
     with pytest.raises(UsageError) as caught:
-        parse_options(TrainOptions, {"model": "m", "lambda": -1, "groups_per_step": "many"}, "rounds.yaml: train")
-    assert str(caught.value) == (
-        "rounds.yaml: train: lambda = -1: input should be greater than or equal to 0; "
-        "groups_per_step = 'many': input should be a valid integer, unable to parse string as an integer"
+        parse_options(TrainOptions, {"model": "m", "lambda": -1, "groups_per_step": "many"}, source)
+    assert str(caught.value).splitlines() == [
+        "rounds.yaml:9: train.lambda: input should be greater than or equal to 0, found -1.",
+        "rounds.yaml:8: train.groups_per_step: input should be a valid integer, unable to parse string as an integer, "
+        "found 'many'.",
+    ]
+
+
+def test_another_option_in_a_message_is_written_as_its_reader_writes_it() -> None:
+    message = "needs an adapter: give --lora-rank, e.g. 16"
+    assert CommandLine().render(message, "load_in_4bit") == f"--load-in-4bit: {message}"
+    assert YamlSection("train", "r.yaml:3").render(message, "load_in_4bit") == (
+        "r.yaml:3: train.load_in_4bit: needs an adapter: give lora_rank, e.g. 16"
     )
 
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from benchmarks.methods.sampling import sample_and_score
 from benchmarks.methods.settings import GROUPS_PER_STEP, MAX_GRAD_NORM, SAMPLES, WEIGHT_DECAY, Run
 from benchmarks.methods.tasks import Task
-from grao_pipeline.advantages.compute import WeightedScores, compute_advantages
-from grao_pipeline.advantages.options import AdvantagesOptions
+from grao_pipeline.advantages.compute import compute_advantages
+from grao_pipeline.advantages.options import AdvantagesOptions, WeightedScores
 from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.train import train_model
 
@@ -39,7 +39,8 @@ class Offline:
             folder = scratch / f"round-{number}"
             scored = sample_and_score(task, model, rows, folder, self.num_samples, run.seed)
             advantages = str(folder / "advantages")
-            compute_advantages(scored.groups, advantages, [WeightedScores(scored.scores)], advantages_options)
+            chosen = advantages_options.model_copy(update={"scores": [WeightedScores(url=scored.scores)]})
+            compute_advantages(scored.groups, advantages, chosen)
             options = TrainOptions(
                 **{
                     "model": str(model),

@@ -118,7 +118,7 @@ def parse_gates(entries: list[str]) -> dict[str, float]:
     """
     gates: dict[str, float] = {}
     for entry in entries:
-        ((name, text),) = key_values([entry], "--gate").items()
+        ((name, text),) = key_values([entry], "gate").items()
         threshold = finite_number(text)
         if threshold is None:
             raise UsageError(f"--gate {entry}: the threshold {text!r} is not a number. Write NAME=THRESHOLD.")

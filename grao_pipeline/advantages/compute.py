@@ -22,7 +22,7 @@ from grao_pipeline.advantages.estimate import (
     over_table,
 )
 from grao_pipeline.advantages.estimators import ESTIMATORS
-from grao_pipeline.advantages.inputs import ScoredGroups, WeightedScores, open_scored_groups
+from grao_pipeline.advantages.inputs import ScoredGroups, open_scored_groups
 from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.advantages.pool import Pool, open_pool
 from grao_pipeline.advantages.table_std import Moments
@@ -33,7 +33,7 @@ from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.storage.writer import TableWriter
 
-__all__ = ["AdvantagesSummary", "WeightedScores", "advantages_of", "advantages_provenance", "compute_advantages"]
+__all__ = ["AdvantagesSummary", "advantages_of", "advantages_provenance", "compute_advantages"]
 
 PooledFingerprints = Sequence[tuple[str, Sequence[tuple[str, str]]]]
 """Of each pooled groups table its fingerprint, and of each of its rewards the name and the scores' fingerprint."""
@@ -122,41 +122,31 @@ class Work:
             yield parts, count_rewards(view, self.recipe, own), own, group_ids
 
 
-def open_work(
-    groups_url: str, scores: Sequence[WeightedScores], options: AdvantagesOptions, pool: Sequence[tuple[str, str]] = ()
-) -> Work:
+def open_work(groups_url: str, options: AdvantagesOptions) -> Work:
     """Open and check everything that `grao advantages` reads.
-
-    Args:
-        pool: (groups, scores) URLs of other tables with samples of the same prompts.
 
     Raises:
         UsageError: no scores, two with one name, a combination that cannot be made of them, or an unknown estimator.
         MismatchError: scores and groups do not belong together.
     """
-    inputs, weights = open_scored_groups(open_table(groups_url, "groups"), scores)
+    inputs, weights = open_scored_groups(open_table(groups_url, "groups"), options.scores)
     check_combination(options, weights)
     recipe = Recipe(options, weights, load_estimator(options))
-    pooled = open_pool(pool, list(weights))
+    pooled = open_pool(options.pool, list(weights))
     described = [(name, reader.fingerprint, weights[name]) for name, reader in inputs.scores.items()]
     others = [(t.groups.fingerprint, [(name, r.fingerprint) for name, r in t.scores.items()]) for t in pooled]
     return Work(inputs, pooled, recipe, advantages_provenance(options, inputs.groups.fingerprint, described, others))
 
 
 def compute_advantages(
-    groups_url: str,
-    out: str,
-    scores: Sequence[WeightedScores],
-    options: AdvantagesOptions,
-    progress: Progress = SILENT,
-    pool: Sequence[tuple[str, str]] = (),
+    groups_url: str, out: str, options: AdvantagesOptions, progress: Progress = SILENT
 ) -> AdvantagesSummary:
     """Combine rewards, estimate advantages, mask what is not to be trained on; write the table, part by part.
 
     Raises:
         UsageError, MismatchError: see `open_work`; or `out` holds other work.
     """
-    work = open_work(groups_url, scores, options, pool)
+    work = open_work(groups_url, options)
     groups = work.inputs.groups
     writer = TableWriter(out, work.provenance, groups.num_parts, progress)
     writer.discard_changed_parts(groups)

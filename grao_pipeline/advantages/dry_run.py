@@ -1,12 +1,11 @@
 """`grao advantages --dry-run`: what would be written, without writing."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
-from grao_pipeline.advantages.compute import AdvantagesSummary, WeightedScores, add_to_summary, open_work
+from grao_pipeline.advantages.compute import AdvantagesSummary, add_to_summary, open_work
 from grao_pipeline.advantages.options import AdvantagesOptions
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -24,15 +23,13 @@ class AdvantagesPreview(AdvantagesSummary):
     """How many samples have an advantage from … to …, in bins of equal width; the last includes its upper end."""
 
 
-def preview_advantages(
-    groups_url: str, scores: Sequence[WeightedScores], options: AdvantagesOptions, pool: Sequence[tuple[str, str]] = ()
-) -> AdvantagesPreview:
+def preview_advantages(groups_url: str, options: AdvantagesOptions) -> AdvantagesPreview:
     """Compute everything and write nothing. The advantages are held in memory, four bytes each.
 
     Raises:
         UsageError, MismatchError: as `compute_advantages`.
     """
-    work = open_work(groups_url, scores, options, pool)
+    work = open_work(groups_url, options)
     preview = AdvantagesPreview(fingerprint=work.provenance.fingerprint)
     kept: dict[bool, list[np.ndarray]] = {True: [], False: []}
     for _, rows, group_ids in work.rows():

@@ -64,7 +64,7 @@ def load_estimator(options: AdvantagesOptions) -> Estimator:
     estimator: Estimator = load("estimator", options.estimator, ESTIMATORS)
     arguments = {}
     allowed = [name for name in inspect.signature(estimator).parameters if name not in ("view", "statistics")]
-    for name, text in key_values(options.estimator_arg, "--estimator-arg").items():
+    for name, text in key_values(options.estimator_arg, "estimator_arg").items():
         if name not in allowed:
             known = ", ".join(allowed) or "none"
             raise UsageError(f"--estimator-arg {name}: {options.estimator} has no such argument. It has: {known}.")

@@ -8,35 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from grao_pipeline.advantages.flat_view import SCORE_COLUMNS, columns_to_read, flat_view
+from grao_pipeline.advantages.options import WeightedScores
 from grao_pipeline.errors import UsageError
-from grao_pipeline.parsing import finite_number
 from grao_pipeline.storage.reader import TableReader, open_table
 
 # Enough that a Polars query is cheap per group, few enough that its rows take some tens of megabytes.
 GROUPS_PER_QUERY = 32_768
-
-
-@dataclass(frozen=True)
-class WeightedScores:
-    """A scores table and its weight in the combined reward, e.g. `WeightedScores("scores/gsm8k", 0.8)`."""
-
-    url: str
-    weight: float = 1.0
-
-    @staticmethod
-    def parse(text: str) -> "WeightedScores":
-        """`PATH` or `PATH=WEIGHT`.
-
-        Raises:
-            UsageError: the weight is not a finite number.
-        """
-        url, separator, weight = text.rpartition("=")
-        if not separator:
-            return WeightedScores(text)
-        value = finite_number(weight)
-        if value is None:
-            raise UsageError(f"--scores {text}: the weight {weight!r} is not a number. Write PATH=WEIGHT.")
-        return WeightedScores(url, value)
 
 
 @dataclass(frozen=True)
@@ -86,15 +63,16 @@ def open_scored_groups(groups: TableReader, scores: Sequence[WeightedScores]) ->
         MismatchError: scores that were made from other groups.
     """
     if not scores:
-        raise UsageError("--scores is required: give at least one scores table, as PATH or PATH=WEIGHT.")
+        raise UsageError("give at least one scores table, as PATH or PATH=WEIGHT.", option="scores")
     readers: dict[str, TableReader] = {}
     weights: dict[str, float] = {}
     for score in scores:
         name, reader = open_scores(score.url, groups)
         if name in readers:
             raise UsageError(
-                f"--scores {score.url}: a second table with the reward name '{name}'. "
-                "Score it under another name: grao score … --name NAME."
+                f"{score.url} is a second table with the reward name '{name}'. "
+                "Score it under another name: grao score … --name NAME.",
+                option="scores",
             )
         readers[name], weights[name] = reader, score.weight
     return ScoredGroups(groups, readers), weights

@@ -2,12 +2,50 @@
 
 from typing import Any, Literal
 
-from grao_pipeline.options import StageOptions, option, runtime
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from grao_pipeline.options import StageOptions, option, runtime, tables
+from grao_pipeline.parsing import finite_number
+
+
+class WeightedScores(BaseModel):
+    """A scores table and its weight in the combined reward, written as `PATH` or `PATH=WEIGHT`.
+
+    Example: `WeightedScores.model_validate("scores/gsm8k=0.8")`
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    url: str
+    weight: float = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_text(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        url, separator, weight = value.rpartition("=")
+        if not separator:
+            return {"url": value}
+        number = finite_number(weight)
+        if number is None:
+            raise ValueError(f"the weight {weight!r} is not a number; write PATH=WEIGHT")
+        return {"url": url, "weight": number}
+
+    def __str__(self) -> str:
+        return f"{self.url}={self.weight}"
 
 
 class AdvantagesOptions(StageOptions):
     """`grao advantages`: groups + scores → advantages."""
 
+    scores: list[WeightedScores] = tables([], "Scores table as PATH or PATH=WEIGHT. Repeatable.", metavar="TABLE")
+    pool: list[tuple[str, str]] = tables(
+        [],
+        "Take a prompt's statistics over its samples in these tables too: earlier rounds, other policies. Repeatable; "
+        "the same GROUPS once for each reward.",
+        metavar="GROUPS SCORES",
+    )
     combine: Literal["sum", "normalise", "minimum", "uncertainty", "lexicographic"] = option(
         "sum",
         "How several rewards become one: their weighted sum; the sum of each standardised in its group; the smallest; "

@@ -36,7 +36,7 @@ def open_pool(pairs: Sequence[tuple[str, str]], names: Collection[str]) -> list[
         of_groups = scores.setdefault(groups_url, {})
         if name not in names or name in of_groups:
             what = "a second time" if name in of_groups else f"but the scores given are of: {', '.join(names)}"
-            raise UsageError(f"--pool {groups_url} {scores_url}: it holds the reward '{name}', {what}.")
+            raise UsageError(f"{groups_url} {scores_url} holds the reward '{name}', {what}.", option="pool")
         of_groups[name] = found
     for url, found_scores in scores.items():
         missing = [name for name in names if name not in found_scores]

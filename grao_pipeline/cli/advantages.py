@@ -11,19 +11,8 @@ from grao_pipeline.cli.command import ConsoleProgress, print_summary, run_stage,
 @click.command()
 @click.argument("groups")
 @click.argument("out")
-@click.option("--scores", multiple=True, required=True, help="Scores table as PATH or PATH=WEIGHT. Repeatable.")
-@click.option(
-    "--pool",
-    nargs=2,
-    multiple=True,
-    metavar="GROUPS SCORES",
-    help="Take a prompt's statistics over its samples in these tables too: earlier rounds, other policies. Repeatable; "
-    "the same GROUPS once for each reward.",
-)
 @stage_options(AdvantagesOptions)
-def advantages(
-    groups: str, out: str, scores: tuple[str, ...], pool: tuple[tuple[str, str], ...], as_json: bool, **values: Any
-) -> None:
+def advantages(groups: str, out: str, as_json: bool, **values: Any) -> None:
     """Compute group-relative advantages from scores.
 
     GROUPS is a groups table, OUT the advantages table. Several scores become one reward as --combine says, by default
@@ -35,13 +24,12 @@ def advantages(
     """
 
     def call(options: AdvantagesOptions) -> Any:
-        from grao_pipeline.advantages.compute import WeightedScores, compute_advantages
+        from grao_pipeline.advantages.compute import compute_advantages
         from grao_pipeline.advantages.dry_run import preview_advantages
 
-        parsed = [WeightedScores.parse(text) for text in scores]
         if options.dry_run:
-            return preview_advantages(groups, parsed, options, pool)
-        return compute_advantages(groups, out, parsed, options, ConsoleProgress(), pool)
+            return preview_advantages(groups, options)
+        return compute_advantages(groups, out, options, ConsoleProgress())
 
     what = "Dry run" if values["dry_run"] else "Advantages"
     print_summary(run_stage(AdvantagesOptions, values, call), as_json, f"{what}: {groups} → {out}")

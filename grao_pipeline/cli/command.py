@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from grao_pipeline.errors import GraoError, UsageError
-from grao_pipeline.options import StageOptions, option_flag, parse_options
+from grao_pipeline.options import CommandLine, StageOptions, extra_of, option_flag, parse_options
 from grao_pipeline.processes import GRACE_SECONDS, PARENT_VARIABLE
 from grao_pipeline.progress import Progress
 
@@ -61,7 +61,7 @@ def run_stage(model: type[Options], values: dict[str, Any], call: Callable[[Opti
     try:
         return call(parse_options(model, {key: value for key, value in values.items() if value is not None}))
     except UsageError as error:
-        raise StageUsageError(str(error)) from None
+        raise StageUsageError(CommandLine().render(error.message, error.option)) from None
     except GraoError as error:
         raise StageError(str(error)) from None
 
@@ -114,7 +114,7 @@ def _readable(value: Any) -> str:
 
 
 def _option(name: str, field: FieldInfo) -> Callable[[Function], Function]:
-    flag = option_flag(name, field.alias)
+    flag = option_flag(field.alias or name)
     kind, multiple = _click_type(field.annotation)
     required = field.is_required()
     default = None if required or field.default is PydanticUndefined else field.default
@@ -124,6 +124,8 @@ def _option(name: str, field: FieldInfo) -> Callable[[Function], Function]:
         flag,
         name,
         type=kind,
+        nargs=2 if kind == (str, str) else 1,
+        metavar=extra_of(field).get("metavar"),
         default=None if multiple else default,
         multiple=multiple,
         required=required,
@@ -138,7 +140,8 @@ def _click_type(annotation: Any) -> tuple[Any, bool]:
     if origin is Literal:
         return click.Choice(list(get_args(annotation))), False
     if origin is list:
-        return get_args(annotation)[0], True
+        element = get_args(annotation)[0]
+        return (str, str) if get_origin(element) is tuple else element if element in (int, float) else str, True
     if origin in (Union, types.UnionType):
         return _click_type(next(arg for arg in get_args(annotation) if arg is not type(None)))
     return annotation, False

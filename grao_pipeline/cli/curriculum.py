@@ -11,17 +11,8 @@ from grao_pipeline.prompts.options import CurriculumOptions
 @click.command()
 @click.argument("prompts")
 @click.argument("out")
-@click.option(
-    "--history",
-    nargs=2,
-    multiple=True,
-    required=True,
-    metavar="GROUPS SCORES",
-    help="An earlier round's groups and their scores, or their advantages, which hold the combined reward. Repeatable, "
-    "oldest first.",
-)
 @stage_options(CurriculumOptions)
-def curriculum(prompts: str, out: str, history: tuple[tuple[str, str], ...], as_json: bool, **values: Any) -> None:
+def curriculum(prompts: str, out: str, as_json: bool, **values: Any) -> None:
     """Choose the next round's prompts by the reward variance that earlier rounds saw.
 
     PROMPTS is a prompts table, OUT another one that holds the chosen prompts. They are drawn without replacement, in
@@ -36,7 +27,7 @@ def curriculum(prompts: str, out: str, history: tuple[tuple[str, str], ...], as_
     def call(options: CurriculumOptions) -> Any:
         from grao_pipeline.prompts.curriculum import choose_prompts
 
-        return choose_prompts(prompts, out, history, options, ConsoleProgress())
+        return choose_prompts(prompts, out, options, ConsoleProgress())
 
     print_summary(run_stage(CurriculumOptions, values, call), as_json, f"Curriculum: {prompts} → {out}")
 

@@ -13,17 +13,8 @@ from grao_pipeline.training.options import TrainOptions
 @click.argument("groups")
 @click.argument("advantages")
 @click.argument("out")
-@click.option(
-    "--replay",
-    nargs=2,
-    multiple=True,
-    metavar="GROUPS ADVANTAGES",
-    help="Train on these groups, too, e.g. those of an earlier round. Repeatable.",
-)
 @stage_options(TrainOptions)
-def train(
-    groups: str, advantages: str, out: str, replay: tuple[tuple[str, str], ...], as_json: bool, **values: Any
-) -> None:
+def train(groups: str, advantages: str, out: str, as_json: bool, **values: Any) -> None:
     """Train a model on groups with their advantages.
 
     OUT becomes a Hugging Face model directory; OUT/metrics.jsonl holds one line per optimizer step. The same command
@@ -43,9 +34,9 @@ def train(
         from grao_pipeline.training.train import train_model
 
         if options.dry_run:
-            return estimate_training(groups, advantages, options, replay)
+            return estimate_training(groups, advantages, options)
         try:
-            return train_model(groups, advantages, out, options, ConsoleProgress(), replay)
+            return train_model(groups, advantages, out, options, ConsoleProgress())
         except StoppedElsewhere:
             raise SystemExit(1) from None  # the rank that failed says why
 

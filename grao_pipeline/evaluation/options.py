@@ -4,14 +4,16 @@ from typing import Self
 
 from pydantic import model_validator
 
-from grao_pipeline.options import StageOptions, option, runtime
+from grao_pipeline.options import StageOptions, option, tables
 
 
 class EvaluateOptions(StageOptions):
     """`grao evaluate`: groups + scores → metrics."""
 
-    base_groups: str | None = runtime(None, "Groups that the base model sampled from the same prompts, for NAG.")
-    base_scores: str | None = runtime(None, "Scores of those groups, by the same reward.")
+    base_groups: str | None = tables(
+        None, "Groups that the base model sampled from the same prompts, for NAG.", metavar="TABLE"
+    )
+    base_scores: str | None = tables(None, "Scores of those groups, by the same reward.", metavar="TABLE")
     confidence: float = option(0.95, "Coverage of the bootstrap intervals.", gt=0.0, lt=1.0)
     bootstrap_samples: int = option(10_000, "Bootstrap resamples of the prompts.", ge=100)
     seed: int = option(0, "Seed of the bootstrap.", ge=0)

@@ -61,26 +61,20 @@ def curriculum_provenance(
 
 
 def choose_prompts(
-    prompts_url: str,
-    out: str,
-    history: Sequence[tuple[str, str]],
-    options: CurriculumOptions,
-    progress: Progress = SILENT,
+    prompts_url: str, out: str, options: CurriculumOptions, progress: Progress = SILENT
 ) -> CurriculumSummary:
     """Write the prompts of the next round to the table OUT, in the order of `prompts_url`.
 
-    Args:
-        history: pairs of an earlier round's groups and their scores, or their advantages (whose reward is the combined
-            one); of a prompt that is in several, the last counts.
+    Of a prompt that is in several rounds of `options.history`, the last counts.
 
     Raises:
         UsageError: there is no history.
         InputError: a table is not usable, or no prompt can be chosen.
         MismatchError: scores and groups do not belong together, or `out` holds other work.
     """
-    if not history:
-        raise UsageError("--history is required: give the groups and the scores of at least one earlier round.")
-    prompts, rounds = open_table(prompts_url, "prompts"), open_history(history)
+    if not options.history:
+        raise UsageError("give the groups and the scores of at least one earlier round.", option="history")
+    prompts, rounds = open_table(prompts_url, "prompts"), open_history(options.history)
     provenance = curriculum_provenance(options, prompts.fingerprint, [each.fingerprints for each in rounds])
     rows = prompts.read()
     refuse_repeats(rows, "prompt_id", prompts.url)

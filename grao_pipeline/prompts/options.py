@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from grao_pipeline.options import StageOptions, option, runtime
+from grao_pipeline.options import StageOptions, option, runtime, tables
 
 Format = Literal["auto", "hh", "preference", "prompt-completion", "messages", "question-answer"]
 
@@ -27,6 +27,12 @@ class PromptsOptions(StageOptions):
 class CurriculumOptions(StageOptions):
     """`grao curriculum`: prompts + groups and scores of earlier rounds → the prompts of the next round."""
 
+    history: list[tuple[str, str]] = tables(
+        [],
+        "An earlier round's groups and their scores, or their advantages, which hold the combined reward. Repeatable, "
+        "oldest first.",
+        metavar="GROUPS SCORES",
+    )
     num_prompts: int | None = option(None, "Prompts to choose; by default all that are not retired.", ge=1)
     fraction: float | None = option(
         None, "Share to choose of the prompts that are not retired, instead of a number.", gt=0.0, le=1.0

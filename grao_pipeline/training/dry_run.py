@@ -1,7 +1,7 @@
 """What a training would take: counted from the data, and timed on its largest micro-batch. Writes nothing."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -64,20 +64,15 @@ class DryRun:
     shards: list[Shard]
 
 
-def estimate_training(
-    groups_url: str, advantages_url: str, options: TrainOptions, replay: Sequence[tuple[str, str]] = ()
-) -> DryRun:
+def estimate_training(groups_url: str, advantages_url: str, options: TrainOptions) -> DryRun:
     """Count the work of a training, and run its largest micro-batch, forward and backward, without an update.
-
-    Args:
-        replay: as in `train_model`.
 
     Raises:
         InputError, MismatchError: as `train_model`.
         StageFailure: already the largest micro-batch does not fit in memory.
         UsageError: it was started on several ranks.
     """
-    inputs = open_inputs(groups_url, advantages_url, options, locate_model(options.model), replay)
+    inputs = open_inputs(groups_url, advantages_url, options, locate_model(options.model))
     data = load_data(inputs, options)
     objective, correction = make_objective(options, data)
     with joined(resolve_device(options.device), options) as ranks:

@@ -1,6 +1,5 @@
 """What a training starts from: tables and model, and whether they belong together."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from grao_pipeline.errors import InputError, MismatchError
@@ -31,23 +30,14 @@ class TrainingInputs:
         return self.pairs[0].groups
 
 
-def open_inputs(
-    groups_url: str,
-    advantages_url: str,
-    options: TrainOptions,
-    source: ModelSource,
-    replay: Sequence[tuple[str, str]] = (),
-) -> TrainingInputs:
-    """Open the tables.
-
-    Args:
-        replay: where further groups and their advantages are.
+def open_inputs(groups_url: str, advantages_url: str, options: TrainOptions, source: ModelSource) -> TrainingInputs:
+    """Open the tables, those of `options.replay` included.
 
     Raises:
         InputError: one of them is not usable.
         UsageError: one is given twice.
     """
-    pairs = open_pairs(groups_url, advantages_url, replay)
+    pairs = open_pairs(groups_url, advantages_url, options.replay)
     main, *replayed = (pair.fingerprints for pair in pairs)
     return TrainingInputs(pairs, source, train_provenance(options, *main, source, replayed))
 

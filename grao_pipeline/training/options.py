@@ -4,13 +4,16 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from grao_pipeline.options import Device, Dtype, StageOptions, option, option_flag, runtime
+from grao_pipeline.options import Device, Dtype, StageOptions, option, option_flag, runtime, tables
 
 
 class TrainOptions(StageOptions):
     """`grao train`: groups + advantages → model."""
 
     model: str = runtime(..., "Model to train: a Hugging Face model directory or hub id.")
+    replay: list[tuple[str, str]] = tables(
+        [], "Train on these groups, too, e.g. those of an earlier round. Repeatable.", metavar="GROUPS ADVANTAGES"
+    )
     objective: str = option(
         "grao", "Objective: grao, sft, grpo, dr-grpo, dpo, asymre, opmd, or your own as package.module:Class."
     )
@@ -87,7 +90,7 @@ class TrainOptions(StageOptions):
         names = ("lora_target", "lora_dropout", "save_adapter", "load_in_4bit")
         given = [name for name in names if getattr(self, name)]
         if given:
-            raise ValueError(f"{option_flag(given[0], None)} needs an adapter: give --lora-rank, e.g. 16")
+            raise ValueError(f"{option_flag(given[0])} needs an adapter: give --lora-rank, e.g. 16")
         return self
 
     def content(self) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """`grao train`: groups + advantages → model."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,13 +62,10 @@ def train_model(
     out: str,
     options: TrainOptions,
     progress: Progress = SILENT,
-    replay: Sequence[tuple[str, str]] = (),
 ) -> TrainSummary:
     """Train a model on groups and write it as a Hugging Face model directory; under torchrun, over all ranks.
 
-    Args:
-        replay: further groups, each with its advantages, that are trained on as if they stood in the tables behind the
-            main ones.
+    The groups of `options.replay` are trained on as if they followed in the main tables.
 
     Raises:
         InputError: an input is not usable, or nothing in it is to be trained on.
@@ -80,14 +76,14 @@ def train_model(
     if "://" in out:
         raise UsageError(f"OUT {out}: a model is written to a local directory; copy it from there.")
     if options.dry_run:
-        raise UsageError("--dry-run writes no model; it is for `grao train` by hand.")
+        raise UsageError("a training writes a model; see estimate_training.", option="dry_run")
     with joined(resolve_device(options.device), options) as ranks:
         told = progress if ranks.is_first else SILENT
         source = ranks.first_does(lambda: locate_model(options.model))  # it reads the weights: once is enough
         prepared: list[_Prepared] = []
 
         def prepare() -> TrainSummary | None:
-            inputs = open_inputs(groups_url, advantages_url, options, source, replay)
+            inputs = open_inputs(groups_url, advantages_url, options, source)
             return _prepare(inputs, Path(out), options, told, prepared)
 
         finished = ranks.first_does(prepare)

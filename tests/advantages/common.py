@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from grao_pipeline.advantages.compute import AdvantagesSummary, WeightedScores, compute_advantages
-from grao_pipeline.advantages.options import AdvantagesOptions
+from grao_pipeline.advantages.compute import AdvantagesSummary, compute_advantages
+from grao_pipeline.advantages.options import AdvantagesOptions, WeightedScores
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
 
@@ -64,8 +64,11 @@ def compute(
 ) -> tuple[list[tuple[list[float | None], float | None]], AdvantagesSummary]:
     """(advantages of the samples, of the reference) of each group, and the summary."""
     url, made = write(path, groups, rows_per_part)
-    scores = [WeightedScores(scores_url, (weights or {}).get(name, 1.0)) for name, scores_url in made.items()]
+    scores = [
+        WeightedScores(url=scores_url, weight=(weights or {}).get(name, 1.0)) for name, scores_url in made.items()
+    ]
     out = str(path / "out")
-    summary = compute_advantages(url, out, scores, AdvantagesOptions(**options), pool=pool)
+    chosen = AdvantagesOptions(scores=scores, pool=list(pool), **options)
+    summary = compute_advantages(url, out, chosen)
     rows = open_table(out, "advantages").read().to_pylist()
     return [(row["advantages"], row["reference_advantage"]) for row in rows], summary

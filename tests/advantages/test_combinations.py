@@ -208,7 +208,7 @@ def test_a_sequence_that_lacks_a_reward_has_none_and_counts_nowhere(options: dic
         ({"combine": "lexicographic", "gate": ["a=1"]}, {"a": -1, "b": 1}, "--gate a: its weight is -1"),
         ({"combine": "lexicographic", "gate": ["a=high"]}, {"a": 1, "b": 1}, "--gate a=high: the threshold 'high'"),
         ({"combine": "lexicographic", "gate": ["a=nan"]}, {"a": 1, "b": 1}, "the threshold 'nan' is not a number"),
-        ({"combine": "lexicographic", "gate": ["a"]}, {"a": 1, "b": 1}, "--gate 'a': expected key=value"),
+        ({"combine": "lexicographic", "gate": ["a"]}, {"a": 1, "b": 1}, "expected key=value"),
         ({"combine": "lexicographic", "gate": ["a=1", "a=2"]}, {"a": 1, "b": 1}, "reward 'a' already has a gate"),
     ],
 )

@@ -11,10 +11,11 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from grao_pipeline.advantages.compute import WeightedScores, compute_advantages
+from grao_pipeline.advantages.compute import compute_advantages
 from grao_pipeline.advantages.estimate import Masked
-from grao_pipeline.advantages.options import AdvantagesOptions
+from grao_pipeline.advantages.options import AdvantagesOptions, WeightedScores
 from grao_pipeline.errors import MismatchError, UsageError
+from grao_pipeline.options import parse_options
 from grao_pipeline.storage.manifest import MANIFEST
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
@@ -85,8 +86,7 @@ def expected() -> list[Any]:
 
 
 def compute(groups: str, out: Path, *scores: str, **options: Any) -> Any:
-    parsed = [WeightedScores.parse(text) for text in scores]
-    return compute_advantages(groups, str(out), parsed, AdvantagesOptions(**options))
+    return compute_advantages(groups, str(out), AdvantagesOptions.model_validate({"scores": scores, **options}))
 
 
 def test_a_small_table_worked_by_hand(groups: str, tmp_path: Path) -> None:
@@ -247,8 +247,8 @@ def test_a_changed_weight_or_reward_is_refused_in_the_same_directory(groups: str
             compute(groups, tmp_path / "out", *changed)
 
 
-def test_scores_must_be_given_and_bear_different_names(groups: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--scores is required"):
+def test_scores_are_required_and_have_different_names(groups: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="scores: give at least one scores table"):
         compute(groups, tmp_path / "out")
     scores = scores_table(tmp_path / "r")
     with pytest.raises(UsageError, match=r"a second table with the reward name 'r'\. .* --name NAME"):
@@ -260,20 +260,20 @@ def test_scores_must_be_given_and_bear_different_names(groups: str, tmp_path: Pa
 @pytest.mark.parametrize(
     ("text", "parsed"),
     [
-        ("runs/scores", WeightedScores("runs/scores", 1.0)),
-        ("runs/scores=0.5", WeightedScores("runs/scores", 0.5)),
-        ("runs/scores=-2", WeightedScores("runs/scores", -2.0)),
-        ("s3://bucket/reward=gsm8k=1e-3", WeightedScores("s3://bucket/reward=gsm8k", 1e-3)),
+        ("runs/scores", WeightedScores(url="runs/scores")),
+        ("runs/scores=0.5", WeightedScores(url="runs/scores", weight=0.5)),
+        ("runs/scores=-2", WeightedScores(url="runs/scores", weight=-2.0)),
+        ("s3://bucket/reward=gsm8k=1e-3", WeightedScores(url="s3://bucket/reward=gsm8k", weight=1e-3)),
     ],
 )
 def test_a_weight_follows_the_last_equals_sign(text: str, parsed: WeightedScores) -> None:
-    assert WeightedScores.parse(text) == parsed
+    assert WeightedScores.model_validate(text) == parsed
 
 
 @pytest.mark.parametrize("text", ["runs/scores=", "runs/scores=much", "runs/scores=nan", "runs/scores=inf"])
 def test_a_weight_that_is_no_number_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match=rf"--scores {text}: the weight '.*' is not a number\. Write PATH=WEIGHT"):
-        WeightedScores.parse(text)
+    with pytest.raises(UsageError, match=rf"--scores: the weight '.*' is not a number; .* found '{text}'"):
+        parse_options(AdvantagesOptions, {"scores": [text]})
 
 
 def test_an_estimator_of_ones_own_is_found_in_the_current_directory(

@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from grao_pipeline.options import StageOptions
+from grao_pipeline.options import StageOptions, option_names
 from grao_pipeline.prompts.options import PromptsOptions
-from grao_pipeline.rounds.config.sections import option_names, parse_section, refuse_unknown
+from grao_pipeline.rounds.config.sections import parse_section, refuse_unknown
 from grao_pipeline.rounds.config.sweep import expand
 from grao_pipeline.rounds.config.variables import in_round, read_variables, substitute
 from grao_pipeline.rounds.config.variant import Variant

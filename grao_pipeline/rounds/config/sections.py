@@ -1,25 +1,19 @@
 """A section of the YAML → the options of its stage, with errors that name the line."""
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
 from pydantic import ValidationError
 
 from grao_pipeline.errors import UsageError
-from grao_pipeline.options import Options, StageOptions, option_problem
+from grao_pipeline.options import Options, YamlSection, closest, option_names, problems
 from grao_pipeline.rounds.config.yaml_lines import Node
 
 
-def option_names(model: type[StageOptions]) -> list[str]:
-    """The names of a stage's options in the YAML, e.g. `lambda`."""
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """`; did you mean learning_rate?`, or nothing where nothing is like it."""
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+def source_of(section: Node, name: str) -> YamlSection:
+    """Where the options of a section are written."""
+    entries = section.value if isinstance(section.value, dict) else {}
+    return YamlSection(name, section.where, {str(key): node.where for key, node in entries.items()})
 
 
 def refuse_unknown(section: Node, known: Iterable[str], name: str = "") -> None:
@@ -29,17 +23,13 @@ def refuse_unknown(section: Node, known: Iterable[str], name: str = "") -> None:
         name: of the section; empty for the whole file.
 
     Raises:
-        UsageError: names every key that is not known, with its line.
+        UsageError: names every unknown key with its line.
     """
     known = list(known)
     entries = section.entries(f"{name}: expected options" if name else "expected keys such as output, model, prompts")
-    what = "an option of this stage" if name else "an option of the rounds"
-    prefix = f"{name}: " if name else ""
-    unknown = [
-        f"{node.where}: {prefix}{key} is not {what}{did_you_mean(key, known)}"
-        for key, node in entries.items()
-        if key not in known
-    ]
+    what = "there is no such option of this stage" if name else "there is no such key of a rounds file"
+    source = source_of(section, name)
+    unknown = [source.render(f"{what}.{closest(key, known)}", str(key)) for key in entries if key not in known]
     if unknown:
         raise UsageError("\n".join(unknown))
 
@@ -58,10 +48,4 @@ def parse_section(model: type[Options], section: Node, name: str, /, **given: An
     try:
         return model.model_validate({**(section.plain() or {}), **given})
     except ValidationError as error:
-        prefix = f"{name}: " if name else ""
-        raise UsageError(
-            "\n".join(
-                f"{section.find(detail['loc']).where}: {prefix}{option_problem(detail, 'YAML')}"
-                for detail in error.errors()
-            )
-        ) from None
+        raise UsageError(problems(error, source_of(section, name))) from None

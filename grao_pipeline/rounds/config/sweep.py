@@ -8,9 +8,8 @@ from typing import Any
 
 from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.generation.options import GenerateOptions
-from grao_pipeline.options import StageOptions
+from grao_pipeline.options import StageOptions, closest, option_names
 from grao_pipeline.prompts.options import CurriculumOptions
-from grao_pipeline.rounds.config.sections import did_you_mean, option_names
 from grao_pipeline.rounds.config.yaml_lines import Node
 from grao_pipeline.training.options import TrainOptions
 
@@ -87,7 +86,7 @@ def _path(key: str, node: Node, root: Node) -> tuple[Any, ...]:
         raise node.error(f"sweep: {key} cannot be swept. What can: {ALLOWED}.")
     known = option_names(PER_ROUND[section])
     if rest not in known:
-        raise node.error(f"sweep: {key}: {rest} is not an option of {section}{did_you_mean(rest, known)}")
+        raise node.error(f"sweep: {key}: there is no option {rest} of {section}.{closest(rest, known)}")
     return (section, rest)
 
 

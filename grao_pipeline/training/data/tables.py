@@ -57,8 +57,9 @@ def open_pairs(groups_url: str, advantages_url: str, replay: Sequence[tuple[str,
         for other in pairs:
             if other.groups.fingerprint == pair.groups.fingerprint:
                 raise UsageError(
-                    f"--replay {groups}: these are the groups of {other.groups.url}, which are trained on already. "
-                    "Give every table once."
+                    f"{groups} holds the groups of {other.groups.url}, which are trained on already. "
+                    "Give every table once.",
+                    option="replay",
                 )
         pairs.append(pair)
     return pairs

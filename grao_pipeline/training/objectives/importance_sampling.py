@@ -98,7 +98,7 @@ def make_correction(options: TrainOptions) -> Correction:
     factor, bounds = RATIO_FACTORS[options.correction]
     given = {bound: getattr(options, bound) for bound in ("ratio_cap", "ratio_low", "ratio_high")}
     for bound, value in given.items():
-        flag = option_flag(bound, None)
+        flag = option_flag(bound)
         if value is None and bound in bounds:
             raise UsageError(f"--correction {options.correction} needs {flag}.")
         if value is not None and bound not in bounds:
