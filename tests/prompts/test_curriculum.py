@@ -265,4 +265,4 @@ def test_a_history_of_other_groups_is_refused(tmp_path: Path, prompts: str, hist
     assert "holds the scores of groups " + "0" * 32 in refused.output
     refused = tiny.grao("curriculum", prompts, tmp_path / "out")
     assert refused.exit_code == 2
-    assert "Missing option '--history'" in refused.output
+    assert "--history: give the groups and the scores" in refused.output
