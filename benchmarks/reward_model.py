@@ -29,7 +29,7 @@ from rich.table import Table
 
 from grao_pipeline.scoring.rewards.base import Candidate, RewardRuntime
 from grao_pipeline.scoring.rewards.reward_model.reward import RewardModel
-from tests import tiny
+from grao_pipeline.testing import TEXTS, make_tiny_reward_model
 
 SAMPLES_PER_PROMPT = 9
 """Eight samples and the reference."""
@@ -38,7 +38,7 @@ COLUMNS = (
     *("threads", "ours, seq/s", "pipeline, seq/s", "ratio (wall)"),
     *("ours, CPU s", "pipeline, CPU s", "ratio (CPU)", "max |Δ|"),
 )
-WORDS = " ".join(tiny.TEXTS).split()
+WORDS = " ".join(TEXTS).split()
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,8 @@ class Measured:
 
 def make_model(path: Path) -> Path:
     """A random Qwen2-style sequence classifier of 5 million parameters with its tokenizer."""
-    tokenizer = tiny.make_tokenizer(path)
-    torch.manual_seed(0)
-    config = transformers.Qwen2Config(
-        vocab_size=len(tokenizer),
+    return make_tiny_reward_model(
+        path,
         hidden_size=256,
         intermediate_size=1024,
         num_hidden_layers=5,
@@ -63,11 +61,7 @@ def make_model(path: Path) -> Path:
         num_key_value_heads=4,
         max_position_embeddings=1024,
         initializer_range=0.05,
-        num_labels=1,
-        pad_token_id=tokenizer.pad_token_id,
     )
-    transformers.Qwen2ForSequenceClassification(config).save_pretrained(str(path))
-    return path
 
 
 def make_candidates(tokenizer: Any, num_sequences: int, seed: int = 0) -> list[Candidate]:

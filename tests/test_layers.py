@@ -20,6 +20,7 @@ FLOORS = {
     "processes": 0,
     "progress": 0,
     "arguments": 0,
+    "lazy": 0,
     "storage": 1,
     "models": 1,
     "prompts": 2,
@@ -32,6 +33,7 @@ FLOORS = {
     "rounds": 4,
     "inspection": 4,
     "cli": 5,
+    "testing": 5,
 }
 HEAVY = ("torch", "transformers", "vllm", "datasets", "polars")
 

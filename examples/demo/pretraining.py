@@ -8,16 +8,15 @@ reward: keeping the English word is the likelier habit. That gap is what post-tr
 import math
 import random
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import click
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from examples.demo.task import SPANISH, make_answer, make_prompt, make_words
+from grao_pipeline.testing import random_model, train_tokenizer
 
 DILIGENT_SHARE = 0.25
 """Share of the demonstrations that are right throughout."""
@@ -30,58 +29,31 @@ LEARNING_RATE = 3e-3
 HEAD_DIM = 32
 """Width of an attention head; the number of heads follows from it."""
 
-PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
 Batch: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 Demonstrate: TypeAlias = Callable[[random.Random], tuple[str, str]]
 IGNORED = -100
 """The label of a token that no loss is taken on, as torch's cross-entropy has it."""
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
+def make_tokenizer() -> Any:
     """Train byte-level BPE (any text encodes) until each word is one token, at the start of a line or not."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=1024,  # an upper bound: merging stops when every word is whole
-        special_tokens=[PAD, START, END],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
     line_starts = [*SPANISH, *SPANISH.values(), "system", "user", "assistant"]
-    tokenizer.train_from_iterator([make_prompt([*SPANISH, *SPANISH.values()]), *line_starts], trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=PAD,
-        eos_token=END,
-        chat_template=CHAT_TEMPLATE,
-    )
+    texts = [make_prompt([*SPANISH, *SPANISH.values()]), *line_starts]
+    return train_tokenizer(texts, vocab_size=1024)  # an upper bound: merging stops when every word is whole
 
 
-def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
-    """A Qwen2 of 0.4 million parameters, freshly initialised."""
+def make_model(tokenizer: Any, seed: int) -> Any:
+    """A Qwen2 of 0.4 million parameters with random weights."""
     hidden_size = 4 * HEAD_DIM
-    config = Qwen2Config(
-        vocab_size=len(tokenizer),
+    return random_model(
+        tokenizer,
+        seed,
         hidden_size=hidden_size,
         intermediate_size=2 * hidden_size,
-        num_hidden_layers=2,
         num_attention_heads=hidden_size // HEAD_DIM,
         num_key_value_heads=hidden_size // HEAD_DIM,
-        max_position_embeddings=256,
-        tie_word_embeddings=True,
         initializer_range=0.08,  # about 1/sqrt(hidden_size): the usual 0.02 learns several times slower here
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=None,
     )
-    return Qwen2ForCausalLM(config)
 
 
 def make_demonstration(rng: random.Random) -> tuple[str, str]:
@@ -92,9 +64,7 @@ def make_demonstration(rng: random.Random) -> tuple[str, str]:
     return make_prompt(words), make_answer(words, num_slips, rng)
 
 
-def make_batches(
-    tokenizer: PreTrainedTokenizerFast, seed: int, demonstrate: Demonstrate, num_steps: int
-) -> Iterator[Batch]:
+def make_batches(tokenizer: Any, seed: int, demonstrate: Demonstrate, num_steps: int) -> Iterator[Batch]:
     """Yield the demonstrations as (tokens, labels), each (B, T); labels are IGNORED outside the answers."""
     rng = random.Random(seed)
     for _ in range(num_steps):
@@ -102,28 +72,28 @@ def make_batches(
         for _ in range(BATCH_SIZE):
             prompt, answer = demonstrate(rng)
             chat = [{"role": "user", "content": prompt}]
-            asked = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
-            answered = tokenizer.encode(answer + END)
-            tokens.append(torch.tensor(asked + answered))
-            labels.append(torch.tensor([IGNORED] * len(asked) + answered))
+            prompt_ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+            answer_ids = tokenizer.encode(answer + tokenizer.eos_token)
+            tokens.append(torch.tensor(prompt_ids + answer_ids))
+            labels.append(torch.tensor([IGNORED] * len(prompt_ids) + answer_ids))
         yield (
             pad_sequence(tokens, batch_first=True, padding_value=tokenizer.pad_token_id),
             pad_sequence(labels, batch_first=True, padding_value=IGNORED),
         )
 
 
-def pretrain(
-    seed: int, demonstrate: Demonstrate = make_demonstration, num_steps: int = NUM_STEPS
-) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]:
+def pretrain(seed: int, demonstrate: Demonstrate = make_demonstration, num_steps: int = NUM_STEPS) -> tuple[Any, Any]:
     """Next-token cross-entropy on the answers; the learning rate warms up, then falls along a cosine.
 
     Args:
         demonstrate: draws a prompt and a teacher's answer to it.
+
+    Returns:
+        the model and its tokenizer.
     """
     torch.set_num_threads(1)  # the same bits on any number of cores; at this size a second core gains little
-    torch.manual_seed(seed)
     tokenizer = make_tokenizer()
-    model = make_model(tokenizer)
+    model = make_model(tokenizer, seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,

@@ -2,16 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError
 from grao_pipeline.fingerprints import bytes_checksum, fingerprint
+from grao_pipeline.plugins import require
 from grao_pipeline.schemas import TABLES, TableSchema, conform, refuse_repeats, validate
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import MANIFEST, Manifest, PartEntry, Provenance
 from grao_pipeline.storage.parquet import count_rows, decode, read_provenance
+
+if TYPE_CHECKING:
+    import datasets
+    import polars as pl
 
 
 class TableReader:
@@ -69,6 +75,20 @@ class TableReader:
         empty = self.schema.arrow().empty_table()
         tables = list(self.parts(columns))
         return pa.concat_tables(tables) if tables else empty.select(list(columns or empty.column_names))
+
+    def polars(self, columns: Sequence[str] | None = None) -> "pl.DataFrame":
+        """The whole table as a Polars frame, which shares the memory of the Arrow table where it can."""
+        import polars as pl
+
+        return pl.DataFrame(pl.from_arrow(self.read(columns)))
+
+    def dataset(self, columns: Sequence[str] | None = None) -> "datasets.Dataset":
+        """The whole table as a `datasets.Dataset` in memory.
+
+        Raises:
+            MissingDependency: the package `datasets` is not installed.
+        """
+        return require("datasets").Dataset(self.read(columns))
 
     def refuse_other_groups(self, groups: "TableReader") -> None:
         """Check that this companion table (scores, advantages) was made from `groups`.
