@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from examples import one_file
-from grao_pipeline.advantages.compute import WeightedScores, compute_advantages
-from grao_pipeline.advantages.options import AdvantagesOptions
+from grao_pipeline.advantages.compute import compute_advantages
+from grao_pipeline.advantages.options import AdvantagesOptions, WeightedScores
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.training.data.groups import TrainingSet
 from grao_pipeline.training.model.policy import Policy
@@ -77,7 +77,7 @@ def write_tables(root: Path, groups: list[one_file.Group]) -> tuple[str, str]:
     inputs = {"groups": open_table(groups_url).fingerprint}
     scores_url = tiny.write_table(root / "scores", "scores", scores, inputs=inputs, options={"name": "reward"})
     advantages_url = str(root / "advantages")
-    compute_advantages(groups_url, advantages_url, [WeightedScores(scores_url)], AdvantagesOptions())
+    compute_advantages(groups_url, advantages_url, AdvantagesOptions(scores=[WeightedScores(url=scores_url)]))
     return groups_url, advantages_url
 
 
