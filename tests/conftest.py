@@ -1,4 +1,4 @@
-"""Fixtures that are dear to make, shared by the session."""
+"""Fixtures that are expensive to make, shared by the session."""
 
 import os
 import tempfile
@@ -11,11 +11,32 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["GRAO_CACHE"] = tempfile.mkdtemp(prefix="grao-tests-cache-")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import tiny
+from tests.models.vllm_server import VllmServer
+
+pytest_plugins = ["tests.tiers"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--real-data",
+        type=Path,
+        default=Path(__file__).parent / "data",
+        metavar="DIR",
+        help="Whole data sets instead of the few rows in tests/data; see tests/data/README.md for the layout.",
+    )
+
+
+@pytest.fixture(scope="session")
+def real_data(request: pytest.FixtureRequest) -> Path:
+    """Rows of public data sets: a few, or all with --real-data."""
+    directory: Path = request.config.getoption("real_data")
+    return directory
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +66,10 @@ def groups(tmp_path_factory: pytest.TempPathFactory, model: Path, prompts: str) 
     options = ["--engine", "transformers", "--samples", 4, "--max-new-tokens", 12, "--prompts-per-part", 4]
     tiny.grao_json("generate", prompts, out, "--model", model, *options, "--temperature", 1.0)
     return str(out)
+
+
+@pytest.fixture(scope="session")
+def vllm_server(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[VllmServer]:
+    """A real server of the tiny model, which it calls `tiny`: one for the whole session."""
+    with VllmServer(model, tmp_path_factory.mktemp("server") / "log") as server:
+        yield server

@@ -22,6 +22,7 @@ from grao_pipeline.fingerprints import (
     stage_fingerprint,
     tokenizer_fingerprint,
 )
+from tests.tiers import examples
 
 MESSAGES = [{"role": "system", "content": "Sei höflich."}, {"role": "user", "content": 'Say "hi"\n'}]
 JSON = st.recursive(
@@ -65,13 +66,13 @@ def test_fingerprints_never_drift(found: str, text: str, known: str) -> None:
     assert found == known == digest(text)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(st.dictionaries(st.text(), JSON))
 def test_the_order_of_keys_does_not_matter(value: dict[str, Any]) -> None:
     assert fingerprint(dict(reversed(value.items()))) == fingerprint(value)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(JSON, JSON)
 def test_different_values_differ_and_equal_ones_do_not(one: Any, other: Any) -> None:
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)

@@ -22,6 +22,7 @@ from grao_pipeline.parsing import key_values
 from grao_pipeline.prompts.options import PromptsOptions
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.training.options import TrainOptions
+from tests.tiers import examples
 
 MODELS: list[type[StageOptions]] = [
     PromptsOptions,
@@ -144,7 +145,7 @@ def options_of(draw: st.DrawFn, model: type[StageOptions]) -> StageOptions:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(st.data())
 def test_the_arguments_of_options_give_the_same_options_back(model: type[StageOptions], data: st.DataObject) -> None:
     options = data.draw(options_of(model))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from grao_pipeline.errors import SchemaError
 from grao_pipeline.schemas import ADVANTAGES, GROUPS, PROMPTS, SCORES, TABLES, TableSchema, conform, validate
 from tests import tiny
+from tests.tiers import examples
 
 SCORE = {"group_id": "g0", "rewards": [1.0, None], "reference_reward": None, "statuses": ["ok", "error"]}
 ADVANTAGE = {"group_id": "g0", "rewards": [1.0, None], "advantages": [0.5, None]}
@@ -218,7 +219,7 @@ def test_a_column_of_the_wrong_type_is_named_with_both_types(
     assert f"table '{schema.name}' needs {schema.column(column).type}" in message
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(st.lists(st.lists(st.none() | st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1)))
 def test_scores_with_parallel_lists_are_valid_and_one_longer_list_is_not(rewards: list[list[float | None]]) -> None:
     rows = [

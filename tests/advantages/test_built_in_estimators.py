@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from grao_pipeline.advantages.estimators import ESTIMATORS
 from grao_pipeline.errors import UsageError
 from tests.advantages.common import Group, compute
+from tests.tiers import examples
 
 Array = np.ndarray
 STATISTICS = ["samples_and_reference", "samples"]
@@ -96,7 +97,7 @@ BY_GROUP = sorted(set(ESTIMATORS) - {"gdpo", "reinforce++-baseline"})
 
 @pytest.mark.parametrize("statistics", STATISTICS)
 @pytest.mark.parametrize("name", BY_GROUP)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15))
 @given(made=st.lists(groups, min_size=1, max_size=5))
 def test_every_estimator_agrees_with_numpy(name: str, statistics: str, made: list[Group]) -> None:
     """Nulls, unequal sizes, single samples, ties, with and without reference: whatever the strategy makes."""

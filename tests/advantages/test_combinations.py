@@ -15,6 +15,7 @@ from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.errors import UsageError
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
+from tests.tiers import examples
 
 Sequences = list[tuple[float | None, ...]]
 """Of each sequence of a group its rewards; the first sequence is the reference."""
@@ -137,7 +138,7 @@ def oracle(group: Sequences, options: dict[str, Any]) -> list[float | None]:
 
 
 @pytest.mark.parametrize("options", KINDS, ids=str)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.lists(sequences, min_size=1, max_size=3))
 def test_groups_of_any_size_agree_with_numpy(options: dict[str, Any], groups: list[Sequences]) -> None:
     for group, found in zip(groups, combine(groups, WEIGHTS, **options), strict=True):
@@ -148,7 +149,7 @@ def test_groups_of_any_size_agree_with_numpy(options: dict[str, Any], groups: li
 
 
 @pytest.mark.parametrize("options", KINDS, ids=str)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 @given(st.tuples(*[st.floats(-(2.0**60), 2.0**60, width=32)] * 3), st.integers(2, 9))
 def test_equal_rewards_are_equal_afterwards_to_the_last_bit(
     options: dict[str, Any], rewards: tuple[float, ...], size: int
@@ -159,7 +160,6 @@ def test_equal_rewards_are_equal_afterwards_to_the_last_bit(
         assert found[0] == 0.0
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.lists(
         st.tuples(

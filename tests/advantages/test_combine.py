@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grao_pipeline.advantages.combine import weighted_sum
+from tests.tiers import examples
 
 
 def combine(weights: dict[str, float], rewards: dict[str, list[float | None]]) -> list[float | None]:
@@ -34,7 +35,7 @@ def test_sums_that_are_equal_but_for_rounding_become_equal() -> None:
 finite = st.floats(-1e6, 1e6, width=32)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(st.lists(st.tuples(st.floats(-10, 10), finite), min_size=1, max_size=4))
 def test_the_sum_is_the_exact_sum_to_the_last_float32_digit(terms: list[tuple[float, float]]) -> None:
     weights = {str(i): weight for i, (weight, _) in enumerate(terms)}

@@ -19,6 +19,7 @@ from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.errors import UsageError
 from grao_pipeline.schemas import GROUPS, SCORES
 from tests import tiny
+from tests.tiers import examples
 
 Rewards = list[float | None]
 Group = tuple[Rewards, float | None]
@@ -85,7 +86,7 @@ reward = st.none() | awkward | st.floats(-1e6, 1e6, width=32).filter(lambda x: x
 group = st.tuples(st.lists(reward, min_size=1, max_size=9), reward)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(st.lists(st.tuples(group, st.booleans()), min_size=1, max_size=5), st.sampled_from(STATISTICS), st.booleans())
 @example([(([float32(0.1)] * 9, float32(0.1)), True)], "samples_and_reference", True)
 @example([(([1.0], None), False), (([None], None), True)], "samples", False)
@@ -175,7 +176,7 @@ def test_unscored_sequences_have_no_advantage_and_do_not_count() -> None:
     assert [row["reward_mean"] for row in rows] == [2.0, 1.0, None]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(st.lists(st.floats(-100, 100, width=32).map(lambda x: float32(round(x, 3))), min_size=1, max_size=8))
 def test_advantages_of_samples_and_reference_sum_to_nothing_and_have_unit_variance(rewards: Rewards) -> None:
     (row,) = estimate([(rewards, 0.5)], keep_zero_variance=True)

@@ -12,6 +12,7 @@ from grao_pipeline.advantages.flat_view import flat_view
 from grao_pipeline.errors import MismatchError
 from grao_pipeline.schemas import GROUPS, SCORES
 from tests import tiny
+from tests.tiers import examples
 
 
 def view(groups: list[dict[str, Any]], scores: dict[str, list[dict[str, Any]]]) -> pl.DataFrame:
@@ -129,7 +130,7 @@ def in_plain_python(groups: list[dict[str, Any]], scores: dict[str, list[dict[st
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(groups_and_scores())
 def test_every_sequence_is_one_row_with_what_its_group_and_scores_say(
     made: tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]],

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grao_pipeline.evaluation.metrics import mean_reward, nag, ras
+from tests.tiers import examples
 
 rewards = st.lists(st.none() | st.sampled_from([-1.0, 0.0, 0.5, 1.0]) | st.floats(-10, 10), max_size=6)
 
@@ -54,7 +55,7 @@ def test_nag_of_nothing_is_none(tuned: list[float | None], base: list[float | No
     assert nag(tuned, base) is None
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(rewards, rewards)
 def test_nag_counts_wins_and_losses_and_mirrors(tuned: list[float | None], base: list[float | None]) -> None:
     pairs = [(t, b) for t in tuned if t is not None for b in base if b is not None]

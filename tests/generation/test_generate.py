@@ -163,18 +163,18 @@ def test_a_copy_of_the_model_is_the_same_work(model: Path, prompts: str, tmp_pat
     assert summary["parts_made"] == 0
 
 
-@pytest.mark.parametrize("name", ["vllm", "transformers"])
+@pytest.mark.parametrize("engine", ["vllm", "transformers"])
 def test_prompts_at_the_end_of_the_context_are_clipped_and_longer_ones_aborted(
-    name: str, model: Path, tmp_path: Path, request: pytest.FixtureRequest
+    engine: str, model: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """A context of 40 leaves 20, 8, 7 and 1 tokens behind prompts of 20, 32, 33 and 39, and none behind 40 and 41."""
     lengths = [20, 32, 33, 39, 40, 41]
     table = prompts_of_lengths(tmp_path / "prompts", lengths)
-    engine: Engine = request.getfixturevalue(f"{name}_engine")
+    opened: Engine = request.getfixturevalue(f"{engine}_engine")
     options = GenerateOptions(
         model=str(model), samples=3, max_new_tokens=8, temperature=1.0, max_model_len=40, prompts_per_part=2
     )
-    summary = generate_groups(table, str(tmp_path / "out"), options, make_engine=lambda _: engine)
+    summary = generate_groups(table, str(tmp_path / "out"), options, make_engine=lambda _: opened)
     rows = groups_of(tmp_path / "out")
     assert [len(row["prompt_token_ids"]) for row in rows] == lengths
     for row, budget in zip(rows, [8, 8, 7, 1, 0, 0], strict=True):
@@ -318,6 +318,7 @@ def test_an_engine_is_asked_only_for_the_groups_that_are_missing(model: Path, pr
     assert (summary.parts_made, summary.parts_found, summary.tokens) == (1, 2, 12)
 
 
+@pytest.mark.vllm
 def test_auto_is_vllm_where_vllm_is_installed() -> None:
     assert engine_name("auto") == "vllm"
     assert engine_name("transformers") == "transformers"

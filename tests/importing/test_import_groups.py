@@ -7,14 +7,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from grao_pipeline.importing.rows import read_group
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data" / "gsm8k" / "model-solutions.jsonl.gz"
 MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Three?"}]
 ROWS: list[dict[str, Any]] = [
@@ -153,7 +152,6 @@ def test_an_import_goes_on_where_it_was_killed_and_ends_in_the_same_bytes(tmp_pa
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4).filter(str.strip)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(texts, st.lists(texts, min_size=1, max_size=3)), min_size=2, max_size=2, unique_by=str))
 def test_different_texts_never_share_an_identity(pairs: list[tuple[str, list[str]]]) -> None:
     one, other = (read_group({"prompt": prompt, "responses": responses}).group_id for prompt, responses in pairs)
@@ -223,18 +221,10 @@ def test_a_broken_line_is_named_and_other_work_is_not_overwritten(tmp_path: Path
     assert (broken.exit_code, "broken.jsonl, line 2: not valid JSON" in broken.stderr) == (1, True)
 
 
-def published_solutions() -> list[dict[str, Any]]:
-    """Real questions with four solutions each that people have judged, where they are at hand; else one of our own."""
-    if DATA.is_file():
-        with gzip.open(DATA, "rt") as file:
-            return [json.loads(line) for line in file]
-    solutions = {name: {"solution": f"6 * 3 = 18\nA: {n}", "is_correct": n == 18} for n, name in enumerate(MODELS, 16)}
-    return [{"question": "6 * 3?", "ground_truth": "6 * 3 = 18\nA: 18", **solutions}]
-
-
-def test_published_solutions_are_scored_and_compared_without_a_model(tmp_path: Path) -> None:
+def test_published_solutions_are_scored_and_compared_without_a_model(tmp_path: Path, real_data: Path) -> None:
     """GSM8K solutions of four models, through the commands alone, against the labels that people gave them."""
-    published = published_solutions()
+    with gzip.open(real_data / "gsm8k" / "model-solutions.jsonl.gz", "rt") as file:
+        published = [json.loads(line) for line in file]
     rows = [
         {
             "question": row["question"],

@@ -19,6 +19,7 @@ from grao_pipeline.models.chat import (
 )
 from grao_pipeline.models.source import load_tokenizer, locate_model
 from tests import tiny
+from tests.tiers import examples
 
 CONVERSATION = [
     {"role": "system", "content": "Be brief."},
@@ -33,6 +34,7 @@ CHATML = (
     "<|im_start|>user\nAgain?<|im_end|>\n"
     "<|im_start|>assistant\n"
 )
+
 PLAIN = (
     "System: Be brief.\n\n"
     "Human: Say hello.\n\n"
@@ -95,7 +97,7 @@ def test_prompt_and_reference_together_are_the_whole_conversation_up_to_its_end_
     assert reference.count(2) == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(text=st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=30))
 def test_any_reference_survives_as_text(chat: Any, text: str) -> None:
     """Byte-level tokens lose nothing; Jinja keeps all but what the template itself would not."""

@@ -15,7 +15,6 @@ from grao_pipeline.models.server import Refusal, Server
 from tests.models.fault_proxy import Fault, FaultProxy
 from tests.models.vllm_server import VllmServer, free_port
 
-pytest_plugins = ["tests.models.server_fixtures"]
 ROOT = Path(__file__).parents[2]
 KEY = "sk-test-4f1d"
 

@@ -15,6 +15,7 @@ from grao_pipeline.prompts.build import build_prompts
 from grao_pipeline.prompts.holdout import is_held_out
 from grao_pipeline.prompts.options import PromptsOptions
 from grao_pipeline.storage.reader import open_table
+from tests.tiers import examples
 
 
 def source(directory: Path, rows: list[dict[str, Any]], name: str = "rows.jsonl") -> str:
@@ -60,7 +61,7 @@ def test_every_row_is_kept_or_counted_under_its_reason(tmp_path: Path) -> None:
     assert [json.loads(row["metadata"]) for row in read(tmp_path / "out")] == [{"topic": "x"}, {"topic": "y"}]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 @given(
     st.lists(
         st.fixed_dictionaries(

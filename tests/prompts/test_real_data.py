@@ -1,4 +1,4 @@
-"""Real data, to the last row: 1,200 rows of HH-RLHF and 7,473 of GSM8K (or generated rows like them)."""
+"""Real data, to the last row: HH-RLHF and GSM8K."""
 
 import gzip
 import json
@@ -12,41 +12,27 @@ from grao_pipeline.prompts.build import build_prompts
 from grao_pipeline.prompts.options import PromptsOptions
 from grao_pipeline.storage.reader import open_table
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
-HH_ROWS, HH_EMPTY, HH_REPEATED = 1200, [86, 516, 925, 1103], [667, 763]
-GSM8K_ROWS = 7473
 
-
-def generated_hh() -> list[dict[str, str]]:
-    rows = []
-    for index in range(HH_ROWS):
-        context = "".join(f"\n\nHuman: q{index}.{turn}\n\nAssistant: Human: a{turn}" for turn in range(index % 4))
-        if index in HH_REPEATED:
-            context += "\n\nHuman: hello\n\nAssistant: hi\n\nAssistant:  and more"
-        context += f"\n\nHuman: last {index}\n\nAssistant: "
-        rows.append({"chosen": context + ("" if index in HH_EMPTY else "yes"), "rejected": context + "no"})
-    return rows
-
-
-def generated_gsm8k() -> list[dict[str, str]]:
-    return [{"question": f"{i} + 1?", "answer": f"It is {i + 1}.\n#### {i + 1:,}"} for i in range(GSM8K_ROWS)]
-
-
-def rows_of(path: Path, generated: list[dict[str, str]]) -> list[dict[str, str]]:
-    if not path.exists():
-        return generated
+def rows_of(path: Path) -> list[dict[str, str]]:
     with gzip.open(path, "rt", encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
 @pytest.fixture(scope="module")
-def hh() -> list[dict[str, str]]:
-    return rows_of(DATA / "hh-rlhf" / "harmless-base.jsonl.gz", generated_hh())
+def hh(real_data: Path) -> list[dict[str, str]]:
+    return rows_of(real_data / "hh-rlhf" / "harmless-base.jsonl.gz")
 
 
 @pytest.fixture(scope="module")
-def gsm8k() -> list[dict[str, str]]:
-    return rows_of(DATA / "gsm8k" / "train.jsonl.gz", generated_gsm8k())
+def gsm8k(real_data: Path) -> list[dict[str, str]]:
+    return rows_of(real_data / "gsm8k" / "train.jsonl.gz")
+
+
+def empty_and_repeated(hh: list[dict[str, str]]) -> tuple[list[int], list[int]]:
+    """By other means: chosen transcripts that end in their marker; a marker whose speaker spoke the turn before."""
+    empty = [index for index, row in enumerate(hh) if row["chosen"].rstrip().endswith("\n\nAssistant:")]
+    speakers = [re.findall(r"\n\n(H|A)(?:uman|ssistant):", row["chosen"]) for row in hh]
+    return empty, [index for index, turns in enumerate(speakers) if re.search("HH|AA", "".join(turns))]
 
 
 def build_twice(directory: Path, rows: list[dict[str, str]], options: dict[str, Any]) -> dict[str, bytes]:
@@ -65,24 +51,26 @@ def build_twice(directory: Path, rows: list[dict[str, str]], options: dict[str, 
 def test_every_row_of_hh_is_accounted_for_and_the_runs_are_byte_identical(
     tmp_path: Path, hh: list[dict[str, str]]
 ) -> None:
-    assert len(hh) == HH_ROWS
+    empty, repeated = empty_and_repeated(hh)
+    assert empty
+    assert repeated
     build_twice(tmp_path, hh, {"rejects": str(tmp_path / "rejects.jsonl")})
     summary = build_prompts(str(tmp_path / "rows.jsonl.gz"), str(tmp_path / "first"), PromptsOptions())
-    assert (summary.read, summary.kept, summary.format, summary.cached) == (HH_ROWS, 1194, "hh", True)
-    assert summary.dropped == {"the reference is empty": 4, "one speaker has two turns in a row": 2}
+    kept = len(hh) - len(empty + repeated)
+    assert (summary.read, summary.kept, summary.format, summary.cached) == (len(hh), kept, "hh", True)
+    assert summary.dropped == {
+        "the reference is empty": len(empty),
+        "one speaker has two turns in a row": len(repeated),
+    }
     rejects = [json.loads(line) for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
-    # By other means: a chosen transcript that ends in its marker; a marker whose speaker spoke the turn before.
-    empty = [index for index, row in enumerate(hh) if row["chosen"].rstrip().endswith("\n\nAssistant:")]
-    speakers = [re.findall(r"\n\n(H|A)(?:uman|ssistant):", row["chosen"]) for row in hh]
-    repeated = [index for index, turns in enumerate(speakers) if re.search("HH|AA", "".join(turns))]
-    assert (empty, repeated) == (HH_EMPTY, HH_REPEATED)
     assert [entry["row"] for entry in rejects] == sorted(empty + repeated)
     assert all(entry["data"] == hh[entry["row"]] for entry in rejects)
 
 
 def test_a_kept_row_of_hh_holds_the_whole_transcripts(tmp_path: Path, hh: list[dict[str, str]]) -> None:
     build_twice(tmp_path, hh, {})
-    kept = [row for index, row in enumerate(hh) if index not in HH_EMPTY + HH_REPEATED]
+    empty, repeated = empty_and_repeated(hh)
+    kept = [row for index, row in enumerate(hh) if index not in empty + repeated]
     table = open_table(str(tmp_path / "first"), "prompts").read().to_pylist()
     for row, prompt in zip(kept, table, strict=True):
         turns = [f"\n\n{'Human' if m['role'] == 'user' else 'Assistant'}: {m['content']}" for m in prompt["messages"]]
@@ -94,7 +82,6 @@ def test_a_kept_row_of_hh_holds_the_whole_transcripts(tmp_path: Path, hh: list[d
 
 
 def test_every_row_of_gsm8k_is_kept_with_its_number(tmp_path: Path, gsm8k: list[dict[str, str]]) -> None:
-    assert len(gsm8k) == GSM8K_ROWS
     build_twice(tmp_path, gsm8k, {})
     table = open_table(str(tmp_path / "first"), "prompts").read().to_pylist()
     for row, prompt in zip(gsm8k, table, strict=True):
@@ -108,6 +95,6 @@ def test_held_out_gsm8k_is_disjoint_and_complete(tmp_path: Path, gsm8k: list[dic
     sides = [open_table(str(tmp_path / "first" / side), "prompts").read() for side in ("train", "eval")]
     questions = [{messages[0]["content"] for messages in side.column("messages").to_pylist()} for side in sides]
     assert not questions[0] & questions[1]
-    assert sum(side.num_rows for side in sides) == GSM8K_ROWS
-    # Binomial(7473, 0.1): mean 747, standard deviation 26.
-    assert abs(sides[1].num_rows - 747) < 4 * 26
+    assert sum(side.num_rows for side in sides) == len(gsm8k)
+    # Binomial(n, 0.1); of 7,473 rows: mean 747, standard deviation 26.
+    assert abs(sides[1].num_rows - 0.1 * len(gsm8k)) < 4 * (0.09 * len(gsm8k)) ** 0.5

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from grao_pipeline.training.off_policy_metrics import OffPolicySums, ShardSums
@@ -44,7 +44,6 @@ def test_the_hand_worked_numbers() -> None:
     assert found["effective_sample_size"] == pytest.approx((2**0.5 + 0.5) ** 2 / 4.5)
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.lists(samples_of_a_shard, min_size=1, max_size=3), st.randoms(use_true_random=False))
 def test_any_cut_and_order_of_samples_gives_the_diagnostics_of_all(shards: list[Samples], random: object) -> None:
     shuffle = random.shuffle  # type: ignore[attr-defined]

@@ -22,7 +22,6 @@ from tests.generation.common import Group
 from tests.models.fault_proxy import Fault, FaultProxy
 from tests.models.vllm_server import VllmServer
 
-pytest_plugins = ["tests.models.server_fixtures"]
 SAMPLING = Sampling(1.0, 1.0, 12, (2,))
 SHORT = {"logit_bias": json.dumps({"2": 3})}
 """Makes the end of a turn likely, so that some completions of the tiny model end before their budget."""

@@ -19,11 +19,13 @@ from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import RecordedProgress
 from tests import tiny
 
+pytestmark = pytest.mark.ray
+
 PATIENCE = 120.0
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def ray_cluster() -> Iterator[Any]:
     """A Ray cluster of this machine, shared by the tests."""
     import ray
 
@@ -69,7 +71,7 @@ def actor_processes() -> list[int]:
 
 
 def test_two_actors_make_the_table_of_one_local_engine(
-    cluster: Any, model: Path, many_prompts: str, undisturbed: dict[str, bytes], tmp_path: Path
+    ray_cluster: Any, model: Path, many_prompts: str, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "groups"
     summary = generate_groups(many_prompts, str(out), options(model, executor="ray", actors=2))
@@ -78,7 +80,7 @@ def test_two_actors_make_the_table_of_one_local_engine(
 
 
 def test_a_killed_actor_costs_nothing_but_what_was_in_flight(
-    cluster: Any, model: Path, many_prompts: str, undisturbed: dict[str, bytes], tmp_path: Path
+    ray_cluster: Any, model: Path, many_prompts: str, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "groups"
     notices: list[str] = []
@@ -99,7 +101,7 @@ def test_a_killed_actor_costs_nothing_but_what_was_in_flight(
 
 
 def test_an_engines_error_in_an_actor_is_the_commands_error(
-    cluster: Any, model: Path, many_prompts: str, tmp_path: Path
+    ray_cluster: Any, model: Path, many_prompts: str, tmp_path: Path
 ) -> None:
     damaged = tmp_path / "model"
     damaged.mkdir()
@@ -110,21 +112,21 @@ def test_an_engines_error_in_an_actor_is_the_commands_error(
         generate_groups(many_prompts, str(tmp_path / "groups"), options(damaged, executor="ray", actors=2))
 
 
-def test_a_signal_while_ray_waits_is_an_interruption(cluster: Any) -> None:
+def test_a_signal_while_ray_waits_is_an_interruption(ray_cluster: Any) -> None:
     def sleep() -> None:
         time.sleep(PATIENCE)
 
-    asleep = cluster.remote(num_cpus=0)(sleep).remote()
+    asleep = ray_cluster.remote(num_cpus=0)(sleep).remote()
 
     def waiting() -> Iterator[None]:
         while True:
-            cluster.wait([asleep], timeout=0.01, fetch_local=False)
+            ray_cluster.wait([asleep], timeout=0.01, fetch_local=False)
         yield
 
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
     with StopSignals() as signals, pytest.raises(Interrupted, match="Stopped by SIGTERM"):
         next(signals.interruptible(waiting()))
-    cluster.cancel(asleep, force=True)
+    ray_cluster.cancel(asleep, force=True)
 
 
 def test_the_command_starts_a_cluster_of_its_own_and_sigterm_keeps_what_is_finished(

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-import vllm
 
 from grao_pipeline.errors import InputError
 from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, Sampling
@@ -15,8 +14,12 @@ from grao_pipeline.storage.reader import open_table
 from tests import tiny
 from tests.generation.common import prompts_of_lengths
 
+pytestmark = pytest.mark.vllm
+
 
 def test_arguments_precision_and_context_reach_vllm(model: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    import vllm
+
     made = []
 
     class Recorded(vllm.LLM):  # type: ignore[misc]

@@ -15,6 +15,7 @@ def run(config: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command(config), capture_output=True, text=True, check=False)
 
 
+@pytest.mark.ray
 def test_ray_runs_the_stages_passes_their_words_on_and_names_the_one_that_fails(
     tmp_path: Path, model: Path, prompts: str
 ) -> None:

@@ -19,6 +19,7 @@ from grao_pipeline.scoring.rewards.base import Candidate
 from grao_pipeline.scoring.score import make_reward
 from tests import tiny
 from tests.scoring.judges.common import QUESTION, JudgeServer, blocks_of, judge
+from tests.tiers import examples
 
 KNOWN = [
     *("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
@@ -75,7 +76,7 @@ class Reader(VllmChatModel):
 
 
 @given(st.lists(TEXTS, min_size=3, max_size=3, unique=True))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 def test_the_special_tokens_of_a_prompt_do_not_depend_on_what_is_judged(judge_model: Path, texts: list[str]) -> None:
     """`<|im_start|>`, `<|im_end|>` of the rules and of the question, and `<|im_start|>` of the reply to come."""
     arguments = [f"engine={Reader.__module__}:Reader", f"model={judge_model}"]

@@ -16,6 +16,8 @@ from tests import tiny
 from tests.models.fault_proxy import Fault, FaultProxy
 from tests.models.vllm_server import VllmServer
 
+pytestmark = pytest.mark.vllm
+
 FLAGS = ["--max-model-len", "8192", "--max-num-batched-tokens", "8192", "--kv-cache-memory-bytes", str(64 << 20)]
 FLAGS += ["--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}']
 FAULTS: dict[int, Fault] = {0: "429", 2: "500", 5: "hang", 9: "reset", 12: "truncated", 13: "500"}

@@ -14,7 +14,6 @@ from grao_pipeline.scoring.rewards.base import Judgement
 from grao_pipeline.scoring.rewards.gsm8k import final_number
 from tests.scoring.common import judge
 
-DATA = Path(__file__).parents[3].parent / "shared" / "data" / "gsm8k"
 MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
 # (index of the question, model) where the reward and the human label differ: none.
 KNOWN_DISAGREEMENTS: set[tuple[int, str]] = set()
@@ -112,20 +111,21 @@ def test_the_expected_number_may_be_a_number_or_a_worked_solution(expected: Any)
     assert found == [Judgement(1.0, "ok", "final number 18.00"), Judgement(0.0, "ok", "final number 19")]
 
 
-def judged_solutions() -> list[dict[str, Any]]:
-    """Real questions with four judged solutions each, where they are at hand; else the hand-written ones."""
-    path = DATA / "model-solutions.jsonl.gz"
-    if not path.is_file():
-        return HAND_WRITTEN
+def rows_of(path: Path) -> list[dict[str, Any]]:
     with gzip.open(path, "rt") as file:
         return [json.loads(line) for line in file]
 
 
+def judged_solutions(real_data: Path) -> list[dict[str, Any]]:
+    """Published questions with four solutions each that people have judged, and hand-written ones."""
+    return rows_of(real_data / "gsm8k" / "model-solutions.jsonl.gz") + HAND_WRITTEN
+
+
 @pytest.mark.parametrize("marker", ["A: ", "#### ", "The answer is: $", r"So \boxed{"])
-def test_it_agrees_with_people_on_real_solutions_however_their_last_line_begins(marker: str) -> None:
-    """1,200 solutions, of which 472 are right. Five have no last line `A: N`: they broke off, and are wrong."""
+def test_it_agrees_with_people_on_real_solutions_however_their_last_line_begins(marker: str, real_data: Path) -> None:
+    """Some of the published solutions have no last line `A: N`: they broke off, and are wrong."""
     disagreements = set()
-    for index, row in enumerate(judged_solutions()):
+    for index, row in enumerate(judged_solutions(real_data)):
         for model in MODELS:
             text = row[model]["solution"].replace("\nA: ", f"\n{marker}")
             (judgement,) = judge("gsm8k", [text], answer=row["ground_truth"])
@@ -134,12 +134,8 @@ def test_it_agrees_with_people_on_real_solutions_however_their_last_line_begins(
     assert disagreements == KNOWN_DISAGREEMENTS
 
 
-def test_every_published_answer_is_read_as_it_is_meant() -> None:
+def test_every_published_answer_is_read_as_it_is_meant(real_data: Path) -> None:
     """GSM8K's own answers end in `#### N`, N with commas."""
-    path = DATA / "train.jsonl.gz"
-    answers = [row["ground_truth"].replace("A:", "####") for row in HAND_WRITTEN]
-    if path.is_file():
-        with gzip.open(path, "rt") as file:
-            answers = [json.loads(line)["answer"] for line in file]
-    for answer in answers:
+    published = [row["answer"] for row in rows_of(real_data / "gsm8k" / "train.jsonl.gz")]
+    for answer in [*published, *(row["ground_truth"].replace("A:", "####") for row in HAND_WRITTEN)]:
         assert final_number(answer) == Decimal(answer.rpartition("####")[2].strip().replace(",", ""))

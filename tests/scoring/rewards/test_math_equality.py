@@ -1,6 +1,7 @@
 """`math`: equality of forms, what is no answer, what never ends; and against solutions that people have judged."""
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,10 +66,11 @@ def test_what_never_ends_is_stopped_in_any_thread_and_takes_nothing_with_it() ->
     assert found[1] == Judgement(None, "error", "not decided within 1 s")
 
 
-def test_it_agrees_with_people_on_real_solutions() -> None:
-    """1,200 solutions, of which 472 are right; none is judged otherwise."""
+def test_it_agrees_with_people_on_real_solutions(real_data: Path) -> None:
     reward = make_reward(ScoreOptions(reward="math"))
-    rows = [(row[model], row["ground_truth"].rpartition("A:")[2]) for row in judged_solutions() for model in MODELS]
+    rows = [
+        (row[model], row["ground_truth"].rpartition("A:")[2]) for row in judged_solutions(real_data) for model in MODELS
+    ]
     candidates = [Candidate([], solved["solution"], None, {"answer": expected}) for solved, expected in rows]
     found = [judgement.reward == 1.0 for judgement in reward.score(candidates)]
     assert found == [solved["is_correct"] for solved, _ in rows]

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,10 +103,9 @@ def test_a_wrong_tolerance_is_refused(argument: str) -> None:
         judge("numeric", ["5"], argument, answer="5")
 
 
-def test_it_agrees_with_people_on_real_solutions() -> None:
-    """1,200 solutions, of which 472 are right; none is judged otherwise."""
+def test_it_agrees_with_people_on_real_solutions(real_data: Path) -> None:
     disagreements: list[Any] = []
-    for index, row in enumerate(judged_solutions()):
+    for index, row in enumerate(judged_solutions(real_data)):
         for model in MODELS:
             (judgement,) = judge("numeric", [row[model]["solution"]], answer=row["ground_truth"])
             if (judgement.reward == 1.0) != row[model]["is_correct"]:

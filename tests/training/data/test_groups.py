@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from grao_pipeline.errors import InputError, MismatchError
@@ -131,7 +131,6 @@ def test_groups_that_just_fit_are_accepted(tmp_path: Path) -> None:
     training_set(tmp_path, [group], [advantages_of(group, [1.0], 1.0)]).check_fits(12, 7)
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 4), st.integers(0, 5))
 def test_every_epoch_holds_every_group_exactly_once(
     num_groups: int, groups_per_step: int, epochs: int, seed: int
@@ -175,7 +174,6 @@ def tokens_of(batch: list[TrainingSequence]) -> int:
 lengths_of_groups = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), min_size=1, max_size=5)
 
 
-@settings(deadline=None, derandomize=True)
 @given(lengths_of_groups, st.integers(1, 120))
 def test_micro_batches_hold_every_sequence_once_in_order_within_the_limit(
     lengths: list[list[int]], tokens_per_batch: int
@@ -188,7 +186,6 @@ def test_micro_batches_hold_every_sequence_once_in_order_within_the_limit(
         assert tokens_of(batch) <= tokens_per_batch or len(batch) == 1
 
 
-@settings(deadline=None, derandomize=True)
 @given(lengths_of_groups, st.integers(1, 120))
 def test_a_group_that_fits_a_batch_is_never_cut(lengths: list[list[int]], tokens_per_batch: int) -> None:
     batches = list(micro_batches(groups_of_lengths(lengths), tokens_per_batch))
@@ -197,7 +194,6 @@ def test_a_group_that_fits_a_batch_is_never_cut(lengths: list[list[int]], tokens
             assert sum(any(s.token_ids[0] == number for s in batch) for batch in batches) == 1
 
 
-@settings(deadline=None, derandomize=True)
 @given(lengths_of_groups, st.integers(1, 120))
 def test_whole_groups_are_never_cut_however_large(lengths: list[list[int]], tokens_per_batch: int) -> None:
     groups = groups_of_lengths(lengths)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from grao_pipeline.training.data.groups import TrainingSequence
@@ -61,7 +61,6 @@ def test_a_prompt_that_only_begins_another_is_not_shared() -> None:
     assert batch.input_ids.tolist() == [[5, 6, 7, 5, 6, 7, 8]]
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     st.lists(
         st.tuples(st.lists(st.integers(0, 3), min_size=1, max_size=3), st.lists(st.integers(0, 9), min_size=1)),

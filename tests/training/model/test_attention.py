@@ -24,6 +24,7 @@ from grao_pipeline.training.model.attention.base import (
     make_attention,
 )
 from grao_pipeline.training.model.policy import Policy
+from tests.tiers import examples
 from tests.training import families
 from tests.training.families import VOCABULARY, twin
 from tests.training.oracle import backward
@@ -185,7 +186,7 @@ def test_a_kernel_is_dense_attention_of_every_sequence_alone(
     assert_same_with_gradients(attend(name, batch, states, scale, window, softcap), expected, states)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=examples(60))
 @given(
     shapes=st.lists(
         st.tuples(st.integers(1, 9), st.lists(st.integers(1, 12), min_size=1, max_size=8).map(tuple)),
@@ -204,7 +205,7 @@ def test_kernels_are_dense_attention_for_any_lengths(name: str, shapes: list[Sha
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=examples(60))
 @given(
     shapes=st.lists(
         st.tuples(st.integers(1, 9), st.lists(st.integers(1, 12), min_size=1, max_size=4).map(tuple)),

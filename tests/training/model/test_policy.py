@@ -16,6 +16,7 @@ from grao_pipeline.training.data.groups import TrainingGroup
 from grao_pipeline.training.data.packing import pack
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.objectives.grao import Grao
+from tests.tiers import examples
 from tests.training import families, oracle
 from tests.training.families import FAMILIES, VOCABULARY, twin
 from tests.training.oracle import backward
@@ -90,7 +91,7 @@ def exact_model(request: pytest.FixtureRequest) -> Any:
     return families.compute_norms_in_float64(families.make_model(request.param, torch.float64))
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.data_too_large])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.data_too_large])
 @given(drawn=scored_groups(VOCABULARY, most_groups=3, most_samples=16))
 def test_any_groups_give_the_step_of_plain_transformers(
     tmp_path_factory: pytest.TempPathFactory, exact_model: Any, drawn: Scored

@@ -26,6 +26,7 @@ from grao_pipeline.training.objectives.importance_sampling import (
     truncated_sequence_ratio,
 )
 from grao_pipeline.training.options import TrainOptions
+from tests.tiers import examples
 from tests.training import families, oracle
 from tests.training.families import VOCABULARY, twin
 from tests.training.oracle import Row, backward
@@ -166,7 +167,7 @@ def off_policy_groups(draw: st.DrawFn) -> Scored:
 
 
 @pytest.mark.parametrize("name", CORRECTIONS)
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=examples(30))
 @given(scored=off_policy_groups(), floor=st.sampled_from([None, -4.0, -6.0]))
 def test_gradient_is_that_of_naive_autograd_with_detached_factors(
     tmp_path_factory: pytest.TempPathFactory,

@@ -24,6 +24,7 @@ from grao_pipeline.training.objectives.importance_sampling import Correction, ma
 from grao_pipeline.training.objectives.opmd import Opmd
 from grao_pipeline.training.objectives.sft import Sft
 from grao_pipeline.training.options import TrainOptions
+from tests.tiers import examples
 from tests.training import families, oracle
 from tests.training.families import VOCABULARY, twin
 from tests.training.oracle import backward
@@ -110,7 +111,7 @@ LIKELIHOODS: dict[str, tuple[Objective, Weights | None]] = {
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=examples(25))
 @given(scored=scored_groups(VOCABULARY), tokens_per_batch=st.sampled_from([1, 25, 100_000]))
 def test_gradient_is_that_of_the_formula_by_autograd(
     tmp_path_factory: pytest.TempPathFactory,

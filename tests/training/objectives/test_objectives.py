@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -47,7 +47,6 @@ def assert_gradients_equal(found: Sequence[Tensor], expected: Sequence[Tensor]) 
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     scored=scored_groups(VOCABULARY),
     beta=st.sampled_from([0.5, 0.0, 2.0]),

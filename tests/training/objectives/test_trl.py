@@ -18,6 +18,7 @@ from grao_pipeline.training.objectives.dpo import Dpo
 from grao_pipeline.training.objectives.dr_grpo import DrGrpo
 from grao_pipeline.training.objectives.grpo import Grpo
 from tests import tiny
+from tests.tiers import examples
 from tests.training import families, oracle
 from tests.training.families import VOCABULARY, twin
 from tests.training.oracle import backward
@@ -184,7 +185,7 @@ def with_behavior(groups: Sequence[Group], model: Any, noise: float, seed: int) 
 
 @pytest.mark.parametrize("arguments", GRPO_ARGUMENTS.values(), ids=GRPO_ARGUMENTS)
 @pytest.mark.parametrize("name", ["grpo", "dr_grpo"])
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=examples(10))
 @given(groups=group_sets(), seed=st.integers(0, 9))
 def test_loss_and_gradient_of_grpo_are_trls(
     trl_grpo: Callable[..., Any],
@@ -227,7 +228,7 @@ def test_weights_of_tokens_are_trls_advantages_per_token(
     assert_same_gradient(gradient, take_gradient(trainer.model))
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=examples(15))
 @given(groups=group_sets(), dpo_beta=st.sampled_from([0.1, 0.03, 1.0]))
 def test_loss_and_gradient_of_dpo_are_trls_on_best_against_worst(
     trl_dpo: Any, behavior_model: Any, policy: Policy, groups: list[Group], dpo_beta: float

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import vllm  # noqa: F401 -- before torch is used: it sets the threads
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from grao_pipeline.errors import InputError, UsageError
@@ -19,6 +18,8 @@ from grao_pipeline.scoring.rewards.base import Candidate, Reward
 from grao_pipeline.scoring.score import make_reward
 from tests import tiny
 from tests.scoring.rewards.reward_model.test_encoders import make_encoder
+
+pytestmark = pytest.mark.vllm
 
 OUTPUTS = ("helpfulness", "verbosity")
 WEIGHTS = "output=helpfulness,verbosity:-0.5"
