@@ -1,10 +1,11 @@
 """What the tests of rewards share: a reward made as the command makes it, asked about a few texts."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from grao_pipeline.scoring.options import ScoreOptions
-from grao_pipeline.scoring.rewards.base import Candidate, Judgement
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
 from grao_pipeline.scoring.score import make_reward
 
 MESSAGES = [{"role": "user", "content": "What is 2 + 3?"}]
@@ -19,7 +20,18 @@ def judge(
         arguments: `key=value`, as given to `--reward-arg`.
     """
     candidates = [Candidate(MESSAGES, text, reference, metadata) for text in texts]
-    return list(make_reward(ScoreOptions(reward=reward, reward_arg=list(arguments))).score(candidates))
+    make = built_in if ":" not in reward else made
+    return list(make(reward, *arguments).score(candidates))
+
+
+def made(reward: str, *arguments: str) -> Reward:
+    return make_reward(ScoreOptions(reward=reward, reward_arg=list(arguments)))
+
+
+@lru_cache
+def built_in(reward: str, *arguments: str) -> Reward:
+    """One object for all tests of a session: its worker processes start once."""
+    return made(reward, *arguments)
 
 
 def rewards(judgements: Sequence[Judgement]) -> list[float | None]:
