@@ -93,6 +93,13 @@ def compare(expected: str, completion: str) -> dict[str, Any]:
     return {"expected_is_readable": bool(gold), "equal": equal, "answer": text}
 
 
+def prepare() -> None:
+    """Import math-verify and its grammar before the first comparison, which has a time limit."""
+    from math_verify import parse
+
+    parse("$1$", parsing_timeout=None)
+
+
 def read(text: str) -> tuple[list[Any], str | None]:
     """(sympy expressions, the text that they were read from) of an answer; ([], None) where none can be read."""
     from math_verify import parse

@@ -1,4 +1,7 @@
-"""The worker process of `LimitedCalls`: one JSON request a line in, one JSON answer a line out."""
+"""The worker process of `LimitedCalls`: one JSON request a line in, one JSON answer a line out.
+
+A module's `prepare()`, if it has one, is called before the first request, outside the time limit.
+"""
 
 import importlib
 import json
@@ -39,10 +42,12 @@ def serve(function: Callable[..., Any], seconds: float) -> None:
 def main() -> None:
     target, seconds, memory_mib = sys.argv[1:]
     module, _, name = target.partition(":")
-    function = getattr(importlib.import_module(module), name)
+    functions = importlib.import_module(module)
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (int(memory_mib) << 20,) * 2)
-    serve(function, float(seconds))
+    if hasattr(functions, "prepare"):
+        functions.prepare()
+    serve(getattr(functions, name), float(seconds))
 
 
 if __name__ == "__main__":
