@@ -152,13 +152,15 @@ def compute_advantages(
     writer.discard_changed_parts(groups)
     summary = AdvantagesSummary(parts_found=writer.num_committed, fingerprint=work.provenance.fingerprint)
     missing = set(writer.missing())
-    with ThreadPoolExecutor(1) as disk:  # compressing and flushing one batch while the next one is computed
+    bar = progress.track("computing advantages", groups.num_parts, "parts")
+    with bar, ThreadPoolExecutor(1) as disk:  # compressing and flushing one batch while the next one is computed
         writing: Future[None] | None = None
         for parts, rows, group_ids in work.rows():
             add_to_summary(summary, rows, len(group_ids))
             made = [] if missing.isdisjoint(parts) else _cut(advantages_table(rows, group_ids), parts, groups)
             if writing is not None:
                 writing.result()
+            bar.advance(len(parts), groups=summary.groups, mean_reward=summary.mean_reward)
             writing = disk.submit(_write, writer, [(index, table) for index, table in made if index in missing])
         if writing is not None:
             writing.result()

@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 import types
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
@@ -16,16 +15,22 @@ import click
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from grao_pipeline.cli.console import current_progress, verbosity_options
 from grao_pipeline.errors import GraoError, UsageError
 from grao_pipeline.options import CommandLine, StageOptions, extra_of, option_flag, parse_options
 from grao_pipeline.processes import GRACE_SECONDS, PARENT_VARIABLE
-from grao_pipeline.progress import Progress
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Options = TypeVar("Options", bound=StageOptions)
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+ConsoleProgress = current_progress
+
+
+def json_option(function: Function) -> Function:
+    """Decorator: `--json`, `-q` and `-v`, the last options of every command."""
+    option = click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+    return option(verbosity_options(function))
 
 
 class StageError(click.ClickException):
@@ -56,10 +61,11 @@ def run_stage(model: type[Options], values: dict[str, Any], call: Callable[[Opti
     Returns:
         what `call` returns.
     """
-    _quieten_libraries()
     _stop_with_parent()
     try:
-        return call(parse_options(model, {key: value for key, value in values.items() if value is not None}))
+        options = parse_options(model, {key: value for key, value in values.items() if value is not None})
+        with current_progress().track("starting"):  # importing a large library takes seconds
+            return call(options)
     except UsageError as error:
         raise StageUsageError(CommandLine().render(error.message, error.option)) from None
     except GraoError as error:
@@ -79,21 +85,6 @@ def print_summary(summary: Any, as_json: bool, title: str) -> None:
             click.echo(f"  {label}\n{_readable_rows(item)}")
         elif item not in (None, "", {}, []):
             click.echo(f"  {label:<26} {_readable(item)}")
-
-
-class ConsoleProgress(Progress):
-    """Prints on standard error."""
-
-    def note(self, message: str) -> None:
-        click.echo(message, err=True)
-
-
-def _quieten_libraries() -> None:
-    """Standard error is for our progress; a user who sets these variables keeps what was set."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    warnings.filterwarnings("ignore", category=FutureWarning)
 
 
 def _readable_rows(rows: list[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ from grao_pipeline.evaluation.intervals import Estimate, bootstrap_mean
 from grao_pipeline.evaluation.metrics import mean_reward, nag, ras
 from grao_pipeline.evaluation.options import EvaluateOptions
 from grao_pipeline.fingerprints import stage_fingerprint
-from grao_pipeline.progress import SILENT, Progress
+from grao_pipeline.progress import SILENT, Bar, Progress
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
@@ -103,8 +103,10 @@ def evaluate(
             )
         progress.note(f"{out} is there already.")
         return earlier
-    tuned = _scored_prompts(groups, scores)
-    base_prompts = _scored_prompts(*base) if base else None
+    num_parts = groups.num_parts + (base[0].num_parts if base else 0)
+    with progress.track("reading groups and scores", num_parts, "parts") as bar:
+        tuned = _scored_prompts(groups, scores, bar)
+        base_prompts = _scored_prompts(*base, bar) if base else None
     summary = _summarise(tuned, base_prompts, options, provenance.fingerprint)
     value = {**asdict(provenance), "summary": asdict(summary)}
     Directory(out).write(METRICS, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
@@ -144,7 +146,7 @@ def _summarise(
     return EvaluateSummary(metrics, len(tuned), unpaired, options.confidence, fingerprint)
 
 
-def _scored_prompts(groups: TableReader, scores: TableReader) -> dict[str, ScoredPrompt]:
+def _scored_prompts(groups: TableReader, scores: TableReader, bar: Bar) -> dict[str, ScoredPrompt]:
     prompts: dict[str, ScoredPrompt] = {}
     for index in range(groups.num_parts):
         part = groups.part(index, ["group_id", "prompt_id", "completion_token_ids", "finish_reasons"])
@@ -163,6 +165,7 @@ def _scored_prompts(groups: TableReader, scores: TableReader) -> dict[str, Score
                 num_tokens=[len(ids) for ids in group["completion_token_ids"]],
                 truncated=reasons.count("length") / len(reasons),
             )
+        bar.advance(1, prompts=len(prompts))
     return prompts
 
 

@@ -167,10 +167,19 @@ class _Run:
         self._earlier = (
             EarlierGroups(open_table(options.extend, "groups"), source.fingerprint) if options.extend else None
         )
+        size = options.prompts_per_part
+        missing = sum(len(prompts[index * size : (index + 1) * size]) for index in writer.missing())
+        committed = writer.num_committed_rows
+        self._bar = progress.track("sampling", committed + missing, "groups", committed)
         self._sampling = Sampling(options.temperature, options.top_p, options.max_new_tokens, tokenizer.stop_token_ids)
 
     def execute(self, make_engine: Callable[[EngineOptions], Engine]) -> None:
-        engine = make_engine(_engine_options(self._options, self._source, self._context_length))
+        with self._progress.track(f"loading {self._options.model}"):
+            engine = make_engine(_engine_options(self._options, self._source, self._context_length))
+        with self._bar:
+            self._sample(engine)
+
+    def _sample(self, engine: Engine) -> None:
         assembly = Assembly(self._writer.missing(), self._prepare, self._builder, self._writer, self._committed)
         started = time.perf_counter()
         try:
@@ -179,6 +188,7 @@ class _Run:
                     for group in groups:
                         self._summary.count(group.samples)
                     self._summary.seconds = time.perf_counter() - started
+                    self._bar.advance(len(groups), tokens_per_second=self._speed())
                     assembly.take(groups)
                 assembly.finish()
                 self._summary.seconds = time.perf_counter() - started
@@ -193,7 +203,11 @@ class _Run:
             raise
         finally:
             engine.close()
-        self._summary.tokens_per_second = self._summary.tokens / max(self._summary.seconds, 1e-9)
+        self._summary.tokens_per_second = self._speed()
+
+    def _speed(self) -> float:
+        """Tokens per second of this run."""
+        return self._summary.tokens / max(self._summary.seconds, 1e-9)
 
     def _prepare(self, index: int) -> PreparedPart:
         size = self._options.prompts_per_part
@@ -207,6 +221,7 @@ class _Run:
                 part.finished.add(number)
             else:
                 self._begin(part, number, prompt)
+        self._bar.advance(len(part.rows) - len(part.requests))  # what needs no sampling
         return part
 
     def _begin(self, part: PreparedPart, number: int, prompt: dict[str, Any]) -> None:
@@ -241,8 +256,8 @@ class _Run:
 
     def _committed(self, index: int) -> None:
         self._summary.parts_made += 1
-        speed = self._summary.tokens / max(self._summary.seconds, 1e-9)
-        self._progress.note(f"part {index} committed · {self._summary.tokens:,} tokens so far · {speed:,.0f} tokens/s")
+        tokens = f"{self._summary.tokens:,} tokens so far · {self._speed():,.0f} tokens/s"
+        self._bar.log(f"part {index} committed · {tokens}")
 
 
 def _engine_maker(options: GenerateOptions, engine: str, progress: Progress) -> Callable[[EngineOptions], Engine]:

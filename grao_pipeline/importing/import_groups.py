@@ -99,14 +99,16 @@ def import_groups(source: str, out: str, options: ImportOptions, progress: Progr
         parts_found=sum(writer.num_committed for writer in writers),
         fingerprint=provenance.fingerprint,
     )
-    for writer in writers:
-        for index in writer.missing():
-            rows = kept.slice(index * options.prompts_per_part, options.prompts_per_part).to_pylist()
-            make, schema = (_group_row, GROUPS) if writer is groups else (_score_row, SCORES)
-            writer.write(index, pa.Table.from_pylist([make(row, tokenizer) for row in rows], schema=schema.arrow()))
-            summary.parts_made += 1
-            progress.note(f"{writer.url}: part {index} committed")
-        writer.finish()
+    with progress.track("writing", num_parts * len(writers), "parts", summary.parts_found) as bar:
+        for writer in writers:
+            for index in writer.missing():
+                rows = kept.slice(index * options.prompts_per_part, options.prompts_per_part).to_pylist()
+                make, schema = (_group_row, GROUPS) if writer is groups else (_score_row, SCORES)
+                writer.write(index, pa.Table.from_pylist([make(row, tokenizer) for row in rows], schema=schema.arrow()))
+                summary.parts_made += 1
+                bar.log(f"{writer.url}: part {index} committed")
+                bar.advance()
+            writer.finish()
     return summary
 
 
@@ -143,8 +145,10 @@ def _read(source: str, options: ImportOptions, progress: Progress) -> Account:
                 "or messages) and responses (a list of texts). Rename columns with --map column=field."
             )
         account = Account(mapping, keep_rejects=options.rejects is not None)
-        for row in chain(head, rows):
-            account.take(row)
+        with progress.track("reading rows", options.limit, "rows") as bar:
+            for row in chain(head, rows):
+                account.take(row)
+                bar.advance(1, dropped=account.dropped.total())
     return account
 
 

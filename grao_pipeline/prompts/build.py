@@ -101,8 +101,10 @@ def _read(source: str, options: PromptsOptions, progress: Progress) -> Ledger:
             eval_fraction=options.eval_fraction,
             keep_rejects=options.rejects is not None,
         )
-        for row in chain(head, rows):
-            ledger.take(row)
+        with progress.track("reading rows", options.limit, "rows") as bar:
+            for row in chain(head, rows):
+                ledger.take(row)
+                bar.advance(1, dropped=ledger.dropped.total())
     return ledger
 
 

@@ -67,7 +67,7 @@ def _rows(dataset: Any, progress: Progress) -> Rows:
     """Plain Python rows. Columns of bytes (images, audio) are left out: neither a prompt nor JSON can hold them."""
     binary = [field.name for field in dataset.features.arrow_schema if _holds_bytes(field.type)]
     if binary:
-        progress.note(f"Columns of binary data are left out: {', '.join(binary)}.")
+        progress.warn(f"Columns of binary data are left out: {', '.join(binary)}.")
     for batch in dataset.remove_columns(binary).iter(batch_size=BATCH_ROWS):
         for values in zip(*batch.values(), strict=True):
             yield dict(zip(batch, values, strict=True))

@@ -45,6 +45,7 @@ class Executor:
         self._resources = resources
         self._signals = signals
         self._progress = progress
+        self.bar = progress.track("rounds", unit="tasks")
         self.made: list[str] = []
         self.found: list[str] = []
 
@@ -57,13 +58,15 @@ class Executor:
         """
         if task.done:
             self.found.append(task.name)
+            self.bar.advance(1)
             return True
         assert task.out is not None
         self._progress.note(f"── {task.name}")
         started = time.perf_counter()
         resources = self._resources.get(task.stage, ANY_MACHINE)
         try:
-            result = self._commands.run([*task.arguments(), "--json"], resources, self._signals)
+            with self._progress.paused():
+                result = self._commands.run([*task.arguments(), "--json"], resources, self._signals)
         except Interrupted as stop:
             raise Interrupted(
                 f"{stop} The stage was {task.name}; what it had finished is kept. Run the same command again to go on."
@@ -85,4 +88,5 @@ class Executor:
         text = json.dumps(receipt, sort_keys=True) + "\n"
         Directory(task.out.parent).write(f"{task.out.name}.receipt.json", text.encode())
         self.made.append(task.name)
+        self.bar.advance(1)
         return True

@@ -36,7 +36,8 @@ def run_rounds(path: str, progress: Progress = SILENT) -> RunSummary:
     config = load_config(path)
     with RunLock(config.output), StopSignals() as signals, closing(make_commands(config.executor)) as commands:
         executor = Executor(commands, config.resources, signals, progress)
-        walked = walk(config, executor, lambda name, task: _link(config.output / name, task))
+        with executor.bar:
+            walked = walk(config, executor, lambda name, task: _link(config.output / name, task))
     return RunSummary(str(config.output), executor.made, executor.found, table(walked))
 
 

@@ -1,6 +1,6 @@
 """A reward behind the cache of judgements: what is known is not asked again, equal sequences are asked once."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from grao_pipeline.errors import StageFailure
@@ -30,8 +30,13 @@ class CachedReward:
         self.tokens_spent = 0
         self.tokens_saved = 0
 
-    def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
+    def score(
+        self, candidates: Sequence[Candidate], on_judged: Callable[[int], None] = lambda num: None
+    ) -> list[Judgement]:
         """One judgement per candidate, in order.
+
+        Args:
+            on_judged: called with the number of candidates whose judgement has become known since the last call.
 
         Raises:
             StageFailure: the reward did not give one judgement for each candidate.
@@ -40,11 +45,11 @@ class CachedReward:
         unique = dict(zip(keys, candidates, strict=True))
         known = self._find(list(unique))
         asked = [key for key in unique if key not in known]
-        judged = dict(self._ask(asked, [unique[key] for key in asked]))
+        self.hits += len(keys) - len(asked)
+        on_judged(len(keys) - len(asked))
+        judged = dict(self._ask(asked, [unique[key] for key in asked], on_judged))
         judgements = [known[key] if key in known else judged[key] for key in keys]
         spent = sum(judgement.tokens for judgement in judged.values())
-        self.misses += len(asked)
-        self.hits += len(keys) - len(asked)
         self.tokens_spent += spent
         self.tokens_saved += sum(judgement.tokens for judgement in judgements) - spent
         return judgements
@@ -55,7 +60,9 @@ class CachedReward:
         found = self._cache.find(self._identity, keys)
         return {key: judgement for key, judgement in zip(keys, found, strict=True) if judgement is not None}
 
-    def _ask(self, keys: list[str], candidates: list[Candidate]) -> Iterator[tuple[str, Judgement]]:
+    def _ask(
+        self, keys: list[str], candidates: list[Candidate], on_judged: Callable[[int], None]
+    ) -> Iterator[tuple[str, Judgement]]:
         """Judge what is not known; each judgement is in the cache before it is yielded."""
         if not candidates:
             return
@@ -63,6 +70,8 @@ class CachedReward:
         while batch := list(islice(stream, JUDGEMENTS_PER_WRITE)):
             if self._cache is not None:
                 self._cache.add(self._identity, self._name, batch)
+            self.misses += len(batch)
+            on_judged(len(batch))
             yield from batch
 
 

@@ -12,7 +12,7 @@ from grao_pipeline.errors import InputError, StageFailure
 from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
 from grao_pipeline.parsing import key_values
 from grao_pipeline.plugins import load, source_of
-from grao_pipeline.progress import SILENT, Progress
+from grao_pipeline.progress import SILENT, Bar, Progress
 from grao_pipeline.schemas import SCORES
 from grao_pipeline.scoring.cache import JudgementCache, cache_path
 from grao_pipeline.scoring.cached_reward import CachedReward
@@ -118,27 +118,30 @@ def score_groups(
     total = 0.0
     held: list[tuple[int, list[dict[str, Any]]]] = []  # parts in which nothing was judged, until something is
     failures: list[str] = []
-    for index in writer.missing():
-        judged = _judge(groups.part(index, COLUMNS).to_pylist(), judge)
-        scored = [_score_group(row, judgements) for row, judgements in judged]
-        for row in scored:
-            statuses.update(row["statuses"])
-            total += sum(value for value in row["rewards"] if value is not None)
-            if row.pop("has_reference"):
-                summary.references_scored += row["reference_reward"] is not None
-                summary.references_failed += row["reference_reward"] is None
-        held.append((index, scored))
-        errors = _errors(judged)
-        failures += errors or []
-        if errors is not None and not writer.num_committed:
-            if len(failures) < MAX_FAILURES:
-                continue
-            break
-        _write(writer, held, summary)
-        progress.note(
-            f"part {index} committed · {statuses.total():,} samples scored · "
-            f"{judge.misses:,} judgements made, {judge.hits:,} known already"
-        )
+    committed = writer.num_committed_rows
+    missing = sum(groups.manifest.parts[index].rows for index in writer.missing())
+    with progress.track("scoring", committed + missing, "groups", committed) as bar:
+        for index in writer.missing():
+            judged = _judge(groups.part(index, COLUMNS).to_pylist(), judge, bar)
+            scored = [_score_group(row, judgements) for row, judgements in judged]
+            for row in scored:
+                statuses.update(row["statuses"])
+                total += sum(value for value in row["rewards"] if value is not None)
+                if row.pop("has_reference"):
+                    summary.references_scored += row["reference_reward"] is not None
+                    summary.references_failed += row["reference_reward"] is None
+            held.append((index, scored))
+            errors = _errors(judged)
+            failures += errors or []
+            if errors is not None and not writer.num_committed:
+                if len(failures) < MAX_FAILURES:
+                    continue
+                break
+            _write(writer, held, summary)
+            bar.log(
+                f"part {index} committed · {statuses.total():,} samples scored · "
+                f"{judge.misses:,} judgements made, {judge.hits:,} known already"
+            )
     if held and failures:
         raise StageFailure(
             f"Reward '{options.reward}' failed on all {len(failures)} samples so far, e.g.: {failures[0]}. "
@@ -154,15 +157,21 @@ def score_groups(
     return summary
 
 
-def _judge(rows: list[dict[str, Any]], judge: CachedReward) -> list[tuple[dict[str, Any], list[Judgement]]]:
+def _judge(rows: list[dict[str, Any]], judge: CachedReward, bar: Bar) -> list[tuple[dict[str, Any], list[Judgement]]]:
     """Judge a part's sequences in one call; what was aborted is not shown to the reward.
 
     Returns:
         each row with its judgements: of its samples, then of its reference if it has one.
     """
     sequences = [_candidates(row, judge.reads_group) for row in rows]
-    found = judge.score([candidate for group in sequences for candidate in group if candidate is not None])
-    judgements = iter(found)
+    candidates = [candidate for group in sequences for candidate in group if candidate is not None]
+    groups_per_candidate = len(rows) / max(1, len(candidates))
+
+    def on_judged(num: int) -> None:
+        counts = {"judgements": judge.hits + judge.misses, "cache_hits": judge.hits, "cache_misses": judge.misses}
+        bar.advance(num * groups_per_candidate, **counts)
+
+    judgements = iter(judge.score(candidates, on_judged))
     return [
         (row, [ABORTED if candidate is None else next(judgements) for candidate in group])
         for row, group in zip(rows, sequences, strict=True)

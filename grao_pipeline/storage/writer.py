@@ -86,6 +86,11 @@ class TableWriter:
         """The number of parts that are written."""
         return len(self._entries)
 
+    @property
+    def num_committed_rows(self) -> int:
+        """Rows of the committed parts."""
+        return sum(entry.rows for entry in self._entries.values())
+
     def read(self, index: int, columns: list[str] | None = None) -> pa.Table:
         """A committed part, e.g. to summarize parts of an earlier run."""
         name = self._entries[index].name
@@ -97,7 +102,7 @@ class TableWriter:
             expected = groups.part(index, ["group_id"]).column("group_id").to_pylist()
             if self.read(index, ["group_id"]).column("group_id").to_pylist() != expected:
                 where = self._directory.path(part_name(index))
-                self._progress.note(
+                self._progress.warn(
                     f"{where} does not hold the groups that {groups.url} holds now. It will be regenerated."
                 )
                 del self._entries[index]
@@ -137,7 +142,7 @@ class TableWriter:
             provenance = read_provenance(data, where)
             table = decode(data, where)
         except DamagedPart as error:
-            self._progress.note(f"{error} They will be regenerated.")
+            self._progress.warn(f"{error} They will be regenerated.")
             return None
         assert provenance is not None, f"{where} was not written by this class"
         self._refuse_other_fingerprint(provenance, name)
@@ -191,7 +196,7 @@ class TableWriter:
         try:
             manifest = Manifest.from_json(self._directory.read(MANIFEST), self._directory.path(MANIFEST))
         except InputError as error:
-            self._progress.note(str(error))
+            self._progress.warn(str(error))
             return None
         self._refuse_other_fingerprint(manifest.provenance, MANIFEST)
         return manifest
@@ -207,7 +212,7 @@ class TableWriter:
             provenance = read_provenance(data, where)
             rows = decode(data, where).num_rows
         except DamagedPart:
-            self._progress.note(f"{where} is damaged. It will be regenerated.")
+            self._progress.warn(f"{where} is damaged. It will be regenerated.")
             return None
         if provenance is None:
             raise MismatchError(f"{where} was not written by this program. Choose an empty directory for the output.")

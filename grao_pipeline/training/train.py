@@ -119,7 +119,8 @@ def _prepare(
         progress.note(f"{out} holds the model of this very training; nothing to do.")
         return TrainSummary(**{**finished.summary, "was_complete": True, "model": finished.model})
     store = CheckpointStore(out, inputs.provenance.fingerprint)
-    prepared.append(_Prepared(inputs, store, load_data(inputs, options)))
+    with progress.track("reading groups and advantages"):
+        prepared.append(_Prepared(inputs, store, load_data(inputs, options)))
     return None
 
 
@@ -130,7 +131,8 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
         progress.note(f"{data.num_too_old} of {data.num_groups} groups are left out: they are {behind}.")
     objective, correction = make_objective(options, data)
     torch.manual_seed(options.seed)
-    policy, flops = load_policy(inputs.source, options, ranks)
+    with progress.track(f"loading {options.model}"):
+        policy, flops = load_policy(inputs.source, options, ranks)
     optimizer = make_optimizer(policy.parameters(), options, ranks)
     gradient = GradientMaker(policy, objective, correction, options, ranks)
     try:
@@ -141,7 +143,8 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
         state = trainer.run()
         summary = _summarise(state, data, ranks, flops, peak)
         summary.fingerprint = inputs.provenance.fingerprint
-        summary.model = export(policy, inputs, options, ranks, out, summary)
+        with progress.track(f"writing {out}"):
+            summary.model = export(policy, inputs, options, ranks, out, summary)
         ranks.first_does(lambda: remove_checkpoints(out))
     finally:
         store.release()

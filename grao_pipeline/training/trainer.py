@@ -29,6 +29,9 @@ from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.profiler import Profile
 from grao_pipeline.training.schedule import learning_rate
 
+SHOWN = ("J", "reward", "grad_norm", "tokens_per_second")
+"""Metrics of the newest step that are shown next to the bar."""
+
 
 @dataclass
 class TrainerState:
@@ -69,7 +72,8 @@ def check_attention(policy: Policy, data: TrainingSet, options: TrainOptions, ra
     groups = [data[index] for index in make_plan(data, options)[0][1][:2]]
     sequences = [sequence for group in groups for sequence in group.sequences[:2]]
     in_half = ranks.is_sharded and options.dtype == "bfloat16"
-    check_policy(policy, sequences, progress, options.attention != "auto", ranks.device, in_half)
+    with progress.track("checking attention"):
+        check_policy(policy, sequences, progress, options.attention != "auto", ranks.device, in_half)
     progress.note(f"attention: {policy.attention}, checked against {type(policy.model).__name__}'s own")
 
 
@@ -105,6 +109,7 @@ class Trainer:
         left = len(self._plan) - self._saved
         self._profile = Profile(directory, left, ranks) if options.profile else None
         self._state = TrainerState(self._saved, self._saved)
+        self._bar = progress.track("training", len(self._plan), "steps", self._saved)
         self._log = MetricsLog(directory, self._saved) if ranks.is_first else None
         for record in ranks.first_does(lambda: self._log.kept if self._log else []):
             self._count(record)
@@ -118,7 +123,7 @@ class Trainer:
         """
         started = time.perf_counter()
         left = self._plan[self._state.resumed_from :]
-        with StopSignals() as signals, self._profile or nullcontext():
+        with StopSignals() as signals, self._profile or nullcontext(), self._bar:
             for done, (epoch, indices) in enumerate(left, self._state.resumed_from + 1):
                 groups = [self._data[index] for index in indices]
                 try:
@@ -197,7 +202,8 @@ class Trainer:
         if self._log:
             self._log.append(record)
         self._count(record)
-        self._progress.note(_line(record, len(self._plan)))
+        self._bar.log(_line(record, len(self._plan)))
+        self._bar.advance(1, **{name: record[name] for name in SHOWN if name in record})
         state = self._state
         none_was_trained = state.skipped == len(self._plan)
         if state.skipped_in_a_row >= self._options.max_skipped_steps or none_was_trained:

@@ -154,7 +154,7 @@ class RayEngine:
             ) from error
         self._restarts_left -= 1
         unfinished = sum(len(requests) for requests in actor.parts.values())
-        self._progress.note(f"An actor died; starting another. {unfinished} groups in flight are sampled again.")
+        self._progress.warn(f"An actor died; starting another. {unfinished} groups in flight are sampled again.")
 
 
 def _forget(parts: dict[int, dict[int, Request]], key: tuple[int, int]) -> None:

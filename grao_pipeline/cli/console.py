@@ -1,0 +1,228 @@
+"""Progress and logs on standard error: lines in a pipe, a live bar on a terminal; `-q`, `-v` and GRAO_LOG."""
+
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Timer
+from typing import Any, Literal, TypeVar, cast, get_args
+
+import click
+
+from grao_pipeline.cli.task_state import TaskState
+from grao_pipeline.errors import UsageError
+from grao_pipeline.progress import Bar, Fact, Progress
+
+Function = TypeVar("Function", bound=Callable[..., object])
+Level = Literal["debug", "info", "warning"]
+LEVEL_VARIABLE = "GRAO_LOG"
+"""Environment variable with a level; `-q` and `-v` set it, so that stages started by `grao rounds run` follow."""
+LINE_SECONDS = 30.0
+"""A task in a log file is mentioned at least this often while it advances."""
+PHASE_SECONDS = 0.5
+"""A phase that only takes time, such as loading a model, is mentioned once it takes this long."""
+LIBRARIES = {
+    "transformers": logging.ERROR,
+    "vllm": logging.ERROR,
+    "datasets": logging.WARNING,
+    "huggingface_hub": logging.WARNING,
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
+}
+"""Libraries that log, with the least level that is printed without `-v`."""
+LEVEL_VARIABLES = {
+    "transformers": "TRANSFORMERS_VERBOSITY",
+    "vllm": "VLLM_LOGGING_LEVEL",
+    "datasets": "DATASETS_VERBOSITY",
+    "huggingface_hub": "HF_HUB_VERBOSITY",
+}
+"""Libraries that set their logger's level when they are imported, from this environment variable."""
+CONTEXT_KEY = "grao_pipeline.progress"
+
+
+def verbosity_options(function: Function) -> Function:
+    """Decorator: `-q/--quiet` and `-v/--verbose`. The command does not receive them; `current_progress` knows them."""
+    quiet = click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        expose_value=False,
+        callback=_take_level,
+        help="Print warnings and errors only, next to the summary.",
+    )
+    verbose = click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        expose_value=False,
+        callback=_take_level,
+        help="Print more: every part or step, and the logs of libraries.",
+    )
+    return quiet(verbose(function))
+
+
+def current_progress() -> Progress:
+    """The progress of the command that is running: one object, however often it is asked for.
+
+    Raises:
+        UsageError: GRAO_LOG is not a level.
+    """
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return make_progress(quiet=False, verbose=False)
+    if CONTEXT_KEY not in context.meta:
+        context.meta[CONTEXT_KEY] = make_progress(quiet=False, verbose=False)
+    return cast(Progress, context.meta[CONTEXT_KEY])
+
+
+def make_progress(quiet: bool, verbose: bool) -> Progress:
+    """Progress on standard error, and the logs of libraries to match.
+
+    Args:
+        quiet, verbose: without either, GRAO_LOG decides.
+
+    Raises:
+        UsageError: both, or GRAO_LOG is not a level.
+    """
+    level = log_level(quiet, verbose)
+    configure_logging(level)
+    if os.environ.get("RANK", "0") != "0":  # of torchrun's processes, the first one prints
+        return LineProgress("warning")
+    if level != "warning" and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        from grao_pipeline.cli.live import LiveProgress
+
+        return LiveProgress(level)
+    return LineProgress(level)
+
+
+def log_level(quiet: bool, verbose: bool) -> Level:
+    """`debug`, `info` or `warning`.
+
+    Raises:
+        UsageError: both, or GRAO_LOG is none of these.
+    """
+    if quiet and verbose:
+        raise UsageError("Give --quiet or --verbose, not both.")
+    if quiet or verbose:
+        return "warning" if quiet else "debug"
+    level = os.environ.get(LEVEL_VARIABLE, "info").lower()
+    if level not in get_args(Level):
+        raise UsageError(f"{LEVEL_VARIABLE}={level}: expected one of {', '.join(get_args(Level))}.")
+    return cast(Level, level)
+
+
+def configure_logging(level: Level) -> None:
+    """Send the logs of libraries to standard error: with `debug` all but their debug messages, else what went wrong.
+
+    A user who sets a library's own environment variable keeps what was set.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # its default is standard output
+    logging.basicConfig(handlers=[_StandardError()], format="%(levelname)s %(name)s: %(message)s")
+    for name, least in LIBRARIES.items():
+        least = logging.INFO if level == "debug" else least
+        logging.getLogger(name).setLevel(least)
+        if name in LEVEL_VARIABLES:
+            text = logging.getLevelName(least)
+            os.environ.setdefault(LEVEL_VARIABLES[name], text if name == "vllm" else text.lower())
+    if level != "debug":
+        warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+class LineProgress(Progress):
+    """Prints lines.
+
+    Args:
+        level: `warning` prints warnings alone.
+        phase_seconds, line_seconds: see PHASE_SECONDS, LINE_SECONDS.
+    """
+
+    def __init__(self, level: Level, phase_seconds: float = PHASE_SECONDS, line_seconds: float = LINE_SECONDS) -> None:
+        self.level = level
+        self.phase_seconds = phase_seconds
+        self.line_seconds = line_seconds
+
+    def note(self, message: str) -> None:
+        if self.level != "warning":
+            print_line(message)
+
+    def warn(self, message: str) -> None:
+        print_line(message)
+
+    def track(self, what: str, total: float | None = None, unit: str = "", initial: float = 0) -> Bar:
+        if self.level == "warning":
+            return Bar()
+        return LineBar(TaskState(what, total, unit, initial), self.phase_seconds, self.line_seconds)
+
+
+class LineBar(Bar):
+    """A task in a log file: its own log lines, and one of ours where it has none for a while."""
+
+    def __init__(self, state: TaskState, phase_seconds: float, line_seconds: float) -> None:
+        self._state = state
+        self._line_seconds = line_seconds
+        self._last_line = time.monotonic()
+        self._timer = Timer(phase_seconds, print_line, [f"{state.what} …"]) if not state.unit else None
+
+    def __enter__(self) -> "LineBar":
+        self._state.start()
+        self._last_line = time.monotonic()
+        if self._timer is not None:
+            self._timer.daemon = True
+            self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer.join()  # a daemon thread that wakes while the interpreter shuts down can abort the process
+
+    def advance(self, num: float = 1, **facts: Fact) -> None:
+        self._state.advance(num, facts)
+        if time.monotonic() - self._last_line >= self._line_seconds:
+            self.log(f"{self._state.what}: {self._state}")
+
+    def log(self, message: str) -> None:
+        print_line(message)
+        self._last_line = time.monotonic()
+
+
+def print_line(message: str) -> None:
+    """One line on standard error, wherever that goes at this moment."""
+    sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()
+
+
+class _StandardError(logging.Handler):
+    """Writes to what `sys.stderr` is at that moment: above the bar, where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print_line(self.format(record))
+
+
+def _take_level(context: click.Context, parameter: click.Parameter, is_given: bool) -> None:
+    if not is_given:
+        return
+    if context.meta.get(LEVEL_VARIABLE, parameter.name) != parameter.name:
+        raise click.UsageError("Give --quiet or --verbose, not both.")
+    context.meta[LEVEL_VARIABLE] = parameter.name
+    level: Level = "warning" if parameter.name == "quiet" else "debug"
+    context.with_resource(_environment_level(level))
+
+
+@contextmanager
+def _environment_level(level: Level) -> Iterator[None]:
+    """GRAO_LOG, for this command and the processes that it starts."""
+    earlier: Any = os.environ.get(LEVEL_VARIABLE)
+    os.environ[LEVEL_VARIABLE] = level
+    try:
+        yield
+    finally:
+        if earlier is None:
+            del os.environ[LEVEL_VARIABLE]
+        else:
+            os.environ[LEVEL_VARIABLE] = earlier
