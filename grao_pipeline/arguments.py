@@ -4,12 +4,13 @@ Whoever names the plug-in gives its arguments as `key=value`. The model holds th
 they are checked, converted and shown (`grao plugins show NAME`) from it.
 """
 
+import inspect
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from grao_pipeline.errors import UsageError
@@ -57,6 +58,25 @@ def parse_arguments(model: type[Arguments], given: Mapping[str, Any], plugin: st
         raise UsageError(_problem(model, error.errors()[0], plugin), option=option) from None
 
 
+def function_arguments(function: Callable[..., object], supplied: Collection[str] = ()) -> type[PluginArguments]:
+    """The argument model of a plain function: its parameters that can be given by name.
+
+    A parameter has the type of its annotation, or else of its default, where a number is a float. Without a default it
+    is required. Parameters whose name begins with an underscore are not arguments.
+
+    Args:
+        supplied: the parameters that the caller supplies, e.g. `("view", "statistics")`.
+    """
+    fields: dict[str, Any] = {
+        name: (_parameter_type(parameter), ... if parameter.default is parameter.empty else parameter.default)
+        for name, parameter in _signature(function).parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        and name not in supplied
+        and not name.startswith("_")
+    }
+    return create_model("FunctionArguments", __base__=_FunctionArguments, **fields)
+
+
 def described_arguments(model: type[PluginArguments]) -> list[dict[str, Any]]:
     """Name, type, default (None where required) and help of every argument, for people.
 
@@ -72,6 +92,30 @@ def described_arguments(model: type[PluginArguments]) -> list[dict[str, Any]]:
         }
         for name, field in model.model_fields.items()
     ]
+
+
+class _FunctionArguments(PluginArguments):
+    """A function's annotations may be any classes, whose instances cannot be written as text."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+
+def _signature(function: Callable[..., object]) -> inspect.Signature:
+    try:
+        return inspect.signature(function, eval_str=True)
+    except NameError:  # an annotation names what is imported for type checkers alone
+        return inspect.signature(function)
+    except ValueError:  # a function that is written in C need not have a signature
+        return inspect.Signature()
+
+
+def _parameter_type(parameter: inspect.Parameter) -> Any:
+    if parameter.annotation is not parameter.empty and not isinstance(parameter.annotation, str):
+        return parameter.annotation
+    default = parameter.default
+    if default is parameter.empty or default is None:
+        return float | None
+    return float if type(default) is int else type(default)
 
 
 def _nested(model: type[PluginArguments], given: Mapping[str, Any]) -> dict[str, Any]:

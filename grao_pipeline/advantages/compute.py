@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,15 @@ from grao_pipeline.advantages.combine import check_combination
 from grao_pipeline.advantages.estimate import (
     Masked,
     Recipe,
+    RecipeResult,
     add_advantages,
-    advantages_of,
     advantages_table,
     count_rewards,
-    load_estimator,
     needed_columns,
-    over_table,
+    table_values,
 )
 from grao_pipeline.advantages.estimators import ESTIMATORS
+from grao_pipeline.advantages.estimators.load import load_estimator
 from grao_pipeline.advantages.inputs import ScoredGroups, open_scored_groups
 from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.advantages.pool import Pool, open_pool
@@ -33,15 +33,13 @@ from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.storage.writer import TableWriter
 
-__all__ = ["AdvantagesSummary", "advantages_of", "advantages_provenance", "compute_advantages"]
-
 PooledFingerprints = Sequence[tuple[str, Sequence[tuple[str, str]]]]
-"""Of each pooled groups table its fingerprint, and of each of its rewards the name and the scores' fingerprint."""
+"""Per pooled groups table its fingerprint, and per reward the name and the fingerprint of the scores."""
 
 
 @dataclass
 class AdvantagesSummary:
-    """What the whole table holds (parts that earlier runs made included)."""
+    """Counts over the whole table, the parts of earlier runs included."""
 
     groups: int = 0
     parts_made: int = 0
@@ -55,7 +53,7 @@ class AdvantagesSummary:
     trained_samples: int = 0
     mean_reward: float | None = None
     masked: dict[str, Masked] = field(default_factory=dict)
-    """What each filter masked, in the order in which they are applied."""
+    """What each filter masked, in the order of application."""
     fingerprint: str = ""
 
 
@@ -68,8 +66,8 @@ def advantages_provenance(
     """The identity of an advantages table.
 
     Args:
-        scores: of each scores table its reward's name, fingerprint and weight.
-        pool: of each pooled table; their order plays no part, nor that of their rewards.
+        scores: per scores table the name of its reward, its fingerprint and its weight.
+        pool: the pooled tables. Their order has no influence, nor has the order of their rewards.
     """
     inputs: dict[str, Any] = {"groups": groups_fingerprint, "scores": [list(score) for score in scores]}
     if pool:
@@ -78,37 +76,50 @@ def advantages_provenance(
     return Provenance("advantages", stage_fingerprint("advantages", shaping, inputs), shaping, inputs)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive parts that are computed together."""
+
+    parts: range
+    rows: pl.DataFrame
+    """The rows of their flat view, followed by what the pool adds to their prompts."""
+    own: np.ndarray
+    """Which rows belong to the parts themselves: [len(rows)] bool."""
+    group_ids: pa.ChunkedArray
+
+
 @dataclass
-class Work:
-    """What is to be computed, of which tables. Make one with `open_work`; `rows` computes it."""
+class Computation:
+    """What is computed, from which tables. `open_computation` makes one; `batches` computes it."""
 
     inputs: ScoredGroups
     pooled: list[ScoredGroups]
     recipe: Recipe
     provenance: Provenance
+    result: RecipeResult = field(default_factory=RecipeResult)
+    """Complete after the last batch."""
 
-    def rows(self) -> Iterator[tuple[range, pl.DataFrame, pa.ChunkedArray]]:
-        """Consecutive parts, their rows with `advantage`, `mean` and `std`, and the ids of their groups."""
+    def batches(self) -> Iterator[Batch]:
+        """The parts' own rows with `advantage`, `mean` and `std`."""
         columns = needed_columns(self.recipe)
-        if "round" in columns:
-            self.recipe.newest_round = self.inputs.newest_round()
         pool = Pool.of(self.inputs, self.pooled, columns) if self.pooled else None
-        between = over_table(self.recipe.estimator)
-        if between is not None:
-            moments = Moments()
-            for _, view, own, _ in self._counted(columns, pool):
-                values = view.select(between(view, statistics=self.recipe.options.statistics).alias("value"))["value"]
-                moments.add(values.filter(pl.Series(own)).drop_nulls().to_numpy())
-            self.recipe.table_std = moments.std()
-            self.recipe.masked.clear()
-        for parts, view, own, group_ids in self._counted(columns, pool):
-            rows = add_advantages(view, self.recipe, own)
-            yield parts, rows if pool is None else rows.filter(pl.Series(own)), group_ids
+        self.result = RecipeResult(newest_round=self.inputs.newest_round() if "round" in columns else None)
+        if self.recipe.estimator.reads_table_std:
+            table_std = self._table_std(columns, pool)
+            self.result = RecipeResult(self.result.newest_round, table_std)
+        for batch in self._counted(columns, pool):
+            rows = add_advantages(batch.rows, self.recipe, self.result, batch.own)
+            yield replace(batch, rows=rows if pool is None else rows.filter(pl.Series(batch.own)))
 
-    def _counted(
-        self, columns: list[str], pool: Pool | None
-    ) -> Iterator[tuple[range, pl.DataFrame, np.ndarray, pa.ChunkedArray]]:
-        """Parts, their rows and what the pool adds after the filters before the statistics, which are own, ids."""
+    def _table_std(self, columns: list[str], pool: Pool | None) -> float | None:
+        moments = Moments()
+        for batch in self._counted(columns, pool):
+            values = table_values(batch.rows, self.recipe)
+            moments.add(values.filter(pl.Series(batch.own)).drop_nulls().to_numpy())
+        return moments.std()
+
+    def _counted(self, columns: list[str], pool: Pool | None) -> Iterator[Batch]:
+        """The batches after the filters before the statistics."""
         first_row = 0
         for parts in self.inputs.batches():
             view, group_ids = self.inputs.view(parts, columns if pool is None else [*columns, "prompt_id"])
@@ -116,17 +127,17 @@ class Work:
             if pool is not None:
                 view, own = pool.join(view, first_row)
             elif "group_id" not in view.columns:
-                # The group's number in place of its id: the same groups, found without comparing strings.
+                # The number of the group instead of its ID: the same groups, without comparing strings.
                 view = view.with_columns(pl.col("row").set_sorted().alias("group_id"))
             first_row += len(group_ids)
-            yield parts, count_rewards(view, self.recipe, own), own, group_ids
+            yield Batch(parts, count_rewards(view, self.recipe, self.result, own), own, group_ids)
 
 
-def open_work(groups_url: str, options: AdvantagesOptions) -> Work:
+def open_computation(groups_url: str, options: AdvantagesOptions) -> Computation:
     """Open and check everything that `grao advantages` reads.
 
     Raises:
-        UsageError: no scores, two with one name, a combination that cannot be made of them, or an unknown estimator.
+        UsageError: no scores, two with the same name, a combination that does not fit them, or an unknown estimator.
         MismatchError: scores and groups do not belong together.
     """
     inputs, weights = open_scored_groups(open_table(groups_url, "groups"), options.scores)
@@ -135,46 +146,49 @@ def open_work(groups_url: str, options: AdvantagesOptions) -> Work:
     pooled = open_pool(options.pool, list(weights))
     described = [(name, reader.fingerprint, weights[name]) for name, reader in inputs.scores.items()]
     others = [(t.groups.fingerprint, [(name, r.fingerprint) for name, r in t.scores.items()]) for t in pooled]
-    return Work(inputs, pooled, recipe, advantages_provenance(options, inputs.groups.fingerprint, described, others))
+    provenance = advantages_provenance(options, inputs.groups.fingerprint, described, others)
+    return Computation(inputs, pooled, recipe, provenance)
 
 
 def compute_advantages(
     groups_url: str, out: str, options: AdvantagesOptions, progress: Progress = SILENT
 ) -> AdvantagesSummary:
-    """Combine rewards, estimate advantages, mask what is not to be trained on; write the table, part by part.
+    """Combine rewards, estimate advantages, mask what is not trained on; write the table part by part.
 
     Raises:
-        UsageError, MismatchError: see `open_work`; or `out` holds other work.
+        UsageError: see `open_computation`.
+        MismatchError: see `open_computation`; or `out` holds a table with another fingerprint.
     """
-    work = open_work(groups_url, options)
-    groups = work.inputs.groups
-    writer = TableWriter(out, work.provenance, groups.num_parts, progress)
+    computation = open_computation(groups_url, options)
+    groups = computation.inputs.groups
+    writer = TableWriter(out, computation.provenance, groups.num_parts, progress)
     writer.discard_changed_parts(groups)
-    summary = AdvantagesSummary(parts_found=writer.num_committed, fingerprint=work.provenance.fingerprint)
+    summary = AdvantagesSummary(parts_found=writer.num_committed, fingerprint=computation.provenance.fingerprint)
     missing = set(writer.missing())
     bar = progress.track("computing advantages", groups.num_parts, "parts")
     with bar, ThreadPoolExecutor(1) as disk:  # compressing and flushing one batch while the next one is computed
         writing: Future[None] | None = None
-        for parts, rows, group_ids in work.rows():
-            add_to_summary(summary, rows, len(group_ids))
-            made = [] if missing.isdisjoint(parts) else _cut(advantages_table(rows, group_ids), parts, groups)
+        for batch in computation.batches():
+            add_to_summary(summary, batch)
+            tables = [] if missing.isdisjoint(batch.parts) else _split(batch, groups)
             if writing is not None:
                 writing.result()
-            bar.advance(len(parts), groups=summary.groups, mean_reward=summary.mean_reward)
-            writing = disk.submit(_write, writer, [(index, table) for index, table in made if index in missing])
+            bar.advance(len(batch.parts), groups=summary.groups, mean_reward=summary.mean_reward)
+            writing = disk.submit(_write, writer, [(index, table) for index, table in tables if index in missing])
         if writing is not None:
             writing.result()
     summary.parts_made = len(missing)
     writer.finish()
-    summary.masked = work.recipe.masked
+    summary.masked = computation.result.masked
     return summary
 
 
-def _cut(table: pa.Table, parts: range, groups: TableReader) -> list[tuple[int, pa.Table]]:
-    """A batch's table, part by part."""
-    sizes = [groups.manifest.parts[index].rows for index in parts]
+def _split(batch: Batch, groups: TableReader) -> list[tuple[int, pa.Table]]:
+    """The advantages table of a batch, part by part."""
+    table = advantages_table(batch.rows, batch.group_ids)
+    sizes = [groups.manifest.parts[index].rows for index in batch.parts]
     starts = np.cumsum([0, *sizes])
-    return [(index, table.slice(start, size)) for index, start, size in zip(parts, starts, sizes, strict=False)]
+    return [(index, table.slice(start, size)) for index, start, size in zip(batch.parts, starts, sizes, strict=False)]
 
 
 def _write(writer: TableWriter, tables: Sequence[tuple[int, pa.Table]]) -> None:
@@ -182,8 +196,9 @@ def _write(writer: TableWriter, tables: Sequence[tuple[int, pa.Table]]) -> None:
         writer.write(index, table)
 
 
-def add_to_summary(summary: AdvantagesSummary, rows: pl.DataFrame, num_groups: int) -> None:
-    """Count these rows."""
+def add_to_summary(summary: AdvantagesSummary, batch: Batch) -> None:
+    """Count the groups and samples of a batch."""
+    rows = batch.rows
     row, is_sample = rows["row"].to_numpy(), rows["sample_index"].to_numpy() >= 0
     rewards = rows["combined"].filter(pl.Series(is_sample)).cast(pl.Float64)
     is_trained = rows["advantage"].is_not_null().to_numpy()
@@ -192,7 +207,7 @@ def add_to_summary(summary: AdvantagesSummary, rows: pl.DataFrame, num_groups: i
     with_reference = row[is_trained & ~is_sample]
     scored = summary.samples - summary.unscored_samples
     total = (summary.mean_reward or 0.0) * scored + float(rewards.sum())
-    summary.groups += num_groups
+    summary.groups += len(batch.group_ids)
     summary.samples += len(rewards)
     summary.unscored_samples += rewards.null_count()
     summary.zero_variance_groups += int((rows["std"].filter(pl.Series(first)) == 0.0).sum())

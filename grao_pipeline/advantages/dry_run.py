@@ -1,11 +1,11 @@
-"""`grao advantages --dry-run`: what would be written, without writing."""
+"""`grao advantages --dry-run`: the numbers of the table that would be written; nothing is written."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
-from grao_pipeline.advantages.compute import AdvantagesSummary, add_to_summary, open_work
+from grao_pipeline.advantages.compute import AdvantagesSummary, add_to_summary, open_computation
 from grao_pipeline.advantages.options import AdvantagesOptions
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -17,30 +17,32 @@ class AdvantagesPreview(AdvantagesSummary):
     """The summary of the table that would be written, and how its advantages are distributed."""
 
     sample_advantages: dict[str, float] = field(default_factory=dict)
-    """Mean, standard deviation and quantiles of the samples that are trained on."""
+    """Mean, standard deviation and quantiles over the samples that are trained on."""
     reference_advantages: dict[str, float] = field(default_factory=dict)
     histogram: dict[str, int] = field(default_factory=dict)
-    """How many samples have an advantage from … to …, in bins of equal width; the last includes its upper end."""
+    """The number of samples with an advantage from … to …, in bins of equal width; the last includes its upper end."""
 
 
 def preview_advantages(groups_url: str, options: AdvantagesOptions) -> AdvantagesPreview:
     """Compute everything and write nothing. The advantages are held in memory, four bytes each.
 
     Raises:
-        UsageError, MismatchError: as `compute_advantages`.
+        UsageError: see `open_computation`.
+        MismatchError: see `open_computation`.
     """
-    work = open_work(groups_url, options)
-    preview = AdvantagesPreview(fingerprint=work.provenance.fingerprint)
-    kept: dict[bool, list[np.ndarray]] = {True: [], False: []}
-    for _, rows, group_ids in work.rows():
-        add_to_summary(preview, rows, len(group_ids))
-        for is_sample, found in kept.items():
-            chosen = rows.filter((pl.col("sample_index") >= 0) == is_sample)["advantage"]
-            found.append(chosen.drop_nulls().cast(pl.Float32).to_numpy())
-    preview.masked = work.recipe.masked
-    samples, references = (np.concatenate([*kept[kind], np.zeros(0, np.float32)]) for kind in (True, False))
-    preview.sample_advantages, preview.reference_advantages = distribution(samples), distribution(references)
-    preview.histogram = histogram(samples)
+    computation = open_computation(groups_url, options)
+    preview = AdvantagesPreview(fingerprint=computation.provenance.fingerprint)
+    samples, references = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
+    for batch in computation.batches():
+        add_to_summary(preview, batch)
+        trained = batch.rows.select("sample_index", pl.col("advantage").cast(pl.Float32)).drop_nulls("advantage")
+        is_sample = trained["sample_index"] >= 0
+        samples.append(trained["advantage"].filter(is_sample).to_numpy())
+        references.append(trained["advantage"].filter(~is_sample).to_numpy())
+    preview.masked = computation.result.masked
+    preview.sample_advantages = distribution(np.concatenate(samples))
+    preview.reference_advantages = distribution(np.concatenate(references))
+    preview.histogram = histogram(np.concatenate(samples))
     return preview
 
 

@@ -2,17 +2,25 @@
 
 import polars as pl
 
-from grao_pipeline.advantages.estimators.base import REWARD, group_mean
+from grao_pipeline.advantages.estimators.base import REWARD, Estimator, group_mean
+from grao_pipeline.arguments import PluginArguments, argument
 
 
-def asymre(view: pl.DataFrame, *, statistics: str, delta_v: float = -0.1) -> pl.Expr:
-    """Â_s = R_s − V, V = μ + δ_V: a baseline below the mean leans on successes (arXiv 2506.20520).
+class Asymre(Estimator):
+    """R − (μ + delta_v): a baseline below the mean puts more weight on successes (arXiv 2506.20520).
 
     With a plain likelihood as objective and `--statistics samples` these are the weights of the objective `asymre`. The
-    reference has an advantage by the same formula, and counts in μ with `samples_and_reference`. Rewards that are all
-    equal give −δ_V, not 0: such groups are masked unless `--keep-zero-variance`.
-
-    Args:
-        delta_v: on the rewards' scale; at 0 and above the paper shows a collapse of the policy's support.
+    reference gets an advantage by the same formula, and counts in μ with `samples_and_reference`. Equal rewards give
+    −delta_v, not 0: such groups are masked unless `--keep-zero-variance`.
     """
-    return REWARD - (group_mean(statistics) + delta_v)
+
+    class Arguments(PluginArguments):
+        delta_v: float = argument(
+            -0.1, "Shift of the baseline, on the scale of the rewards. At 0 and above the policy's support can collapse."
+        )
+
+    def __init__(self, arguments: Arguments) -> None:
+        self.delta_v = arguments.delta_v
+
+    def over_group(self, view: pl.DataFrame, *, statistics: str) -> pl.Expr:
+        return REWARD - (group_mean(statistics) + self.delta_v)

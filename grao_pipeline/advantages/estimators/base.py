@@ -1,18 +1,72 @@
-"""The statistics that estimators share. All are expressions over the flat view, in float64.
+"""The base class of estimators, and the statistics that they share.
 
-`statistics` names the sequences that count: `samples_and_reference` (o_1 … o_G and y) or `samples`. A sequence without
-a reward counts nowhere.
+`statistics` names the sequences that count in a group's statistics: `samples_and_reference` (o_1 … o_G and y) or
+`samples`. A sequence without a reward never counts. All statistics are expressions on the flat view, in float64.
 """
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import polars as pl
 
+from grao_pipeline.arguments import NoArguments, PluginArguments
 from grao_pipeline.errors import UsageError
 
 REWARD = pl.col("reward").cast(pl.Float64)
 
 
+class Estimator(ABC):
+    """Turns rewards into advantages.
+
+    `uses_rewards` is given where the class is defined; False means that a group without a spread of rewards is worth as
+    much as any other: `class Sft(Estimator, uses_rewards=False)`.
+
+    Example:
+        class Centered(Estimator):
+            class Arguments(PluginArguments):
+                scale: float = argument(1.0, "Factor of every advantage.")
+
+            def __init__(self, arguments: Arguments) -> None:
+                self.scale = arguments.scale
+
+            def over_group(self, view: pl.DataFrame, *, statistics: str) -> pl.Expr:
+                return (REWARD - group_mean(statistics)) * self.scale
+    """
+
+    Arguments: ClassVar[type[PluginArguments]] = NoArguments
+    uses_rewards: ClassVar[bool] = True
+
+    def __init_subclass__(cls, *, uses_rewards: bool | None = None) -> None:
+        super().__init_subclass__()
+        if uses_rewards is not None:
+            cls.uses_rewards = uses_rewards
+
+    def __init__(self, arguments: PluginArguments) -> None:
+        """Args: arguments: an instance of `Arguments`."""
+
+    @abstractmethod
+    def over_group(self, view: pl.DataFrame, *, statistics: str) -> pl.Expr:
+        """The advantage of every row; null = not trained on. Statistics of a group are `….over("group_id")`.
+
+        Args:
+            view: the flat view with column `reward`: the combined reward, null where unscored or masked.
+            statistics: the sequences that count, see above.
+        """
+
+    def over_table(self, view: pl.DataFrame, *, statistics: str) -> pl.Expr | None:
+        """The values whose standard deviation over all groups of the table `over_group` reads as column `table_std`;
+        null = does not count. An estimator without this method has no such column.
+        """
+        return None
+
+    @property
+    def reads_table_std(self) -> bool:
+        """Whether the class defines `over_table`."""
+        return type(self).over_table is not Estimator.over_table
+
+
 def counted_reward(statistics: str) -> pl.Expr:
-    """The reward where a row counts for the group's statistics, null elsewhere.
+    """The reward where a row counts in the group's statistics, null elsewhere.
 
     Raises:
         UsageError: `statistics` is neither `samples_and_reference` nor `samples`.
@@ -21,7 +75,7 @@ def counted_reward(statistics: str) -> pl.Expr:
         return REWARD
     if statistics == "samples":
         return pl.when(pl.col("source") == "sample").then(REWARD)
-    raise UsageError(f"statistics {statistics!r}: allowed are samples_and_reference and samples.")
+    raise UsageError(f"{statistics!r}: allowed are samples_and_reference and samples.", option="statistics")
 
 
 def group_mean(statistics: str) -> pl.Expr:
@@ -33,9 +87,9 @@ def group_mean(statistics: str) -> pl.Expr:
 
 
 def group_std(statistics: str) -> pl.Expr:
-    """σ: the population standard deviation of the group's counted rewards; exactly 0 where they are all equal.
+    """σ: the population standard deviation of the group's counted rewards; of equal rewards exactly 0.
 
-    Equality is decided on the rewards themselves, so rounding in the mean cannot turn equal rewards into a spread.
+    The rewards themselves are compared, so that a rounded mean cannot turn equal rewards into a spread.
     """
     counted = counted_reward(statistics)
     equal = counted.min().over("group_id") == counted.max().over("group_id")
@@ -43,11 +97,11 @@ def group_std(statistics: str) -> pl.Expr:
 
 
 def group_size(statistics: str) -> pl.Expr:
-    """n: how many sequences of the group count."""
+    """n: the number of counted sequences of the group."""
     return counted_reward(statistics).count().over("group_id")
 
 
-def standardised(values: pl.Expr, std: pl.Expr) -> pl.Expr:
-    """values / std; exactly 0 where std = 0, null where there is no reward."""
+def standardized(values: pl.Expr, std: pl.Expr) -> pl.Expr:
+    """values / std; exactly 0 where std = 0, null where the reward is null."""
     quotient = pl.when(std == 0.0).then(0.0).otherwise(values / std)
     return pl.when(REWARD.is_not_null()).then(quotient)

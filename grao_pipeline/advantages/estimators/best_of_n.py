@@ -2,17 +2,19 @@
 
 import polars as pl
 
-from grao_pipeline.advantages.estimators.base import counted_reward
+from grao_pipeline.advantages.estimators.base import Estimator, counted_reward
 
 
-def best_of_n(view: pl.DataFrame, *, statistics: str) -> pl.Expr:
-    """Â = 1 for the group's best sample; null for the other samples and for the reference.
+class BestOfN(Estimator):
+    """1 for the best sample of the group, null for the other samples and the reference (RAFT, arXiv 2304.06767).
 
-    Best-of-n fine-tuning as in RAFT (arXiv 2304.06767). Among equals it is the first: one sample a group, so that every
-    prompt weighs the same, and the same one each time. `statistics` makes no difference to the advantages; it still
-    says which groups have no variance.
+    Of equally good samples the first is chosen: one sample per group, so that every prompt has the same weight, and
+    always the same one. `statistics` has no influence on the advantages; it still decides which groups have zero
+    variance.
     """
-    reward = counted_reward("samples")
-    best = reward == reward.max().over("group_id")
-    first = pl.when(best).then("sample_index").min().over("group_id")
-    return pl.when(best & (pl.col("sample_index") == first)).then(1.0)
+
+    def over_group(self, view: pl.DataFrame, *, statistics: str) -> pl.Expr:
+        reward = counted_reward("samples")
+        best = reward == reward.max().over("group_id")
+        first = pl.when(best).then("sample_index").min().over("group_id")
+        return pl.when(best & (pl.col("sample_index") == first)).then(1.0)

@@ -2,13 +2,15 @@
 
 import polars as pl
 
-from grao_pipeline.advantages.estimators.base import REWARD, group_mean
+from grao_pipeline.advantages.estimators.base import REWARD, Estimator, group_mean
 
 
-def dr_grpo(view: pl.DataFrame, *, statistics: str) -> pl.Expr:
-    """Â_s = R_s − μ: GRPO without the division by the standard deviation (arXiv 2503.20783, 3.2).
+class DrGrpo(Estimator):
+    """R − μ: GRPO without the division by the standard deviation (arXiv 2503.20783, 3.2).
 
-    The paper knows no reference: `--statistics samples` is its formula. The reference has an advantage by the same
-    formula, and counts in μ with `samples_and_reference`. What the paper says of lengths is the objective's concern.
+    The paper has no reference: `--statistics samples` gives its formula. The reference gets an advantage by the same
+    formula, and counts in μ with `samples_and_reference`. What the paper says about lengths belongs to the objective.
     """
-    return REWARD - group_mean(statistics)
+
+    def over_group(self, view: pl.DataFrame, *, statistics: str) -> pl.Expr:
+        return REWARD - group_mean(statistics)

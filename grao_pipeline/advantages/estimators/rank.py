@@ -2,27 +2,29 @@
 
 import polars as pl
 
-from grao_pipeline.advantages.estimators.base import REWARD, counted_reward
+from grao_pipeline.advantages.estimators.base import REWARD, Estimator, counted_reward
 
 
-def rank(view: pl.DataFrame, *, statistics: str) -> pl.Expr:
-    """Â_s = mean over the other counted sequences t of sign(R_s − R_t), in [−1, 1]; 0 where there are none.
+class Rank(Estimator):
+    """The mean of sign(R − R_t) over the other counted sequences t, in [−1, 1]: centered ranks (arXiv 1703.03864, 2.1).
 
-    For those that count it is 2 (r − 1) / (n − 1) − 1 with r their rank, ties sharing the mean of theirs: the centred
-    ranks of evolution strategies (arXiv 1703.03864, 2.1) on [−1, 1]. Whatever keeps the order of the rewards keeps the
-    advantages; equal rewards give exactly 0. The reference is compared with the samples whatever the statistics; with
-    `samples_and_reference` the samples are compared with it too.
+    For a counted sequence it is 2 (r − 1) / (n − 1) − 1, where r is the rank and equal rewards share the mean of their
+    ranks. Any change of the rewards that keeps their order keeps the advantages. Equal rewards give exactly 0, and so
+    does a group without other counted sequences. The reference is compared with the samples for both statistics; with
+    `samples_and_reference` the samples are compared with the reference as well.
     """
-    counted = counted_reward(statistics)
-    return (
-        pl.when(counted.is_not_null())
-        .then(_centred_rank(counted))
-        .when(REWARD.is_not_null())
-        .then(_centred_rank(REWARD))
-    )
+
+    def over_group(self, view: pl.DataFrame, *, statistics: str) -> pl.Expr:
+        counted = counted_reward(statistics)
+        return (
+            pl.when(counted.is_not_null())
+            .then(_centered_rank(counted))
+            .when(REWARD.is_not_null())
+            .then(_centered_rank(REWARD))
+        )
 
 
-def _centred_rank(values: pl.Expr) -> pl.Expr:
+def _centered_rank(values: pl.Expr) -> pl.Expr:
     ranks = values.rank("average").over("group_id") - 1.0
-    others = values.count().over("group_id").cast(pl.Float64) - 1.0
-    return pl.when(others > 0.0).then((2.0 * ranks - others) / others).otherwise(0.0)
+    num_others = values.count().over("group_id").cast(pl.Float64) - 1.0
+    return pl.when(num_others > 0.0).then((2.0 * ranks - num_others) / num_others).otherwise(0.0)

@@ -2,11 +2,15 @@
 
 import polars as pl
 
+from grao_pipeline.advantages.estimators.base import Estimator
 
-def sft(view: pl.DataFrame, *, statistics: str) -> pl.Expr:
-    """Â = 1 for the reference; null for the samples.
 
-    No reward and no statistic plays a part: a group without variance is not masked, a reference without reward is
+class Sft(Estimator, uses_rewards=False):
+    """1 for the reference and null for the samples: supervised fine-tuning.
+
+    No reward or statistic plays a part: a group with zero variance is not masked, and a reference without a reward is
     trained on.
     """
-    return pl.when(pl.col("source") == "reference").then(1.0)
+
+    def over_group(self, view: pl.DataFrame, *, statistics: str) -> pl.Expr:
+        return pl.when(pl.col("source") == "reference").then(1.0)
