@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from grao_pipeline.advantages.estimators import ESTIMATORS, grao
+from grao_pipeline.advantages.estimators import ESTIMATORS
+from grao_pipeline.advantages.estimators.grao import Grao
 from grao_pipeline.errors import MissingDependency, UsageError
 from grao_pipeline.generation.engines import ENGINES
 from grao_pipeline.plugins import load, require
@@ -27,7 +28,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_built_in_name_is_its_object() -> None:
-    assert load("estimator", "grao", ESTIMATORS) is grao
+    assert load("estimator", "grao", ESTIMATORS) is Grao
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Groups + scores → advantages, in Polars. Imports neither torch nor transformers."""
+"""Groups + scores → advantages, in Polars. Nothing here imports torch or transformers."""

@@ -1,16 +1,16 @@
-"""The flat view: groups and scores as one row per sequence, the reference too, without texts or tokens.
+"""The flat view: groups and scores as one row per sequence, the reference included, without texts or tokens.
 
 | column | meaning |
 |---|---|
-| row | position of the group in its part |
+| row | position of the group among the groups that are read together |
 | group_id, prompt_id, policy, round | of the group |
 | sample_index | 0 … G − 1; −1 for the reference |
 | source | `sample` or `reference` |
-| reward.<name> | one column per scores table; null where scoring failed |
+| reward.<name> | one column per scores table; null where the sequence is unscored |
 | num_tokens | length of the sequence, in tokens |
-| mean_logprob | mean behaviour log-prob of the sampled ids, in nats per token; null for the reference |
-| finish_reason | of a sample; null for the reference |
-| duplicate | whether an earlier sample of the group has the same token ids; only where it is asked for by name |
+| mean_logprob | mean behavior log-prob of the sampled token IDs, in nats per token; null for the reference |
+| finish_reason | of the sample; null for the reference |
+| duplicate | whether an earlier sample of the group has the same token IDs; only where requested by name |
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -34,7 +34,7 @@ GROUP_COLUMNS = [
     "completion_logprobs",
 ]
 SCORE_COLUMNS = ["group_id", "rewards", "reference_reward"]
-# What every view needs of a group: its identity, its number of samples, whether it has a reference.
+# Every view needs the identity of a group, its number of samples and whether it has a reference.
 LAYOUT_COLUMNS = ("group_id", "finish_reasons", "reference_token_ids")
 SOURCES = {
     "num_tokens": "completion_token_ids",
@@ -44,7 +44,7 @@ SOURCES = {
 
 
 def view_columns(names: Collection[str]) -> list[str]:
-    """The columns of the view without `duplicate`, which is made only where it is asked for.
+    """The columns of the view without `duplicate`, which is computed only where requested.
 
     Args:
         names: of the rewards.
@@ -54,7 +54,7 @@ def view_columns(names: Collection[str]) -> list[str]:
 
 
 def columns_to_read(columns: Collection[str]) -> list[str]:
-    """The columns of the groups table from which these columns of the view are made."""
+    """The columns of the groups table that these columns of the view are derived from."""
     wanted = {SOURCES.get(name, name) for name in columns} | set(LAYOUT_COLUMNS)
     return [name for name in GROUP_COLUMNS if name in wanted]
 
@@ -65,25 +65,25 @@ def flat_view(groups: pa.Table, scores: Mapping[str, pa.Table], columns: Collect
     Args:
         groups: a part of a groups table with at least the `columns_to_read`.
         scores: the aligned part of each scores table, by the reward's name.
-        columns: those of the view that are wanted, `row` and `sample_index` always among them; by default all of
+        columns: the wanted columns of the view; `row` and `sample_index` are always included. By default those of
             `view_columns`.
 
     Returns:
         Rows in the order of the groups, the reference before the samples.
 
     Raises:
-        MismatchError: a group has not one reward per sample.
+        MismatchError: a group does not have one reward per sample.
     """
     for name, table in scores.items():
         refuse_other_sample_counts(groups, table, name)
     layout = _Layout.of(groups)
     wanted = view_columns(scores) if columns is None else [*dict.fromkeys(["row", "sample_index", *columns])]
-    return pl.DataFrame([_COLUMN.get(name, _of_group)(name, groups, scores, layout) for name in wanted])
+    return pl.DataFrame([_BUILDERS.get(name, _reward_or_group_column)(name, groups, scores, layout) for name in wanted])
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the sequences of R groups lie among the S rows of the view.
+    """The positions of the sequences of R groups among the S rows of the view.
 
     Example: groups of 2 and 1 samples, the first with a reference: row [0, 0, 0, 1], sample_index [−1, 0, 1, 0].
     """
@@ -91,7 +91,7 @@ class _Layout:
     row: np.ndarray  # [S] uint32
     sample_index: np.ndarray  # [S] int32
     has_reference: np.ndarray  # [R] bool
-    take: pl.Series  # [S] position in the references followed by the samples
+    order: pl.Series  # [S] position in the references followed by the samples
 
     @staticmethod
     def of(groups: pa.Table) -> "_Layout":
@@ -102,23 +102,28 @@ class _Layout:
         row = np.repeat(np.arange(len(sizes), dtype=np.uint32), lengths)
         sample_index = np.arange(len(row)) - np.repeat(starts + has_reference, lengths)
         is_reference = sample_index < 0
-        take = np.empty(len(row), dtype=np.uint32)
+        order = np.empty(len(row), dtype=np.uint32)
         num_references = int(has_reference.sum())
-        take[is_reference] = np.arange(num_references)
-        take[~is_reference] = np.arange(num_references, len(row))
-        return _Layout(row, sample_index.astype(np.int32), has_reference, pl.Series(take))
+        order[is_reference] = np.arange(num_references)
+        order[~is_reference] = np.arange(num_references, len(row))
+        return _Layout(row, sample_index.astype(np.int32), has_reference, pl.Series(order))
 
-    def interleave(self, name: str, of_groups: pl.Series, of_samples: pl.Series) -> pl.Series:
-        """Args: of_groups: [R], the value of each group's reference. of_samples: [samples]."""
-        references = of_groups.filter(pl.Series(self.has_reference))
-        return pl.concat([references, of_samples]).gather(self.take).alias(name)
+    def interleave(self, name: str, group_values: pl.Series, sample_values: pl.Series) -> pl.Series:
+        """One value per sequence.
+
+        Args:
+            group_values: [R], the value of each group's reference; unused where the group has no reference.
+            sample_values: [number of samples].
+        """
+        references = group_values.filter(pl.Series(self.has_reference))
+        return pl.concat([references, sample_values]).gather(self.order).alias(name)
 
 
-Maker = Callable[[str, pa.Table, Mapping[str, pa.Table], _Layout], pl.Series]
+ColumnBuilder = Callable[[str, pa.Table, Mapping[str, pa.Table], _Layout], pl.Series]
 
 
-def _of_group(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
-    """A reward, or a column that is the same for all sequences of a group."""
+def _reward_or_group_column(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
+    """A reward, or a column with one value per group."""
     if name.startswith("reward."):
         table = scores[name.removeprefix("reward.")]
         return layout.interleave(name, _series(table.column("reference_reward")), _elements(table.column("rewards")))
@@ -149,7 +154,7 @@ def _num_tokens(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], lay
 
 
 def _mean_logprob(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
-    """Per-sample means; where a group stores no log-probs, as many nulls as it has samples."""
+    """Per-sample means; null for the samples of a group without log-probs."""
     stored = groups.column("completion_logprobs")
     means = _elements(stored).cast(pl.List(pl.Float64)).list.mean().cast(pl.Float32)
     if stored.null_count:
@@ -161,7 +166,7 @@ def _mean_logprob(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], l
 
 
 def _duplicate(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
-    """Equality of the ids themselves, as bytes."""
+    """Token IDs are compared as bytes."""
     ids = groups.column("completion_token_ids").combine_chunks().flatten()
     tokens = ids.flatten()
     offsets = np.concatenate([[0], np.cumsum(_numbers(pc.list_value_length(ids)))]) * 4
@@ -172,7 +177,7 @@ def _duplicate(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layo
     return layout.interleave(name, _nulls(groups, pl.Boolean).fill_null(False), ~first)
 
 
-_COLUMN: dict[str, Maker] = {
+_BUILDERS: dict[str, ColumnBuilder] = {
     "row": _row,
     "sample_index": _sample_index,
     "source": _source,
@@ -184,18 +189,18 @@ _COLUMN: dict[str, Maker] = {
 
 
 def refuse_other_sample_counts(groups: pa.Table, scores: pa.Table, name: str) -> None:
-    """Check that aligned scores hold one reward per sample; those that other software wrote may not.
+    """Check that aligned scores hold one reward per sample, since other software may have written them.
 
     Raises:
-        MismatchError: names the first group that has not.
+        MismatchError: names the first group with another number.
     """
-    samples = _numbers(pc.list_value_length(groups.column("finish_reasons")))
-    rewards = _numbers(pc.list_value_length(scores.column("rewards")))
-    if not np.array_equal(samples, rewards):
-        row = int(np.flatnonzero(samples != rewards)[0])
+    num_samples = _numbers(pc.list_value_length(groups.column("finish_reasons")))
+    num_rewards = _numbers(pc.list_value_length(scores.column("rewards")))
+    if not np.array_equal(num_samples, num_rewards):
+        row = int(np.flatnonzero(num_samples != num_rewards)[0])
         raise MismatchError(
-            f"Scores '{name}' hold {rewards[row]} rewards for group {groups.column('group_id')[row]}, which has "
-            f"{samples[row]} samples. They need one per sample, null where scoring failed."
+            f"Scores '{name}' hold {num_rewards[row]} rewards for group {groups.column('group_id')[row]}, which has "
+            f"{num_samples[row]} samples. Scores need one reward per sample, null where scoring failed."
         )
 
 
@@ -206,12 +211,12 @@ def _series(column: pa.ChunkedArray | pa.Array) -> pl.Series:
 
 
 def _numbers(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """Through Polars: pyarrow's own way to numpy imports pandas where that is installed, which takes a while."""
+    """By way of Polars: pyarrow's conversion to numpy imports pandas where it is installed, which is slow."""
     return _series(column).to_numpy()
 
 
 def _elements(column: pa.ChunkedArray) -> pl.Series:
-    """The elements of a column of lists, one after the other."""
+    """The elements of a column of lists, concatenated."""
     return _series(pc.list_flatten(column))
 
 

@@ -42,77 +42,72 @@ class AdvantagesOptions(StageOptions):
     scores: list[WeightedScores] = tables([], "Scores table as PATH or PATH=WEIGHT. Repeatable.", metavar="TABLE")
     pool: list[tuple[str, str]] = tables(
         [],
-        "Take a prompt's statistics over its samples in these tables too: earlier rounds, other policies. Repeatable; "
-        "the same GROUPS once for each reward.",
+        "Tables with more samples of the same prompts, from earlier rounds or other policies, which count in the "
+        "statistics. Repeatable; with several rewards, the same GROUPS once per reward.",
         metavar="GROUPS SCORES",
     )
-    combine: Literal["sum", "normalise", "minimum", "uncertainty", "lexicographic"] = option(
+    combine: Literal["sum", "normalize", "minimum", "uncertainty", "lexicographic"] = option(
         "sum",
-        "How several rewards become one: their weighted sum; the sum of each standardised in its group; the smallest; "
-        "their mean less their disagreement; or rewards with a --gate before those without.",
+        "How several rewards become one: their weighted sum; the weighted sum of rewards that are standardized within "
+        "the group; the smallest; their mean minus their disagreement; or rewards with a --gate before those without.",
     )
     uncertainty_penalty: float | None = option(
         None, "Standard deviations to subtract from the mean, for --combine uncertainty.", ge=0.0
     )
     gate: list[str] = option(
-        [], "For --combine lexicographic: NAME=THRESHOLD, what a reward must reach for later ones to count. Repeatable."
+        [],
+        "For --combine lexicographic: NAME=THRESHOLD, which the reward must reach for later rewards to count. "
+        "Repeatable.",
     )
     estimator: str = option(
         "grao",
         "Estimator: grao, grpo, dr-grpo, rloo, reinforce++-baseline, max-rl, gdpo, opmd, asymre, rank, best-of-n, sft, "
-        "or your own as package.module:function.",
+        "or your own as package.module:name.",
+        plugin="estimator",
     )
     estimator_arg: list[str] = option(
-        [], "Argument of the estimator as key=value, a number, e.g. delta_v=-0.2 for asymre. Repeatable."
+        [], "Argument of the estimator as key=value, e.g. delta_v=-0.2 for asymre. Repeatable."
     )
     statistics: Literal["samples_and_reference", "samples"] = option(
-        "samples_and_reference", "Sequences over which the group's mean and standard deviation are taken."
+        "samples_and_reference", "Sequences that count in the group's mean and standard deviation."
     )
     reference_floor: float | None = option(
-        None, "Lower clamp of the reference's advantage, e.g. 0 to never push references down."
+        None, "Lower bound of the reference's advantage, e.g. 0 to never push references down."
     )
     keep_zero_variance: bool = option(
         False,
-        "Keep groups whose rewards are all equal, with advantages of exactly 0, instead of masking them.",
+        "Train on groups whose rewards are all equal, with advantages of exactly 0, instead of masking them.",
     )
     max_rounds_behind: int | None = option(
-        None, "Mask groups more than so many rounds older than the newest of the table.", ge=0
+        None, "Mask groups more than this many rounds older than the newest group.", ge=0
     )
     unscored: Literal["sample", "group"] = option(
-        "sample", "What an unscored sample masks: itself, or its whole group."
+        "sample", "Whether an unscored sample masks itself or its whole group."
     )
     truncated: Literal["keep", "drop", "zero"] = option(
         "keep",
-        "Samples that finished by length: keep them, drop them from statistics and training, or count them and give "
-        "them an advantage of 0.",
+        "Samples that ended at the token limit: keep them, drop them from statistics and training, or count them and "
+        "set their advantage to 0.",
     )
-    min_tokens: int | None = option(None, "Mask samples of fewer tokens.", ge=1)
-    max_tokens: int | None = option(None, "Mask samples of more tokens.", ge=1)
+    min_tokens: int | None = option(None, "Mask samples with fewer tokens.", ge=1)
+    max_tokens: int | None = option(None, "Mask samples with more tokens.", ge=1)
     duplicates: Literal["keep", "drop"] = option(
-        "keep", "Samples with the token ids of an earlier one of their group: keep or mask them."
+        "keep", "Samples with the same token IDs as an earlier sample of the group: keep or mask them."
     )
     max_deviations: float | None = option(
         None,
-        "Mask samples whose reward is more than so many (robust) standard deviations from the group's median.",
+        "Mask samples whose reward is more than this many (robust) standard deviations from the group's median.",
         gt=0,
     )
-    min_group_size: int | None = option(None, "Mask groups with fewer scored samples left.", ge=1)
-    min_mean_reward: float | None = option(None, "Mask groups whose samples' mean reward is lower.")
-    max_mean_reward: float | None = option(None, "Mask groups whose samples' mean reward is higher.")
-    top_k: int | None = option(None, "Train on the so many best samples of a group, beside those of --bottom-k.", ge=1)
-    bottom_k: int | None = option(None, "Train on the so many worst samples of a group, beside those of --top-k.", ge=1)
-    dry_run: bool = runtime(
-        False, "Write nothing: report what each filter masks and how the advantages are distributed."
+    min_group_size: int | None = option(None, "Mask groups with fewer scored samples after the previous filters.", ge=1)
+    min_mean_reward: float | None = option(None, "Mask groups whose samples have a lower mean reward.")
+    max_mean_reward: float | None = option(None, "Mask groups whose samples have a higher mean reward.")
+    top_k: int | None = option(
+        None, "Keep the K highest-reward samples per group (with --bottom-k: and the K lowest).", ge=1
     )
-
-    def content(self) -> dict[str, Any]:
-        """Work that does not use what was added later is the work that it was before, under the same fingerprint."""
-        first = {"estimator", "statistics", "reference_floor", "keep_zero_variance"}
-        if self.combine != "sum":
-            first |= {"combine", "uncertainty_penalty", "gate"}
-        fields = type(self).model_fields
-        return {
-            name: value
-            for name, value in super().content().items()
-            if name in first or getattr(self, name) != fields[name].default
-        }
+    bottom_k: int | None = option(
+        None, "Keep the K lowest-reward samples per group (with --top-k: and the K highest).", ge=1
+    )
+    dry_run: bool = runtime(
+        False, "Write nothing: print what each filter masks and how the advantages are distributed."
+    )

@@ -1,4 +1,4 @@
-"""The standard deviation over a whole table, to the last bit the same however the table is cut into parts."""
+"""The standard deviation over a whole table: the same to the last bit, however the table is cut into parts."""
 
 import math
 from fractions import Fraction
@@ -11,7 +11,7 @@ LOW_BITS = 26
 
 
 class Moments:
-    """Count, sum and sum of squares of float64 values, exactly: in integers, so that no order of adding matters."""
+    """Exact count, sum and sum of squares of float64 values: in integers, so that the order does not matter."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -19,13 +19,13 @@ class Moments:
         self._squares = Fraction(0)
 
     def add(self, values: np.ndarray) -> None:
-        """Args: values: [N] float64, finite. Their squares are rounded one by one, which no order changes."""
+        """Args: values: [N] float64, finite. Each square is rounded on its own, whatever the order."""
         self.count += len(values)
         self._sum += exact_sum(values)
         self._squares += exact_sum(values * values)
 
     def std(self) -> float | None:
-        """The population standard deviation, rounded once or twice at the end; None without values."""
+        """The population standard deviation, rounded only at the end; None without values."""
         if not self.count:
             return None
         variance = self._squares / self.count - (self._sum / self.count) ** 2
@@ -33,7 +33,7 @@ class Moments:
 
 
 def exact_sum(values: np.ndarray) -> Fraction:
-    """Σ values without any rounding.
+    """Σ values, without rounding.
 
     Args:
         values: [N] float64, finite, N < 2^36.
@@ -42,7 +42,7 @@ def exact_sum(values: np.ndarray) -> Fraction:
     integers = np.ldexp(mantissas, MANTISSA_BITS).astype(np.int64)
     total = Fraction(0)
     for exponent in np.unique(exponents):
-        chosen = integers[exponents == exponent]
-        high, low = int((chosen >> LOW_BITS).sum()), int((chosen & ((1 << LOW_BITS) - 1)).sum())
+        same_exponent = integers[exponents == exponent]
+        high, low = int((same_exponent >> LOW_BITS).sum()), int((same_exponent & ((1 << LOW_BITS) - 1)).sum())
         total += ((high << LOW_BITS) + low) * Fraction(2) ** (int(exponent) - MANTISSA_BITS)
     return total

@@ -144,7 +144,7 @@ def test_statistics_of_the_table_are_exact_however_it_is_cut(
         Group({key: values(size) for key in names}, {key: values(1)[0] for key in names})
         for size in (1, 2, 3, 8, 8, 5, 4, 2, 9, 7, 6)
     ] + [Group({key: [0.5] * 3 for key in names}, dict.fromkeys(names, 0.5))]
-    combine: dict[str, Any] = {"combine": "normalise"} if name == "gdpo" else {}
+    combine: dict[str, Any] = {"combine": "normalize"} if name == "gdpo" else {}
     found, _ = compute(
         tmp_path,
         made,
@@ -269,7 +269,7 @@ def test_gdpo_is_trls_normalize_then_sum_but_for_its_n_minus_1_and_epsilons(tmp_
         weights={"a": 1.0, "b": 0.5},
         estimator="gdpo",
         statistics="samples",
-        combine="normalise",
+        combine="normalize",
         keep_zero_variance=True,
     )
     ours = np.array([samples for samples, _ in found], dtype=np.float64)
@@ -285,8 +285,8 @@ def test_gdpo_is_trls_normalize_then_sum_but_for_its_n_minus_1_and_epsilons(tmp_
 def trl_sums(rewards: Array) -> Array:
     """Σ_k w_k (R_k − μ_k) / σ_k, 0 where σ_k = 0."""
     std = rewards.std(axis=1, keepdims=True)
-    centred = rewards - rewards.mean(axis=1, keepdims=True)
-    scaled = np.where(std > 0, centred / np.where(std > 0, std, 1.0), 0.0)
+    centered = rewards - rewards.mean(axis=1, keepdims=True)
+    scaled = np.where(std > 0, centered / np.where(std > 0, std, 1.0), 0.0)
     total: Array = scaled @ np.array([1.0, 0.5])
     return total
 
@@ -295,7 +295,7 @@ def trl_sums(rewards: Array) -> Array:
 @pytest.mark.parametrize("value", [0.1, 0.7, 1 / 3, 1e30])
 def test_equal_rewards_give_exactly_nothing(name: str, value: float, tmp_path: Path) -> None:
     made = [Group([float32(value)] * 7, float32(value)), Group([0.0, 1.0, 0.25], 0.5)]
-    combine: dict[str, Any] = {"combine": "normalise"} if name == "gdpo" else {}
+    combine: dict[str, Any] = {"combine": "normalize"} if name == "gdpo" else {}
     found, _ = compute(tmp_path, made, estimator=name, keep_zero_variance=True, **combine)
     assert found[0] == ([0.0] * 7, 0.0)
 
@@ -318,14 +318,16 @@ def test_arguments_reach_the_estimator_and_wrong_ones_are_named(tmp_path: Path) 
     assert row == ([-0.5, 1.5], None)
     (row,), _ = compute(tmp_path / "b", made, estimator="opmd", estimator_arg=["tau=3"])
     assert row == ([-0.25, 0.25], None)
-    with pytest.raises(UsageError, match=r"--estimator-arg tau: asymre has no such argument\. It has: delta_v"):
+    with pytest.raises(UsageError, match=r"estimator_arg: estimator 'asymre' has no argument 'tau'\. It has: delta_v"):
         compute(tmp_path / "c", made, estimator="asymre", estimator_arg=["tau=3"])
-    with pytest.raises(UsageError, match="--estimator-arg tau=much: 'much' is not a number"):
+    with pytest.raises(UsageError, match="estimator_arg: tau=much: input should be a valid number"):
         compute(tmp_path / "d", made, estimator="opmd", estimator_arg=["tau=much"])
 
 
 def test_what_an_estimator_cannot_work_with_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"max-rl divides by the mean reward .* there is -1"):
+    with pytest.raises(
+        UsageError, match=r"estimator: 'max-rl' divides by the mean reward .* the lowest reward is -1\."
+    ):
         compute(tmp_path / "a", [Group([-1.0, 1.0], 0.0)], estimator="max-rl")
-    with pytest.raises(UsageError, match="--estimator gdpo needs --combine normalise: it is sum"):
+    with pytest.raises(UsageError, match="estimator: 'gdpo' needs --combine normalize, not 'sum'"):
         compute(tmp_path / "b", [Group([-1.0, 1.0], 0.0)], estimator="gdpo")

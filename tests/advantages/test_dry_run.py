@@ -26,7 +26,10 @@ def test_a_dry_run_says_what_the_run_would_and_writes_nothing(tmp_path: Path) ->
     made = tiny.grao_json(*arguments)
     found = {key: preview.pop(key) for key in ("sample_advantages", "reference_advantages", "histogram")}
     assert preview == {**made, "parts_made": 0}
-    assert made["masked"] == {"zero-variance": {"samples": 2, "groups": 1}, "truncated": {"samples": 1, "groups": 1}}
+    assert made["masked"] == {
+        "zero-variance": {"samples": 2, "groups": 1},
+        "truncated-to-zero": {"samples": 1, "groups": 1},
+    }
     rows = open_table(str(tmp_path / "out")).read().to_pylist()
     samples = np.array([value for row in rows for value in row["advantages"] if value is not None])
     assert found["sample_advantages"]["mean"] == pytest.approx(samples.mean())

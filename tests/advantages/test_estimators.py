@@ -11,11 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from grao_pipeline.advantages.combine import weighted_sum
-from grao_pipeline.advantages.compute import advantages_of
-from grao_pipeline.advantages.estimators import grao, group_std
+from grao_pipeline.advantages.estimate import Recipe, RecipeResult, add_advantages, advantages_table, count_rewards
+from grao_pipeline.advantages.estimators.base import Estimator, group_std
+from grao_pipeline.advantages.estimators.grao import Grao
 from grao_pipeline.advantages.flat_view import flat_view
 from grao_pipeline.advantages.options import AdvantagesOptions
+from grao_pipeline.arguments import NoArguments
 from grao_pipeline.errors import UsageError
 from grao_pipeline.schemas import GROUPS, SCORES
 from tests import tiny
@@ -26,6 +27,16 @@ Group = tuple[Rewards, float | None]
 """The samples' rewards and the reference's; None = unscored."""
 
 STATISTICS = ["samples_and_reference", "samples"]
+
+
+def advantages_of(view: pl.DataFrame, recipe: Recipe) -> list[dict[str, Any]]:
+    """The rows of the advantages table of a flat view."""
+    result = RecipeResult()
+    rows = add_advantages(count_rewards(view, recipe, result), recipe, result)
+    first = np.flatnonzero(np.diff(rows["row"].to_numpy().astype(np.int64), prepend=-1))
+    table = advantages_table(rows, rows["group_id"].gather(first).to_arrow().cast(pa.string()))
+    found: list[dict[str, Any]] = table.to_pylist()
+    return found
 
 
 def estimate(
@@ -48,8 +59,7 @@ def estimate(
     ]
     table = pa.Table.from_pylist(scores, schema=SCORES.arrow())
     view = flat_view(pa.Table.from_pylist(rows, schema=GROUPS.arrow()), dict.fromkeys(names, table))
-    view = view.with_columns(weighted_sum(names).alias("reward"))
-    found: list[dict[str, Any]] = advantages_of(view, grao, AdvantagesOptions(**options)).to_pylist()
+    found = advantages_of(view, Recipe(AdvantagesOptions(**options), names, Grao(NoArguments())))
     assert [row["group_id"] for row in found] == [row["group_id"] for row in rows]
     return found
 
@@ -123,7 +133,8 @@ def test_equal_rewards_teach_exactly_nothing(value: float, size: int, statistics
 def test_equal_rewards_have_no_spread_although_their_float64_mean_is_rounded(value: float, size: int) -> None:
     """An estimator may be given float64: (0.1 + 0.1 + 0.1) / 3 is not 0.1, and (R − μ) / σ would be ±1."""
     view = pl.DataFrame({"group_id": ["g"] * size, "source": ["sample"] * size, "reward": [value] * size})
-    found = view.select(group_std("samples").alias("std"), grao(view, statistics="samples").alias("advantage"))
+    advantage = Grao(NoArguments()).over_group(view, statistics="samples")
+    found = view.select(group_std("samples").alias("std"), advantage.alias("advantage"))
     assert found.to_dicts() == [{"std": 0.0, "advantage": 0.0}] * size
 
 
@@ -210,17 +221,21 @@ def test_groups_do_not_see_each_other() -> None:
     ]
 
 
-def test_an_estimator_of_ones_own_decides_what_is_trained_on() -> None:
-    def best_of_group(view: pl.DataFrame, *, statistics: str) -> pl.Expr:
+class BestOfGroup(Estimator):
+    """1 for the best sequence of the group."""
+
+    def over_group(self, view: pl.DataFrame, *, statistics: str) -> pl.Expr:
         reward = pl.col("reward")
         return pl.when(reward == reward.max().over("group_id")).then(1.0)
 
+
+def test_a_users_estimator_decides_what_is_trained_on() -> None:
     row = tiny.group_row("q", ["a", "b"])
     score = {"group_id": row["group_id"], "rewards": [1.0, 5.0], "reference_reward": 0.0, "statuses": ["ok", "ok"]}
     view = flat_view(
         pa.Table.from_pylist([row], schema=GROUPS.arrow()), {"r": pa.Table.from_pylist([score], schema=SCORES.arrow())}
-    ).with_columns(weighted_sum({"r": 1.0}).alias("reward"))
-    (found,) = advantages_of(view, best_of_group, AdvantagesOptions()).to_pylist()
+    )
+    (found,) = advantages_of(view, Recipe(AdvantagesOptions(), {"r": 1.0}, BestOfGroup(NoArguments())))
     assert (found["advantages"], found["reference_advantage"]) == ([None, 1.0], None)
 
 

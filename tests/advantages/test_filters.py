@@ -27,7 +27,8 @@ def test_truncated_samples_are_kept_dropped_or_counted_with_zero(tmp_path: Path)
     assert advantages(tmp_path / "a", [group]) == ([([-3.0, -1.0, 4.0], None)], {})
     counted = {"truncated": Masked(1, 1)}
     assert advantages(tmp_path / "b", [group], truncated="drop") == ([([-1.0, 1.0, None], None)], counted)
-    assert advantages(tmp_path / "c", [group], truncated="zero") == ([([-3.0, -1.0, 0.0], None)], counted)
+    zeroed = {"truncated-to-zero": Masked(1, 1)}
+    assert advantages(tmp_path / "c", [group], truncated="zero") == ([([-3.0, -1.0, 0.0], None)], zeroed)
 
 
 def test_a_dropped_sample_has_no_reward_in_the_table_and_is_not_unscored(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ class Asymre(Estimator):
 
     class Arguments(PluginArguments):
         delta_v: float = argument(
-            -0.1, "Shift of the baseline, on the scale of the rewards. At 0 and above the policy's support can collapse."
+            -0.1,
+            "Shift of the baseline, on the scale of the rewards. At 0 and above the policy's support can collapse.",
         )
 
-    def __init__(self, arguments: Arguments) -> None:
-        self.delta_v = arguments.delta_v
+    arguments: Arguments
 
     def over_group(self, view: pl.DataFrame, *, statistics: str) -> pl.Expr:
-        return REWARD - (group_mean(statistics) + self.delta_v)
+        return REWARD - (group_mean(statistics) + self.arguments.delta_v)

@@ -26,11 +26,10 @@ class Estimator(ABC):
             class Arguments(PluginArguments):
                 scale: float = argument(1.0, "Factor of every advantage.")
 
-            def __init__(self, arguments: Arguments) -> None:
-                self.scale = arguments.scale
+            arguments: Arguments
 
             def over_group(self, view: pl.DataFrame, *, statistics: str) -> pl.Expr:
-                return (REWARD - group_mean(statistics)) * self.scale
+                return (REWARD - group_mean(statistics)) * self.arguments.scale
     """
 
     Arguments: ClassVar[type[PluginArguments]] = NoArguments
@@ -42,7 +41,7 @@ class Estimator(ABC):
             cls.uses_rewards = uses_rewards
 
     def __init__(self, arguments: PluginArguments) -> None:
-        """Args: arguments: an instance of `Arguments`."""
+        self.arguments = arguments
 
     @abstractmethod
     def over_group(self, view: pl.DataFrame, *, statistics: str) -> pl.Expr:

@@ -20,11 +20,11 @@ class FunctionEstimator(Estimator):
     """An estimator from a plain function `f(view, *, statistics, …)` that returns the advantage as an expression."""
 
     def __init__(self, function: Callable[..., pl.Expr], arguments: PluginArguments) -> None:
+        super().__init__(arguments)
         self._function = function
-        self._arguments = dict(arguments)
 
     def over_group(self, view: pl.DataFrame, *, statistics: str) -> pl.Expr:
-        return self._function(view, statistics=statistics, **self._arguments)
+        return self._function(view, statistics=statistics, **dict(self.arguments))
 
 
 def load_estimator(options: AdvantagesOptions) -> Estimator:

@@ -18,8 +18,7 @@ class Opmd(Estimator):
             1.0, "Strength of the regularization towards the policy that sampled; here it only scales the step."
         )
 
-    def __init__(self, arguments: Arguments) -> None:
-        self.tau = arguments.tau
+    arguments: Arguments
 
     def over_group(self, view: pl.DataFrame, *, statistics: str) -> pl.Expr:
-        return (REWARD - group_mean(statistics)) / (1.0 + self.tau)
+        return (REWARD - group_mean(statistics)) / (1.0 + self.arguments.tau)
