@@ -56,9 +56,9 @@ def test_several_rewards_are_matched_by_name(tmp_path: Path) -> None:
     pool = [(url, scores["b"]), (url, scores["a"])]
     found, _ = compute(tmp_path / "own", own, pool=pool, weights={"b": 0.1}, estimator="dr-grpo")
     assert found == [([-2.0, 2.0], None)]
-    with pytest.raises(UsageError, match=r"scores of b are missing. Give --pool GROUPS SCORES once for each reward"):
+    with pytest.raises(UsageError, match=r"scores of b are missing. Give --pool GROUPS SCORES once per reward"):
         compute(tmp_path / "missing", own, pool=pool[1:])
-    with pytest.raises(UsageError, match="holds the reward 'a', a second time"):
+    with pytest.raises(UsageError, match="pool: .* holds the reward 'a' a second time"):
         compute(tmp_path / "twice", own, pool=[*pool, pool[1]])
 
 
