@@ -58,7 +58,7 @@ def test_several_rewards_are_matched_by_name(tmp_path: Path) -> None:
     assert found == [([-2.0, 2.0], None)]
     with pytest.raises(UsageError, match=r"scores of b are missing. Give --pool GROUPS SCORES once per reward"):
         compute(tmp_path / "missing", own, pool=pool[1:])
-    with pytest.raises(UsageError, match="pool: .* holds the reward 'a' a second time"):
+    with pytest.raises(UsageError, match=r"pool: .* holds the reward 'a' a second time"):
         compute(tmp_path / "twice", own, pool=[*pool, pool[1]])
 
 
