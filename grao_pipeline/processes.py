@@ -1,31 +1,34 @@
-"""SIGTERM and SIGINT as an exception, raised where no work can be torn in two."""
+"""Stop signals (SIGTERM, SIGINT) as an exception, raised only where no work can be torn in two."""
 
 import signal
+import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, TypeVar
 
 from grao_pipeline.errors import Interrupted
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 PARENT_VARIABLE = "GRAO_PARENT_PID"
 """Environment variable that `grao rounds run` sets for its stages: a stage whose parent died stops too."""
 GRACE_SECONDS = 30.0
-"""So long a stage that was asked to stop may take to keep what is finished."""
+"""How long a stage that was asked to stop may take to save what is finished."""
 
 
 class StopSignals:
-    """While it is entered, a stop signal raises `Interrupted` in the iterator that is being waited for.
+    """While it is entered, a stop signal ends a wait with `Interrupted`, and nothing else.
 
-    What the caller does with an item is never interrupted: a signal that arrives meanwhile is raised before the next
-    item is asked for. Outside the main thread, where Python delivers no signals, it does nothing.
+    A program waits in three ways: `interruptible` for the next item of an iterator, `wait` for a child process, `poll`
+    not at all. A signal that arrives while the program works is noted and raised by the next wait. Outside the main
+    thread, where Python delivers no signals, nothing is ever interrupted.
 
     Example:
         with StopSignals() as signals:
             for groups in signals.interruptible(engine.generate(parts, sampling)):
-                keep(groups)
+                save(groups)
     """
 
     def __init__(self) -> None:
@@ -43,34 +46,52 @@ class StopSignals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    def poll(self) -> str | None:
+        """Why to stop, e.g. `Stopped by SIGTERM.`, once a signal arrived; None until then. Does not wait."""
+        return None if self._received is None else f"Stopped by {self._received}."
+
+    def wait(self, process: "subprocess.Popen[bytes]") -> bytes:
+        """Wait for a child process to end; what it wrote to its standard output, where that is a pipe.
+
+        Raises:
+            Interrupted: a signal came. The process still runs: stopping it is up to the caller.
+        """
+        stdout, _ = self._interruptibly(process.communicate)
+        return stdout or b""
+
     def interruptible(self, items: Iterator[Item]) -> Iterator[Item]:
-        """The items of `items`.
+        """The items of `items`. Only the wait for the next item is interrupted, never what the caller does with it.
 
         Raises:
             Interrupted: a signal came.
         """
         while True:
             try:
-                self._waiting = True
-                self._raise_if_received()
-                item = next(items)
+                item = self._interruptibly(lambda: next(items))
             except StopIteration:
                 return
-            except SystemError as error:
-                # So Python reports C code (Ray's `wait`) that returns a result although a signal's handler raised.
-                if isinstance(error.__cause__, Interrupted):
-                    raise error.__cause__ from None
-                raise
-            finally:
-                self._waiting = False
             yield item
+
+    def _interruptibly(self, wait: Callable[[], Result]) -> Result:
+        try:
+            self._waiting = True
+            self._raise_if_received()
+            return wait()
+        except SystemError as error:
+            # So Python reports C code (Ray's `wait`) that returns a result although a signal's handler raised.
+            if isinstance(error.__cause__, Interrupted):
+                raise error.__cause__ from None
+            raise
+        finally:
+            self._waiting = False
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         self._received = signal.Signals(number).name
         if self._waiting:
-            self._waiting = False  # once: what cleans up behind the exception must not be interrupted again
+            self._waiting = False  # Raise once: the clean-up after the exception must not be interrupted again.
             self._raise_if_received()
 
     def _raise_if_received(self) -> None:
-        if self._received is not None:
-            raise Interrupted(f"Stopped by {self._received}.")
+        reason = self.poll()
+        if reason is not None:
+            raise Interrupted(reason)

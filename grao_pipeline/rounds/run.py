@@ -10,11 +10,11 @@ from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.rounds.config.compile import load_config
 from grao_pipeline.rounds.execute import Executor
 from grao_pipeline.rounds.executors import make_commands
-from grao_pipeline.rounds.lock import RunLock
 from grao_pipeline.rounds.plan import PlannedTask, plan_tasks
 from grao_pipeline.rounds.results import ModelRow, ShardRow, shards, table
 from grao_pipeline.rounds.status import TaskStatus, status_of
 from grao_pipeline.rounds.walk import Task, walk
+from grao_pipeline.storage.locks import DirectoryLock
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ def run_rounds(path: str, progress: Progress = SILENT) -> RunSummary:
         GraoError: the configuration or an input is not usable, another process runs it, or a stage failed.
     """
     config = load_config(path)
-    with RunLock(config.output), StopSignals() as signals, closing(make_commands(config.executor)) as commands:
+    lock = DirectoryLock(config.output, "lock", "being run")
+    with lock, StopSignals() as signals, closing(make_commands(config.executor)) as commands:
         executor = Executor(commands, config.resources, signals, progress)
         with executor.bar:
             walked = walk(config, executor, lambda name, task: _link(config.output / name, task))

@@ -1,12 +1,14 @@
 """A directory of small files, local or remote, in which a file appears whole or not at all."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from grao_pipeline.errors import InputError
+from grao_pipeline.storage.atomic import write_atomically
 
 
 class Directory:
@@ -68,7 +70,9 @@ class Directory:
         """
         try:
             if self.is_local:
-                self._write_and_rename(name, data)
+                root = Path(self._root)
+                root.mkdir(parents=True, exist_ok=True)
+                write_atomically(root / name, data)
             else:
                 self._filesystem.makedirs(self._root, exist_ok=True)
                 self._filesystem.pipe_file(f"{self._root}/{name}", bytes(data))
@@ -84,12 +88,3 @@ class Directory:
         for name in self.names():
             if name.startswith(".") and name.endswith(".tmp"):
                 self.delete(name)
-
-    def _write_and_rename(self, name: str, data: bytes | memoryview) -> None:
-        os.makedirs(self._root, exist_ok=True)
-        temporary = os.path.join(self._root, f".{name}.{os.getpid()}.tmp")
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, os.path.join(self._root, name))

@@ -173,10 +173,10 @@ def test_a_run_killed_in_every_stage_ends_in_the_same_outputs(
 
 
 def test_a_second_run_of_a_locked_directory_names_the_holder(tmp_path: Path, model: Path, prompts: str) -> None:
-    from grao_pipeline.rounds.lock import RunLock
+    from grao_pipeline.storage.locks import DirectoryLock
 
     config = write_config(tmp_path, model, prompts)
-    with RunLock(tmp_path / "run"):
+    with DirectoryLock(tmp_path / "run", "lock", "being run"):
         result = tiny.grao("rounds", "run", config)
     assert result.exit_code == 1
     assert f"process {os.getpid()}" in result.stderr

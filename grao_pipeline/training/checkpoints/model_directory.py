@@ -11,6 +11,7 @@ from typing import Any
 from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.fingerprints import file_checksum, model_fingerprint
 from grao_pipeline.models.source import locate_model
+from grao_pipeline.storage.atomic import sync, write_atomically
 from grao_pipeline.storage.manifest import MANIFEST, Provenance
 
 METRICS = "metrics.jsonl"
@@ -97,7 +98,7 @@ def _move_in(out: Path, save: Callable[[str], None]) -> list[str]:
 def _finish(out: Path, names: list[str], model: str, provenance: Provenance, summary: dict[str, Any]) -> ModelManifest:
     manifest = ModelManifest(provenance, model, summary, {name: file_checksum(out / name) for name in names})
     value = {**asdict(provenance), "model": manifest.model, "summary": summary, "files": manifest.files}
-    write_atomically(out / MANIFEST, json.dumps(value, indent=1, sort_keys=True) + "\n")
+    write_atomically(out / MANIFEST, f"{json.dumps(value, indent=1, sort_keys=True)}\n".encode())
     return manifest
 
 
@@ -119,7 +120,7 @@ class MetricsLog:
                     break
                 if record["step"] <= first_step:
                     self.kept.append(record)
-        write_atomically(self._path, "".join(json.dumps(record) + "\n" for record in self.kept))
+        write_atomically(self._path, "".join(json.dumps(record) + "\n" for record in self.kept).encode())
 
     def append(self, record: dict[str, Any]) -> None:
         with self._path.open("a") as file:
@@ -127,24 +128,10 @@ class MetricsLog:
         sync(self._path)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a crash, sees all of it or the one before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    sync(temporary)
-    os.replace(temporary, path)
-
-
 def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
-
-
-def sync(path: Path) -> None:
-    """Have a file on disk before a rename makes it count."""
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
 
 
 def remove_temporaries(directory: Path) -> None:

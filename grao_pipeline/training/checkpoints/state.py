@@ -24,7 +24,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from grao_pipeline.errors import InputError
-from grao_pipeline.training.checkpoints.model_directory import sync
+from grao_pipeline.storage.atomic import sync
 from grao_pipeline.training.model.distributed import Ranks
 from grao_pipeline.training.model.policy import Policy
 

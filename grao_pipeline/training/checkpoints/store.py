@@ -10,14 +10,16 @@ from pathlib import Path
 import torch
 
 from grao_pipeline.errors import InputError, MismatchError
-from grao_pipeline.training.checkpoints.lock import LOCK, OutputLock
-from grao_pipeline.training.checkpoints.model_directory import remove_temporaries, write_atomically
+from grao_pipeline.storage.atomic import write_atomically
+from grao_pipeline.storage.locks import DirectoryLock
+from grao_pipeline.training.checkpoints.model_directory import remove_temporaries
 from grao_pipeline.training.checkpoints.state import load_file, load_shards, save_file, save_shards
 from grao_pipeline.training.model.distributed import Ranks
 from grao_pipeline.training.model.policy import Policy
 
 CHECKPOINTS = "checkpoints"
 CLAIM = "training.json"
+LOCK = ".lock"
 FILE = "step-????????.pt"
 SHARDS = "step-????????"
 TAKEN = (
@@ -48,7 +50,7 @@ class CheckpointStore:
         self._out = out
         self._root = out / CHECKPOINTS
         self._fingerprint = fingerprint
-        self._lock: OutputLock | None = None
+        self._lock: DirectoryLock | None = None
         self._refuse_other_work()
 
     @property
@@ -66,11 +68,11 @@ class CheckpointStore:
         """
         try:
             self._root.mkdir(parents=True, exist_ok=True)
-            self._lock = OutputLock(self._out)
+            self._lock = DirectoryLock(self._out, LOCK, "being trained into")
             self._refuse_other_work()  # of a process that was there until now
             remove_temporaries(self._out)
             remove_temporaries(self._root)
-            write_atomically(self._root / CLAIM, json.dumps({"fingerprint": self._fingerprint}) + "\n")
+            write_atomically(self._root / CLAIM, f"{json.dumps({'fingerprint': self._fingerprint})}\n".encode())
         except OSError as error:
             raise InputError(f"Cannot write {self._out}: {error.strerror or error}.") from error
 
