@@ -37,7 +37,7 @@ def length(completions, prompts):
     os.close(file)
     return [float(len(set(completion))) for completion in completions]
 """
-TIMES = ("seconds", "tokens_per_second", "flops_utilisation")
+TIMES = ("seconds", "tokens_per_second", "flops_utilization")
 
 
 @dataclass

@@ -33,7 +33,7 @@ from grao_pipeline.training.data.groups import TrainingGroup, micro_batches
 from grao_pipeline.training.data.packing import pack
 from grao_pipeline.training.micro_batch import run_micro_batch
 from grao_pipeline.training.model.attention.base import choose_attention
-from grao_pipeline.training.model.flops import FlopCounter, measure_peak, work_of
+from grao_pipeline.training.model.flops import FlopCounter, cost_of, measure_peak
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.objectives.grao import Grao
 
@@ -52,8 +52,8 @@ class Ours:
     def backward(self, groups: list[TrainingGroup]) -> None:
         for sequences in micro_batches(groups, self._tokens_per_batch):
             with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._bf16):
-                made = run_micro_batch(self._policy, Grao(0.5, 0.6), sequences, self._device)
-            (made.gradient / len(groups)).backward()  # type: ignore[no-untyped-call]
+                micro_batch = run_micro_batch(self._policy, Grao(0.5, 0.6), sequences, self._device)
+            (micro_batch.surrogate / len(groups)).backward()  # type: ignore[no-untyped-call]
 
 
 SIDES: dict[str, Callable[[Any, Run], Any]] = {
@@ -220,7 +220,7 @@ def main(
     peak = measure_peak(torch.device(device), getattr(torch, dtype))
     seeds = range(warmup + repetitions)
     needed = [
-        flops.flops(work_of(pack([sequence for group in run.groups(seed) for sequence in group.sequences]), False))
+        flops.flops(cost_of(pack([sequence for group in run.groups(seed) for sequence in group.sequences]), False))
         for seed in seeds[warmup:]
     ]
     seconds = measure_seconds(names, run, seeds, warmup)

@@ -23,7 +23,7 @@ METHODS: dict[str, Train] = {
     "grao-samples": Offline(statistics="samples"),
     "grao-no-imitation": Offline({"beta": 0.0}),
     "grao-no-exploration": Offline({"objective_arg": ["exploration=0"]}),
-    "grao-no-regulariser": Offline({"lambda_": 0.0}),
+    "grao-no-regularizer": Offline({"lambda_": 0.0}),
     "grao-reference-floor": Offline(reference_floor=0.0),
 }
 TITLES = {
@@ -35,6 +35,6 @@ TITLES = {
     "grao-samples": "GRAO, statistics of the samples alone",
     "grao-no-imitation": "GRAO without imitation",
     "grao-no-exploration": "GRAO without exploration",
-    "grao-no-regulariser": "GRAO without regulariser",
+    "grao-no-regularizer": "GRAO without regularizer",
     "grao-reference-floor": "GRAO with a reference floor of 0",
 }

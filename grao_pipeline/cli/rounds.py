@@ -96,16 +96,16 @@ def status(config: str, as_json: bool) -> None:
 
         return status_rounds(config)
 
-    states, rows, shards = _call(call)
+    states, rows, origins = _call(call)
     if as_json:
         value = {"tasks": [asdict(state) for state in states], "rows": [asdict(row) for row in rows]}
-        print_summary({**value, "shards": [asdict(shard) for shard in shards]}, True, "")
+        print_summary({**value, "origins": [asdict(origin) for origin in origins]}, True, "")
         return
     _print_states(states)
-    if any(shard.report["rounds_behind"] for shard in shards):  # replay
-        kept = [{k: v for k, v in s.report.items() if k not in ("policy", "groups_table")} for s in shards]
-        rows_of_shards = [{"training": s.training, **report} for s, report in zip(shards, kept, strict=True)]
-        print_summary({"groups of each training": rows_of_shards}, False, "Replay:")
+    if any(origin.report["rounds_behind"] for origin in origins):  # replay
+        kept = [{k: v for k, v in s.report.items() if k not in ("policy", "groups_table")} for s in origins]
+        rows_of_origins = [{"training": s.training, **report} for s, report in zip(origins, kept, strict=True)]
+        print_summary({"groups of each training": rows_of_origins}, False, "Replay:")
     _print_table(rows)
 
 

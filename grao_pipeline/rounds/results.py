@@ -25,7 +25,7 @@ class ModelRow:
 
 
 @dataclass(frozen=True)
-class ShardRow:
+class OriginRow:
     """How stale and how far off-policy the groups of one round were in one training (see docs/training.md)."""
 
     training: str
@@ -56,10 +56,10 @@ def table(walked: Walk) -> list[ModelRow]:
     return rows
 
 
-def shards(walked: Walk) -> list[ShardRow]:
+def origins(walked: Walk) -> list[OriginRow]:
     """Of every finished training what its receipt says of the groups it was trained on."""
     rows = []
     for task in walked.tasks:
         receipt = receipt_of(task) if task.stage == "train" and task.done else None
-        rows += [ShardRow(task.name, report) for report in receipt.summary.get("shards", [])] if receipt else []
+        rows += [OriginRow(task.name, report) for report in receipt.summary.get("origins", [])] if receipt else []
     return rows

@@ -11,7 +11,7 @@ from grao_pipeline.rounds.config.compile import load_config
 from grao_pipeline.rounds.execute import Executor
 from grao_pipeline.rounds.executors import make_commands
 from grao_pipeline.rounds.plan import PlannedTask, plan_tasks
-from grao_pipeline.rounds.results import ModelRow, ShardRow, shards, table
+from grao_pipeline.rounds.results import ModelRow, OriginRow, origins, table
 from grao_pipeline.rounds.status import TaskStatus, status_of
 from grao_pipeline.rounds.walk import Task, walk
 from grao_pipeline.storage.locks import DirectoryLock
@@ -47,11 +47,11 @@ def plan_rounds(path: str) -> list[PlannedTask]:
     return [planned for _, planned in plan_tasks(load_config(path))[1]]
 
 
-def status_rounds(path: str) -> tuple[list[TaskStatus], list[ModelRow], list[ShardRow]]:
+def status_rounds(path: str) -> tuple[list[TaskStatus], list[ModelRow], list[OriginRow]]:
     """What each task did, took and cost, the table of the models that are evaluated so far, and how far off-policy the
     trainings were."""
     walked, tasks = plan_tasks(load_config(path))
-    return [status_of(task, planned) for task, planned in tasks], table(walked), shards(walked)
+    return [status_of(task, planned) for task, planned in tasks], table(walked), origins(walked)
 
 
 def _link(link: Path, task: Task) -> None:

@@ -12,13 +12,13 @@ from grao_pipeline.errors import UsageError
 from grao_pipeline.models.devices import resolve_device
 from grao_pipeline.models.source import locate_model
 from grao_pipeline.training.data.groups import TrainingSequence, TrainingSet
-from grao_pipeline.training.data.origins import Shard
+from grao_pipeline.training.data.origins import Origin
 from grao_pipeline.training.data.packing import packed_tokens
-from grao_pipeline.training.gradient import GradientMaker, StepGradient
+from grao_pipeline.training.gradient import GradientAccumulator, StepStats
 from grao_pipeline.training.inputs import load_data, open_inputs
 from grao_pipeline.training.metrics import StepMetrics
 from grao_pipeline.training.model.distributed import Ranks, joined
-from grao_pipeline.training.model.flops import Work
+from grao_pipeline.training.model.flops import StepCost
 from grao_pipeline.training.model.loading import load_policy
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.objectives.make import make_objective
@@ -38,13 +38,13 @@ class DryRun:
         steps, groups: of all epochs.
         tokens: that the model would process, a prompt once for all its continuations.
         unshared_tokens: that a trainer would which repeats the prompt for each.
-        weights_gib, gradients_gib, optimizer_gib: modelled, from the number of parameters and their precision.
+        weights_gib, gradients_gib, optimizer_gib: modeled, from the number of parameters and their precision.
         activations_gib: measured, what the largest micro-batch keeps for its backward pass.
         memory_gib: the sum of these four; what is freed between operations, and the allocator's loss, come on top.
         largest_micro_batch: its tokens.
         seconds_per_step, total_seconds: measured on the largest micro-batch, in proportion to tokens; without the
             optimizer's update, checkpoints, and saving.
-        shards: what the groups are of, and how stale.
+        origins: what the groups are of, and how stale.
     """
 
     steps: int
@@ -61,7 +61,7 @@ class DryRun:
     largest_micro_batch: int
     seconds_per_step: float
     total_seconds: float
-    shards: list[Shard]
+    origins: list[Origin]
 
 
 def estimate_training(groups_url: str, advantages_url: str, options: TrainOptions) -> DryRun:
@@ -79,12 +79,12 @@ def estimate_training(groups_url: str, advantages_url: str, options: TrainOption
         if ranks.is_sharded:
             raise UsageError("--dry-run runs in one process: leave out torchrun and --cpu-offload.")
         policy, _ = load_policy(inputs.source, options, ranks)
-        gradient = GradientMaker(policy, objective, correction, options, ranks)
+        gradient = GradientAccumulator(policy, objective, correction, options, ranks)
         return _estimate(policy, gradient, data, options, ranks)
 
 
 def _estimate(
-    policy: Policy, gradient: GradientMaker, data: TrainingSet, options: TrainOptions, ranks: Ranks
+    policy: Policy, gradient: GradientAccumulator, data: TrainingSet, options: TrainOptions, ranks: Ranks
 ) -> DryRun:
     plan = make_plan(data, options)
     tokens = unshared = 0
@@ -117,18 +117,20 @@ def _estimate(
         largest_micro_batch=packed_tokens(largest),
         seconds_per_step=total / len(plan),
         total_seconds=total,
-        shards=data.shards,
+        origins=data.origins,
     )
 
 
-def _run(policy: Policy, gradient: GradientMaker, sequences: list[TrainingSequence], ranks: Ranks) -> tuple[float, int]:
+def _run(
+    policy: Policy, gradient: GradientAccumulator, sequences: list[TrainingSequence], ranks: Ranks
+) -> tuple[float, int]:
     """Seconds of a micro-batch once warm, and the bytes that it keeps for the backward pass."""
     kept: dict[int, int] = {}
     with _kept_for_backward(policy, kept):
-        gradient.add_batch(sequences, 1, StepGradient(StepMetrics(1), Work()))
+        gradient.add_batch(sequences, 1, StepStats(StepMetrics(1), StepCost()))
     _wait(ranks.device)
     started = time.perf_counter()
-    gradient.add_batch(sequences, 1, StepGradient(StepMetrics(1), Work()))
+    gradient.add_batch(sequences, 1, StepStats(StepMetrics(1), StepCost()))
     _wait(ranks.device)
     seconds = time.perf_counter() - started
     policy.zero_grad(set_to_none=True)

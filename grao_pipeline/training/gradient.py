@@ -12,7 +12,7 @@ from grao_pipeline.training.data.packing import pack, packed_tokens
 from grao_pipeline.training.metrics import StepMetrics
 from grao_pipeline.training.micro_batch import run_micro_batch
 from grao_pipeline.training.model.distributed import Ranks
-from grao_pipeline.training.model.flops import Work, work_of
+from grao_pipeline.training.model.flops import StepCost, cost_of
 from grao_pipeline.training.model.memory import out_of_memory_is
 from grao_pipeline.training.model.policy import ROWS, Policy
 from grao_pipeline.training.objectives.base import Objective
@@ -24,14 +24,14 @@ StopRequest = Callable[[], str | None]
 
 
 @dataclass
-class StepGradient:
+class StepStats:
     """What was seen while the gradient was made, over all ranks; the gradient itself is in the parameters."""
 
     metrics: StepMetrics
-    work: Work
+    cost: StepCost
 
 
-class GradientMaker:
+class GradientAccumulator:
     """−∇J of a step, the mean over all its groups.
 
     A rank gets whole groups, so that all have about the same number of tokens; then it cuts them into micro-batches of
@@ -48,7 +48,7 @@ class GradientMaker:
         self._options = options
         self._ranks = ranks
 
-    def add(self, groups: Sequence[TrainingGroup], stop_request: StopRequest) -> StepGradient:
+    def add(self, groups: Sequence[TrainingGroup], stop_request: StopRequest) -> StepStats:
         """Add the gradient of a step to the parameters' own.
 
         Raises:
@@ -57,7 +57,7 @@ class GradientMaker:
         """
         batches = self.cut(groups)
         counts = self._ranks.gather(len(batches))
-        step = StepGradient(StepMetrics(len(groups)), Work())
+        step = StepStats(StepMetrics(len(groups)), StepCost())
         for number in range(max(counts)):
             self._stop_if_asked(stop_request)
             if number >= len(batches):
@@ -67,7 +67,7 @@ class GradientMaker:
         for rank, other in enumerate(self._ranks.gather(step)):
             if rank != self._ranks.rank:
                 step.metrics.merge(other.metrics)
-                step.work += other.work
+                step.cost += other.cost
         return step
 
     def cut(self, groups: Sequence[TrainingGroup]) -> list[list[TrainingSequence]]:
@@ -76,7 +76,7 @@ class GradientMaker:
         whole = bool(getattr(self._objective, "couples_group", False))
         return list(micro_batches([groups[index] for index in mine], self._options.tokens_per_batch, whole))
 
-    def add_batch(self, sequences: list[TrainingSequence], num_groups: int, step: StepGradient) -> None:
+    def add_batch(self, sequences: list[TrainingSequence], num_groups: int, step: StepStats) -> None:
         """Add the gradient of one micro-batch of a step of so many groups, and to `step` what was seen.
 
         Raises:
@@ -84,10 +84,12 @@ class GradientMaker:
         """
         with out_of_memory_is(lambda: self._out_of_memory(sequences)):
             with self._precision():
-                made = run_micro_batch(self._policy, self._objective, sequences, self._ranks.device, self._correction)
-            (made.gradient * self._ranks.size / num_groups).backward()  # type: ignore[no-untyped-call]
-        step.metrics.add(sequences, made.inputs, made.outputs)
-        step.work += work_of(made.batch, self._policy.attention == ROWS)
+                micro_batch = run_micro_batch(
+                    self._policy, self._objective, sequences, self._ranks.device, self._correction
+                )
+            (micro_batch.surrogate * self._ranks.size / num_groups).backward()  # type: ignore[no-untyped-call]
+        step.metrics.add(sequences, micro_batch.inputs, micro_batch.outputs)
+        step.cost += cost_of(micro_batch.batch, self._policy.attention == ROWS)
 
     def _empty(self, groups: Sequence[TrainingGroup]) -> None:
         """A micro-batch that adds nothing, of the step's shortest sequence."""

@@ -66,9 +66,9 @@ def load_data(inputs: TrainingInputs, options: TrainOptions) -> TrainingSet:
 
 def _refuse_other_policies(inputs: TrainingInputs, data: TrainingSet, options: TrainOptions) -> None:
     urls = {pair.groups.fingerprint: pair.groups.url for pair in inputs.pairs}
-    for shard in data.shards:
-        if shard.policy != inputs.source.fingerprint:
+    for origin in data.origins:
+        if origin.policy != inputs.source.fingerprint:
             raise MismatchError(
-                f"{urls[shard.groups_table]} was sampled by policy {shard.policy}, but --model {options.model} is "
+                f"{urls[origin.groups_table]} was sampled by policy {origin.policy}, but --model {options.model} is "
                 f"{inputs.source.fingerprint}. Train the model that sampled, or pass --allow-off-policy."
             )

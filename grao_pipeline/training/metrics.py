@@ -8,16 +8,16 @@ import torch
 
 from grao_pipeline.training.data.groups import TrainingSequence
 from grao_pipeline.training.objectives.base import ObjectiveInputs, ObjectiveOutputs
-from grao_pipeline.training.off_policy_metrics import RATIO_BAND, OffPolicySums, ShardSums
+from grao_pipeline.training.off_policy_metrics import RATIO_BAND, OffPolicySums, OriginSums
 
-COMPONENTS = ("exploration", "imitation", "regulariser")
+COMPONENTS = ("exploration", "imitation", "regularizer")
 
 
 class StepMetrics:
     """Sums of one step. What the off-policy diagnostics are is said in `off_policy.py`.
 
     `entropy`, in nats per token, is (1/N) Σ_t −r_t log π_θ(t) over the sampled tokens with a stored log-prob: for
-    samples of the behaviour policy itself an unbiased estimate of the mean entropy of π_θ at the places of these
+    samples of the behavior policy itself an unbiased estimate of the mean entropy of π_θ at the places of these
     tokens, without the whole distribution at any of them.
     """
 
@@ -25,7 +25,7 @@ class StepMetrics:
         self._num_groups = num_groups
         self._objective: dict[str, float] = {}
         self._sums: dict[str, float] = {}
-        self._shards = ShardSums()
+        self._origins = OriginSums()
 
     @torch.no_grad()
     def add(self, sequences: Sequence[TrainingSequence], inputs: ObjectiveInputs, outputs: ObjectiveOutputs) -> None:
@@ -48,7 +48,7 @@ class StepMetrics:
         for sums, others in ((self._objective, other._objective), (self._sums, other._sums)):
             for name, value in others.items():
                 sums[name] = sums.get(name, 0.0) + value
-        self._shards.merge(other._shards)
+        self._origins.merge(other._origins)
 
     def report(self) -> dict[str, Any]:
         """The step's metrics; a value is None where the step has nothing to measure it on, or no float can hold it."""
@@ -64,12 +64,12 @@ class StepMetrics:
             "mean_logprob_references": self._mean("logprob_references", "references"),
             "reward": self._mean("rewards", "rewarded"),
             "entropy": self._mean("entropy", "compared"),
-            **self._shards.total().report(),
+            **self._origins.total().report(),
         }
 
-    def shards(self) -> list[dict[str, Any]]:
-        """The off-policy sums by shard, as JSON."""
-        return self._shards.records()
+    def origins(self) -> list[dict[str, Any]]:
+        """The off-policy sums by origin, as JSON."""
+        return self._origins.records()
 
     def _compare(self, sequences: Sequence[TrainingSequence], inputs: ObjectiveInputs) -> None:
         """Compare samples with the policy that drew them, where their log-probs are stored."""
@@ -85,7 +85,7 @@ class StepMetrics:
             if tokens:
                 self._count("compared", tokens)
                 self._count("entropy", entropy)
-                self._shards.add(sequence.shard, OffPolicySums.of_sample(int(tokens), log_ratios, k3, int(out)))
+                self._origins.add(sequence.origin, OffPolicySums.of_sample(int(tokens), log_ratios, k3, int(out)))
 
     def _count(self, name: str, value: float) -> None:
         self._sums[name] = self._sums.get(name, 0.0) + value

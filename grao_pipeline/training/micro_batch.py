@@ -20,13 +20,13 @@ class MicroBatch:
     """What came of a micro-batch.
 
     Attributes:
-        gradient: a scalar whose gradient is the loss's; its value is not the loss.
+        surrogate: a scalar whose gradient is that of the loss; its value is not the loss.
         inputs, outputs: what the objective saw (a correction's factors are in its token weights) and said, without a
             graph.
     """
 
     batch: PackedBatch
-    gradient: Tensor
+    surrogate: Tensor
     inputs: ObjectiveInputs
     outputs: ObjectiveOutputs
 
@@ -55,10 +55,10 @@ def run_micro_batch(
 
     # A correction's factors depend on the log-probs, so that these must be known before the gradient.
     is_linear = bool(getattr(objective, "is_linear", False)) and not is_corrected
-    gradient, logprobs = policy(batch, lambda leaf: objective(inputs(leaf)).loss, is_linear)
+    surrogate, logprobs = policy(batch, lambda leaf: objective(inputs(leaf)).loss, is_linear)
     with torch.no_grad():
         found = inputs(logprobs)
-        return MicroBatch(batch, gradient, found, objective(found))
+        return MicroBatch(batch, surrogate, found, objective(found))
 
 
 def objective_inputs(sequences: Sequence[TrainingSequence], token_mask: Tensor, logprobs: Tensor) -> ObjectiveInputs:

@@ -1,6 +1,6 @@
 """How far the trained policy is from the one that sampled: sums over samples, and what is reported of them.
 
-With r_t = π_θ(t) / π_b(t) for a sampled token t, π_b the behaviour policy whose log-probs are stored beside the
+With r_t = π_θ(t) / π_b(t) for a sampled token t, π_b the behavior policy whose log-probs are stored beside the
 samples, N tokens in n samples:
 
 - `kl_behavior`      (1/N) Σ_t (r_t − 1 − log r_t)      k3, never negative, in nats per token
@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from grao_pipeline.training.data.origins import Shard
+from grao_pipeline.training.data.origins import Origin
 
 RATIO_BAND = (0.8, 1.2)
 
@@ -73,46 +73,46 @@ class OffPolicySums:
         }
 
 
-class ShardSums:
-    """Off-policy sums by the number of the shard that the samples are of.
+class OriginSums:
+    """Off-policy sums by the number of the origin that the samples are of.
 
-    Example of a record in metrics.jsonl: `[{"shard": 0, "samples": 8, "tokens": 61, "log_ratio": -0.1, …}]`
+    Example of a record in metrics.jsonl: `[{"origin": 0, "samples": 8, "tokens": 61, "log_ratio": -0.1, …}]`
     """
 
     def __init__(self) -> None:
         self._of: dict[int, OffPolicySums] = {}
 
-    def add(self, shard: int, sums: OffPolicySums) -> None:
-        self._of.setdefault(shard, OffPolicySums()).add(sums)
+    def add(self, origin: int, sums: OffPolicySums) -> None:
+        self._of.setdefault(origin, OffPolicySums()).add(sums)
 
-    def merge(self, other: "ShardSums") -> None:
-        for shard, sums in other._of.items():
-            self.add(shard, sums)
+    def merge(self, other: "OriginSums") -> None:
+        for origin, sums in other._of.items():
+            self.add(origin, sums)
 
     def merge_records(self, records: Iterable[dict[str, Any]]) -> None:
         """Add what `records` gave, exactly: JSON keeps every bit of a float."""
         for record in records:
             values = dict(record)
-            self.add(values.pop("shard"), OffPolicySums(**values))
+            self.add(values.pop("origin"), OffPolicySums(**values))
 
     def records(self) -> list[dict[str, Any]]:
-        """JSON, in the order of the shards."""
-        return [{"shard": shard, **asdict(self._of[shard])} for shard in sorted(self._of)]
+        """JSON, in the order of the origins."""
+        return [{"origin": origin, **asdict(self._of[origin])} for origin in sorted(self._of)]
 
     def total(self) -> OffPolicySums:
-        """Of all shards together."""
+        """Of all origins together."""
         found = OffPolicySums()
-        for shard in sorted(self._of):
-            found.add(self._of[shard])
+        for origin in sorted(self._of):
+            found.add(self._of[origin])
         return found
 
-    def of(self, shard: int) -> OffPolicySums:
+    def of(self, origin: int) -> OffPolicySums:
         """Of one; empty where none of its samples was added."""
-        return self._of.get(shard, OffPolicySums())
+        return self._of.get(origin, OffPolicySums())
 
 
-def shard_reports(shards: Sequence[Shard], sums: ShardSums) -> list[dict[str, Any]]:
-    """Of each shard what it is, how many samples and tokens were compared, and their diagnostics.
+def origin_reports(origins: Sequence[Origin], sums: OriginSums) -> list[dict[str, Any]]:
+    """Of each origin what it is, how many samples and tokens were compared, and their diagnostics.
 
     Example: `[{"round": 2, "rounds_behind": 1, "groups": 64, "groups_trained": 60, "samples": 480, "tokens": 9211,
     "kl_behavior": 0.004, "kl_behavior_k1": 0.003, "effective_sample_size": 0.98, "outside_band": 0.06,
@@ -120,17 +120,17 @@ def shard_reports(shards: Sequence[Shard], sums: ShardSums) -> list[dict[str, An
     """
     return [
         {
-            "round": shard.round,
-            "rounds_behind": shard.rounds_behind,
-            "groups": shard.groups,
-            "groups_trained": shard.groups_trained,
+            "round": origin.round,
+            "rounds_behind": origin.rounds_behind,
+            "groups": origin.groups,
+            "groups_trained": origin.groups_trained,
             "samples": sums.of(number).samples,
             "tokens": sums.of(number).tokens,
             **sums.of(number).report(),
-            "policy": shard.policy,
-            "groups_table": shard.groups_table,
+            "policy": origin.policy,
+            "groups_table": origin.groups_table,
         }
-        for number, shard in enumerate(shards)
+        for number, origin in enumerate(origins)
     ]
 
 

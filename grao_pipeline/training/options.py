@@ -21,7 +21,7 @@ class TrainOptions(StageOptions):
         [], "Argument of the objective as key=value, e.g. clip_high=0.28 or dpo_beta=0.05. Repeatable."
     )
     beta: float = option(0.5, "Weight of GRAO's imitation term.", ge=0.0)
-    lambda_: float = option(0.6, "Weight of GRAO's alignment regulariser.", ge=0.0, alias="lambda")
+    lambda_: float = option(0.6, "Weight of GRAO's alignment regularizer.", ge=0.0, alias="lambda")
     correction: Literal["none", "truncated-is", "sequence-is", "mask-band"] = option(
         "none",
         "What a token's log-prob is multiplied by, r being its probability over that under the policy that sampled: "

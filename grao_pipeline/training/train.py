@@ -14,13 +14,13 @@ from grao_pipeline.training.checkpoints.export import export
 from grao_pipeline.training.checkpoints.model_directory import read_model_manifest, remove_temporaries
 from grao_pipeline.training.checkpoints.store import CheckpointStore, remove_checkpoints
 from grao_pipeline.training.data.groups import TrainingSet
-from grao_pipeline.training.gradient import GradientMaker
+from grao_pipeline.training.gradient import GradientAccumulator
 from grao_pipeline.training.inputs import TrainingInputs, load_data, open_inputs
 from grao_pipeline.training.model.distributed import Ranks, joined
 from grao_pipeline.training.model.flops import FlopCounter, measure_peak
 from grao_pipeline.training.model.loading import load_policy
 from grao_pipeline.training.objectives.make import make_objective
-from grao_pipeline.training.off_policy_metrics import shard_reports
+from grao_pipeline.training.off_policy_metrics import origin_reports
 from grao_pipeline.training.optimizer import make_optimizer
 from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.trainer import Trainer, TrainerState, check_attention
@@ -33,8 +33,8 @@ class TrainSummary:
     Attributes:
         skipped_steps: steps without an update, since the loss or the gradient was not finite.
         padding_share: share of padding in what the model processed.
-        flops_utilisation: of the speed of a plain matrix product on this device (see `work.FlopCounter`).
-        shards: of each, how stale and how far off-policy its samples were in the first epoch (see `shard_reports`).
+        flops_utilization: of the speed of a plain matrix product on this device (see `model.flops.FlopCounter`).
+        origins: of each, how stale and how far off-policy its samples were in the first epoch (see `origin_reports`).
     """
 
     groups: int = 0
@@ -47,10 +47,10 @@ class TrainSummary:
     seconds: float = 0.0
     tokens_per_second: float = 0.0
     padding_share: float = 0.0
-    flops_utilisation: float = 0.0
+    flops_utilization: float = 0.0
     ranks: int = 1
     final_objective: float | None = None
-    shards: list[dict[str, Any]] = field(default_factory=list)
+    origins: list[dict[str, Any]] = field(default_factory=list)
     fingerprint: str = ""
     model: str = ""
     was_complete: bool = False
@@ -134,14 +134,14 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
     with progress.track(f"loading {options.model}"):
         policy, flops = load_policy(inputs.source, options, ranks)
     optimizer = make_optimizer(policy.parameters(), options, ranks)
-    gradient = GradientMaker(policy, objective, correction, options, ranks)
+    gradient = GradientAccumulator(policy, objective, correction, options, ranks)
     try:
         ranks.first_does(store.claim)
         peak = sum(ranks.gather(measure_peak(ranks.device, getattr(torch, options.dtype))))
         trainer = Trainer(options, data, policy, optimizer, gradient, store, ranks, out, progress)
         check_attention(policy, data, options, ranks, progress)
         state = trainer.run()
-        summary = _summarise(state, data, ranks, flops, peak)
+        summary = _summarize(state, data, ranks, flops, peak)
         summary.fingerprint = inputs.provenance.fingerprint
         with progress.track(f"writing {out}"):
             summary.model = export(policy, inputs, options, ranks, out, summary)
@@ -151,9 +151,9 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
     return summary
 
 
-def _summarise(state: TrainerState, data: TrainingSet, ranks: Ranks, flops: FlopCounter, peak: float) -> TrainSummary:
+def _summarize(state: TrainerState, data: TrainingSet, ranks: Ranks, flops: FlopCounter, peak: float) -> TrainSummary:
     """`peak`: floating-point operations a second of matrix products on all ranks, as measured at the start."""
-    work, seconds = state.work, max(state.seconds, 1e-9)
+    cost, seconds = state.cost, max(state.seconds, 1e-9)
     return TrainSummary(
         groups=data.num_groups,
         groups_trained=len(data),
@@ -163,10 +163,10 @@ def _summarise(state: TrainerState, data: TrainingSet, ranks: Ranks, flops: Flop
         resumed_from_step=state.resumed_from,
         tokens=state.tokens,
         seconds=state.seconds,
-        tokens_per_second=work.tokens / seconds,
-        padding_share=work.padding / max(work.processed, 1),
-        flops_utilisation=flops.flops(work) / seconds / peak,
+        tokens_per_second=cost.tokens / seconds,
+        padding_share=cost.padding / max(cost.processed, 1),
+        flops_utilization=flops.flops(cost) / seconds / peak,
         ranks=ranks.size,
         final_objective=state.final_objective,
-        shards=shard_reports(data.shards, state.shards),
+        origins=origin_reports(data.origins, state.origins),
     )

@@ -17,13 +17,13 @@ from grao_pipeline.progress import Progress
 from grao_pipeline.training.checkpoints.model_directory import MetricsLog
 from grao_pipeline.training.checkpoints.store import CheckpointStore
 from grao_pipeline.training.data.groups import TrainingGroup, TrainingSet, step_plan
-from grao_pipeline.training.gradient import GradientMaker
+from grao_pipeline.training.gradient import GradientAccumulator
 from grao_pipeline.training.model.distributed import Ranks
-from grao_pipeline.training.model.flops import Work
+from grao_pipeline.training.model.flops import StepCost
 from grao_pipeline.training.model.memory import out_of_memory_is
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.model.self_check import check_policy
-from grao_pipeline.training.off_policy_metrics import ShardSums
+from grao_pipeline.training.off_policy_metrics import OriginSums
 from grao_pipeline.training.optimizer import set_learning_rate
 from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.profiler import Profile
@@ -41,8 +41,8 @@ class TrainerState:
         resumed_from: steps that were done before this run.
         skipped, skipped_in_a_row: steps without an update, resumed parts included.
         tokens: of all steps, resumed parts included.
-        shards: off-policy sums of the first epoch, by shard, without skipped steps.
-        work, seconds: of this run.
+        origins: off-policy sums of the first epoch, by origin, without skipped steps.
+        cost, seconds: of this run.
     """
 
     resumed_from: int = 0
@@ -51,8 +51,8 @@ class TrainerState:
     skipped_in_a_row: int = 0
     tokens: int = 0
     final_objective: float | None = None
-    shards: ShardSums = field(default_factory=ShardSums)
-    work: Work = field(default_factory=Work)
+    origins: OriginSums = field(default_factory=OriginSums)
+    cost: StepCost = field(default_factory=StepCost)
     seconds: float = 0.0
 
 
@@ -86,7 +86,7 @@ class Trainer:
         data: TrainingSet,
         policy: Policy,
         optimizer: torch.optim.Optimizer,
-        gradient: GradientMaker,
+        gradient: GradientAccumulator,
         store: CheckpointStore,
         ranks: Ranks,
         directory: Path,
@@ -145,26 +145,26 @@ class Trainer:
         torch.manual_seed(_seed(options.seed, step, self._ranks.rank))
         rate = learning_rate(step - 1, len(self._plan), options.learning_rate, options.warmup_steps, options.schedule)
         set_learning_rate(self._optimizer, rate)
-        made = self._gradient.add(groups, lambda: _received(signals))
+        stats = self._gradient.add(groups, lambda: _received(signals))
         norm = self._clip()
-        report = made.metrics.report()
+        report = stats.metrics.report()
         is_finite = math.isfinite(norm) and math.isfinite(report["J"])
         if is_finite:
             self._update()
         self._optimizer.zero_grad(set_to_none=True)
         seconds = time.perf_counter() - started
-        self._state.work += made.work
+        self._state.cost += stats.cost
         if self._profile:
             self._profile.step()
         head = {"step": step, "epoch": epoch, "learning_rate": rate}
         tail = {
             "groups": len(groups),
-            "tokens": made.work.tokens,
+            "tokens": stats.cost.tokens,
             "seconds": seconds,
-            "tokens_per_second": made.work.tokens / max(seconds, 1e-9),
+            "tokens_per_second": stats.cost.tokens / max(seconds, 1e-9),
         }
         if is_finite:
-            return {**head, **report, "grad_norm": norm, **tail, "shards": made.metrics.shards()}
+            return {**head, **report, "grad_norm": norm, **tail, "origins": stats.metrics.origins()}
         what = f"the objective is {report['J']} and the gradient's norm {norm}"
         return {**head, "skipped": what, "group_ids": [group.group_id for group in groups], **tail}
 
@@ -223,7 +223,7 @@ class Trainer:
         state.skipped_in_a_row = state.skipped_in_a_row + 1 if skipped else 0
         state.final_objective = record.get("J", state.final_objective)
         if record["epoch"] == 0:
-            state.shards.merge_records(record.get("shards", []))
+            state.origins.merge_records(record.get("origins", []))
 
     def _save(self, step: int) -> None:
         self._store.save(step, self._policy, self._optimizer, self._ranks)
@@ -258,9 +258,9 @@ def _line(record: dict[str, Any], total: int) -> str:
 
     if "skipped" in record:
         return f"step {record['step']}/{total} · skipped: {record['skipped']}"
-    shares = "/".join(show(f"{name}_share", 2) for name in ("exploration", "imitation", "regulariser"))
+    shares = "/".join(show(f"{name}_share", 2) for name in ("exploration", "imitation", "regularizer"))
     return (
-        f"step {record['step']}/{total} · J {show('J')} (exploration/imitation/regulariser {shares}) · "
+        f"step {record['step']}/{total} · J {show('J')} (exploration/imitation/regularizer {shares}) · "
         f"ℓ(o) {show('mean_logprob_samples', 3)} ℓ(y) {show('mean_logprob_references', 3)} · "
         f"reward {show('reward', 3)} · grad {show('grad_norm', 3)} · {record['tokens_per_second']:,.0f} tokens/s"
     )

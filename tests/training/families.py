@@ -121,8 +121,8 @@ def _gemma_rms_norm(module: Any, x: Tensor) -> Tensor:
 
 
 def _cohere_layer_norm(module: Any, x: Tensor) -> Tensor:
-    centred = x - x.mean(-1, keepdim=True)
+    centered = x - x.mean(-1, keepdim=True)
     scaled: Tensor = (
-        module.weight * centred * torch.rsqrt(centred.pow(2).mean(-1, keepdim=True) + module.variance_epsilon)
+        module.weight * centered * torch.rsqrt(centered.pow(2).mean(-1, keepdim=True) + module.variance_epsilon)
     )
     return scaled

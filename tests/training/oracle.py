@@ -58,11 +58,11 @@ class Terms:
 
     exploration: Tensor
     imitation: Tensor
-    regulariser: Tensor
+    regularizer: Tensor
 
     @property
     def total(self) -> Tensor:
-        return self.exploration + self.imitation + self.regulariser
+        return self.exploration + self.imitation + self.regularizer
 
 
 def group_terms(model: Any, group: Row, advantages: Row, beta: float, lambda_: float) -> Terms | None:
@@ -87,8 +87,8 @@ def group_terms(model: Any, group: Row, advantages: Row, beta: float, lambda_: f
         return Terms(exploration, zero, zero)
     # (1/G) Σ_i β Â_y ℓ(y) = β Â_y ℓ(y)
     imitation = beta * advantages["reference_advantage"] * reference
-    regulariser = sum((lambda_ * a * (value - reference) for a, value in samples), zero) / num_samples
-    return Terms(exploration, imitation, regulariser)
+    regularizer = sum((lambda_ * a * (value - reference) for a, value in samples), zero) / num_samples
+    return Terms(exploration, imitation, regularizer)
 
 
 def step_terms(model: Any, groups: Sequence[Row], advantages: Sequence[Row], beta: float, lambda_: float) -> Terms:
@@ -100,7 +100,7 @@ def step_terms(model: Any, groups: Sequence[Row], advantages: Sequence[Row], bet
         values: list[Tensor] = [getattr(term, name) for term in terms]
         return torch.stack(values).mean()
 
-    return Terms(mean("exploration"), mean("imitation"), mean("regulariser"))
+    return Terms(mean("exploration"), mean("imitation"), mean("regularizer"))
 
 
 def backward(value: Tensor) -> None:

@@ -38,9 +38,9 @@ def library_step(
     """Gradient of −J by the library's parts, and what they report. The model's gradients are left empty."""
     metrics = StepMetrics(len(groups))
     for sequences in micro_batches(groups, tokens_per_batch):
-        made = run_micro_batch(policy, objective, sequences)
-        backward(made.gradient / len(groups))
-        metrics.add(sequences, made.inputs, made.outputs)
+        micro_batch = run_micro_batch(policy, objective, sequences)
+        backward(micro_batch.surrogate / len(groups))
+        metrics.add(sequences, micro_batch.inputs, micro_batch.outputs)
     return take_gradient(policy.model), metrics.report()
 
 

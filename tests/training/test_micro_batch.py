@@ -107,27 +107,27 @@ def test_any_objective_gets_the_gradients_of_autograd(
     objective, plain = OBJECTIVES[name]
     sequences = [each for group in groups for each in group.sequences]
     policy = Policy(twin(model), attention)
-    made = run_micro_batch(policy, objective, sequences)
-    backward(made.gradient)
+    micro_batch = run_micro_batch(policy, objective, sequences)
+    backward(micro_batch.surrogate)
     logprobs = [oracle.sequence_logprobs(model, each.prompt_token_ids, each.token_ids) for each in sequences]
     loss = plain(sequences, logprobs)
     backward(loss)
-    assert float(made.outputs.loss) == pytest.approx(loss.item(), rel=1e-10)
+    assert float(micro_batch.outputs.loss) == pytest.approx(loss.item(), rel=1e-10)
     for found, expected in zip(take_gradient(policy.model), take_gradient(model), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_inputs_and_outputs_hold_the_log_probs_without_a_graph(groups: list[TrainingGroup], model: Any) -> None:
     sequences = groups[0].sequences
-    made = run_micro_batch(Policy(twin(model), "split"), SquaredError(), sequences)
-    assert not made.inputs.token_logprobs.requires_grad
-    assert not made.outputs.loss.requires_grad
+    micro_batch = run_micro_batch(Policy(twin(model), "split"), SquaredError(), sequences)
+    assert not micro_batch.inputs.token_logprobs.requires_grad
+    assert not micro_batch.outputs.loss.requires_grad
     for row, each in enumerate(sequences):
         expected = oracle.sequence_logprobs(model, each.prompt_token_ids, each.token_ids).detach()
         length = len(each.token_ids)
-        torch.testing.assert_close(made.inputs.token_logprobs[row, :length], expected, rtol=1e-10, atol=1e-10)
-        assert torch.all(made.inputs.token_logprobs[row, length:] == 0)
-        assert made.inputs.token_mask[row].sum() == length
+        torch.testing.assert_close(micro_batch.inputs.token_logprobs[row, :length], expected, rtol=1e-10, atol=1e-10)
+        assert torch.all(micro_batch.inputs.token_logprobs[row, length:] == 0)
+        assert micro_batch.inputs.token_mask[row].sum() == length
 
 
 def test_an_objective_sees_each_sequence_in_its_row() -> None:
@@ -154,7 +154,7 @@ def test_every_cut_of_a_step_sums_to_the_same_gradient(groups: list[TrainingGrou
         policy = Policy(twin(model), "split")
         batches = list(micro_batches(groups, tokens_per_batch))
         for sequences in batches:
-            backward(run_micro_batch(policy, Grao(0.5, 0.6), sequences).gradient)
+            backward(run_micro_batch(policy, Grao(0.5, 0.6), sequences).surrogate)
         made.append((len(batches), take_gradient(policy.model)))
     assert [count for count, _ in made] == sorted({count for count, _ in made}, reverse=True)
     assert made[-1][0] == 1
@@ -165,6 +165,6 @@ def test_every_cut_of_a_step_sums_to_the_same_gradient(groups: list[TrainingGrou
 
 def test_tokens_of_weight_zero_are_not_trained_on(model: Any) -> None:
     policy = Policy(twin(model), "split")
-    made = run_micro_batch(policy, Grao(0.5, 0.6), [sequence([1, 2], [5, 6], token_weights=[0.0, 0.0])])
-    backward(made.gradient)
+    micro_batch = run_micro_batch(policy, Grao(0.5, 0.6), [sequence([1, 2], [5, 6], token_weights=[0.0, 0.0])])
+    backward(micro_batch.surrogate)
     assert all(float(each.abs().max()) == 0.0 for each in take_gradient(policy.model))

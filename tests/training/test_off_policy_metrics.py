@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grao_pipeline.training.off_policy_metrics import OffPolicySums, ShardSums
+from grao_pipeline.training.off_policy_metrics import OffPolicySums, OriginSums
 
 Samples = list[list[float]]
 """log r_t of each sample's tokens."""
-samples_of_a_shard = st.lists(st.lists(st.floats(-4, 4), min_size=1, max_size=5), min_size=1, max_size=8)
+samples_of_an_origin = st.lists(st.lists(st.floats(-4, 4), min_size=1, max_size=5), min_size=1, max_size=8)
 
 
 def sums_of(sample: list[float]) -> OffPolicySums:
@@ -34,7 +34,7 @@ def reference(samples: Samples) -> dict[str, float]:
 
 def test_the_hand_worked_numbers() -> None:
     # Ratios 2 and 1 in one sample, 1/2 in another. k1: −(log 2 + 0 − log 2) / 3; k3: 1 − log 2, 0, −1/2 + log 2.
-    total = ShardSums()
+    total = OriginSums()
     for sample in ([math.log(2), 0.0], [-math.log(2)]):
         total.add(0, sums_of(sample))
     found = total.total().report()
@@ -44,31 +44,31 @@ def test_the_hand_worked_numbers() -> None:
     assert found["effective_sample_size"] == pytest.approx((2**0.5 + 0.5) ** 2 / 4.5)
 
 
-@given(st.lists(samples_of_a_shard, min_size=1, max_size=3), st.randoms(use_true_random=False))
-def test_any_cut_and_order_of_samples_gives_the_diagnostics_of_all(shards: list[Samples], random: object) -> None:
+@given(st.lists(samples_of_an_origin, min_size=1, max_size=3), st.randoms(use_true_random=False))
+def test_any_cut_and_order_of_samples_gives_the_diagnostics_of_all(origins: list[Samples], random: object) -> None:
     shuffle = random.shuffle  # type: ignore[attr-defined]
-    one_by_one = [(number, sums_of(sample)) for number, shard in enumerate(shards) for sample in shard]
+    one_by_one = [(number, sums_of(sample)) for number, origin in enumerate(origins) for sample in origin]
     shuffle(one_by_one)
-    ranks = [ShardSums(), ShardSums()]
+    ranks = [OriginSums(), OriginSums()]
     for index, (number, sums) in enumerate(one_by_one):
         ranks[index % 2].add(number, sums)
     ranks[0].merge(ranks[1])
-    read_again = ShardSums()
+    read_again = OriginSums()
     read_again.merge_records(json.loads(json.dumps(ranks[0].records(), allow_nan=False)))
     assert read_again.records() == ranks[0].records()  # not a bit is lost
-    for number, shard in enumerate(shards):
+    for number, origin in enumerate(origins):
         found = read_again.of(number)
-        assert (found.samples, found.tokens) == (len(shard), sum(map(len, shard)))
-        assert found.report() == pytest.approx(reference(shard), rel=1e-9, abs=1e-12)
-    every = [sample for shard in shards for sample in shard]
+        assert (found.samples, found.tokens) == (len(origin), sum(map(len, origin)))
+        assert found.report() == pytest.approx(reference(origin), rel=1e-9, abs=1e-12)
+    every = [sample for origin in origins for sample in origin]
     assert read_again.total().report() == pytest.approx(reference(every), rel=1e-9, abs=1e-12)
 
 
 def test_a_ratio_that_no_float_holds_leaves_one_diagnostic_out() -> None:
-    total = ShardSums()
+    total = OriginSums()
     total.add(0, OffPolicySums.of_sample(1, 2000.0, math.inf, 1))
     total.add(0, sums_of([0.0]))
-    read_again = ShardSums()
+    read_again = OriginSums()
     read_again.merge_records(json.loads(json.dumps(total.records(), allow_nan=False)))
     found = read_again.of(0).report()
     assert found == {
@@ -80,5 +80,5 @@ def test_a_ratio_that_no_float_holds_leaves_one_diagnostic_out() -> None:
 
 
 def test_of_no_sample_there_is_nothing_to_say() -> None:
-    assert set(ShardSums().of(0).report().values()) == {None}
-    assert ShardSums().records() == []
+    assert set(OriginSums().of(0).report().values()) == {None}
+    assert OriginSums().records() == []

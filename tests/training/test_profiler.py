@@ -1,4 +1,4 @@
-"""What a training says of its cost: work counted by hand, a dry run that writes nothing, a trace."""
+"""What a training says of its cost: costs counted by hand, a dry run that writes nothing, a trace."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from grao_pipeline.training.data.packing import pack
-from grao_pipeline.training.model.flops import FlopCounter, Work, measure_peak, work_of
+from grao_pipeline.training.model.flops import FlopCounter, StepCost, cost_of, measure_peak
 from grao_pipeline.training.optimizer import set_learning_rate
 from tests import tiny
 from tests.training import oracle
@@ -19,10 +19,10 @@ from tests.training.steps import sequence
 def test_work_is_what_the_layout_says() -> None:
     """A prompt of 3 with continuations of 2 and 1: (query, key) pairs 6 within the prompt, then 2·3 + 3 and 3 + 1."""
     batch = pack([sequence([1, 2, 3], [4, 5]), sequence([1, 2, 3], [6])])
-    assert work_of(batch, in_rows=False) == Work(tokens=9, processed=6, padding=0, predicted=3, pairs=6 + 9 + 4)
+    assert cost_of(batch, in_rows=False) == StepCost(tokens=9, processed=6, padding=0, predicted=3, pairs=6 + 9 + 4)
     # As rows: two of five tokens, one of them padding; the prompt attends to itself twice.
-    assert work_of(batch, in_rows=True) == Work(tokens=9, processed=10, padding=1, predicted=3, pairs=12 + 9 + 4)
-    assert Work(1, 2, 3, 4, 5) + Work(1, 1, 1, 1, 1) == Work(2, 3, 4, 5, 6)
+    assert cost_of(batch, in_rows=True) == StepCost(tokens=9, processed=10, padding=1, predicted=3, pairs=12 + 9 + 4)
+    assert StepCost(1, 2, 3, 4, 5) + StepCost(1, 1, 1, 1, 1) == StepCost(2, 3, 4, 5, 6)
 
 
 def test_floating_point_operations_are_those_that_torch_counts(model: Path) -> None:
@@ -32,8 +32,8 @@ def test_floating_point_operations_are_those_that_torch_counts(model: Path) -> N
     length = 24
     with FlopCounterMode(display=False) as counted:
         oracle.backward(plain(torch.arange(length)[None]).logits.sum())
-    work = Work(processed=length, predicted=length, pairs=length**2)
-    assert FlopCounter.of(plain, has_adapter=False).flops(work) == counted.get_total_flops()
+    cost = StepCost(processed=length, predicted=length, pairs=length**2)
+    assert FlopCounter.of(plain, has_adapter=False).flops(cost) == counted.get_total_flops()
 
 
 def test_the_peak_is_that_of_some_machine() -> None:
@@ -41,13 +41,13 @@ def test_the_peak_is_that_of_some_machine() -> None:
 
 
 @pytest.mark.parametrize("attention", ["split", "rows"])
-def test_a_training_reports_speed_padding_and_utilisation(
+def test_a_training_reports_speed_padding_and_utilization(
     tmp_path: Path, groups: str, advantages: str, model: Path, attention: str
 ) -> None:
     arguments = ["--model", model, "--device", "cpu", "--attention", attention]
     summary = tiny.grao_json("train", groups, advantages, tmp_path / "out", *arguments)
     assert summary["tokens_per_second"] == pytest.approx(summary["tokens"] / summary["seconds"])
-    assert 0 < summary["flops_utilisation"] < 1.5  # of a short measurement, on a busy machine
+    assert 0 < summary["flops_utilization"] < 1.5  # of a short measurement, on a busy machine
     lengths = []
     for row in oracle.table_rows(groups):
         made = [*row["completion_token_ids"], *([row["reference_token_ids"]] if row["reference"] else [])]

@@ -30,10 +30,10 @@ METRICS = {
     "J",
     "exploration",
     "imitation",
-    "regulariser",
+    "regularizer",
     "exploration_share",
     "imitation_share",
-    "regulariser_share",
+    "regularizer_share",
     "mean_logprob_samples",
     "mean_logprob_references",
     "reward",
@@ -47,7 +47,7 @@ METRICS = {
     "tokens",
     "seconds",
     "tokens_per_second",
-    "shards",
+    "origins",
 }
 
 
@@ -161,7 +161,7 @@ def test_micro_batches_change_nothing_but_rounding(tmp_path: Path, groups: str, 
     options: dict[str, Any] = {"groups_per_step": 5, "learning_rate": LEARNING_RATE}
     sizes = [1, 250, 10**6]  # a sequence at a time; cuts within groups; a step at once
     records = [train(groups, advantages, model, tmp_path / str(n), **options, tokens_per_batch=n) for n in sizes]
-    for name in ("J", "exploration", "imitation", "regulariser", "grad_norm", "mean_logprob_samples", "tokens"):
+    for name in ("J", "exploration", "imitation", "regularizer", "grad_norm", "mean_logprob_samples", "tokens"):
         of_size = [[step[name] for step in of_run] for of_run in records]
         assert of_size[1] == pytest.approx(of_size[0], rel=1e-4, abs=1e-5), name
         assert of_size[2] == pytest.approx(of_size[0], rel=1e-4, abs=1e-5), name
@@ -178,8 +178,8 @@ def test_every_step_writes_a_line_with_the_documented_keys(
     assert [record["groups"] for record in records] == [4, 4, 2, 4, 4, 2]
     for record in records:
         assert record.keys() == METRICS
-        assert record["J"] == pytest.approx(sum(record[n] for n in ("exploration", "imitation", "regulariser")))
-        assert sum(record[f"{n}_share"] for n in ("exploration", "imitation", "regulariser")) == pytest.approx(1.0)
+        assert record["J"] == pytest.approx(sum(record[n] for n in ("exploration", "imitation", "regularizer")))
+        assert sum(record[f"{n}_share"] for n in ("exploration", "imitation", "regularizer")) == pytest.approx(1.0)
 
 
 def test_groups_come_in_the_order_of_the_epoch(

@@ -8,7 +8,7 @@ import numpy as np
 
 from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.storage.reader import TableReader
-from grao_pipeline.training.data.origins import find_shards
+from grao_pipeline.training.data.origins import find_origins
 from grao_pipeline.training.data.tables import TablePair, refuse_shared_groups
 
 GROUP_COLUMNS = [
@@ -50,8 +50,8 @@ class TrainingSequence:
     group_mean_reward: float | None = None
     """Mean reward of the group's samples that have an advantage; None where none of them has a reward."""
     group_id: str = ""
-    shard: int = 0
-    """Which of `TrainingSet.shards` its group is of."""
+    origin: int = 0
+    """Which of `TrainingSet.origins` its group is of."""
 
     @property
     def num_tokens(self) -> int:
@@ -77,7 +77,7 @@ class TrainingSet:
     Attributes:
         num_groups: of all tables.
         num_too_old: groups left out for their round that would have been trained on.
-        shards: in the order of the data, without groups that are too old.
+        origins: in the order of the data, without groups that are too old.
 
     Raises:
         MismatchError: a pair of tables does not hold the same groups, or two pairs share one.
@@ -94,23 +94,23 @@ class TrainingSet:
         pairs = [TablePair(*pair) for pair in ((groups, advantages), *replay)]
         self._parts = [part for pair in pairs for part in pair.parts(GROUP_COLUMNS, ADVANTAGE_COLUMNS)]
         refuse_shared_groups(pairs, self._parts)
-        found = find_shards(self._parts, max_rounds_behind)
-        self.shards, self._rows, self.num_too_old = found.shards, found.rows, found.num_too_old
+        found = find_origins(self._parts, max_rounds_behind)
+        self.origins, self._rows, self.num_too_old = found.origins, found.rows, found.num_too_old
         self.num_groups = sum(part.groups.num_rows for part in self._parts)
 
     @property
     def policies(self) -> set[str]:
         """Fingerprints of those that sampled the groups, but for groups that are too old."""
-        return {shard.policy for shard in self.shards}
+        return {origin.policy for origin in self.origins}
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> TrainingGroup:
-        number, row, shard = self._rows[index]
+        number, row, origin = self._rows[index]
         part = self._parts[number]
         values = {**part.groups.slice(row, 1).to_pylist()[0], **part.advantages.slice(row, 1).to_pylist()[0]}
-        return _training_group(values, shard)
+        return _training_group(values, origin)
 
     def check_fits(self, vocab_size: int, context_length: int | None) -> None:
         """Check every trained sequence against the model.
@@ -194,7 +194,7 @@ def _tokens(sequences: Sequence[TrainingSequence]) -> int:
     return len(sequences[0].prompt_token_ids) + sum(len(sequence.token_ids) for sequence in sequences)
 
 
-def _training_group(row: dict[str, Any], shard: int) -> TrainingGroup:
+def _training_group(row: dict[str, Any], origin: int) -> TrainingGroup:
     samples: list[float | None] = row["advantages"]
     completions: list[list[int]] = row["completion_token_ids"]
     logprobs: list[list[float]] | None = row["completion_logprobs"]
@@ -217,7 +217,7 @@ def _training_group(row: dict[str, Any], shard: int) -> TrainingGroup:
         "group_has_reference": has_reference,
         "group_mean_reward": sum(scored) / len(scored) if scored else None,
         "group_id": str(row["group_id"]),
-        "shard": shard,
+        "origin": origin,
     }
     sequences = [
         TrainingSequence(

@@ -1,4 +1,4 @@
-"""Shards: the groups of one table that one policy sampled in one round, and which of them are trained on."""
+"""Origins: the groups of one table that one policy sampled in one round, and which of them are trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 
 
 @dataclass
-class Shard:
+class Origin:
     """The groups of one table that one policy sampled in one round.
 
-    Example: `Shard("9a…", 2, 1, "3f…", 64, 60)`
+    Example: `Origin("9a…", 2, 1, "3f…", 64, 60)`
     """
 
     groups_table: str
@@ -38,23 +38,23 @@ class Part:
 
 
 @dataclass
-class ShardedRows:
+class GroupIndex:
     """Where the groups to train on are.
 
     Attributes:
-        shards: in the order of the rows; groups that are too old are of none.
-        rows: (part, row in it, shard) of every group to train on.
+        origins: in the order of the rows; groups that are too old are of none.
+        rows: (part, row in it, origin) of every group to train on.
         num_too_old: groups left out for their round that would have been trained on.
     """
 
-    shards: list[Shard] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
     rows: list[tuple[int, int, int]] = field(default_factory=list)
     num_too_old: int = 0
 
 
-def find_shards(parts: Sequence[Part], max_rounds_behind: int | None) -> ShardedRows:
-    """Sort groups into shards, leaving out those more than so many rounds below the newest of all parts."""
-    found = ShardedRows()
+def find_origins(parts: Sequence[Part], max_rounds_behind: int | None) -> GroupIndex:
+    """Sort groups into origins, leaving out those more than so many rounds below the newest of all parts."""
+    found = GroupIndex()
     numbers: dict[tuple[str, int, str], int] = {}
     newest = max((pc.max(part.groups["round"]).as_py() for part in parts if part.groups.num_rows), default=0)
     for index, part in enumerate(parts):
@@ -65,13 +65,13 @@ def find_shards(parts: Sequence[Part], max_rounds_behind: int | None) -> Sharded
             if max_rounds_behind is not None and behind > max_rounds_behind:
                 found.num_too_old += row in trained
                 continue
-            shard = numbers.setdefault((part.groups_table, number, policy), len(numbers))
-            if shard == len(found.shards):
-                found.shards.append(Shard(part.groups_table, number, behind, policy))
-            found.shards[shard].groups += 1
+            origin = numbers.setdefault((part.groups_table, number, policy), len(numbers))
+            if origin == len(found.origins):
+                found.origins.append(Origin(part.groups_table, number, behind, policy))
+            found.origins[origin].groups += 1
             if row in trained:
-                found.shards[shard].groups_trained += 1
-                found.rows.append((index, row, shard))
+                found.origins[origin].groups_trained += 1
+                found.rows.append((index, row, origin))
     return found
 
 

@@ -1,4 +1,4 @@
-"""How much work a training does: tokens, padding, and floating-point operations."""
+"""Token, padding and floating-point operation counts of a training."""
 
 import math
 import time
@@ -13,7 +13,7 @@ from grao_pipeline.training.model.onednn import use_onednn
 
 
 @dataclass(frozen=True)
-class Work:
+class StepCost:
     """Of any number of micro-batches.
 
     Attributes:
@@ -30,8 +30,8 @@ class Work:
     predicted: int = 0
     pairs: int = 0
 
-    def __add__(self, other: "Work") -> "Work":
-        return Work(
+    def __add__(self, other: "StepCost") -> "StepCost":
+        return StepCost(
             self.tokens + other.tokens,
             self.processed + other.processed,
             self.padding + other.padding,
@@ -40,8 +40,8 @@ class Work:
         )
 
 
-def work_of(batch: PackedBatch, in_rows: bool) -> Work:
-    """The work of one micro-batch.
+def cost_of(batch: PackedBatch, in_rows: bool) -> StepCost:
+    """The cost of one micro-batch.
 
     Args:
         in_rows: every sequence was a padded row of its own, with its prompt.
@@ -56,12 +56,12 @@ def work_of(batch: PackedBatch, in_rows: bool) -> Work:
     else:
         processed, padding = batch.num_tokens, 0
         of_prompts = sum(layout.prompt_length * (layout.prompt_length + 1) // 2 for layout in batch.layouts)
-    return Work(batch.num_unshared_tokens, processed, padding, len(batch.targets), own + of_prompts)
+    return StepCost(batch.num_unshared_tokens, processed, padding, len(batch.targets), own + of_prompts)
 
 
 @dataclass(frozen=True)
 class FlopCounter:
-    """Floating-point operations of forward and backward, counted as is usual for model FLOPs utilisation.
+    """Floating-point operations of forward and backward, counted as is usual for model FLOPs utilization.
 
     6 per weight of the decoder's matrices and token processed (2 forward, 4 backward; 4 in all where the weights are
     frozen below an adapter), 6 per weight of the head and token predicted, 12 per (query, key) pair, layer and unit of
@@ -89,10 +89,10 @@ class FlopCounter:
             per_weight=4 if has_adapter else 6,
         )
 
-    def flops(self, work: Work) -> float:
-        """Of so much work."""
-        decoder = self.per_weight * self.decoder_weights * work.processed
-        return float(decoder + 6 * self.head_weights * work.predicted + 12 * self.attention_width * work.pairs)
+    def flops(self, cost: StepCost) -> float:
+        """Floating-point operations of this cost."""
+        decoder = self.per_weight * self.decoder_weights * cost.processed
+        return float(decoder + 6 * self.head_weights * cost.predicted + 12 * self.attention_width * cost.pairs)
 
 
 def measure_peak(device: torch.device, dtype: torch.dtype) -> float:

@@ -55,7 +55,7 @@ class Buffer:
         self._memory = torch.empty(0)
 
     def matrix(self, rows: int, columns: int, like: Tensor) -> Tensor:
-        """An uninitialised matrix with the device and data type of `like`. [rows, columns]"""
+        """An uninitialized matrix with the device and data type of `like`. [rows, columns]"""
         if like.device.type != "cpu":
             return like.new_empty(rows, columns)
         # Vocabularies are multiples of powers of two. Rows that lie that far apart share few places of a cache.

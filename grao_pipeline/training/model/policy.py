@@ -108,10 +108,10 @@ class Policy(nn.Module):
         layer = self.model.get_output_embeddings()
         if hasattr(layer, "lora_A"):
             raise UsageError(
-                "A LoRA adapter of the language-modelling head cannot be trained here; target other layers."
+                "A LoRA adapter of the language-modeling head cannot be trained here; target other layers."
             )
         if layer is None or not hasattr(layer, "weight"):
-            raise UsageError(f"{type(self.model).__name__} has no language-modelling head that can be trained here.")
+            raise UsageError(f"{type(self.model).__name__} has no language-modeling head that can be trained here.")
         config = self.model.config.get_text_config()
         scale = 1.0
         for name in MULTIPLIERS:

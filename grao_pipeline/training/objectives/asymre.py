@@ -1,6 +1,6 @@
 """Asymmetric REINFORCE (arXiv 2506.20520): off-policy REINFORCE whose baseline is set lower than the mean reward.
 
-Per group, to be maximised:
+Per group, to be maximized:
 
     J = (1/G) Σ_i (R_i − V) ℓ(o_i)        V = mean of R over the group's samples + delta_v
 
@@ -23,7 +23,7 @@ from grao_pipeline.training.objectives.base import (
 
 class AsymRe:
     """AsymRE. Needs the reward of every trained sample; its weight is made from rewards, the advantages only say which
-    samples are trained on. References are not. No importance ratio, so no behaviour log-probs.
+    samples are trained on. References are not. No importance ratio, so no behavior log-probs.
 
     Arguments: `delta_v` (−0.1), on the rewards' scale.
     """

@@ -49,7 +49,7 @@ class ObjectiveInputs:
         return self.mean_over_tokens(self.token_logprobs * self.token_weights)
 
     def log_ratios(self) -> Tensor:
-        """log π_θ − log π_behaviour of every token; 0 where the second is unknown, and at padding. [S, L]"""
+        """log π_θ − log π_behavior of every token; 0 where the second is unknown, and at padding. [S, L]"""
         known = self.token_mask & self.has_behavior[:, None]
         return torch.where(known, self.token_logprobs - self.behavior_logprobs, 0.0)
 

@@ -1,13 +1,13 @@
 """The clipped policy-gradient loss per token that GRPO and Dr. GRPO share; they differ in how they average it.
 
-    r_t     = π_θ(t) / π_behaviour(t)                per token (PPO, arXiv 1707.06347; GRPO, arXiv 2402.03300)
+    r_t     = π_θ(t) / π_behavior(t)                per token (PPO, arXiv 1707.06347; GRPO, arXiv 2402.03300)
     r_t     = exp(mean_t log r_t)                    for all tokens of a sequence (GSPO, arXiv 2507.18071)
     loss_t  = −min(r_t A_t, clip(r_t, 1 − clip_low, 1 + clip_high) A_t) + kl · r_t · (1/q_t − 1 + log q_t)
 
 with A_t = Â_i · token weight. `clip_high` > `clip_low` is DAPO's "clip higher" (arXiv 2503.14476).
 
-q_t = π_θ(t) / π_behaviour(t) always per token: the last term is the estimator "k3" of the KL divergence of π_θ from
-π_behaviour (the stage holds no other model to stay near). It is one for samples of π_θ; those here are π_behaviour's,
+q_t = π_θ(t) / π_behavior(t) always per token: the last term is the estimator "k3" of the KL divergence of π_θ from
+π_behavior (the stage holds no other model to stay near). It is one for samples of π_θ; those here are π_behavior's,
 which the factor r_t makes up for (DeepSeek-V3.2, arXiv 2512.02556). `unbiased_kl=no` leaves it out, as in GRPO's paper.
 """
 

@@ -1,10 +1,10 @@
 """DPO (arXiv 2305.18290, Eq. 7) on the best and the worst sample of each group.
 
-Per group, to be minimised, o⁺ and o⁻ the samples with the highest and the lowest combined reward:
+Per group, to be minimized, o⁺ and o⁻ the samples with the highest and the lowest combined reward:
 
-    L = −log σ( dpo_beta · [ Σ_t log r_t(o⁺) − Σ_t log r_t(o⁻) ] )        r_t = π_θ(t) / π_behaviour(t)
+    L = −log σ( dpo_beta · [ Σ_t log r_t(o⁺) − Σ_t log r_t(o⁻) ] )        r_t = π_θ(t) / π_behavior(t)
 
-The reference policy is the behaviour policy, whose log-probs lie beside the samples: no second model. A group whose
+The reference policy is the behavior policy, whose log-probs lie beside the samples: no second model. A group whose
 samples all have the same reward has no pair and counts as L = 0; of several best or worst, the first is taken.
 """
 
@@ -23,7 +23,7 @@ from grao_pipeline.training.objectives.base import (
 
 
 class Dpo:
-    """DPO. Needs rewards and behaviour log-probs of every trained sample; what an advantage's value is (or a token's
+    """DPO. Needs rewards and behavior log-probs of every trained sample; what an advantage's value is (or a token's
     weight) is of no account. References are not trained on.
 
     Arguments: `dpo_beta` (0.1).

@@ -1,6 +1,6 @@
-"""Dr. GRPO (arXiv 2503.20783): GRPO without the division by each sample's own length, which favours long failures.
+"""Dr. GRPO (arXiv 2503.20783): GRPO without the division by each sample's own length, which favors long failures.
 
-Per group, to be minimised, with the loss per token of `clipped.py`:
+Per group, to be minimized, with the loss per token of `clipped.py`:
 
     L = (1/G) Σ_i (1/max_completion_length) Σ_t loss_t
 
@@ -21,7 +21,7 @@ from grao_pipeline.training.objectives.clipped import DEFAULTS, ClippedLoss
 
 
 class DrGrpo:
-    """Dr. GRPO. Needs the behaviour log-probs of every trained sample; references are not trained on.
+    """Dr. GRPO. Needs the behavior log-probs of every trained sample; references are not trained on.
 
     Arguments: those of `grpo`, and `max_completion_length`, which is required: it sets the loss's scale, so it must
     not depend on which samples a table happens to hold. The sampler's --max-new-tokens is what the paper takes.

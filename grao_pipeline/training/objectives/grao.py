@@ -1,15 +1,15 @@
 """GRAO's objective as what it is: a signed, weighted likelihood (arXiv 2508.07750, Eq. 3).
 
-Per group, to be maximised:
+Per group, to be maximized:
 
     J = (1/G) Σ_i [ Â_i ℓ(o_i)  +  β Â_y ℓ(y)  +  λ Â_i ( ℓ(o_i) − ℓ(y) ) ]
-          exploration            imitation        alignment regulariser
+          exploration            imitation        alignment regularizer
 
 Â does not depend on θ, so J = Σ_i w_i ℓ(o_i) + w_y ℓ(y) with one scalar weight per sequence:
 
     w_i = (1 + λ) Â_i / G        w_y = β Â_y − λ (1/G) Σ_i Â_i
 
-Without a trained reference there is no ℓ(y): imitation and regulariser vanish and w_i = Â_i / G.
+Without a trained reference there is no ℓ(y): imitation and regularizer vanish and w_i = Â_i / G.
 
 The paper's ablation "without exploration" asks for a weight of the first term too: `exploration` times Â_i ℓ(o_i), 1 in
 the formula above, so that w_i = (exploration + λ) Â_i / G.
@@ -34,7 +34,7 @@ class Grao:
 
     Args:
         beta: β, weight of the imitation term.
-        lambda_: λ, weight of the alignment regulariser.
+        lambda_: λ, weight of the alignment regularizer.
         arguments: `exploration` (1), weight of the exploration term.
     """
 
@@ -49,15 +49,15 @@ class Grao:
 
     def weights(self, inputs: ObjectiveInputs) -> Tensor:
         """The signed weight of every sequence in J. [S]"""
-        exploration, imitation, regulariser = self._component_weights(inputs)
-        return exploration + imitation + regulariser
+        exploration, imitation, regularizer = self._component_weights(inputs)
+        return exploration + imitation + regularizer
 
     def __call__(self, inputs: ObjectiveInputs) -> ObjectiveOutputs:
         likelihood = inputs.weighted_mean_logprobs()
         parts = self._component_weights(inputs)
         loss = -(sum(parts) * likelihood).sum()
         detached = likelihood.detach()
-        names = ("exploration", "imitation", "regulariser")
+        names = ("exploration", "imitation", "regularizer")
         return ObjectiveOutputs(loss, {name: (part * detached).sum() for name, part in zip(names, parts, strict=True)})
 
     def _component_weights(self, inputs: ObjectiveInputs) -> tuple[Tensor, Tensor, Tensor]:
@@ -66,5 +66,5 @@ class Grao:
         of_sample = torch.where(inputs.is_reference, zero, inputs.advantages / inputs.group_size.clamp(min=1))
         imitation = torch.where(inputs.is_reference, self.beta * inputs.advantages, zero)
         against_reference = torch.where(inputs.is_reference, -inputs.group_mean_advantage, of_sample)
-        regulariser = torch.where(inputs.group_has_reference, self.lambda_ * against_reference, zero)
-        return self.exploration * of_sample, imitation, regulariser
+        regularizer = torch.where(inputs.group_has_reference, self.lambda_ * against_reference, zero)
+        return self.exploration * of_sample, imitation, regularizer

@@ -1,6 +1,6 @@
 """GRPO (arXiv 2402.03300, Eq. 3), or with `ratio=sequence` GSPO (arXiv 2507.18071), on stored samples.
 
-Per group, to be minimised, with the loss per token of `clipped.py`:
+Per group, to be minimized, with the loss per token of `clipped.py`:
 
     L = (1/G) Σ_i (1/|o_i|) Σ_t loss_t
 
@@ -15,10 +15,10 @@ from grao_pipeline.training.objectives.clipped import DEFAULTS, ClippedLoss
 
 
 class Grpo:
-    """GRPO. Needs the behaviour log-probs of every trained sample; references are not trained on.
+    """GRPO. Needs the behavior log-probs of every trained sample; references are not trained on.
 
     Arguments: `ratio` (`token` or `sequence`), `clip_low` and `clip_high` (0.2), `kl` (0: coefficient of the KL
-    penalty against the behaviour policy), `unbiased_kl` (`yes` or `no`). Advantages are the table's:
+    penalty against the behavior policy), `unbiased_kl` (`yes` or `no`). Advantages are the table's:
     `grao advantages --statistics samples` is GRPO's.
     """
 

@@ -1,6 +1,6 @@
 """Care for off-policy samples: factors without a gradient on the weights of tokens, off by default.
 
-The likelihood of GRAO and its kin has no importance ratio. With r_t = π_θ(t) / π_behaviour(t), from the log-probs
+The likelihood of GRAO and its kin has no importance ratio. With r_t = π_θ(t) / π_behavior(t), from the log-probs
 stored beside the samples, a token's log-prob may be multiplied by
 
     truncated-is    min(r_t, cap)                       truncated importance sampling, per token

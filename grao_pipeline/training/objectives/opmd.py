@@ -1,12 +1,12 @@
 """OPMD, policy mirror descent on stored samples, in its simple form.
 
-Per group, to be maximised:
+Per group, to be maximized:
 
     J = (1/G) Σ_i (R_i − mean R) ℓ(o_i) / (1 + tau)
 
-Kimi k1.5 (arXiv 2501.12599) minimises the squared error of R − τ log Z = τ log(π_θ / π_behaviour). This is not
+Kimi k1.5 (arXiv 2501.12599) minimizes the squared error of R − τ log Z = τ log(π_θ / π_behavior). This is not
 that loss but what Trinity-RFT (arXiv 2505.17826) derives from it and ships as its plain `opmd`: the baseline τ log Z
-is the mean reward of the group, and the regularisation towards the behaviour policy, taken at the current one, is the
+is the mean reward of the group, and the regularization towards the behavior policy, taken at the current one, is the
 factor 1 / (1 + tau). So tau scales the step alone. ℓ is the mean log-prob per token of each sample, as in GRAO, where
 Trinity-RFT averages over the tokens of the batch.
 """
@@ -26,7 +26,7 @@ from grao_pipeline.training.objectives.base import (
 
 class Opmd:
     """OPMD. Needs the reward of every trained sample; its weight is made from rewards, the advantages only say which
-    samples are trained on. References are not. No importance ratio, so no behaviour log-probs.
+    samples are trained on. References are not. No importance ratio, so no behavior log-probs.
 
     Arguments: `tau` (1).
     """

@@ -1,6 +1,6 @@
 """Supervised fine-tuning on the references alone: the baseline that any alignment is compared with.
 
-Per group, to be maximised:
+Per group, to be maximized:
 
     J = ℓ(y)
 

@@ -129,8 +129,11 @@ def test_replay_curriculum_and_pool_reach_their_stages(config: Config, tmp_path:
         [groups[0].fingerprint, [["length", scores[0].fingerprint]]]
     ]
     trained = json.loads((second / "train" / "manifest.json").read_text())
-    shards = trained["summary"]["shards"]
-    assert [(shard["round"], shard["rounds_behind"], shard["groups"]) for shard in shards] == [(1, 0, 5), (0, 1, 10)]
-    rows = [row for row in tiny.grao_json("rounds", "status", path)["shards"] if row["training"] == "round-1/train"]
-    assert [row["report"] for row in rows] == shards
+    origins = trained["summary"]["origins"]
+    assert [(origin["round"], origin["rounds_behind"], origin["groups"]) for origin in origins] == [
+        (1, 0, 5),
+        (0, 1, 10),
+    ]
+    rows = [row for row in tiny.grao_json("rounds", "status", path)["origins"] if row["training"] == "round-1/train"]
+    assert [row["report"] for row in rows] == origins
     assert "rounds behind" in tiny.grao("rounds", "status", path).stdout

@@ -103,7 +103,7 @@ def test_the_order_of_the_tables_is_part_of_the_training(three: list[Pair], mode
 def test_a_killed_training_of_several_tables_ends_as_if_undisturbed(
     tmp_path: Path, three: list[Pair], model: Path
 ) -> None:
-    """The summary, too: its diagnostics by shard are of the whole first epoch, begun before the kill."""
+    """The summary, too: its diagnostics by origin are of the whole first epoch, begun before the kill."""
     more = [*options(model, "--groups-per-step", 1, "--checkpoint-steps", 1), *replay(three[1:])]
     whole, out = tmp_path / "whole", tmp_path / "out"
     expected = tiny.grao_json("train", *three[0], whole, *more)
@@ -113,10 +113,10 @@ def test_a_killed_training_of_several_tables_ends_as_if_undisturbed(
     assert 1 <= found["resumed_from_step"] < 20
     assert_same_weights(out, whole)
     assert timeless(metrics(out)) == timeless(metrics(whole))
-    assert found["shards"] == expected["shards"]
+    assert found["origins"] == expected["origins"]
     again = tiny.grao_json("train", *three[0], out, *more)
     assert again["was_complete"]
-    assert again["shards"] == expected["shards"]
+    assert again["origins"] == expected["origins"]
     inputs = json.loads((out / "manifest.json").read_text())["inputs"]
     prints = [[open_table(url).fingerprint for url in pair] for pair in three]
     assert [[inputs["groups"], inputs["advantages"]], *inputs["replay"]] == prints
@@ -130,8 +130,8 @@ def test_rounds_behind_are_counted_from_the_newest_of_all_tables(
         more = options(model, "--max-rounds-behind", behind, "--epochs", 1)
         found = tiny.grao_json("train", *three[0], tmp_path / str(behind), *more, *replay(three[1:]))
         assert (found["groups"], found["groups_trained"], found["groups_too_old"]) == (10, trained, 10 - trained)
-        assert [shard["round"] for shard in found["shards"]] == rounds
-        assert [shard["rounds_behind"] for shard in found["shards"]] == [3 - number for number in rounds]
+        assert [origin["round"] for origin in found["origins"]] == rounds
+        assert [origin["rounds_behind"] for origin in found["origins"]] == [3 - number for number in rounds]
     more = options(model, "--max-rounds-behind", 1, "--epochs", 1)
     found = tiny.grao_json("train", *three[2], tmp_path / "turned", *more, *replay([three[0]]))
     assert (found["groups_trained"], found["groups_too_old"]) == (4, 3)
@@ -188,7 +188,7 @@ def test_a_dry_run_counts_all_tables(tmp_path: Path, three: list[Pair], merged: 
     whole = tiny.grao_json("train", *merged, tmp_path / "out", *options(model, "--dry-run"))
     for name in ("steps", "groups", "tokens", "unshared_tokens", "largest_micro_batch"):
         assert apart[name] == whole[name]
-    assert [shard["groups_trained"] for shard in apart["shards"]] == [4, 3, 3]
+    assert [origin["groups_trained"] for origin in apart["origins"]] == [4, 3, 3]
     assert not (tmp_path / "out").exists()
 
 
@@ -234,7 +234,7 @@ def stale(tmp_path_factory: pytest.TempPathFactory, rows: tuple[list[Row], list[
     return [write_pair(root / str(n), groups[cut], advantages[cut]) for n, cut in enumerate(cuts)]
 
 
-def test_a_stale_shard_is_corrected_and_a_fresh_one_is_not(tmp_path: Path, stale: list[Pair], model: Path) -> None:
+def test_a_stale_origin_is_corrected_and_a_fresh_one_is_not(tmp_path: Path, stale: list[Pair], model: Path) -> None:
     """The factors that the objective sees, against min(r, cap) from transformers' log-probs in float64."""
     more = ["--correction", "truncated-is", "--ratio-cap", 1.5, "--objective", f"{__name__}:Recorder"]
     sizes = ["--groups-per-step", 10, "--epochs", 1, "--tokens-per-batch", 200]
@@ -257,37 +257,37 @@ def test_a_stale_shard_is_corrected_and_a_fresh_one_is_not(tmp_path: Path, stale
     assert len(Recorder.seen) == 9
 
 
-def test_diagnostics_of_every_shard_equal_those_from_transformers_log_probs(
+def test_diagnostics_of_every_origin_equal_those_from_transformers_log_probs(
     tmp_path: Path, stale: list[Pair], model: Path
 ) -> None:
     """Over micro-batches and the steps of the first epoch; steps so small that the model stays what it was."""
     sizes = ["--groups-per-step", 3, "--tokens-per-batch", 100, "--learning-rate", 1e-12]
     found = tiny.grao_json("train", *stale[0], tmp_path / "out", *options(model, *sizes), *replay(stale[1:]))
     exact = oracle.load_model(model, "float64")
-    assert [(shard["round"], shard["rounds_behind"]) for shard in found["shards"]] == [(1, 0), (0, 1)]
-    for pair, shard, count in zip(stale, found["shards"], (4, 6), strict=True):
+    assert [(origin["round"], origin["rounds_behind"]) for origin in found["origins"]] == [(1, 0), (0, 1)]
+    for pair, origin, count in zip(stale, found["origins"], (4, 6), strict=True):
         groups = oracle.table_rows(pair[0])
-        assert shard["groups_table"] == open_table(pair[0]).fingerprint
-        assert shard["policy"] == groups[0]["policy"]
-        assert (shard["groups"], shard["groups_trained"], shard["samples"]) == (count, count, 4 * count)
+        assert origin["groups_table"] == open_table(pair[0]).fingerprint
+        assert origin["policy"] == groups[0]["policy"]
+        assert (origin["groups"], origin["groups_trained"], origin["samples"]) == (count, count, 4 * count)
         samples = [np.subtract(*both) for group in groups for both in compare(exact, group)]
         logs = np.concatenate(samples)
         weights = np.exp([values.mean() for values in samples])
-        assert shard["tokens"] == len(logs)
-        assert shard["kl_behavior"] == pytest.approx(float((np.exp(logs) - 1 - logs).mean()), rel=1e-4, abs=1e-9)
-        assert shard["kl_behavior_k1"] == pytest.approx(float(-logs.mean()), rel=1e-4, abs=1e-6)
+        assert origin["tokens"] == len(logs)
+        assert origin["kl_behavior"] == pytest.approx(float((np.exp(logs) - 1 - logs).mean()), rel=1e-4, abs=1e-9)
+        assert origin["kl_behavior_k1"] == pytest.approx(float(-logs.mean()), rel=1e-4, abs=1e-6)
         size = weights.sum() ** 2 / (len(weights) * (weights**2).sum())
-        assert shard["effective_sample_size"] == pytest.approx(float(size), rel=1e-5)
+        assert origin["effective_sample_size"] == pytest.approx(float(size), rel=1e-5)
         outside = (np.exp(logs) < 0.8) | (np.exp(logs) > 1.2)
-        assert shard["outside_band"] == pytest.approx(float(outside.mean()), abs=1.01 / len(logs))
-    fresh, old = found["shards"]
+        assert origin["outside_band"] == pytest.approx(float(outside.mean()), abs=1.01 / len(logs))
+    fresh, old = found["origins"]
     assert (fresh["outside_band"], fresh["effective_sample_size"]) == (0.0, pytest.approx(1.0, abs=1e-9))
     assert old["outside_band"] > 0.3
     assert old["effective_sample_size"] < 0.99
 
 
-def test_people_see_a_line_for_every_shard(tmp_path: Path, three: list[Pair], model: Path) -> None:
+def test_people_see_a_line_for_every_origin(tmp_path: Path, three: list[Pair], model: Path) -> None:
     shown = tiny.grao("train", *three[0], tmp_path / "out", *options(model), *replay(three[1:])).stdout
-    head, *lines = shown[shown.index("shards") :].splitlines()[1:5]
+    head, *lines = shown[shown.index("origins") :].splitlines()[1:5]
     assert head.split()[:3] == ["round", "rounds", "behind"]
     assert [line.split()[:4] for line in lines] == [["3", "0", "4", "4"], ["2", "1", "3", "3"], ["0", "3", "3", "3"]]

@@ -32,10 +32,10 @@ def assert_same_training(out: Path, expected: Path) -> None:
     assert sorted(str(path.relative_to(out)) for path in out.rglob("*")) == names
     for record, other in zip(metrics(out), metrics(expected), strict=True):
         assert record.keys() == other.keys()
-        for name in record.keys() - TIMINGS - {"shards"}:
+        for name in record.keys() - TIMINGS - {"origins"}:
             assert record[name] == pytest.approx(other[name], rel=1e-5, abs=1e-5), name
-        for shard, its in zip(record["shards"], other["shards"], strict=True):
-            assert shard == pytest.approx(its, rel=1e-5, abs=1e-5)
+        for origin, its in zip(record["origins"], other["origins"], strict=True):
+            assert origin == pytest.approx(its, rel=1e-5, abs=1e-5)
     found, weights = load_file(out / "model.safetensors"), load_file(expected / "model.safetensors")
     assert found.keys() == weights.keys()
     for name, weight in weights.items():
@@ -63,11 +63,11 @@ def test_two_ranks_train_what_one_process_trains(
     assert of_two["fingerprint"] == of_one["fingerprint"]
     for name in ("steps", "tokens", "groups", "groups_trained", "skipped_steps"):
         assert of_two["summary"][name] == of_one["summary"][name]
-    [shard], [expected] = of_two["summary"]["shards"], of_one["summary"]["shards"]
-    assert shard.keys() == expected.keys()
-    for name, value in shard.items():
+    [origin], [expected] = of_two["summary"]["origins"], of_one["summary"]["origins"]
+    assert origin.keys() == expected.keys()
+    for name, value in origin.items():
         assert value == (expected[name] if isinstance(value, str) else pytest.approx(expected[name], abs=1e-5)), name
-    assert shard["samples"] == 40
+    assert origin["samples"] == 40
 
 
 def test_a_rank_without_a_group_takes_part(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:

@@ -17,7 +17,7 @@ from grao_pipeline.fingerprints import model_fingerprint
 from grao_pipeline.models.source import locate_model
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.training.data.groups import TrainingSet
-from grao_pipeline.training.gradient import GradientMaker
+from grao_pipeline.training.gradient import GradientAccumulator
 from grao_pipeline.training.model.distributed import Ranks
 from grao_pipeline.training.model.loading import load_policy
 from grao_pipeline.training.objectives.grao import Grao
@@ -55,7 +55,7 @@ def test_the_gradient_of_an_adapter_is_that_of_peft_row_by_row(
     policy, _ = load_policy(locate_model(str(model)), options, ALONE)
     trained = {name: p for name, p in policy.model.named_parameters() if p.requires_grad}
     shake(trained)
-    maker = GradientMaker(policy, Grao(options.beta, options.lambda_), make_correction(options), options, ALONE)
+    maker = GradientAccumulator(policy, Grao(options.beta, options.lambda_), make_correction(options), options, ALONE)
     maker.add([data[index] for index in range(len(data))], lambda: None)
 
     targets = more.get("lora_target", ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"])

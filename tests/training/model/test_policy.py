@@ -250,12 +250,12 @@ def test_plain_rows_can_be_chosen_later() -> None:
     torch.testing.assert_close(policy.model(ids).logits, model(ids).logits, rtol=1e-5, atol=1e-5)
 
 
-def test_a_model_without_a_language_modelling_head_is_refused() -> None:
+def test_a_model_without_a_language_modeling_head_is_refused() -> None:
     from transformers import Qwen2ForSequenceClassification
 
     config = families.make_model("qwen2").config
     policy = Policy(Qwen2ForSequenceClassification(config), "split")
-    with pytest.raises(UsageError, match="Qwen2ForSequenceClassification has no language-modelling head"):
+    with pytest.raises(UsageError, match="Qwen2ForSequenceClassification has no language-modeling head"):
         policy.logprobs(pack(SEQUENCES))
 
 

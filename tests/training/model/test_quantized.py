@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from grao_pipeline.models.source import locate_model
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.training.data.groups import TrainingSet
-from grao_pipeline.training.gradient import GradientMaker
+from grao_pipeline.training.gradient import GradientAccumulator
 from grao_pipeline.training.model.distributed import Ranks
 from grao_pipeline.training.model.loading import load_policy
 from grao_pipeline.training.objectives.grao import Grao
@@ -73,7 +73,7 @@ def test_the_gradient_of_qlora_is_that_of_an_adapter_on_the_rounded_weights(
             for other in (exact, rounded):
                 dict(other.named_parameters())[name].copy_(parameter)
     data = TrainingSet(open_table(groups, "groups"), open_table(advantages, "advantages"))
-    maker = GradientMaker(policy, Grao(options.beta, options.lambda_), make_correction(options), options, ranks)
+    maker = GradientAccumulator(policy, Grao(options.beta, options.lambda_), make_correction(options), options, ranks)
     maker.add([data[index] for index in range(len(data))], lambda: None)
     rows = [*oracle.table_rows(groups)], [*oracle.table_rows(advantages)]
     distances = []

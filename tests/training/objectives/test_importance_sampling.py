@@ -182,10 +182,10 @@ def test_gradient_is_that_of_naive_autograd_with_detached_factors(
     if not groups:
         return
     flat = [each for group in groups for each in group.sequences]
-    made = run_micro_batch(policy, Grao(BETA, LAMBDA), flat, correction=correction_of(name, **values))
-    backward(made.gradient / len(groups))
+    micro_batch = run_micro_batch(policy, Grao(BETA, LAMBDA), flat, correction=correction_of(name, **values))
+    backward(micro_batch.surrogate / len(groups))
     expected = naive_j(model, groups, name, values)
-    assert -float(made.outputs.loss) / len(groups) == pytest.approx(float(expected.detach()), rel=1e-9, abs=1e-9)
+    assert -float(micro_batch.outputs.loss) / len(groups) == pytest.approx(float(expected.detach()), rel=1e-9, abs=1e-9)
     backward(-expected)
     for a, b in zip(take_gradient(policy.model), take_gradient(model), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
@@ -196,8 +196,10 @@ def test_on_policy_nothing_is_corrected(model: Any, policy: Policy, name: str) -
     with torch.no_grad():
         own = oracle.sequence_logprobs(model, [1, 2], [5, 6, 7]).tolist()
     sequences = [sequence([1, 2], [5, 6, 7], behavior_logprobs=own)]
-    made = run_micro_batch(policy, Grao(BETA, LAMBDA), sequences, correction=correction_of(name, **CORRECTIONS[name]))
-    assert made.inputs.token_weights[0].tolist() == pytest.approx([1.0] * 3)
+    micro_batch = run_micro_batch(
+        policy, Grao(BETA, LAMBDA), sequences, correction=correction_of(name, **CORRECTIONS[name])
+    )
+    assert micro_batch.inputs.token_weights[0].tolist() == pytest.approx([1.0] * 3)
 
 
 def test_the_objective_sees_weights_of_tokens_times_factors(model: Any, policy: Policy) -> None:
@@ -205,10 +207,10 @@ def test_the_objective_sees_weights_of_tokens_times_factors(model: Any, policy: 
         own = oracle.sequence_logprobs(model, [1, 2], [5, 6]).tolist()
     behavior = [own[0] + math.log(2), own[1] - math.log(4)]  # ratios 0.5 and 4
     sequences = [sequence([1, 2], [5, 6], behavior_logprobs=behavior, token_weights=[3.0, -1.0])]
-    made = run_micro_batch(
+    micro_batch = run_micro_batch(
         policy, Grao(BETA, LAMBDA), sequences, correction=correction_of("truncated-is", ratio_cap=2.0)
     )
-    assert made.inputs.token_weights[0].tolist() == pytest.approx([1.5, -2.0])
+    assert micro_batch.inputs.token_weights[0].tolist() == pytest.approx([1.5, -2.0])
 
 
 @pytest.mark.parametrize(

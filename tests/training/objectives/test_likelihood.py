@@ -61,9 +61,9 @@ def step_gradient(
     """J and the gradient of −J, of the step."""
     total = 0.0
     for sequences in micro_batches(groups, tokens_per_batch, bool(getattr(objective, "couples_group", False))):
-        made = run_micro_batch(policy, objective, sequences, correction=correction)
-        backward(made.gradient / len(groups))
-        total -= float(made.outputs.loss) / len(groups)
+        micro_batch = run_micro_batch(policy, objective, sequences, correction=correction)
+        backward(micro_batch.surrogate / len(groups))
+        total -= float(micro_batch.outputs.loss) / len(groups)
     return total, take_gradient(policy.model)
 
 
@@ -236,7 +236,7 @@ def test_groups_without_a_pair_have_no_gradient(policy: Policy) -> None:
     tie = [
         sequence([1, 2], [5 + i], reward=1.0, group_size=2, group_id="tie", behavior_logprobs=[-1.0]) for i in range(2)
     ]
-    backward(run_micro_batch(policy, Dpo(), tie).gradient)
+    backward(run_micro_batch(policy, Dpo(), tie).surrogate)
     assert all(float(each.abs().max()) == 0.0 for each in take_gradient(policy.model))
 
 

@@ -73,7 +73,7 @@ def test_gradient_and_components_are_those_of_the_three_terms(
     terms = oracle.step_terms(float64_model, *scored, beta, lambda_)
     backward(-terms.total)
     assert_gradients_equal(gradient, take_gradient(float64_model))
-    for name in ("exploration", "imitation", "regulariser"):
+    for name in ("exploration", "imitation", "regularizer"):
         assert report[name] == pytest.approx(getattr(terms, name).item(), rel=1e-10, abs=1e-10)
     assert report["J"] == pytest.approx(terms.total.item(), rel=1e-10, abs=1e-10)
 
@@ -87,7 +87,7 @@ def test_exploration_weighs_the_first_term_alone(
     objective = Grao(0.5, 0.6, {"exploration": str(exploration)})
     gradient, report = library_step(policy, training_groups(tmp_path, *scored), objective, 100_000)
     terms = oracle.step_terms(float64_model, *scored, 0.5, 0.6)
-    total = exploration * terms.exploration + terms.imitation + terms.regulariser
+    total = exploration * terms.exploration + terms.imitation + terms.regularizer
     backward(-total)
     assert_gradients_equal(gradient, take_gradient(float64_model))
     assert report["exploration"] == pytest.approx(exploration * terms.exploration.item(), rel=1e-10, abs=1e-10)
@@ -138,10 +138,10 @@ def test_weights_are_the_hand_worked_ones() -> None:
     inputs = hand_inputs()
     assert Grao(0.5, 0.6).weights(inputs).tolist() == pytest.approx([0.8, -0.4, 0.85], abs=1e-15)
     # ℓ = (−1, −2, −3): exploration (−1 + 1) / 2 = 0; imitation 0.5 · 2 · (−3) = −3;
-    # regulariser 0.6 / 2 · [1 · (−1 + 3) − 0.5 · (−2 + 3)] = 0.45; J = −2.55.
+    # regularizer 0.6 / 2 · [1 · (−1 + 3) − 0.5 · (−2 + 3)] = 0.45; J = −2.55.
     outputs = Grao(0.5, 0.6)(inputs)
     sums = {name: float(value) for name, value in outputs.sums.items()}
-    assert sums == pytest.approx({"exploration": 0.0, "imitation": -3.0, "regulariser": 0.45}, abs=1e-15)
+    assert sums == pytest.approx({"exploration": 0.0, "imitation": -3.0, "regularizer": 0.45}, abs=1e-15)
     assert float(outputs.loss) == pytest.approx(2.55)
 
 
@@ -196,15 +196,15 @@ def test_weights_of_tokens_weigh_their_log_probs() -> None:
 def test_under_samples_statistics_lambda_only_rescales_exploration(
     tmp_path: Path, policy: Policy, three_samples: Scored
 ) -> None:
-    """ΣÂ_i = 0, so the regulariser's reference part cancels: J = (1 + λ) exploration + imitation."""
+    """ΣÂ_i = 0, so the regularizer's reference part cancels: J = (1 + λ) exploration + imitation."""
     groups = training_groups(tmp_path, *three_samples)
     lambda_ = 0.6
     plain, plain_report = library_step(policy, groups, Grao(0.0, 0.0), 100_000)
-    regularised, report = library_step(policy, groups, Grao(0.0, lambda_), 100_000)
-    for found, exploration in zip(regularised, plain, strict=True):
+    regularized, report = library_step(policy, groups, Grao(0.0, lambda_), 100_000)
+    for found, exploration in zip(regularized, plain, strict=True):
         # Tables hold float32 advantages: their sum is 0 to about 1e-7.
         torch.testing.assert_close(found, (1 + lambda_) * exploration, rtol=1e-6, atol=1e-6)
-    assert report["regulariser"] == pytest.approx(lambda_ * plain_report["exploration"], rel=1e-6)
+    assert report["regularizer"] == pytest.approx(lambda_ * plain_report["exploration"], rel=1e-6)
 
 
 def test_with_the_reference_in_the_statistics_the_reference_part_does_not_cancel(
@@ -229,7 +229,7 @@ def test_shares_are_the_magnitudes_of_the_terms() -> None:
     metrics.add([], hand_inputs(), outputs)
     report = metrics.report()
     # |0|, |−3|, |0.45| of 3.45
-    shares = [report[f"{name}_share"] for name in ("exploration", "imitation", "regulariser")]
+    shares = [report[f"{name}_share"] for name in ("exploration", "imitation", "regularizer")]
     assert shares == pytest.approx([0.0, 3 / 3.45, 0.45 / 3.45], abs=1e-15)
 
 

@@ -30,7 +30,7 @@ MAX_LENGTH = 50
 GRPO_ARGUMENTS: dict[str, dict[str, str]] = {
     "plain": {},
     "asymmetric clip": {"clip_low": "0.1", "clip_high": "0.4"},
-    "KL to the behaviour policy": {"kl": "0.3"},
+    "KL to the behavior policy": {"kl": "0.3"},
     "KL without the ratio": {"kl": "0.3", "unbiased_kl": "no"},
     "sequence ratio": {"ratio": "sequence", "clip_low": "0.03", "clip_high": "0.04"},
     "sequence ratio and KL": {"ratio": "sequence", "kl": "0.05"},
@@ -143,9 +143,9 @@ def library_loss(
     policy: Policy, objective: Objective, sequences: Sequence[TrainingSequence], num_groups: int
 ) -> tuple[float, list[Tensor]]:
     """The loss and its gradient."""
-    made = run_micro_batch(policy, objective, sequences)
-    backward(made.gradient / num_groups)
-    return float(made.outputs.loss) / num_groups, take_gradient(policy.model)
+    micro_batch = run_micro_batch(policy, objective, sequences)
+    backward(micro_batch.surrogate / num_groups)
+    return float(micro_batch.outputs.loss) / num_groups, take_gradient(policy.model)
 
 
 def assert_same_gradient(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:

@@ -1,6 +1,6 @@
 """The attention seam: how the decoder's layers attend over a packed row.
 
-Registered with transformers as an attention implementation, so no modelling code is forked: the layers hand over the
+Registered with transformers as an attention implementation, so no modeling code is forked: the layers hand over the
 rotated queries, keys and values of the packed row. What the layout needs is prepared once per batch and passes through
 the model's keyword arguments.
 """
