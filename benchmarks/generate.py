@@ -20,17 +20,19 @@ from typing import Any
 import click
 
 from benchmarks.common import describe_machine, make_model, print_table, write_prompts
+from grao_pipeline.arguments import parse_arguments
 from grao_pipeline.errors import Interrupted
 from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, SampledGroup, Sampling
-from grao_pipeline.generation.engines.vllm import VllmEngine, engine_arguments
+from grao_pipeline.generation.engines.vllm import VllmArguments, VllmEngine, llm_arguments
 from grao_pipeline.generation.generate import generate_groups
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.models.chat import PromptTokenizer, stop_token_ids
 from grao_pipeline.models.source import load_tokenizer, locate_model
+from grao_pipeline.parsing import key_values
 from grao_pipeline.storage.reader import open_table
 
 
-class KeptOpen:
+class KeptOpen(Engine):
     """An engine that several runs share; counts what it is asked, and stops behind `stop_after` groups."""
 
     def __init__(self, engine: Engine) -> None:
@@ -112,10 +114,11 @@ def main(
             temperature=1.0,
             prompts_per_part=prompts_per_part,
         )
-        arguments = dict(pair.split("=", 1) for pair in engine_arg)
-        engine_options = EngineOptions(model, "auto", 1024, "auto", 32, arguments).resolved()
-        ours = KeptOpen(VllmEngine(engine_options))
-        raw = LLM(**engine_arguments(engine_options))
+        given = key_values(list(engine_arg), "engine_arg")
+        arguments = parse_arguments(VllmArguments, given, "engine 'vllm'", "engine_arg")
+        engine_options = EngineOptions(model, "auto", 1024, "auto", 32).resolved()
+        ours = KeptOpen(VllmEngine(engine_options, arguments))
+        raw = LLM(**llm_arguments(engine_options, arguments))
         source = locate_model(model)
         loaded = load_tokenizer(source)
         tokenizer = PromptTokenizer(loaded, stop_token_ids(loaded, source.directory))

@@ -13,13 +13,16 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import get_args
 
 import click
 import torch
 
 from benchmarks.common import describe_machine, make_model, print_table
+from grao_pipeline.arguments import NoArguments
 from grao_pipeline.generation.engines.base import EngineOptions, Request, Sampling
 from grao_pipeline.generation.engines.transformers import TransformersEngine
+from grao_pipeline.options import Device
 
 
 @click.command()
@@ -27,17 +30,19 @@ from grao_pipeline.generation.engines.transformers import TransformersEngine
 @click.option("--prompts", "num_prompts", default=8, show_default=True)
 @click.option("--samples", default=8, show_default=True)
 @click.option("--max-new-tokens", default=64, show_default=True)
-@click.option("--device", default="cpu", show_default=True)
+@click.option("--device", type=click.Choice(get_args(Device)), default="cpu", show_default=True)
 @click.option("--repetitions", default=5, show_default=True)
-def main(model: str | None, num_prompts: int, samples: int, max_new_tokens: int, device: str, repetitions: int) -> None:
+def main(
+    model: str | None, num_prompts: int, samples: int, max_new_tokens: int, device: Device, repetitions: int
+) -> None:
     """Tokens per second of both."""
     from transformers import AutoModelForCausalLM
 
     with tempfile.TemporaryDirectory() as scratch:
         model = model or str(make_model(Path(scratch) / "model", 256, 4, 8192, 1024))
-        options = EngineOptions(model, "auto", 1024, device, num_prompts, {}).resolved()
-        engine = TransformersEngine(options)
-        plain = AutoModelForCausalLM.from_pretrained(model, dtype=options.dtype).to(device).eval()
+        options = EngineOptions(model, "auto", 1024, device, num_prompts).resolved()
+        engine = TransformersEngine(options, NoArguments())
+        plain = AutoModelForCausalLM.from_pretrained(model, dtype=options.dtype).to(options.device).eval()
         sampling = Sampling(1.0, 1.0, max_new_tokens, (2,))
         rates: list[tuple[float, float]] = []
         for repetition in range(repetitions + 1):  # the first warms both up

@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic.fields import FieldInfo
 
 from grao_pipeline.errors import UsageError
@@ -33,6 +33,23 @@ class PluginArguments(BaseModel):
 
 class NoArguments(PluginArguments):
     """Of a plug-in that takes none."""
+
+
+class FreeArguments(PluginArguments):
+    """Base of the argument models that pass on keys that they do not declare, e.g. to `vllm.LLM`. The text of such a
+    key is read as JSON where it is JSON.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_undeclared(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return {name: value if name in cls.model_fields else _json_or_text(value) for name, value in given.items()}
+
+    def given(self) -> dict[str, Any]:
+        """The arguments that were given, converted; without those that were left at their defaults."""
+        return self.model_dump(exclude_unset=True)
 
 
 def argument(default: Any, help: str, **constraints: Any) -> Any:

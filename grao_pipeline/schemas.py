@@ -8,6 +8,7 @@ Lists in one row of a group are parallel: index i is sample i. Token ids are int
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,8 +18,12 @@ from grao_pipeline.errors import SchemaError
 CONTRACT_VERSION = 1
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-FINISH_REASONS = ("stop", "length", "abort")
-STATUSES = ("ok", "error", "unparsable", "truncated")
+FinishReason = Literal["stop", "length", "abort"]
+"""How a completion ended: with an end-of-turn token, at its token limit, or without being sampled."""
+Status = Literal["ok", "error", "unparsable", "truncated"]
+"""What became of a judgement; only `ok` has a reward."""
+FINISH_REASONS: tuple[FinishReason, ...] = get_args(FinishReason)
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ FLOORS = {
     "progress": 0,
     "arguments": 0,
     "lazy": 0,
+    "ray_cluster": 0,
     "storage": 1,
     "models": 1,
     "prompts": 2,

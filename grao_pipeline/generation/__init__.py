@@ -1,1 +1,1 @@
-"""Prompts → groups: sampling completions with their token ids and log-probabilities."""
+"""Prompts → groups: samples completions with their token ids and log-probs."""

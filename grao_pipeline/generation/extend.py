@@ -17,46 +17,49 @@ COLUMNS = [
     "finish_reasons",
     "retokenized",
 ]
-PARTS_HELD = 4
+CACHED_PARTS = 4
 
 
-class EarlierGroups:
-    """Finds the samples that a prompt has already. Parts are read when they are needed.
+class ExtendedGroups:
+    """The samples that a prompt has already. Parts are read when they are needed.
+
+    Args:
+        policy: fingerprint of the policy that samples now.
 
     Raises:
-        InputError: a prompt has two groups there.
+        InputError: a prompt appears in two groups.
     """
 
     def __init__(self, groups: TableReader, policy: str) -> None:
         self._groups = groups
         self._policy = policy
-        self._place: dict[str, tuple[int, int]] = {}
+        self._places: dict[str, tuple[int, int]] = {}
         for part, table in enumerate(groups.parts(["prompt_id"])):
             for row, prompt_id in enumerate(table.column("prompt_id").to_pylist()):
-                if prompt_id in self._place:
-                    raise InputError(f"--extend {groups.url}: prompt {prompt_id} has two groups; which is meant?")
-                self._place[prompt_id] = (part, row)
-        self._rows = lru_cache(PARTS_HELD)(self._read)
+                if prompt_id in self._places:
+                    raise InputError(f"--extend {groups.url}: prompt ID {prompt_id} appears in two groups; keep one.")
+                self._places[prompt_id] = (part, row)
+        self._rows = lru_cache(CACHED_PARTS)(self._read)
 
     def samples(self, row: Row) -> list[Sample]:
-        """The samples of a begun row's prompt, in their order; none where the prompt has no group.
+        """The samples of a row's prompt, in their order; none where the prompt has no group.
 
         Raises:
-            MismatchError: they are of another policy, or the policy saw another prompt.
+            MismatchError: another policy sampled them, or from other token ids.
         """
-        if row["prompt_id"] not in self._place:
+        if row["prompt_id"] not in self._places:
             return []
-        part, number = self._place[row["prompt_id"]]
+        part, number = self._places[row["prompt_id"]]
         group = self._rows(part)[number]
         if group["policy"] != self._policy:
             raise MismatchError(
-                f"--extend {self._groups.url} was sampled by policy {group['policy']}, --model is {self._policy}. "
-                "A group has one policy: extend it with the model that sampled it."
+                f"--extend {self._groups.url} was sampled by policy {group['policy']}; --model is {self._policy}. "
+                "All samples of a group have one policy: extend it with the model that sampled it."
             )
         if group["prompt_token_ids"] != row["prompt_token_ids"]:
             raise MismatchError(
-                f"--extend {self._groups.url}: prompt {row['prompt_id']} was sampled from other token ids (another "
-                "tokenizer or chat template). Extend it with the ones that it was sampled with."
+                f"--extend {self._groups.url}: prompt {row['prompt_id']} was sampled from other token ids. Use the "
+                "tokenizer and chat template that it was sampled with."
             )
         logprobs = group["completion_logprobs"] or [None] * len(group["completion_token_ids"])
         columns = (group["completion_token_ids"], logprobs, group["finish_reasons"])

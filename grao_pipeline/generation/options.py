@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from grao_pipeline.models.server_defaults import CONCURRENCY, REQUEST_TIMEOUT, RETRIES
 from grao_pipeline.options import Device, Dtype, StageOptions, option, runtime
 
 
@@ -12,58 +13,62 @@ class GenerateOptions(StageOptions):
     adapter: str | None = runtime(None, "LoRA adapter (peft) on top of the model: a directory or hub id.")
     engine: str = runtime(
         "auto",
-        "auto (vllm where it is installed), vllm, transformers, openai (a server, see --base-url), or your own as "
-        "package.module:Class.",
+        "auto (vllm where it is installed, else transformers), vllm, transformers, openai (a server, see --base-url), "
+        "or yours as package.module:Class.",
     )
     samples: int = option(8, "Samples per prompt (G).", ge=1)
     samples_field: str | None = option(
-        None, "Key of the prompts' metadata that holds a number of samples, for prompts that have it."
+        None, "Key of the prompts' metadata that holds the number of samples, for prompts that have it."
     )
     samples_file: str | None = runtime(
-        None, "JSONL, CSV or Parquet with columns prompt_id and samples, for prompts that are in it."
+        None, "JSONL, CSV or Parquet file with columns prompt_id and samples, for the prompts that it lists."
     )
     extend: str | None = runtime(
-        None, "Groups to add samples to: OUT gets their samples, unchanged, followed by --samples new ones."
+        None, "Groups table to add samples to: OUT gets its samples, unchanged, followed by --samples new ones."
     )
     temperature: float = option(0.7, "Sampling temperature; 0 is greedy.", ge=0.0)
     top_p: float = option(1.0, "Nucleus sampling: smallest set of tokens with this probability.", gt=0.0, le=1.0)
     max_new_tokens: int = option(2048, "Longest completion, in tokens.", ge=1)
-    seed: int = option(0, "Seed of the run; every prompt derives its own from it.", ge=0)
+    seed: int = option(0, "Seed of the run; the seed of every prompt is derived from it.", ge=0)
     round: int = option(0, "Number of the round, stored with every group.", ge=0)
     chat_template: str | None = option(None, "Jinja file to use instead of the tokenizer's chat template.")
-    dtype: Dtype = option("auto", "Precision of the policy; auto is float32 on CPU, the checkpoint's own on GPU.")
-    quantization: str | None = option(None, "vLLM's quantization method, where the checkpoint does not name one.")
+    dtype: Dtype = option("auto", "Precision of the policy; auto is float32 on CPU and the checkpoint's on GPU.")
+    quantization: str | None = option(None, "vLLM's quantization method, if the checkpoint does not name one.")
     prompts_per_part: int = option(64, "Prompts per part: the unit of commit and of resume.", ge=1)
     max_model_len: int | None = option(
-        None, "Longest prompt plus completion, in tokens; the model's own by default.", ge=2
+        None, "Longest prompt plus completion, in tokens; the model's number of positions by default.", ge=2
     )
-    engine_arg: list[str] = option([], "Further argument of the engine as key=value, e.g. max_num_seqs=64. Repeatable.")
+    engine_arg: list[str] = option([], "Argument of the engine as key=value, e.g. max_num_seqs=64. Repeatable.")
     tensor_parallel_size: int = runtime(1, "GPUs that vLLM splits the model over.", ge=1)
     gpu_memory_utilization: float | None = runtime(
-        None, "Share of the GPU's memory for vLLM; its own default (0.92) if not given.", gt=0.0, le=1.0
+        None, "Share of the GPU's memory for vLLM; 0.92, vLLM's default, if not given.", gt=0.0, le=1.0
     )
-    device: Device = runtime("auto", "Device of an engine in this process.")
+    device: Device = runtime("auto", "Device of the transformers and vllm engines.")
     batch_size: int = runtime(32, "Prompts that the transformers engine samples together.", ge=1)
     base_url: str | None = runtime(
         None, "OpenAI-compatible server of --engine openai, e.g. http://localhost:8000/v1. Key: OPENAI_API_KEY."
     )
-    served_model: str | None = runtime(None, "The model's name on that server; by default the only one it serves.")
-    concurrency: int = runtime(64, "Requests in flight at the server.", ge=1, le=1000)
+    served_model: str | None = runtime(None, "The model's name on that server; not needed if it serves only one.")
+    concurrency: int = runtime(CONCURRENCY, "Requests in flight at the server.", ge=1, le=1000)
     retries: int = runtime(
-        10,
-        "Tries after one that failed, waiting 0.5, 1, 2, 4, then 8 s each: 10 last a minute, 60 a restart.",
+        RETRIES,
+        "Further tries of a failed request, after 0.5, 1, 2, 4, then every 8 s: 10 last a minute, 60 a restart.",
         ge=0,
     )
-    request_timeout: float = runtime(600.0, "Seconds after which a request is tried again.", gt=0.0)
+    request_timeout: float = runtime(REQUEST_TIMEOUT, "Seconds after which a request is tried again.", gt=0.0)
     allow_retokenize: bool = option(
-        False, "Make token ids from text where the server returns none; such rows are marked, without log-probs."
+        False, "Make token ids from text if the server returns none; such rows are marked and have no log-probs."
     )
     worker: str | None = runtime(
-        None, "i/N: make only the parts whose number is i modulo N. The last of the N writes the manifest."
+        None, "i/N: make only the parts whose number is i modulo N. The last of the N workers writes the manifest."
     )
-    executor: Literal["local", "ray"] = runtime("local", "Where engines run: this process, or actors on a Ray cluster.")
+    executor: Literal["local", "ray"] = runtime(
+        "local", "Where engines run: in this process, or in actors on a Ray cluster."
+    )
     actors: int = runtime(1, "Engines on the Ray cluster.", ge=1)
-    ray_address: str | None = runtime(None, "Address of the Ray cluster; RAY_ADDRESS, or one of this machine's own.")
+    ray_address: str | None = runtime(
+        None, "Address of the Ray cluster; RAY_ADDRESS, or a Ray started on this machine, by default."
+    )
     actor_gpus: float | None = runtime(
-        None, "GPUs per actor; as many as --tensor-parallel-size where the cluster has any.", ge=0.0
+        None, "GPUs per actor; by default --tensor-parallel-size where the cluster has GPUs, else 0.", ge=0.0
     )

@@ -1,126 +1,109 @@
-"""Parts being assembled while an engine samples: rows are made and written in a thread beside the engine's."""
+"""Makes and writes the rows of parts in a second thread while an engine samples."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from grao_pipeline.generation.engines.base import Request, Sample, SampledGroup
-from grao_pipeline.generation.rows import Row, RowBuilder
+from grao_pipeline.generation.engines.base import Request, SampledGroup
+from grao_pipeline.generation.part_preparer import PartPreparer, PreparedPart
+from grao_pipeline.generation.rows import Row
+from grao_pipeline.generation.run_report import RunReport
 from grao_pipeline.schemas import GROUPS
 from grao_pipeline.storage.writer import TableWriter
 
-PARTS_AHEAD = 2
+MAX_PREPARED = 2
 """Parts that are prepared before the engine asks for them."""
-PARTS_BEHIND = 4
-"""Finished parts that may wait to be written; then the engine waits too."""
+MAX_UNWRITTEN = 4
+"""Complete parts that may wait to be written; when there are more, the engine waits."""
 
 
-@dataclass
-class PreparedPart:
-    """A part on its way from prompts to groups."""
+class PartAssembler:
+    """Gives an engine the requests of the missing parts, and receives the groups that it finishes.
 
-    index: int
-    rows: list[Row]
-    requests: list[Request]
-    """What is still to be sampled; `Request.key` is (part, row)."""
-    earlier: dict[int, list[Sample]] = field(default_factory=dict)
-    """Samples that a row has already, by the row's number."""
-    finished: set[int] = field(default_factory=set)
-    """Rows that an interrupted run finished."""
-    sampled: dict[int, list[Sample]] = field(default_factory=dict)
-
-    @property
-    def is_complete(self) -> bool:
-        return len(self.sampled) == len(self.requests)
-
-
-class Assembly:
-    """Gives an engine its requests, part by part, and takes the groups that it finishes.
-
-    All work on rows (tokenizing, detokenizing, hashing, writing) happens in one other thread, in order, so that the
-    engine's thread only ever waits for the engine.
+    Rows are tokenized, detokenized, hashed and written in a second thread, in order, so that the engine's thread waits
+    for nothing but the engine.
 
     Args:
-        prepare: makes a part ready for sampling; called in the other thread.
-        committed: is told of every part that was committed, in the other thread.
+        report: is told of prepared and committed parts, in the second thread.
     """
 
-    def __init__(
-        self,
-        indices: Sequence[int],
-        prepare: Callable[[int], PreparedPart],
-        builder: RowBuilder,
-        writer: TableWriter,
-        committed: Callable[[int], None],
-    ) -> None:
-        self._indices = iter(indices)
-        self._prepare = prepare
-        self._builder = builder
+    def __init__(self, preparer: PartPreparer, writer: TableWriter, report: RunReport) -> None:
+        self._indices = iter(writer.missing())
+        self._preparer = preparer
         self._writer = writer
-        self._committed = committed
+        self._report = report
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="grao-rows")
-        self._ahead: deque[Future[PreparedPart]] = deque()
-        self._behind: deque[Future[None]] = deque()
-        self._parts: dict[int, PreparedPart] = {}
+        self._prepared: deque[Future[PreparedPart]] = deque()
+        self._unwritten: deque[Future[None]] = deque()
+        self._incomplete: dict[int, PreparedPart] = {}
+
+    @property
+    def num_committed(self) -> int:
+        """Committed parts of the table, those of earlier runs included."""
+        return self._writer.num_committed
 
     def parts(self) -> Iterator[list[Request]]:
         """The requests of every part, in order."""
         while True:
-            while len(self._ahead) < PARTS_AHEAD and (index := next(self._indices, None)) is not None:
-                self._ahead.append(self._thread.submit(self._prepare, index))
-            if not self._ahead:
+            while len(self._prepared) < MAX_PREPARED and (index := next(self._indices, None)) is not None:
+                self._prepared.append(self._thread.submit(self._prepare, index))
+            if not self._prepared:
                 return
-            part = self._ahead.popleft().result()
-            self._parts[part.index] = part
-            self._commit_if_complete(part)  # there may be nothing to sample in it
+            part = self._prepared.popleft().result()
+            self._incomplete[part.index] = part
+            self._commit_if_complete(part)  # a part may need no sampling
             yield part.requests
 
-    def take(self, groups: Sequence[SampledGroup]) -> None:
-        """Keep what the engine finished; hand complete parts over to be written.
+    def add(self, groups: Sequence[SampledGroup]) -> None:
+        """Store finished groups; complete parts are written.
 
         Raises:
             GraoError: a part could not be written.
         """
         for group in groups:
             index, row = group.key
-            part = self._parts[index]
+            part = self._incomplete[index]
             part.sampled[row] = group.samples
             self._commit_if_complete(part)
 
     def finish(self) -> None:
         """Wait until everything is written."""
-        while self._behind:
-            self._behind.popleft().result()
+        while self._unwritten:
+            self._unwritten.popleft().result()
         self._thread.shutdown()
 
     def save_unfinished(self) -> int:
-        """Write what is complete, and keep the finished groups of the parts that are not.
+        """Write the complete parts, and save the finished groups of the incomplete ones.
 
         Returns:
-            the number of groups kept so.
+            the number of groups that were saved.
         """
-        saves = [self._thread.submit(self._save_unfinished, part) for part in self._parts.values()]
-        for future in self._ahead:
+        saves = [self._thread.submit(self._save_unfinished, part) for part in self._incomplete.values()]
+        for future in self._prepared:
             future.cancel()
-        self._ahead.clear()
+        self._prepared.clear()
         self.finish()
         return sum(save.result() for save in saves)
+
+    def _prepare(self, index: int) -> PreparedPart:
+        part = self._preparer.prepare(index, self._writer.unfinished(index))
+        self._report.prepared(part)
+        return part
 
     def _commit_if_complete(self, part: PreparedPart) -> None:
         if not part.is_complete:
             return
-        del self._parts[part.index]
-        self._behind.append(self._thread.submit(self._commit, part))
-        while self._behind and (len(self._behind) > PARTS_BEHIND or self._behind[0].done()):
-            self._behind.popleft().result()
+        del self._incomplete[part.index]
+        self._unwritten.append(self._thread.submit(self._commit, part))
+        while self._unwritten and (len(self._unwritten) > MAX_UNWRITTEN or self._unwritten[0].done()):
+            self._unwritten.popleft().result()
 
     def _commit(self, part: PreparedPart) -> None:
         rows = [self._row(part, number) for number in range(len(part.rows))]
         self._writer.write(part.index, pa.Table.from_pylist(rows, schema=GROUPS.arrow()))
-        self._committed(part.index)
+        self._report.committed(part.index)
 
     def _save_unfinished(self, part: PreparedPart) -> int:
         rows = [self._row(part, number) for number in sorted(part.finished | part.sampled.keys())]
@@ -132,4 +115,4 @@ class Assembly:
         if number in part.finished:
             return part.rows[number]
         samples = [*part.earlier.get(number, []), *part.sampled.get(number, [])]
-        return self._builder.finish(part.rows[number], samples)
+        return self._preparer.builder.finish(part.rows[number], samples)

@@ -1,1 +1,1 @@
-"""A model from outside: where it is, its chat template, its process, its server."""
+"""Everything about a model outside training: its directory, chat template, engine process and server."""

@@ -21,11 +21,11 @@ PLAIN_TEMPLATE = (
 
 
 class PromptTokenizer:
-    """A tokenizer with its chat template: the only place where text becomes token ids.
+    """A tokenizer with its chat template. All text becomes token ids here.
 
     Args:
         tokenizer: a transformers tokenizer.
-        template: Jinja text to use instead of the tokenizer's chat template; without either, it is `PLAIN_TEMPLATE`.
+        template: Jinja text to use instead of the tokenizer's chat template. Where there is neither, `PLAIN_TEMPLATE`.
 
     Raises:
         InputError: the tokenizer has no end-of-turn token.
@@ -39,14 +39,14 @@ class PromptTokenizer:
             raise InputError("The tokenizer has no end-of-sequence token, so a completion could never end.")
 
     def prompt(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """Token ids of the conversation, up to where the answer begins. [P]"""
+        """Token ids of the conversation, up to the beginning of the answer. [P]"""
         return self._encode(self._render(messages, generation=True))
 
     def reference(self, messages: Sequence[Mapping[str, str]], reference: str) -> list[int]:
         """Token ids of `reference` as the continuation of that prompt, end-of-turn token included. [L]
 
-        The continuation is what the template puts behind the prompt, cut behind its last end-of-turn token. Where
-        the template does not render the prompt unchanged (some strip earlier reasoning), it is the bare text and EOS.
+        The continuation is the template's text after the prompt, up to its last end-of-turn token. Where the template
+        does not render the prompt unchanged (some strip earlier reasoning), it is the bare text and EOS.
         """
         before = self._render(messages, generation=True)
         whole = self._render([*messages, {"role": "assistant", "content": reference}], generation=False)
@@ -55,26 +55,26 @@ class PromptTokenizer:
         return ids[: ends[-1] + 1] if ends else [*ids, int(self._tokenizer.eos_token_id)]
 
     def _end_of_turn(self) -> list[int]:
-        """The special token that the template puts behind an answer, if it does. It need not be the tokenizer's EOS:
-        base models of the Qwen family end a text with `<|endoftext|>`, and a turn with `<|im_end|>`.
+        """The special token that the template writes after an answer, if it writes one. It can differ from the
+        tokenizer's EOS: base models of the Qwen family end a text with `<|endoftext|>`, and a turn with `<|im_end|>`.
         """
         question = {"role": "user", "content": "q"}
         try:
             before = self._render([question], generation=True)
             whole = self._render([question, {"role": "assistant", "content": "a"}], generation=False)
-        except InputError:  # some templates want more than these two; the EOS is still a stop
+        except InputError:  # some templates need more than these two messages; the EOS is still a stop token
             return []
-        behind = self._encode(whole[len(before) :]) if whole.startswith(before) else []
+        continuation = self._encode(whole[len(before) :]) if whole.startswith(before) else []
         special = set(self._tokenizer.all_special_ids)
-        return [token for token in behind if token in special][:1]
+        return [token for token in continuation if token in special][:1]
 
     def text(self, token_ids: Sequence[int]) -> str:
-        """The text of a completion, special tokens removed."""
+        """The text of a completion, without special tokens."""
         return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
     def _continuation(self, before: str, whole: str) -> list[int]:
-        """Token ids of what `whole` has behind `before`, as they are in `whole`, where some tokenizers differ: they
-        put a space before whatever they take for a beginning. Where a token spans the border, those of the rest alone.
+        """Token ids of the text of `whole` after `before`, as they are inside `whole`: some tokenizers put a space
+        before the beginning of a text. Where a token spans the border, the token ids of the rest alone.
         """
         before_ids, whole_ids = self._encode(before), self._encode(whole)
         if whole_ids[: len(before_ids)] == before_ids:
@@ -89,19 +89,19 @@ class PromptTokenizer:
 
 
 def chat_template(tokenizer: Any) -> str:
-    """The tokenizer's own chat template (the default one, where it has several), or `PLAIN_TEMPLATE`."""
-    own = tokenizer.chat_template
-    return str((own.get("default") if isinstance(own, dict) else own) or PLAIN_TEMPLATE)
+    """The tokenizer's chat template (its default one, where it has several), or `PLAIN_TEMPLATE`."""
+    template = tokenizer.chat_template
+    return str((template.get("default") if isinstance(template, dict) else template) or PLAIN_TEMPLATE)
 
 
 def render(tokenizer: Any, template: str, messages: Sequence[Mapping[str, str]], generation: bool) -> str:
     """The text of a conversation under a chat template.
 
     Args:
-        generation: end where the assistant's answer begins.
+        generation: end the text where the assistant's answer begins.
 
     Raises:
-        InputError: the template is no Jinja, or refuses the conversation.
+        InputError: the template is not valid Jinja, or refuses the conversation.
     """
     jinja = require("jinja2")
     try:
@@ -119,15 +119,15 @@ def render(tokenizer: Any, template: str, messages: Sequence[Mapping[str, str]],
 
 def stop_token_ids(tokenizer: Any, directory: Path) -> list[int]:
     """The tokens that end a turn: the tokenizer's EOS and those of the model's generation_config.json."""
-    own = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
-    return own + declared_stop_token_ids(directory)
+    eos = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+    return eos + declared_stop_token_ids(directory)
 
 
 def declared_stop_token_ids(directory: Path) -> list[int]:
     """The `eos_token_id` (a number or a list) of a model's generation_config.json.
 
     Raises:
-        InputError: that file is not JSON.
+        InputError: the file is not JSON.
     """
     path = directory / "generation_config.json"
     if not path.is_file():
@@ -135,19 +135,19 @@ def declared_stop_token_ids(directory: Path) -> list[int]:
     try:
         declared = json.loads(path.read_text("utf-8")).get("eos_token_id")
     except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}).") from error
+        raise InputError(f"{path} is not JSON: {error}. Correct the file or delete it.") from error
     return sorted(declared) if isinstance(declared, list) else [declared] if declared is not None else []
 
 
 def read_template(path: str | None) -> str | None:
-    """The text of a Jinja file; None where no file is given.
+    """The text of a Jinja file; None where `path` is None.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     if path is None:
         return None
     try:
         return Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--chat-template {path}: cannot be read ({error}).") from error
+        raise InputError(f"Cannot read the chat template {path}: {error}.") from error

@@ -1,22 +1,30 @@
 """Devices and precisions: what `auto` means."""
 
+from typing import Literal, TypeVar
+
 from grao_pipeline.errors import UsageError
+from grao_pipeline.options import Device
 from grao_pipeline.plugins import require
 
+DtypeName = TypeVar("DtypeName", bound=str)
 
-def resolve_device(device: str) -> str:
-    """`cuda` where there is one, else `cpu`.
+
+def resolve_device(device: Device) -> Literal["cpu", "cuda"]:
+    """`auto` is `cuda` where torch finds a CUDA device, else `cpu`.
 
     Raises:
-        UsageError: `cuda` was asked for and torch sees none.
+        UsageError: `cuda` is asked for, and torch finds no CUDA device.
     """
-    torch = require("torch")
-    available = bool(torch.cuda.is_available())
-    if device == "cuda" and not available:
-        raise UsageError("--device cuda: torch sees no CUDA device. Use --device cpu.")
-    return ("cuda" if available else "cpu") if device == "auto" else device
+    is_available = bool(require("torch").cuda.is_available())
+    if device == "cuda" and not is_available:
+        raise UsageError("torch finds no CUDA device on this machine. Use cpu.", option="device")
+    if device == "auto":
+        return "cuda" if is_available else "cpu"
+    return device
 
 
-def resolve_dtype(dtype: str, device: str) -> str:
-    """`auto` is float32 on CPU, where nothing else is fast and exact, and the checkpoint's own precision on GPU."""
+def resolve_dtype(dtype: DtypeName, device: Device) -> DtypeName | Literal["float32"]:
+    """`auto` is float32 on CPU, where no other precision is fast and exact; on GPU it stays `auto`: the checkpoint's
+    precision.
+    """
     return "float32" if dtype == "auto" and device == "cpu" else dtype

@@ -1,6 +1,7 @@
-"""Engine processes end when the process that started them does, even by `kill -9`.
+"""Ends the processes of an engine when the process that started them ends, even by `kill -9`.
 
-vLLM's would stay for ever and keep the memory of the GPU, so that the command could not be run again.
+Without it, vLLM's worker processes would keep running and keep the GPU's memory, so that the command could not be run
+again.
 """
 
 import os
@@ -10,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 VARIABLE = "GRAO_ENGINE_GUARD"
-# Waits until the pipe on its standard input closes, which the end of this process does however it comes. It then ends
-# the processes that were started with the mark in their environment, wherever in the tree they are by then.
+# Waits until the pipe on its standard input closes, which happens however this process ends. It then ends the processes
+# that were started with the mark in their environment, wherever in the process tree they are by then.
 GUARD = f"""
 read -r line
 marked() {{ grep -lzsx "{VARIABLE}=$1" /proc/[0-9]*/environ | cut -d/ -f3; }}
@@ -23,9 +24,10 @@ kill -KILL $(marked "$1") 2> /dev/null
 
 @contextmanager
 def guarded_children() -> Iterator[subprocess.Popen[bytes]]:
-    """Mark the processes that are started in the block; yields their guard, to be dismissed when they have ended.
+    """Mark the processes that are started in the block. Linux only, as vLLM is.
 
-    Linux only, as vLLM is.
+    Yields:
+        the guard of these processes; `dismiss` it when they have ended.
     """
     mark = uuid.uuid4().hex
     guard = subprocess.Popen(
@@ -42,6 +44,6 @@ def guarded_children() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def dismiss(guard: subprocess.Popen[bytes]) -> None:
-    """End a guard whose processes have ended."""
+    """End a guard; its processes have ended."""
     guard.kill()
     guard.communicate()

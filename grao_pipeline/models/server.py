@@ -1,133 +1,136 @@
-"""OpenAI-compatible servers: many requests in flight from one thread, through whatever a network does to them."""
+"""Concurrent requests with retries to an OpenAI-compatible server, from one thread."""
 
 import asyncio
 import os
-import signal
-import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
 from grao_pipeline.errors import StageFailure, UsageError
+from grao_pipeline.models.signal_holding import signals_held
 from grao_pipeline.plugins import require
 
 API_KEY_VARIABLE = "OPENAI_API_KEY"
-"""Environment variable that holds the API key: the only place where it is looked for."""
+"""Environment variable that holds the API key. The key is read from nowhere else."""
 NO_API_KEY = "none"
-"""Sent where no key is set: the client insists on one, servers of one's own want none."""
+"""Sent where no key is set: the client requires one, a server on your own machine does not."""
 MAX_CONNECTIONS = 1000
-"""The client opens no more."""
+"""Limit of the client."""
 CONNECT_SECONDS = 10.0
 FIRST_CONTACT_RETRIES = 2
-"""Few: a mistyped address is to be told at once."""
+"""Few: a mistyped address should fail at once."""
 TRANSIENT = (408, 409, 429)
-"""Client errors that pass; like server errors, broken connections and timeouts they are tried again."""
+"""Client errors that are tried again, as server errors, broken connections and timeouts are."""
 WRONG_API_KEY = (401, 403)
 LONGEST_MESSAGE = 500
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A server's answer that the request itself is wrong; sent again, it would be refused again.
+    """A server's answer that the request itself is wrong; it is not sent again.
 
     Example: `Refusal(400, "This model's maximum context length is 4096 tokens.")`
     """
 
     status: int
-    """4xx, other than those about the API key and those that pass."""
+    """4xx, except those about the API key and the transient ones."""
     message: str
-    """The server's own words, on one line."""
+    """The server's message, on one line."""
 
 
 class Server:
-    """An OpenAI-compatible server (vLLM, a hosted one, …), spoken to with the `openai` package.
+    """An OpenAI-compatible server (vLLM, a hosted one, …), called with the `openai` package.
 
-    Busy servers, restarts, broken connections and timeouts are waited for: a request is tried again after 0.5, 1, 2, 4
-    and then every 8 seconds, or when the server's Retry-After says so. The API key comes from `OPENAI_API_KEY`.
+    A request that fails because the server is busy, restarts, breaks the connection or does not answer in time is
+    tried again after 0.5, 1, 2, 4 and then every 8 seconds, or after the server's Retry-After. The API key comes from
+    `OPENAI_API_KEY`.
 
     Example:
-        server = Server("http://localhost:8000/v1")
+        server = Server("http://localhost:8000/v1", None, concurrency=64, retries=10, request_timeout=600.0)
         bodies = ({"model": server.model, "prompt": text, "max_tokens": 16} for text in texts)
         for index, answer in server.post("/completions", bodies):
             ...
 
     Args:
         base_url: up to and including the version, e.g. `http://localhost:8000/v1`.
-        model: name of a model that it serves; the only one, where None.
+        served_model: the model's name on the server; None where it serves only one.
         concurrency: requests in flight, at most 1000.
-        retries: of one request, after its first try.
-        timeout_seconds: of one try.
+        retries: further tries of a request that failed.
+        request_timeout: seconds of one try.
+        option: the option by which the user gives all of these, e.g. `reward_arg`; empty where every one is an option
+            under its own name. Errors carry it.
 
     Raises:
-        UsageError: a value that cannot work.
+        UsageError: a value cannot work.
         MissingDependency: the `openai` package is not installed.
     """
 
     def __init__(
         self,
         base_url: str,
-        model: str | None = None,
-        concurrency: int = 64,
-        retries: int = 10,
-        timeout_seconds: float = 600.0,
+        served_model: str | None,
+        concurrency: int,
+        retries: int,
+        request_timeout: float,
+        option: str = "",
     ) -> None:
+        self._option = option
         if not base_url.startswith(("http://", "https://")):
-            raise UsageError(f"--base-url {base_url!r}: expected a URL such as http://localhost:8000/v1.")
+            raise self._wrong("base_url", f"{base_url!r} is not a URL such as http://localhost:8000/v1.")
         if urlsplit(base_url).username is not None:
-            raise UsageError(f"--base-url holds a user name. Put the API key in {API_KEY_VARIABLE} instead.")
+            raise self._wrong("base_url", f"the URL holds a user name. Put the API key in {API_KEY_VARIABLE} instead.")
         if not 1 <= concurrency <= MAX_CONNECTIONS:
-            raise UsageError(f"--concurrency {concurrency}: expected 1 to {MAX_CONNECTIONS}.")
+            raise self._wrong("concurrency", f"{concurrency} is not between 1 and {MAX_CONNECTIONS}.")
         self.base_url = base_url.rstrip("/")
-        self._given_model = model
+        self._served_model = served_model
         self._concurrency = concurrency
         self._retries = retries
-        self._timeout_seconds = timeout_seconds
+        self._request_timeout = request_timeout
         self._openai: Any = require("openai")
 
     @cached_property
     def model(self) -> str:
-        """The name of the model: the given one, else the only one that is served. Asks the server, once.
+        """The model's name on the server: the given one, else the only one that it serves. Asks the server once.
 
         Raises:
-            UsageError: the given one is not served, or none is given and there are several.
-            StageFailure: there is no such server.
+            UsageError: the server does not serve the given one, or none is given and it serves several.
+            StageFailure: the server cannot be reached.
         """
-        given = self._given_model
+        name = self._served_model
         served = asyncio.run(self._served_models())
         if isinstance(served, Refusal):
-            if given is not None:  # some servers have no list; a wrong name is refused with the first request
-                return given
-            raise UsageError(
+            if name is not None:  # some servers have no list; they refuse a wrong name with the first request
+                return name
+            raise self._wrong(
+                "base_url",
                 f"{self.base_url}/models answers with status {served.status} ({served.message}). Is the URL right "
-                "(most end in /v1)? If it is, name the model with --served-model."
+                "(most end in /v1)? If it is, give the name of the served model as well.",
             )
-        if given is None and len(served) == 1:
+        if name is None and len(served) == 1:
             return served[0]
-        listed = ", ".join(served) or "none"
-        if given is None:
-            raise UsageError(f"{self.base_url} serves these models: {listed}. Name one with --served-model.")
-        if given not in served:
-            raise UsageError(f"--served-model {given}: {self.base_url} does not serve it. It serves: {listed}.")
-        return given
+        listed = ", ".join(served) or "no model"
+        if name is None:
+            raise self._wrong("served_model", f"{self.base_url} serves {listed}. Give the name of one.")
+        if name not in served:
+            raise self._wrong("served_model", f"{self.base_url} does not serve {name!r}. It serves {listed}.")
+        return name
 
     def post(
         self, path: str, bodies: Iterable[Mapping[str, Any]]
     ) -> Generator[tuple[int, dict[str, Any] | Refusal], None, None]:
-        """Send every body; yield (its index, the answer) as the answers come, in any order.
+        """Send every body; yield its index and its answer as the answers come, in any order.
 
-        Bodies are asked for as there is room for them. Nothing happens between two answers: there is no thread, and
+        A body is taken from `bodies` when there is room for its request. No thread works between two answers, and
         whatever ends the iteration (`close()`, an error, a signal's exception) ends the requests in flight at once.
 
         Args:
-            path: behind the base URL, e.g. `/chat/completions`.
+            path: follows the base URL, e.g. `/chat/completions`.
 
         Raises:
-            StageFailure: a request failed for good; the API key is not accepted.
+            StageFailure: all tries of a request failed, or the server does not accept the API key.
         """
         numbered = enumerate(bodies)
         in_flight: dict[asyncio.Future[dict[str, Any] | Refusal], int] = {}
@@ -140,17 +143,23 @@ class Server:
                         in_flight[loop.create_task(self._request(client.post, path, body=dict(body)))] = index
                     if not in_flight:
                         return
-                    with _signals_held(loop) as signal_came:
+                    with signals_held(loop) as signal_came:
                         runner.run(asyncio.wait({*in_flight, signal_came}, return_when=asyncio.FIRST_COMPLETED))
                     for task in [task for task in in_flight if task.done()]:
                         yield in_flight.pop(task), task.result()
             finally:
-                with _signals_held(loop):
+                with signals_held(loop):
                     runner.run(_end(client, in_flight))
+
+    def _wrong(self, parameter: str, problem: str) -> UsageError:
+        """The error of a wrong parameter, under the option by which the user gave it."""
+        if self._option:
+            return UsageError(f"{parameter}: {problem}", option=self._option)
+        return UsageError(problem, option=parameter)
 
     def _client(self, retries: int) -> Any:
         """A client for one event loop."""
-        seconds = self._timeout_seconds
+        seconds = self._request_timeout
         return self._openai.AsyncOpenAI(
             base_url=self.base_url,
             api_key=os.environ.get(API_KEY_VARIABLE) or NO_API_KEY,
@@ -159,7 +168,7 @@ class Server:
         )
 
     async def _served_models(self) -> list[str] | Refusal:
-        """The names that the server lists."""
+        """The names of the models that the server lists."""
         async with self._client(FIRST_CONTACT_RETRIES) as client:
             answer = await self._request(client.get, "/models")
         if isinstance(answer, Refusal):
@@ -170,30 +179,29 @@ class Server:
             raise StageFailure(f"{self.base_url}/models answered without a list of models: {answer!r:.200}") from error
 
     async def _request(self, send: Any, path: str, **arguments: Any) -> dict[str, Any] | Refusal:
-        """One request, tried until it is answered.
+        """Send one request, again and again until it is answered.
 
         Raises:
-            StageFailure: it never was.
+            StageFailure: all tries failed, or the answer is not a JSON object.
         """
         openai = self._openai
         url = f"{self.base_url}{path}"
         try:
             answer = await send(path, cast_to=object, **arguments)
         except openai.APIStatusError as error:
-            said = _said(error)
             if error.status_code in WRONG_API_KEY:
                 raise StageFailure(
                     f"{url} does not accept the API key (status {error.status_code}). Set it in {API_KEY_VARIABLE}."
                 ) from None
             if 400 <= error.status_code < 500 and error.status_code not in TRANSIENT:
-                return Refusal(error.status_code, said)
+                return Refusal(error.status_code, _server_message(error))
             raise StageFailure(
-                f"{url} failed {_tries(error)}; the last time with status {error.status_code}: {said}"
+                f"{url} failed {_tries(error)}; the last time with status {error.status_code}: {_server_message(error)}"
             ) from None
         except openai.APITimeoutError as error:
             raise StageFailure(
-                f"{url} failed {_tries(error)}; the last time it did not answer within {self._timeout_seconds:g} "
-                "seconds (--request-timeout)."
+                f"{url} failed {_tries(error)}; the last time it did not answer within the request timeout "
+                f"of {self._request_timeout:g} seconds."
             ) from None
         except openai.APIConnectionError as error:
             raise StageFailure(
@@ -206,40 +214,6 @@ class Server:
         return answer
 
 
-@contextmanager
-def _signals_held(loop: asyncio.AbstractEventLoop) -> Iterator["asyncio.Future[Any]"]:
-    """Call signal handlers behind the block instead of in it, where the loop runs: an exception that a handler raises
-    inside the loop ends in whichever callback it strikes, or breaks the loop.
-
-    Yields:
-        a future that the first signal completes.
-    """
-    came: asyncio.Future[Any] = loop.create_future()
-    held: list[int] = []
-
-    def hold(received: int, _: FrameType | None) -> None:
-        held.append(received)
-        loop.call_soon_threadsafe(complete)
-
-    def complete() -> None:
-        if not came.done():
-            came.set_result(None)
-
-    handlers: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():  # no other gets signals
-        found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        handlers = {number: handler for number, handler in found.items() if callable(handler)}
-    try:
-        for number in handlers:
-            signal.signal(number, hold)
-        yield came
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    for received in held:
-        signal.raise_signal(received)
-
-
 async def _end(client: Any, tasks: Iterable["asyncio.Future[Any]"]) -> None:
     """Cancel what is in flight and close the connections."""
     for task in tasks:
@@ -248,24 +222,24 @@ async def _end(client: Any, tasks: Iterable["asyncio.Future[Any]"]) -> None:
     await client.close()
 
 
-def _said(error: Any) -> str:
-    """The server's words, on one line and without the API key."""
+def _server_message(error: Any) -> str:
+    """The server's message, on one line and without the API key."""
     body = error.body
-    words = body.get("message") if isinstance(body, dict) else None
-    line = " ".join(str(words or body or error.message).split())
+    message = body.get("message") if isinstance(body, dict) else None
+    line = " ".join(str(message or body or error.message).split())
     key = os.environ.get(API_KEY_VARIABLE)
     line = line.replace(key, "…") if key else line
     return line if len(line) <= LONGEST_MESSAGE else line[:LONGEST_MESSAGE] + "…"
 
 
 def _tries(error: Any) -> str:
-    """How often a request was sent; the client counts in a header."""
+    """How often a request was sent; the client writes it into a header."""
     tries = 1 + int(error.request.headers.get("x-stainless-retry-count", 0))
     return "once" if tries == 1 else f"{tries} times"
 
 
 def _root_cause(error: BaseException) -> str:
-    """What was the matter with a connection; the client itself says only that something was."""
+    """Why a connection failed; the client's own message says only that it did."""
     while error.__cause__ is not None or error.__context__ is not None:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     return str(error).strip() or type(error).__name__

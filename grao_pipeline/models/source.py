@@ -1,4 +1,4 @@
-"""Model directories: where a model is, what it is, what its tokenizer says; and its weights, all of them or none."""
+"""Locate a model and load its config, tokenizer and weights; incomplete weights are refused."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,13 @@ from grao_pipeline.plugins import require
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model on local disk and the fingerprints of its weights (with the adapter's, if there is one) and tokenizer."""
+    """A model on local disk, with its fingerprints."""
 
     directory: Path
     fingerprint: str
+    """Of the weights, with the adapter's where there is one."""
     tokenizer: str
+    """Fingerprint of the tokenizer."""
     adapter: Path | None = None
 
 
@@ -23,17 +25,18 @@ def locate_model(model: str, adapter: str | None = None) -> ModelSource:
     """Find a model: a local directory, or a hub id that is downloaded (once) into the hub's cache.
 
     Args:
-        adapter: a LoRA adapter (peft) on top of it, found likewise.
+        adapter: a LoRA adapter (peft) on top of the model, a directory or hub id too.
 
     Raises:
-        InputError: there is neither; the message says which was looked for.
+        InputError: there is no such directory, or the hub does not have the model.
     """
     directory = Path(model) if Path(model).is_dir() else _download(model)
     weights, tokenizer = model_fingerprint(directory), tokenizer_fingerprint(directory)
     if adapter is None:
         return ModelSource(directory, weights, tokenizer)
-    place = Path(adapter) if Path(adapter).is_dir() else _download(adapter)
-    return ModelSource(directory, fingerprint([weights, adapter_fingerprint(place)]), tokenizer, place)
+    adapter_directory = Path(adapter) if Path(adapter).is_dir() else _download(adapter)
+    both = fingerprint([weights, adapter_fingerprint(adapter_directory)])
+    return ModelSource(directory, both, tokenizer, adapter_directory)
 
 
 def load_tokenizer(source: ModelSource) -> Any:
@@ -46,8 +49,8 @@ def load_tokenizer(source: ModelSource) -> Any:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.directory))
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{source.directory} has no usable tokenizer: {_first_line(error)}") from error
-    if not tokenizer.encode("a", add_special_tokens=False):  # transformers makes up an empty one
+        raise InputError(f"Cannot load the tokenizer in {source.directory}: {_first_line(error)}") from error
+    if not tokenizer.encode("a", add_special_tokens=False):  # transformers invents an empty one
         raise InputError(f"{source.directory} has no tokenizer. Copy the files of the model's tokenizer there.")
     return tokenizer
 
@@ -56,34 +59,34 @@ def load_config(source: ModelSource) -> Any:
     """The model's transformers config.
 
     Raises:
-        InputError: config.json is not one that transformers knows.
+        InputError: transformers cannot read config.json.
     """
     transformers = require("transformers")
     try:
         return transformers.AutoConfig.from_pretrained(str(source.directory))
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{source.directory}/config.json is not usable: {_first_line(error)}") from error
+        raise InputError(f"Cannot load {source.directory}/config.json: {_first_line(error)}") from error
 
 
 def load_weights(directory: str | Path, auto_class: str, dtype: Any) -> Any:
     """A model with its weights, ready for inference, on CPU.
 
     Args:
-        auto_class: what kind of model, e.g. `AutoModelForCausalLM`.
-        dtype: a torch dtype, or its name, or `auto` for the checkpoint's own.
+        auto_class: the kind of model, e.g. `AutoModelForCausalLM`.
+        dtype: a torch dtype, its name, or `auto` for the checkpoint's precision.
 
     Raises:
-        InputError: the weights cannot be read, or do not make such a model (transformers would invent what is missing).
+        InputError: the weights cannot be read, or some are missing (transformers would initialize them at random).
     """
     transformers = require("transformers")
     safetensors = require("safetensors")
     try:
-        model, found = getattr(transformers, auto_class).from_pretrained(
+        model, loading_info = getattr(transformers, auto_class).from_pretrained(
             str(directory), dtype=dtype, output_loading_info=True
         )
     except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
         raise InputError(f"The weights in {directory} cannot be loaded: {_first_line(error)}") from error
-    missing = sorted(found["missing_keys"])
+    missing = sorted(loading_info["missing_keys"])
     if missing:
         raise InputError(f"{directory} lacks weights that {type(model).__name__} needs: {', '.join(missing[:3])}.")
     return model.eval()
@@ -99,7 +102,7 @@ def _download(model: str) -> Path:
         return Path(hub.snapshot_download(model, allow_patterns=patterns))
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError) as error:
         raise InputError(
-            f"Model {model!r} is neither a local directory nor a model that the hub gives: {_first_line(error)}"
+            f"Model {model!r} is neither a local directory nor a model on the hub: {_first_line(error)}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""`vllm.LLM` in this process, for whatever is asked of it: opened, watched, closed, its troubles in plain words."""
+"""Start, watch and close a `vllm.LLM` in this process, and translate its errors."""
 
 import json
 import os
@@ -15,8 +15,23 @@ from grao_pipeline.errors import InputError, StageFailure, UsageError
 from grao_pipeline.models.process_guard import dismiss, guarded_children
 from grao_pipeline.plugins import require
 
-# On CPU, vLLM 0.32 crashes when a seeded request's prefill is split, spends half a minute compiling what a CPU run
-# rarely earns back, and wants 92 % of the memory for its cache.
+RESERVED = frozenset(
+    {
+        *("model", "tokenizer", "runner", "convert", "dtype", "max_model_len", "skip_tokenizer_init"),
+        *("generation_config", "logprobs_mode", "pooler_config"),
+    }
+)
+"""Arguments of `vllm.LLM` that the stages set: what they write depends on them."""
+SPEED_ARGUMENTS = frozenset(
+    {
+        *("block_size", "disable_custom_all_reduce", "disable_log_stats", "enable_prefix_caching", "enforce_eager"),
+        *("gpu_memory_utilization", "kv_cache_memory_bytes", "max_num_batched_tokens", "max_num_seqs"),
+        *("pipeline_parallel_size", "tensor_parallel_size"),
+    }
+)
+"""Arguments of `vllm.LLM` that change how fast a model is, but not what it computes."""
+# On CPU, vLLM 0.32 crashes when a seeded request's prefill is split, spends half a minute on a compilation that rarely
+# pays off, and reserves 92 % of the memory for its cache.
 CPU_DEFAULTS = {
     "enforce_eager": True,
     "enable_chunked_prefill": False,
@@ -26,15 +41,32 @@ CPU_MIN_BATCHED_TOKENS = 4096
 WATCH_SECONDS = 0.5
 
 
+def refuse_reserved(given: Collection[str], options: Mapping[str, str], prefix: str = "") -> None:
+    """Check free arguments of `vllm.LLM`; made for the validator of an argument model.
+
+    Args:
+        given: names of the arguments that the user gives.
+        options: the reserved ones that have an option or argument, e.g. `{"dtype": "--dtype"}`.
+        prefix: of the names as the user writes them, e.g. `vllm.`.
+
+    Raises:
+        ValueError: an argument is reserved.
+    """
+    for name in sorted(RESERVED.union(options).intersection(given)):
+        instead = f"Use {options[name]}" if name in options else "The table's content depends on it"
+        raise ValueError(f"'{prefix}{name}' cannot be set here. {instead}")
+
+
 def open_llm(
     arguments: Mapping[str, Any], given: Collection[str], option: str, name: str, device: str
 ) -> tuple[Any, subprocess.Popen[bytes]]:
-    """The engine, and the guard that ends what it started when this process ends. End both with `close_llm`.
+    """Start an engine, and a guard that ends the engine's processes when this process ends. End both with `close_llm`.
 
     Args:
-        arguments: of `vllm.LLM`, defaults for a CPU included (`cpu_defaults`).
-        given: those that the user gave, through the option that is called `option`.
-        name: the model's, for messages.
+        arguments: of `vllm.LLM`, with the defaults for a CPU (`cpu_defaults`) where the device is one.
+        given: names of the arguments that the user gave.
+        option: the option by which the user gave them, e.g. `engine_arg`.
+        name: of the model, for messages.
 
     Raises:
         UsageError: vLLM refuses an argument.
@@ -49,29 +81,29 @@ def open_llm(
         with guarded_children() as guard:
             return vllm.LLM(**arguments), guard
     except TypeError as error:
-        raise UsageError(f"{option}: vLLM refuses an argument: {error}") from error
+        raise UsageError(f"vLLM refuses an argument: {error}", option=option) from error
     except ValidationError as error:
         reasons = "; ".join(_reason(detail) for detail in error.errors())
         if any(detail["loc"] and detail["loc"][-1] in given for detail in error.errors()):
-            raise UsageError(f"{option}: vLLM refuses an argument: {reasons}") from error
+            raise UsageError(f"vLLM refuses an argument: {reasons}", option=option) from error
         raise InputError(f"vLLM cannot load {name}: {reasons}") from error
     except (ValueError, OSError, RuntimeError, MemoryError, SafetensorError) as error:
         raise InputError(f"vLLM cannot load {name}: {_last_line(error)}") from error
 
 
 def close_llm(llm: Any, guard: subprocess.Popen[bytes]) -> None:
-    """Free the device."""
+    """End an engine and its guard; frees the device."""
     llm.llm_engine.engine_core.shutdown()
     dismiss(guard)
 
 
 def cpu_defaults(context_length: int) -> dict[str, Any]:
-    """Arguments that a model with such a context needs on CPU."""
+    """Arguments of `vllm.LLM` that a model with this context length needs on CPU."""
     return CPU_DEFAULTS | {"max_num_batched_tokens": max(context_length, CPU_MIN_BATCHED_TOKENS)}
 
 
 def parse_value(value: str) -> Any:
-    """The value of a free `key=value` argument: JSON where it is JSON."""
+    """The value of a free `key=value` argument, read as JSON where it is JSON."""
     try:
         return json.loads(value)
     except ValueError:
@@ -80,11 +112,14 @@ def parse_value(value: str) -> Any:
 
 @contextmanager
 def death_as_failure(engine: str, remedy: str) -> Iterator[None]:
-    """Raises StageFailure where the engine's process dies in the block.
+    """Turn the death of the engine's process in this block into a StageFailure.
 
     Args:
-        engine: what died, e.g. `The vLLM engine`.
-        remedy: what the user can do, a clause.
+        engine: name of the engine for the message, e.g. `The vLLM engine`.
+        remedy: what the user can do, a clause that follows `run the command again, `.
+
+    Raises:
+        StageFailure: the engine's process died.
     """
     errors = require("vllm.v1.engine.exceptions")
     try:
@@ -96,7 +131,9 @@ def death_as_failure(engine: str, remedy: str) -> Iterator[None]:
 
 
 class DeathWatch:
-    """Wakes a `step()` that waits for an engine process that was killed; vLLM's sync client would wait for ever."""
+    """While it is entered, wakes a `step()` that waits for an engine process that was killed. Without it, vLLM's
+    synchronous client never returns.
+    """
 
     def __init__(self, engine: Any) -> None:
         self._core = engine.engine_core
@@ -121,7 +158,7 @@ class DeathWatch:
 
 
 def _reason(detail: Any) -> str:
-    """What pydantic says of one value, without its trailer."""
+    """One of pydantic's errors on one line, without the link to its documentation."""
     return f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}".removeprefix(": ")
 
 

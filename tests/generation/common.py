@@ -16,7 +16,7 @@ STOPS = [2, *range(60, 100)]
 """Forty-one of 320 tokens end a turn of the stopping model, so that samples of it stop early, at the end, or never."""
 
 
-class KeptOpen:
+class KeptOpen(Engine):
     """An engine that several runs share."""
 
     def __init__(self, engine: Engine) -> None:

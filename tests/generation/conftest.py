@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from grao_pipeline.arguments import NoArguments
 from grao_pipeline.generation.engines.base import Engine, EngineOptions
 from grao_pipeline.generation.engines.transformers import TransformersEngine
-from grao_pipeline.generation.engines.vllm import VllmEngine
+from grao_pipeline.generation.engines.vllm import VllmArguments, VllmEngine
 from grao_pipeline.generation.generate import generate_groups
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.storage.reader import open_table
@@ -32,8 +33,8 @@ def stopping_model(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Pat
 @pytest.fixture(scope="session")
 def vllm_engine(model: Path) -> Iterator[Engine]:
     """Real vLLM with the tiny model's weights, in this process. Runs 64 sequences at once."""
-    arguments = {"max_num_seqs": "64", "kv_cache_memory_bytes": str(16 << 20)}
-    engine = VllmEngine(EngineOptions(str(model), "float32", 256, "cpu", 32, arguments))
+    arguments = VllmArguments(max_num_seqs=64, kv_cache_memory_bytes=16 << 20)
+    engine = VllmEngine(EngineOptions(str(model), "float32", 256, "cpu", 32), arguments)
     yield KeptOpen(engine)
     engine.close()
 
@@ -41,7 +42,7 @@ def vllm_engine(model: Path) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def transformers_engine(model: Path) -> Iterator[Engine]:
     """Batches of 32 prompts."""
-    engine = TransformersEngine(EngineOptions(str(model), "float32", 256, "cpu", 32, {}))
+    engine = TransformersEngine(EngineOptions(str(model), "float32", 256, "cpu", 32), NoArguments())
     yield KeptOpen(engine)
     engine.close()
 

@@ -12,8 +12,10 @@ import pytest
 from transformers import AutoTokenizer
 
 from grao_pipeline.fingerprints import model_fingerprint, tokenizer_fingerprint
-from grao_pipeline.generation.engines.base import Engine, FakeEngine
-from grao_pipeline.generation.generate import engine_name, generate_groups
+from grao_pipeline.generation.engines.base import Engine
+from grao_pipeline.generation.engines.fake import FakeEngine
+from grao_pipeline.generation.engines.make import resolve_engine_name
+from grao_pipeline.generation.generate import generate_groups
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
@@ -202,7 +204,7 @@ def test_duplicate_prompts_are_refused_by_name(model: Path, tmp_path: Path) -> N
     table = tiny.write_table(tmp_path / "prompts", "prompts", [row, tiny.prompt_row("Say bye."), row])
     found = tiny.grao("generate", table, tmp_path / "out", "--model", model, *TRANSFORMERS)
     assert found.exit_code == 1
-    assert f"prompt_id {row['prompt_id']} appears twice" in found.stderr
+    assert f"prompt ID {row['prompt_id']} appears twice" in found.stderr
 
 
 def test_a_table_of_another_kind_is_refused(model: Path, groups: str, tmp_path: Path) -> None:
@@ -220,7 +222,7 @@ def test_a_tokenizer_of_another_model_is_refused(model: Path, prompts: str, tmp_
     tokenizer.save_pretrained(str(tmp_path / "model"))
     found = tiny.grao("generate", prompts, tmp_path / "out", "--model", tmp_path / "model", *TRANSFORMERS)
     assert found.exit_code == 1
-    assert re.search(r"becomes token ids up to 32\d .*; the model's vocabulary has 320", found.stderr)
+    assert re.search(r"has token id 32\d, but the model's vocabulary has 320 tokens", found.stderr)
 
 
 @pytest.mark.parametrize("engine", ["vllm", "transformers"])
@@ -263,7 +265,7 @@ def test_a_context_beyond_the_models_positions_is_wrong_usage(model: Path, promp
     options = (*TRANSFORMERS, "--max-model-len", 257)
     found = tiny.grao("generate", prompts, tmp_path, "--model", model, *options)
     assert found.exit_code == 2
-    assert "--max-model-len 257: the model's positions end at 256" in found.stderr
+    assert "257 is more than the model's 256 positions" in found.stderr
 
 
 def test_a_template_file_shapes_the_prompt_and_is_part_of_the_work(model: Path, prompts: str, tmp_path: Path) -> None:
@@ -288,7 +290,7 @@ def test_an_empty_template_is_not_the_tokenizers_own(model: Path, prompts: str, 
     options = (*TRANSFORMERS, "--chat-template", tmp_path / "empty.jinja")
     found = tiny.grao("generate", prompts, tmp_path / "out", "--model", model, *options)
     assert found.exit_code == 1
-    assert "the prompt is empty" in found.stderr
+    assert "is empty: its chat template makes no text of it" in found.stderr
 
 
 def test_a_base_model_is_sampled_under_the_plain_template(tmp_path: Path) -> None:
@@ -320,5 +322,5 @@ def test_an_engine_is_asked_only_for_the_groups_that_are_missing(model: Path, pr
 
 @pytest.mark.vllm
 def test_auto_is_vllm_where_vllm_is_installed() -> None:
-    assert engine_name("auto") == "vllm"
-    assert engine_name("transformers") == "transformers"
+    assert resolve_engine_name("auto") == "vllm"
+    assert resolve_engine_name("transformers") == "transformers"

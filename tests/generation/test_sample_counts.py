@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from grao_pipeline.errors import GraoError, InputError, MismatchError, UsageError
-from grao_pipeline.generation.engines.base import Engine, FakeEngine
+from grao_pipeline.generation.engines.base import Engine
+from grao_pipeline.generation.engines.fake import FakeEngine
 from grao_pipeline.generation.generate import generate_groups
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.storage.reader import open_table
@@ -93,12 +94,22 @@ def test_another_budget_is_other_work(budgeted_prompts: str, model: Path, tmp_pa
 @pytest.mark.parametrize(
     ("name", "text", "error", "message"),
     [
-        ("a.txt", "", UsageError, "expected a file that ends in .jsonl, .csv, .parquet"),
-        ("absent.csv", None, InputError, "columns prompt_id and samples are needed"),
-        ("a.csv", "prompt_id,number\na,1\n", InputError, "columns prompt_id and samples are needed"),
-        ("a.csv", "prompt_id,samples\na,-1\n", InputError, r"\('a', -1\) is not a prompt_id and a number of samples"),
-        ("a.csv", "prompt_id,samples\na,1\na,2\n", InputError, "prompt a appears twice"),
-        ("a.csv", "prompt_id,samples\na,few\n", InputError, "columns prompt_id and samples are needed"),
+        ("a.txt", "", UsageError, r"a\.txt does not end in \.jsonl, \.csv, \.parquet"),
+        ("absent.csv", None, InputError, "Cannot read the columns prompt_id and samples"),
+        (
+            "a.csv",
+            "prompt_id,number\na,1\n",
+            InputError,
+            "Cannot read the columns prompt_id and samples",
+        ),
+        ("a.csv", "prompt_id,samples\na,-1\n", InputError, r"\('a', -1\) is not a prompt ID and a number of samples"),
+        ("a.csv", "prompt_id,samples\na,1\na,2\n", InputError, "prompt ID a appears twice"),
+        (
+            "a.csv",
+            "prompt_id,samples\na,few\n",
+            InputError,
+            "Cannot read the columns prompt_id and samples",
+        ),
     ],
 )
 def test_a_file_that_is_no_budget_is_an_error(
@@ -112,7 +123,7 @@ def test_a_file_that_is_no_budget_is_an_error(
 
 def test_no_samples_for_a_prompt_without_a_group_is_an_error(model: Path, tmp_path: Path) -> None:
     prompts = tiny.write_table(tmp_path / "prompts", "prompts", [tiny.prompt_row("Go.", budget=0)])
-    with pytest.raises(InputError, match="gets 0 samples; a group needs one at least"):
+    with pytest.raises(InputError, match="gets 0 samples; a group needs at least one"):
         run(prompts, tmp_path / "out", model, samples_field="budget")
 
 

@@ -24,6 +24,11 @@ def body(index: int) -> dict[str, Any]:
     return {"model": "tiny", "prompt": [5, 6, 7], "max_tokens": index + 1, "ignore_eos": True, "seed": index}
 
 
+def server(base_url: str, served_model: str | None = None, **changes: Any) -> Server:
+    """A server with the limits that most tests use."""
+    return Server(base_url, served_model, **{"concurrency": 64, "retries": 10, "request_timeout": 600.0, **changes})
+
+
 def num_tokens(answers: Iterator[tuple[int, dict[str, Any] | Refusal]]) -> dict[int, int]:
     """Completion tokens of every answer, by index; each index comes once."""
     found: dict[int, int] = {}
@@ -35,9 +40,9 @@ def num_tokens(answers: Iterator[tuple[int, dict[str, Any] | Refusal]]) -> dict[
 
 
 def test_every_body_is_answered_once_under_its_index(vllm_server: VllmServer) -> None:
-    answers = Server(vllm_server.base_url).post("/completions", map(body, range(30)))
+    answers = server(vllm_server.base_url).post("/completions", map(body, range(30)))
     assert num_tokens(answers) == {index: index + 1 for index in range(30)}
-    assert list(Server(vllm_server.base_url).post("/completions", [])) == []
+    assert list(server(vllm_server.base_url).post("/completions", [])) == []
 
 
 def test_no_more_requests_are_in_flight_and_no_more_bodies_taken_than_the_concurrency(vllm_server: VllmServer) -> None:
@@ -50,7 +55,7 @@ def test_no_more_requests_are_in_flight_and_no_more_bodies_taken_than_the_concur
             yield body(index % 20)
 
     with FaultProxy(vllm_server.base_url, while_in_flight=lambda _: proxy.wait_for_posts(3)) as proxy:
-        answers = Server(proxy.base_url, concurrency=3).post("/completions", bodies())
+        answers = server(proxy.base_url, concurrency=3).post("/completions", bodies())
         for num_answers, _ in enumerate(islice(answers, 20), start=1):
             assert taken <= num_answers + 3
         answers.close()
@@ -60,8 +65,8 @@ def test_no_more_requests_are_in_flight_and_no_more_bodies_taken_than_the_concur
 def test_faults_are_outlived_and_every_answer_still_comes_once(vllm_server: VllmServer) -> None:
     plan: dict[int, Fault] = {0: "500", 1: "429", 2: "hang", 3: "reset", 4: "truncated", 9: "500", 12: "hang"}
     with FaultProxy(vllm_server.base_url, plan) as proxy:
-        server = Server(proxy.base_url, concurrency=5, timeout_seconds=4)
-        assert num_tokens(server.post("/completions", map(body, range(12)))) == {i: i + 1 for i in range(12)}
+        chosen = server(proxy.base_url, concurrency=5, request_timeout=4)
+        assert num_tokens(chosen.post("/completions", map(body, range(12)))) == {i: i + 1 for i in range(12)}
         assert proxy.faults == {"500": 2, "429": 1, "hang": 2, "reset": 1, "truncated": 1}
         assert len(proxy.bodies) >= 12 + 7
 
@@ -71,7 +76,7 @@ def test_faults_are_outlived_and_every_answer_still_comes_once(vllm_server: Vllm
     [
         ("500", "failed 2 times; the last time with status 500: out of luck"),
         ("429", "failed 2 times; the last time with status 429: too many"),
-        ("hang", r"failed 2 times; the last time it did not answer within 0.5 seconds"),
+        ("hang", r"failed 2 times; the last time it did not answer within the request timeout of 0.5 seconds"),
         ("reset", r"failed 2 times; the last time with: .+ Is the server running\?"),
         ("truncated", "failed 2 times; the last time with: .*(incomplete|closed)"),
     ],
@@ -81,7 +86,7 @@ def test_a_request_that_fails_for_good_names_the_address_the_tries_and_the_cause
 ) -> None:
     with FaultProxy(vllm_server.base_url, dict.fromkeys(range(50), fault)) as proxy:
         timeout = 0.5 if fault == "hang" else 30
-        answers = Server(proxy.base_url, retries=1, timeout_seconds=timeout).post("/completions", [body(0)])
+        answers = server(proxy.base_url, retries=1, request_timeout=timeout).post("/completions", [body(0)])
         with pytest.raises(StageFailure, match=f"{proxy.base_url}/completions {message}") as caught:
             list(answers)
         assert "\n" not in str(caught.value)
@@ -91,7 +96,7 @@ def test_a_request_that_fails_for_good_names_the_address_the_tries_and_the_cause
 def test_a_wrong_request_is_refused_in_the_servers_own_words_and_not_sent_again(vllm_server: VllmServer) -> None:
     with FaultProxy(vllm_server.base_url) as proxy:
         bodies = [body(0), body(0) | {"prompt": [5] * 300}, body(0) | {"model": "other"}, body(0) | {"n": "many"}]
-        found = dict(Server(proxy.base_url).post("/completions", bodies))
+        found = dict(server(proxy.base_url).post("/completions", bodies))
         assert isinstance(found[0], dict)
         refusals = [found[index] for index in (1, 2, 3)]
         assert [refusal.status for refusal in refusals if isinstance(refusal, Refusal)] == [400, 404, 400]
@@ -101,10 +106,10 @@ def test_a_wrong_request_is_refused_in_the_servers_own_words_and_not_sent_again(
 
 
 def test_the_model_is_the_given_one_or_the_only_one(vllm_server: VllmServer) -> None:
-    assert Server(vllm_server.base_url).model == "tiny"
-    assert Server(vllm_server.base_url + "/", "tiny").model == "tiny"
-    with pytest.raises(UsageError, match=r"--served-model huge: .*/v1 does not serve it. It serves: tiny\."):
-        _ = Server(vllm_server.base_url, "huge").model
+    assert server(vllm_server.base_url).model == "tiny"
+    assert server(vllm_server.base_url + "/", "tiny").model == "tiny"
+    with pytest.raises(UsageError, match=r"served_model: .*/v1 does not serve 'huge'. It serves tiny\."):
+        _ = server(vllm_server.base_url, "huge").model
 
 
 def test_several_models_are_listed_to_choose_from(vllm_server: VllmServer) -> None:
@@ -112,33 +117,33 @@ def test_several_models_are_listed_to_choose_from(vllm_server: VllmServer) -> No
         return answer | {"data": [*answer["data"], {"id": "adapter"}]}
 
     with FaultProxy(vllm_server.base_url, edit=and_another) as proxy:
-        with pytest.raises(UsageError, match=r"serves these models: tiny, adapter. Name one with --served-model\."):
-            _ = Server(proxy.base_url).model
-        assert Server(proxy.base_url, "adapter").model == "adapter"
+        with pytest.raises(UsageError, match=r"^served_model: .* serves tiny, adapter. Give the name of one\."):
+            _ = server(proxy.base_url).model
+        assert server(proxy.base_url, "adapter").model == "adapter"
 
 
 def test_a_server_that_is_not_there_is_named_with_the_cause() -> None:
     url = f"http://127.0.0.1:{free_port()}/v1"
     with pytest.raises(StageFailure, match=rf"{url}/models failed .*Connect call failed .*Is the server running\?"):
-        _ = Server(url).model
+        _ = server(url).model
 
 
 def test_an_address_without_its_version_is_explained(vllm_server: VllmServer) -> None:
     with pytest.raises(UsageError, match=r"/models answers with status 404 .*most end in /v1"):
-        _ = Server(vllm_server.base_url.removesuffix("/v1")).model
+        _ = server(vllm_server.base_url.removesuffix("/v1")).model
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"base_url": "localhost:8000"}, "--base-url 'localhost:8000': expected a URL such as"),
-        ({"base_url": "http://me:secret@host/v1"}, "--base-url holds a user name"),
-        ({"base_url": "http://host/v1", "concurrency": 0}, "--concurrency 0: expected 1 to 1000"),
+        ({"base_url": "localhost:8000"}, "base_url: 'localhost:8000' is not a URL such as"),
+        ({"base_url": "http://me:secret@host/v1"}, "base_url: the URL holds a user name"),
+        ({"base_url": "http://host/v1", "concurrency": 0}, "concurrency: 0 is not between 1 and 1000"),
     ],
 )
 def test_a_value_that_cannot_work_is_wrong_usage(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        Server(**arguments)
+        server(**arguments)
     assert "secret" not in str(caught.value)
 
 
@@ -147,14 +152,14 @@ def test_the_api_key_of_the_environment_is_sent_as_bearer(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with FaultProxy(vllm_server.base_url) as proxy:
-        server = Server(proxy.base_url)
-        assert num_tokens(server.post("/completions", [body(2) | {"model": server.model}])) == {0: 3}
+        chosen = server(proxy.base_url)
+        assert num_tokens(chosen.post("/completions", [body(2) | {"model": chosen.model}])) == {0: 3}
         assert proxy.authorizations == {f"Bearer {KEY}"}
 
 
 def test_no_key_is_needed_where_the_server_wants_none(vllm_server: VllmServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    assert num_tokens(Server(vllm_server.base_url).post("/completions", [body(2)])) == {0: 3}
+    assert num_tokens(server(vllm_server.base_url).post("/completions", [body(2)])) == {0: 3}
 
 
 def test_a_server_that_repeats_the_key_does_not_get_it_into_a_message(
@@ -162,7 +167,7 @@ def test_a_server_that_repeats_the_key_does_not_get_it_into_a_message(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with FaultProxy(vllm_server.base_url, refuse=lambda _: (422, f"Bearer {KEY} may not do this")) as proxy:
-        [(_, answer)] = Server(proxy.base_url).post("/completions", [body(0)])
+        [(_, answer)] = server(proxy.base_url).post("/completions", [body(0)])
     assert answer == Refusal(422, "Bearer … may not do this")
 
 
@@ -172,7 +177,7 @@ def test_a_key_that_is_not_accepted_says_where_to_set_it(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with FaultProxy(vllm_server.base_url, refuse=lambda _: (status, f"wrong key {KEY}")) as proxy:
-        answers = Server(proxy.base_url).post("/completions", [body(0)])
+        answers = server(proxy.base_url).post("/completions", [body(0)])
         with pytest.raises(StageFailure, match=rf"status {status}\)\. Set it in OPENAI_API_KEY") as caught:
             list(answers)
     assert KEY not in str(caught.value)
@@ -186,7 +191,7 @@ def test_an_error_of_whoever_makes_the_bodies_ends_the_requests_in_flight(vllm_s
         raise RuntimeError("no more")
 
     with FaultProxy(vllm_server.base_url, {1: "hang"}, while_in_flight=lambda _: proxy.wait_for_posts(2)) as proxy:
-        answers = Server(proxy.base_url, concurrency=2).post("/completions", bodies())
+        answers = server(proxy.base_url, concurrency=2).post("/completions", bodies())
         with pytest.raises(RuntimeError, match="no more"):
             list(answers)
         assert proxy.abandoned.acquire(timeout=30)
@@ -195,7 +200,7 @@ def test_an_error_of_whoever_makes_the_bodies_ends_the_requests_in_flight(vllm_s
 def test_closing_the_iteration_ends_the_requests_in_flight(vllm_server: VllmServer) -> None:
     plan: dict[int, Fault] = {1: "hang", 2: "hang"}
     with FaultProxy(vllm_server.base_url, plan, while_in_flight=lambda _: proxy.wait_for_posts(3)) as proxy:
-        answers = Server(proxy.base_url, concurrency=3).post("/completions", map(body, range(3)))
+        answers = server(proxy.base_url, concurrency=3).post("/completions", map(body, range(3)))
         next(answers)
         answers.close()
         assert proxy.abandoned.acquire(timeout=30)
@@ -214,7 +219,8 @@ def stop(*_):
 signal.signal(signal.SIGTERM, stop)
 body = {"model": "tiny", "prompt": [5], "max_tokens": 1}
 try:
-    for number, _ in enumerate(Server(sys.argv[1], concurrency=8).post("/completions", [body] * 30)):
+    server = Server(sys.argv[1], None, concurrency=8, retries=10, request_timeout=600)
+    for number, _ in enumerate(server.post("/completions", [body] * 30)):
         if number == 0:
             threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
 except GraoError as error:
@@ -246,7 +252,8 @@ def stop(*_):
 signal.signal(signal.SIGTERM, stop)
 for attempt in range(15):
     try:
-        for number, _ in enumerate(Server(sys.argv[1], concurrency=8).post("/completions", itertools.repeat({}))):
+        server = Server(sys.argv[1], None, concurrency=8, retries=10, request_timeout=600)
+        for number, _ in enumerate(server.post("/completions", itertools.repeat({}))):
             if number == 8:
                 threading.Timer(0.01 * attempt, os.kill, (os.getpid(), signal.SIGTERM)).start()
     except GraoError as error:

@@ -1,4 +1,4 @@
-"""Engines that sample. Each is one file beside `base.py`; the registry below names them."""
+"""Engines that sample, one file per engine; the registry names them."""
 
 ENGINES = {
     "vllm": "grao_pipeline.generation.engines.vllm:VllmEngine",

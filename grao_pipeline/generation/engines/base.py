@@ -1,38 +1,14 @@
-"""The Engine seam: prompts' token ids and sampling options in, sampled token ids and log-probs out, streamed."""
+"""The Engine seam: token ids of prompts and sampling options in, sampled token ids and log-probs out, streamed."""
 
-import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import ClassVar
 
+from grao_pipeline.arguments import NoArguments, PluginArguments
 from grao_pipeline.models.devices import resolve_device, resolve_dtype
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """What an engine needs to load a policy.
-
-    Example: `EngineOptions("models/base", "float32", 2048, "cpu", 32, {"max_num_seqs": "64"})`
-    """
-
-    model: str
-    dtype: str
-    context_length: int
-    device: str
-    batch_size: int
-    arguments: dict[str, str]
-    """Free `key=value` arguments; an engine refuses the ones that it does not know."""
-    adapter: str | None = None
-    """Directory of a LoRA adapter (peft) on top of the model."""
-    quantization: str | None = None
-    tensor_parallel_size: int = 1
-    gpu_memory_utilization: float | None = None
-    server: "ServerOptions | None" = None
-
-    def resolved(self) -> "EngineOptions":
-        """With `device` and `dtype` as the machine has them on which the engine runs."""
-        device = resolve_device(self.device)
-        return replace(self, device=device, dtype=resolve_dtype(self.dtype, device))
+from grao_pipeline.options import Device, Dtype
+from grao_pipeline.schemas import FinishReason
 
 
 @dataclass(frozen=True)
@@ -40,19 +16,49 @@ class ServerOptions:
     """An OpenAI-compatible server, for engines that sample through one."""
 
     base_url: str
-    served_model: str | None = None
-    """The model's name there; the only one that it serves, where None."""
-    concurrency: int = 64
+    served_model: str | None
+    """The model's name on the server; None where it serves only one."""
+    concurrency: int
     """Requests in flight."""
-    retries: int = 10
-    timeout_seconds: float = 600.0
-    allow_retokenize: bool = False
-    """Make token ids from text where the server returns none."""
+    retries: int
+    """Further tries of a request that failed."""
+    request_timeout: float
+    """Seconds of one try."""
+    allow_retokenize: bool
+    """Make token ids from the text where the server returns none."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What an engine needs to load a policy.
+
+    Example: `EngineOptions("models/base", "float32", 2048, "cpu", batch_size=32)`
+    """
+
+    model: str
+    """Directory of the model."""
+    dtype: Dtype
+    context_length: int
+    """Longest prompt plus completion, in tokens."""
+    device: Device
+    batch_size: int
+    """Prompts that an engine with fixed batches samples together."""
+    adapter: str | None = None
+    """Directory of a LoRA adapter (peft) on top of the model."""
+    quantization: str | None = None
+    tensor_parallel_size: int = 1
+    gpu_memory_utilization: float | None = None
+    server: ServerOptions | None = None
+
+    def resolved(self) -> "EngineOptions":
+        """With `device` and `dtype` resolved for the machine on which the engine runs."""
+        device = resolve_device(self.device)
+        return replace(self, device=device, dtype=resolve_dtype(self.dtype, device))
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample. `stop_token_ids` end a completion and are kept as its last token."""
+    """How to sample. `stop_token_ids` end a completion and stay its last token."""
 
     temperature: float
     top_p: float
@@ -70,11 +76,12 @@ class Request:
     key: tuple[int, int]
     """(part, row): returned with the group, never interpreted by an engine."""
     prompt_token_ids: list[int]
+    """[P]"""
     num_samples: int
     seed: int
-    """The group's own seed: what is sampled must not depend on which requests happen to be in flight with it."""
+    """The group's seed: samples must not depend on which requests happen to be in flight together."""
     max_new_tokens: int
-    """Tokens that still fit behind this prompt; at most the sampling's."""
+    """Tokens that fit after this prompt; at most the sampling's."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +92,16 @@ class Sample:
     """
 
     token_ids: list[int]
-    """As sampled, end-of-turn token included where it was sampled. [L]"""
+    """As sampled, including the end-of-turn token where it was sampled. [L]"""
     logprobs: list[float] | None
-    """Log-probability of each id under the untempered policy, in nats [L]; None where it is not known."""
-    finish_reason: str
-    """`stop`, `length` or `abort`."""
+    """Log-probability of each id under the untempered policy, in nats [L]; None where it is unknown."""
+    finish_reason: FinishReason
     retokenized: bool = False
-    """The ids were made from the text, because a server returned none."""
+    """The token ids were made from the text, because a server returned none."""
+
+
+ABORTED = Sample([], [], "abort")
+"""A sample that an engine gave up, or that was never requested because its prompt leaves no room."""
 
 
 @dataclass(frozen=True)
@@ -102,48 +112,50 @@ class SampledGroup:
     samples: list[Sample]
 
 
-class Engine(Protocol):
-    """Samples groups. Construct with `EngineOptions`; a new engine is one class and one line in `ENGINES`."""
+class Engine(ABC):
+    """Samples groups. A new engine is one subclass, and one line in `ENGINES` where it is built in.
 
+    Example:
+        class ConstantEngine(Engine):
+            class Arguments(PluginArguments):
+                token_id: int = argument(7, "The only token that is sampled.")
+
+            def __init__(self, options: EngineOptions, arguments: Arguments) -> None:
+                self._token_id = arguments.token_id
+
+            def generate(self, parts, sampling):
+                for part in parts:
+                    yield [SampledGroup(request.key, self._samples(request)) for request in part]
+    """
+
+    Arguments: ClassVar[type[PluginArguments]] = NoArguments
+    """The model of the engine's `--engine-arg key=value`; the constructor receives an instance."""
+
+    def __init__(self, options: EngineOptions, arguments: PluginArguments) -> None:
+        """Load the policy.
+
+        Raises:
+            UsageError: an option or argument cannot work with this engine.
+            InputError: the model cannot be loaded.
+        """
+        return
+
+    @abstractmethod
     def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[list[SampledGroup]]:
-        """Yield every request's group, in any order: those that finished together in one list.
+        """Yield the group of every request, in any order; groups that are finished together in one list.
 
-        A list is kept or lost whole. Where samples depend on the batch that they were drawn in (in the last bits), a
-        list is a whole batch, and the rest of a part is batched as it would have been: so an interrupted run ends in
-        the same table.
+        A list is saved or lost as a whole. Where samples depend on their batch (in the last bits), a list is a whole
+        batch, and the rest of a part is batched as it would have been without an interruption: an interrupted run then
+        ends in the same table.
 
         Args:
-            parts: the requests, part by part. An engine takes further parts as it has room for them; it may mix
-                requests of several parts only where that cannot change what is sampled.
+            parts: the requests, part by part. An engine takes a further part when it has room for it. It may mix the
+                requests of several parts only where that cannot change the samples.
 
         Raises:
             StageFailure: the engine died.
         """
-        ...
 
     def close(self) -> None:
         """Free the device."""
-        ...
-
-
-class FakeEngine:
-    """A public fake for tests: sample i of a prompt is `length` tokens counting up from its last token + i."""
-
-    def __init__(self, length: int = 3, stop_token_id: int = 0) -> None:
-        self.length = length
-        self.stop_token_id = stop_token_id
-        self.num_requests = 0
-
-    def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[list[SampledGroup]]:
-        for part in parts:
-            for request in part:
-                self.num_requests += 1
-                first = request.prompt_token_ids[-1]
-                samples = []
-                for index in range(request.num_samples):
-                    ids = [first + index + offset for offset in range(1, self.length)] + [self.stop_token_id]
-                    samples.append(Sample(ids, [math.log(0.5)] * len(ids), "stop"))
-                yield [SampledGroup(request.key, samples)]
-
-    def close(self) -> None:
-        pass
+        return

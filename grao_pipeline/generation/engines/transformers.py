@@ -1,7 +1,7 @@
-"""The embedded engine: Hugging Face transformers, a KV cache, and one random stream per sample.
+"""The transformers engine: batches with a KV cache and one random stream per sample.
 
-Each prompt is encoded once and its cache row repeated for the G samples. A sample's noise comes from its own seeded
-generator, so it does not depend on the batch; finished rows leave the batch.
+Each prompt is encoded once and its cache row is repeated for the G samples. Every sample draws from a seeded generator
+that no other sample uses, so it does not depend on the batch; finished rows leave the batch.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,27 +10,31 @@ from typing import Any
 
 import torch
 
+from grao_pipeline.arguments import NoArguments
 from grao_pipeline.errors import StageFailure, UsageError
-from grao_pipeline.generation.engines.base import EngineOptions, Request, Sample, SampledGroup, Sampling
+from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, Sample, SampledGroup, Sampling
 from grao_pipeline.models.source import load_weights
 from grao_pipeline.plugins import require
 
-# Rows are dropped from the cache when this share of them has finished: fewer copies than at every end.
 COMPACT_SHARE = 0.5
+"""Finished rows are dropped from the cache when at most this share is unfinished: the cache is copied less often."""
 
 
-class TransformersEngine:
-    """Samples with a causal language model of transformers.
+class TransformersEngine(Engine):
+    """Samples with a causal language model of transformers in this process."""
 
-    Raises:
-        UsageError: an engine argument was given; this engine has none.
-    """
+    def __init__(self, options: EngineOptions, arguments: NoArguments) -> None:
+        """Load the model.
 
-    def __init__(self, options: EngineOptions) -> None:
-        if options.arguments:
-            raise UsageError(f"--engine-arg {next(iter(options.arguments))}: the transformers engine has no arguments.")
+        Raises:
+            UsageError: the model is to be quantized, which this engine does not support.
+            InputError: the weights cannot be loaded.
+        """
         if options.quantization:
-            raise UsageError(f"--quantization {options.quantization}: the transformers engine has none; use vllm.")
+            raise UsageError(
+                f"the transformers engine cannot sample from weights in {options.quantization!r}. Use --engine vllm.",
+                option="quantization",
+            )
         options = options.resolved()
         self._device = torch.device(options.device)
         model: Any = load_weights(options.model, "AutoModelForCausalLM", options.dtype)
@@ -41,7 +45,7 @@ class TransformersEngine:
         self._context_length = options.context_length
 
     def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[list[SampledGroup]]:
-        """Batches never cross a part, so a part is the same whichever parts were made before it."""
+        """Batches never cross a part's boundary, so a part does not depend on the parts before it."""
         for part in parts:
             by_length = sorted(part, key=lambda request: len(request.prompt_token_ids))
             for start in range(0, len(by_length), self._batch_size):
@@ -65,26 +69,26 @@ class TransformersEngine:
 
 
 class _Row:
-    """One sample being drawn."""
+    """One sample while it is drawn."""
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, max_new_tokens: int) -> None:
         self._token_ids: list[int] = []
         self._logprobs: list[float] = []
         self._stopped = False
-        self._budget = budget
+        self._max_new_tokens = max_new_tokens
 
     @property
-    def ended(self) -> bool:
-        return self._stopped or len(self._token_ids) >= self._budget
+    def is_finished(self) -> bool:
+        return self._stopped or len(self._token_ids) >= self._max_new_tokens
 
     @property
     def sample(self) -> Sample:
         return Sample(self._token_ids, self._logprobs, "stop" if self._stopped else "length")
 
-    def append(self, token: int, logprob: float, stops: bool) -> None:
+    def append(self, token: int, logprob: float, is_stop: bool) -> None:
         self._token_ids.append(token)
         self._logprobs.append(logprob)
-        self._stopped = stops
+        self._stopped = is_stop
 
 
 def _sample(
@@ -94,23 +98,23 @@ def _sample(
     rows = [_Row(request.max_new_tokens) for request in requests for _ in range(request.num_samples)]
     uniforms = _uniforms(requests, sampling.max_new_tokens).to(device)  # [R, N]
     logits, cache, mask, position = _encode_prompts(model, device, requests)
-    alive = torch.arange(len(rows), device=device)  # the row's number, of each row still in the batch
+    in_batch = torch.arange(len(rows), device=device)  # numbers of the rows in the batch: [B]
     step = 0
     while True:
-        tokens, logprobs = _draw(logits, uniforms[alive, step], sampling)
-        drawn = list(zip(alive.tolist(), tokens.tolist(), logprobs.tolist(), strict=True))
+        tokens, logprobs = _draw(logits, uniforms[in_batch, step], sampling)
+        drawn = list(zip(in_batch.tolist(), tokens.tolist(), logprobs.tolist(), strict=True))
         for row, token, logprob in drawn:
-            if not rows[row].ended:
+            if not rows[row].is_finished:
                 rows[row].append(token, logprob, token in sampling.stop_token_ids)
-        going_on = [index for index, (row, _, _) in enumerate(drawn) if not rows[row].ended]
-        if not going_on:
+        unfinished = [index for index, (row, _, _) in enumerate(drawn) if not rows[row].is_finished]
+        if not unfinished:
             return [row.sample for row in rows]
-        if len(going_on) <= COMPACT_SHARE * len(alive):
-            keep = torch.tensor(going_on, device=device)
+        if len(unfinished) <= COMPACT_SHARE * len(in_batch):
+            keep = torch.tensor(unfinished, device=device)
             cache.batch_select_indices(keep)
-            alive, tokens, mask, position = alive[keep], tokens[keep], mask[keep], position[keep]
+            in_batch, tokens, mask, position = in_batch[keep], tokens[keep], mask[keep], position[keep]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        position = (position + 1).clamp(max=context_length - 1)  # rows that have ended may be at the model's end
+        position = (position + 1).clamp(max=context_length - 1)  # finished rows may be at the model's last position
         step += 1
         output = model(
             input_ids=tokens[:, None],
@@ -170,7 +174,7 @@ def _nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def _uniforms(requests: Sequence[Request], steps: int) -> torch.Tensor:
-    """Each sample's own random stream; always `steps` long: torch draws shorter ones differently. [R, steps]"""
+    """One random stream per sample, always of length `steps`: torch draws a shorter one differently. [R, steps]"""
     streams = []
     for request in requests:
         generator = torch.Generator().manual_seed(request.seed)
@@ -179,7 +183,7 @@ def _uniforms(requests: Sequence[Request], steps: int) -> torch.Tensor:
 
 
 def _left_padded(rows: Sequence[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids [P, T] padded on the left with 0, and the attention mask [P, T]."""
+    """Token ids [P, T], padded on the left with 0, and the attention mask [P, T]."""
     longest = max(len(row) for row in rows)
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
     mask = torch.zeros(len(rows), longest, dtype=torch.long)

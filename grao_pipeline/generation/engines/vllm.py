@@ -1,4 +1,4 @@
-"""The vLLM engine: requests are streamed into one `LLM`, finished groups come out as they end."""
+"""The vLLM engine: streams requests into one `vllm.LLM` and yields every group as soon as it is finished."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,22 +6,25 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from pydantic import model_validator
+
+from grao_pipeline.arguments import FreeArguments, argument
 from grao_pipeline.errors import UsageError
-from grao_pipeline.generation.engines.base import EngineOptions, Request, Sample, SampledGroup, Sampling
+from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, Sample, SampledGroup, Sampling
 from grao_pipeline.models.vllm_process import (
     DeathWatch,
     close_llm,
     cpu_defaults,
     death_as_failure,
     open_llm,
-    parse_value,
+    refuse_reserved,
 )
 from grao_pipeline.plugins import require
 
 REMEDY = "if need be with --gpu-memory-utilization or --engine-arg max_num_seqs=… lowered"
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-# What the groups table says of itself rests on these; the first have an option of their own.
-RESERVED = {
+"""The ranks that vLLM supports."""
+OPTIONS = {
     "model": "--model",
     "dtype": "--dtype",
     "max_model_len": "--max-model-len",
@@ -29,32 +32,48 @@ RESERVED = {
     "quantization": "--quantization",
     "gpu_memory_utilization": "--gpu-memory-utilization",
     "enable_lora": "--adapter",
-    "logprobs_mode": None,
-    "skip_tokenizer_init": None,
-    "generation_config": None,
 }
+"""Arguments of `vllm.LLM` that have an option."""
 
 
-class VllmEngine:
-    """Samples with vLLM in this process.
+class VllmArguments(FreeArguments):
+    """The usual arguments of `vllm.LLM`, with vLLM's defaults. Every other one is passed on as well."""
 
-    `--engine-arg key=value` reaches the arguments of `vllm.LLM`; values are read as JSON where they are JSON.
+    max_num_seqs: int | None = argument(None, "Sequences that run at once.", ge=1)
+    max_num_batched_tokens: int | None = argument(None, "Tokens of one step, over all sequences.", ge=1)
+    kv_cache_memory_bytes: int | None = argument(None, "Size of the KV cache in bytes.", ge=1)
+    enforce_eager: bool | None = argument(None, "Do not compile the model or capture CUDA graphs.")
 
-    Raises:
-        UsageError: vLLM refuses an argument.
-        InputError: vLLM cannot load the model.
-    """
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, given: dict[str, Any]) -> dict[str, Any]:
+        refuse_reserved(given, OPTIONS)
+        return given
 
-    def __init__(self, options: EngineOptions) -> None:
+
+class VllmEngine(Engine):
+    """Samples with vLLM in this process."""
+
+    Arguments = VllmArguments
+
+    def __init__(self, options: EngineOptions, arguments: VllmArguments) -> None:
+        """Start vLLM.
+
+        Raises:
+            UsageError: vLLM refuses an argument.
+            InputError: vLLM cannot load the model.
+        """
         options = options.resolved()
-        arguments = engine_arguments(options)
-        self._llm, self._guard = open_llm(arguments, options.arguments, "--engine-arg", options.model, options.device)
+        given = arguments.given()
+        self._llm, self._guard = open_llm(
+            llm_arguments(options, arguments), given, "engine_arg", options.model, options.device
+        )
         self._names = map(str, count())
         self._adapter = _lora_request(options.adapter)
         self._max_num_seqs = int(self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
 
     def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[list[SampledGroup]]:
-        """Keeps twice as many sequences in flight as vLLM runs at once, across the borders of parts."""
+        """Keeps twice as many sequences in flight as vLLM runs at once, across the boundaries of parts."""
         engine = self._llm.llm_engine
         pending = (request for part in parts for request in part)
         in_flight: dict[str, Request] = {}
@@ -69,7 +88,7 @@ class VllmEngine:
                     self._add(name, request, sampling)
                 if not in_flight:
                     return
-                # what an earlier call that was broken off left in the engine is not ours
+                # an earlier call that was interrupted may have left requests in the engine
                 finished = [output for output in self._step() if output.finished and output.request_id in in_flight]
                 if finished:
                     yield [_sampled_group(in_flight.pop(output.request_id), output) for output in finished]
@@ -81,7 +100,7 @@ class VllmEngine:
     def _add(self, name: str, request: Request, sampling: Sampling) -> None:
         vllm = require("vllm")
         parameters = vllm.SamplingParams(
-            n=request.num_samples if sampling.temperature > 0 else 1,  # vLLM refuses more; they would be equal
+            n=request.num_samples if sampling.temperature > 0 else 1,  # greedy samples are equal; vLLM refuses n > 1
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             max_tokens=request.max_new_tokens,
@@ -100,11 +119,13 @@ class VllmEngine:
             return list(self._llm.llm_engine.step())
 
 
-def engine_arguments(options: EngineOptions) -> dict[str, Any]:
-    for name in RESERVED.keys() & options.arguments.keys():
-        instead = f"Use {RESERVED[name]}." if RESERVED[name] else "The groups table depends on its value."
-        raise UsageError(f"--engine-arg {name}: cannot be set here. {instead}")
-    arguments: dict[str, Any] = {
+def llm_arguments(options: EngineOptions, arguments: VllmArguments) -> dict[str, Any]:
+    """The keyword arguments of `vllm.LLM`. `options` are resolved.
+
+    Raises:
+        UsageError: the adapter's rank is too large.
+    """
+    values: dict[str, Any] = {
         "model": options.model,
         "runner": "generate",
         "dtype": options.dtype,
@@ -117,21 +138,21 @@ def engine_arguments(options: EngineOptions) -> dict[str, Any]:
         "quantization": options.quantization,
     }
     if options.gpu_memory_utilization is not None:
-        arguments["gpu_memory_utilization"] = options.gpu_memory_utilization
+        values["gpu_memory_utilization"] = options.gpu_memory_utilization
     if options.adapter is not None:
-        arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": _lora_rank(options.adapter)}
+        values |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": _lora_rank(options.adapter)}
     if options.device == "cpu":
-        arguments |= cpu_defaults(options.context_length)
-    return arguments | {key: parse_value(value) for key, value in options.arguments.items()}
+        values |= cpu_defaults(options.context_length)
+    return values | arguments.given()
 
 
 def _lora_rank(adapter: str) -> int:
-    """The smallest rank that vLLM knows and that holds the adapter's."""
+    """The smallest rank that vLLM supports and that the adapter fits in."""
     rank = int(json.loads(Path(adapter, "adapter_config.json").read_text("utf-8"))["r"])
-    fitting = [known for known in LORA_RANKS if known >= rank]
-    if not fitting:
-        raise UsageError(f"--adapter {adapter} has rank {rank}; vLLM takes {LORA_RANKS[-1]} at most.")
-    return fitting[0]
+    supported = [size for size in LORA_RANKS if size >= rank]
+    if not supported:
+        raise UsageError(f"{adapter} has rank {rank}; vLLM supports {LORA_RANKS[-1]} at most.", option="adapter")
+    return supported[0]
 
 
 def _lora_request(adapter: str | None) -> Any:
@@ -143,7 +164,7 @@ def _sampled_group(request: Request, output: Any) -> SampledGroup:
     for completion in sorted(output.outputs, key=lambda completion: completion.index):
         ids = list(completion.token_ids)
         logprobs = [position[token].logprob for position, token in zip(completion.logprobs, ids, strict=True)]
-        reason = completion.finish_reason if completion.finish_reason in ("stop", "length") else "abort"
-        samples.append(Sample(ids, logprobs, reason))
-    copies = request.num_samples // len(samples)  # of the only sample, where sampling is greedy
+        reason = completion.finish_reason
+        samples.append(Sample(ids, logprobs, reason if reason in ("stop", "length") else "abort"))
+    copies = request.num_samples // len(samples)  # more than one where sampling is greedy
     return SampledGroup(request.key, samples * copies)

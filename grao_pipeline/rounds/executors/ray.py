@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from grao_pipeline.errors import Interrupted, StageFailure
-from grao_pipeline.plugins import require
 from grao_pipeline.processes import GRACE_SECONDS, StopSignals
+from grao_pipeline.ray_cluster import RayCluster
 from grao_pipeline.rounds.executors.base import Result, StageResources
 from grao_pipeline.rounds.executors.local import start_stage, stop_stage
 
@@ -29,14 +29,8 @@ class RayCommands:
     """
 
     def __init__(self) -> None:
-        self._ray: Any = require("ray")
-        self._is_ours = not self._ray.is_initialized()
-        if self._is_ours:
-            try:
-                self._ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                address = os.environ.get("RAY_ADDRESS", "this machine")
-                raise StageFailure(f"No Ray cluster at {address}: {error}") from error
+        self._cluster = RayCluster()
+        self._ray = self._cluster.ray
 
     def run(self, arguments: list[str], resources: StageResources, signals: StopSignals) -> Result:
         remote = self._ray.remote(
@@ -54,8 +48,7 @@ class RayCommands:
             self._ray.kill(actor)
 
     def close(self) -> None:
-        if self._is_ours:
-            self._ray.shutdown()
+        self._cluster.close()
 
     def _follow(self, actor: Any, resources: StageResources) -> Iterator[Result]:
         """Pass the command's standard error on until it ends."""

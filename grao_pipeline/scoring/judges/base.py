@@ -5,6 +5,8 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from grao_pipeline.options import Device
+
 
 @dataclass(frozen=True)
 class Question:
@@ -52,7 +54,7 @@ class ChatModelOptions:
     """A value for each of its `ARGUMENTS`, and those given as `PREFIX.key`."""
     max_tokens: int
     """Of a reply, whatever a reasoning model thinks before it included."""
-    device: str
+    device: Device
 
 
 def free_values(arguments: Mapping[str, str], prefix: str) -> dict[str, Any]:

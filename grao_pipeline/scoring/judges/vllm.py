@@ -214,7 +214,7 @@ class VllmChatModel:
         if device == "cpu":
             arguments |= cpu_defaults(self._context_length)
         given = self._engine_arguments
-        llm, guard = open_llm(arguments | given, given, "--reward-arg vllm.…", f"the judge {self._name}", device)
+        llm, guard = open_llm(arguments | given, given, "reward_arg", f"the judge {self._name}", device)
         self._close = weakref.finalize(self, close_llm, llm, guard)
         return llm
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from grao_pipeline.errors import UsageError
+from grao_pipeline.options import Device
 
 LARGEST_REWARD = 3.4028234e38
 """Rewards are stored as float32."""
@@ -56,7 +57,7 @@ class RewardRuntime:
     """How to run a reward; shapes no score."""
 
     batch_size: int = 32
-    device: str = "auto"
+    device: Device = "auto"
 
 
 class Reward(Protocol):

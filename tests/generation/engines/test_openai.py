@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 
 from grao_pipeline.errors import GraoError, StageFailure, UsageError
 from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, SampledGroup, Sampling, ServerOptions
-from grao_pipeline.generation.engines.openai import OpenAIEngine
+from grao_pipeline.generation.engines.make import EngineRecipe, parse_engine_arguments
+from grao_pipeline.generation.engines.openai import OpenAIArguments, OpenAIEngine
 from grao_pipeline.generation.generate import generate_groups
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.models.server import Server
@@ -27,10 +29,12 @@ SHORT = {"logit_bias": json.dumps({"2": 3})}
 """Makes the end of a turn likely, so that some completions of the tiny model end before their budget."""
 
 
-def options(model: Path, base_url: str, arguments: dict[str, str] | None = None, **server: Any) -> EngineOptions:
-    return EngineOptions(
-        str(model), "float32", 256, "cpu", 32, arguments or {}, server=ServerOptions(base_url, **server)
-    )
+def open_engine(model: Path, base_url: str, arguments: dict[str, str] | None = None, **changes: Any) -> Engine:
+    """The engine, by default with the limits of `grao generate`."""
+    limits = {"concurrency": 64, "retries": 10, "request_timeout": 600.0, "allow_retokenize": False}
+    server = ServerOptions(base_url, **{"served_model": None, **limits, **changes})
+    options = EngineOptions(str(model), "float32", 256, "cpu", 32, server=server)
+    return EngineRecipe("openai", arguments or {}, options).open()
 
 
 def requests(count: int, samples: int = 3) -> list[Request]:
@@ -58,7 +62,7 @@ def test_samples_are_those_of_vllm_in_this_process(
     stopping_model: Path,
     sampling: dict[str, float],
 ) -> None:
-    server_engine = OpenAIEngine(options(stopping_model, vllm_server.base_url, concurrency=4))
+    server_engine = open_engine(stopping_model, vllm_server.base_url, concurrency=4)
     of_server = sample(server_engine, mixed_prompts, prompts_per_part=3, **sampling)
     of_process = sample(vllm_engine, mixed_prompts, **sampling)
     assert {reason for group in of_process for reason in group["finish_reasons"]} == {"stop", "length"}
@@ -73,10 +77,10 @@ def test_samples_are_those_of_vllm_in_this_process(
 def test_faults_change_nothing_in_the_table(
     vllm_server: VllmServer, model: Path, mixed_prompts: str, sample: Callable[..., list[Group]]
 ) -> None:
-    undisturbed = sample(OpenAIEngine(options(model, vllm_server.base_url)), mixed_prompts, temperature=1.0)
+    undisturbed = sample(open_engine(model, vllm_server.base_url), mixed_prompts, temperature=1.0)
     plan: dict[int, Fault] = {0: "429", 2: "500", 3: "hang", 4: "reset", 5: "truncated", 8: "429", 13: "500"}
     with FaultProxy(vllm_server.base_url, plan) as proxy:
-        engine = OpenAIEngine(options(model, proxy.base_url, concurrency=4, timeout_seconds=5.0))
+        engine = open_engine(model, proxy.base_url, concurrency=4, request_timeout=5.0)
         disturbed = sample(engine, mixed_prompts, temperature=1.0, prompts_per_part=2)
         assert proxy.faults == {"429": 2, "500": 2, "hang": 1, "reset": 1, "truncated": 1}
         assert proxy.max_in_flight <= 4 + 1  # a request that was given up may not have been noticed as gone
@@ -86,7 +90,7 @@ def test_faults_change_nothing_in_the_table(
 def test_a_server_that_is_killed_and_started_again_changes_nothing_in_the_table(
     vllm_server: VllmServer, model: Path, mixed_prompts: str, sample: Callable[..., list[Group]]
 ) -> None:
-    undisturbed = sample(OpenAIEngine(options(model, vllm_server.base_url)), mixed_prompts, max_new_tokens=60)
+    undisturbed = sample(open_engine(model, vllm_server.base_url), mixed_prompts, max_new_tokens=60)
 
     def restart(number: int) -> None:
         if number == 6:
@@ -94,7 +98,7 @@ def test_a_server_that_is_killed_and_started_again_changes_nothing_in_the_table(
             vllm_server.start()
 
     with FaultProxy(vllm_server.base_url, while_in_flight=restart) as proxy:
-        engine = OpenAIEngine(options(model, proxy.base_url, concurrency=3, retries=60))
+        engine = open_engine(model, proxy.base_url, concurrency=3, retries=60)
         disturbed = sample(engine, mixed_prompts, max_new_tokens=60)
         assert proxy.unforwarded > 0
     vllm_server.wait_until_healthy()
@@ -115,7 +119,7 @@ def test_the_api_key_reaches_the_server_and_nothing_else(
             str(tmp_path / "out"),
             chosen,
             RecordedProgress(notices.append),
-            make_engine=lambda _: OpenAIEngine(options(model, url)),
+            make_engine=lambda _: open_engine(model, url),
         )
         assert proxy.authorizations == {f"Bearer {key}"}
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
@@ -149,8 +153,8 @@ def test_a_server_without_token_ids_is_refused_unless_retokenizing_is_allowed(
     vllm_server: VllmServer, model: Path, plain: dict[str, Any]
 ) -> None:
     with FaultProxy(vllm_server.base_url, **plain) as proxy:
-        engine = OpenAIEngine(options(model, proxy.base_url))
-        with pytest.raises(UsageError, match=r"does not sample token ids .*or --allow-retokenize") as caught:
+        engine = open_engine(model, proxy.base_url)
+        with pytest.raises(UsageError, match=r"does not accept and return token ids .*or --allow-retokenize") as caught:
             sampled(engine, requests(3))
         assert "token_ids" in str(caught.value) or "Unrecognized request argument" in str(caught.value)
         assert len(proxy.bodies) == 1  # told with the first answer
@@ -171,9 +175,9 @@ def test_allowed_retokenizing_gives_the_ids_of_the_text_with_the_end_of_turn_and
         | {"temperature": 1.0, "logit_bias": {"2": 3}}
         for request in asked
     )
-    answers = dict(Server(vllm_server.base_url).post("/completions", bodies))
+    answers = dict(Server(vllm_server.base_url, None, 64, 10, 600.0).post("/completions", bodies))
     with FaultProxy(vllm_server.base_url, **plain) as proxy:
-        retokenized = sampled(OpenAIEngine(options(model, proxy.base_url, SHORT, allow_retokenize=True)), asked)
+        retokenized = sampled(open_engine(model, proxy.base_url, SHORT, allow_retokenize=True), asked)
         assert len(proxy.bodies) == 2 + len(asked)  # one look at each language, then every prompt once
     reasons = set()
     for index, request in enumerate(asked):
@@ -190,7 +194,7 @@ def test_allowed_retokenizing_gives_the_ids_of_the_text_with_the_end_of_turn_and
 
 def test_a_vllm_server_keeps_its_token_ids_where_retokenizing_is_allowed(vllm_server: VllmServer, model: Path) -> None:
     found = [
-        sampled(OpenAIEngine(options(model, vllm_server.base_url, allow_retokenize=allow)), requests(3))
+        sampled(open_engine(model, vllm_server.base_url, allow_retokenize=allow), requests(3))
         for allow in (True, False)
     ]
     assert found[0] == found[1]
@@ -203,7 +207,7 @@ def test_a_plain_server_that_sees_another_prompt_is_found_out(vllm_server: VllmS
         return drop_token_ids(answer)
 
     with FaultProxy(vllm_server.base_url, edit=with_a_bos) as proxy:
-        engine = OpenAIEngine(options(model, proxy.base_url, allow_retokenize=True))
+        engine = open_engine(model, proxy.base_url, allow_retokenize=True)
         with pytest.raises(StageFailure, match="saw a prompt of 4 tokens where --model has 3"):
             sampled(engine, requests(3))
 
@@ -212,7 +216,7 @@ def test_a_prompt_that_the_server_refuses_ends_the_run_with_its_place_and_the_se
     vllm_server: VllmServer, model: Path
 ) -> None:
     too_long = Request((3, 1), [5] * 300, 2, 7, 12)
-    engine = OpenAIEngine(options(model, vllm_server.base_url))
+    engine = open_engine(model, vllm_server.base_url)
     with pytest.raises(StageFailure, match=r"row 1 of part 3 \(300 tokens.*maximum context length is 256.*--max-model"):
         sampled(engine, [*requests(2), too_long])
 
@@ -221,8 +225,8 @@ def test_a_completion_that_the_server_cuts_short_of_its_budget_is_no_sample(
     vllm_server: VllmServer, model: Path
 ) -> None:
     """vLLM clips max_tokens to its context in silence: 250 + 12 > 256."""
-    engine = OpenAIEngine(options(model, vllm_server.base_url))
-    with pytest.raises(StageFailure, match="ended a completion at 6 of 12 tokens, behind a prompt of 250"):
+    engine = open_engine(model, vllm_server.base_url)
+    with pytest.raises(StageFailure, match="ended a completion at 6 of 12 tokens, after a prompt of 250"):
         sampled(engine, [Request((0, 0), [5] * 250, 1, 7, 12)])
 
 
@@ -240,11 +244,14 @@ def edited(change: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda answer: answer["choices"].pop(), r"returned choices \[0, 1\] where n=3"),
+        (lambda answer: answer["choices"].pop(), r"returned choices \[0, 1\] for n=3"),
         (lambda answer: answer["choices"][0].update(prompt_token_ids=[9, 9]), r"other prompt token ids .*\[9, 9\]"),
         (lambda answer: answer["choices"][0].update(token_ids=None), "is not a completion"),
         (lambda answer: answer["choices"][1]["logprobs"]["token_logprobs"].pop(), "11 log-probs for 12 token ids"),
-        (lambda answer: answer["choices"][0].update(finish_reason="stop"), "which ends no turn of --model"),
+        (
+            lambda answer: answer["choices"][0].update(finish_reason="stop"),
+            "which is not an end-of-turn token of --model",
+        ),
         (lambda answer: answer.pop("choices"), "is not a completion"),
     ],
 )
@@ -255,7 +262,7 @@ def test_an_answer_that_cannot_be_right_is_not_taken(
         FaultProxy(vllm_server.base_url, edit=edited(change)) as proxy,
         pytest.raises(StageFailure, match=message),
     ):
-        sampled(OpenAIEngine(options(model, proxy.base_url)), requests(1))
+        sampled(open_engine(model, proxy.base_url), requests(1))
 
 
 def test_what_the_server_aborted_is_an_aborted_sample_without_tokens(vllm_server: VllmServer, model: Path) -> None:
@@ -263,7 +270,7 @@ def test_what_the_server_aborted_is_an_aborted_sample_without_tokens(vllm_server
         answer["choices"][1]["finish_reason"] = "abort"
 
     with FaultProxy(vllm_server.base_url, edit=edited(abort)) as proxy:
-        [group] = sampled(OpenAIEngine(options(model, proxy.base_url)), requests(1)).values()
+        [group] = sampled(open_engine(model, proxy.base_url), requests(1)).values()
     assert [sample.finish_reason for sample in group.samples] == ["length", "abort", "length"]
     assert (group.samples[1].token_ids, group.samples[1].logprobs) == ([], [])
 
@@ -280,43 +287,55 @@ def test_a_server_with_tempered_logprobs_is_refused_before_anything_is_sampled(
 
     with FaultProxy(vllm_server.base_url, edit=processed) as proxy:
         with pytest.raises(StageFailure, match="--logprobs-mode raw_logprobs"):
-            sampled(OpenAIEngine(options(model, proxy.base_url)), requests(1))
+            sampled(open_engine(model, proxy.base_url), requests(1))
         assert len(proxy.bodies) == 1
 
 
 def test_engine_arguments_become_fields_of_the_request(vllm_server: VllmServer, model: Path) -> None:
     with FaultProxy(vllm_server.base_url) as proxy:
-        sampled(OpenAIEngine(options(model, proxy.base_url, {"top_k": "1", "user": "me"})), requests(2))
+        sampled(open_engine(model, proxy.base_url, {"top_k": "1", "user": "me"}), requests(2))
         assert {(body["top_k"], body["user"], body["min_p"]) for body in proxy.bodies} == {(1, "me", 0.0)}
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"server": None}, "--engine openai needs --base-url"),
-        ({"arguments": {"stop": "x"}}, "--engine-arg stop: cannot be set here. The groups table depends"),
-        ({"arguments": {"seed": "1"}}, "--engine-arg seed: cannot be set here. Use --seed."),
-        ({"quantization": "fp8"}, "--quantization means an engine in this process"),
-        ({"tensor_parallel_size": 2}, "--tensor-parallel-size means an engine in this process"),
-        ({"gpu_memory_utilization": 0.5}, "--gpu-memory-utilization means an engine in this process"),
-        ({"adapter": "lora"}, "--adapter with --engine openai: say with --served-model"),
+        ({"server": None}, "base_url: the openai engine needs a server's address"),
+        ({"quantization": "fp8"}, "quantization: the openai engine cannot change it"),
+        ({"tensor_parallel_size": 2}, "tensor_parallel_size: the openai engine cannot change it"),
+        ({"gpu_memory_utilization": 0.5}, "gpu_memory_utilization: the openai engine cannot change it"),
+        ({"adapter": "lora"}, "adapter: the openai engine needs the server's name of the adapter"),
     ],
 )
-def test_options_that_a_server_cannot_obey_are_wrong_usage(changes: dict[str, Any], message: str, model: Path) -> None:
-    chosen = options(model, "http://127.0.0.1:9/v1")
-    given: dict[str, Any] = {**vars(chosen), **changes}
-    with pytest.raises(UsageError, match=message):
-        OpenAIEngine(EngineOptions(**given))
+def test_an_option_that_the_engine_cannot_follow_is_wrong_usage(changes: dict[str, Any], message: str) -> None:
+    server = ServerOptions("http://127.0.0.1:9/v1", None, 64, 10, 600.0, allow_retokenize=False)
+    options = EngineOptions("model", "float32", 256, "cpu", 32, server=server)
+    with pytest.raises(UsageError, match=f"^{message}"):
+        OpenAIEngine(replace(options, **changes), OpenAIArguments())
 
 
-def test_a_wrong_engine_argument_is_told_in_the_servers_words(vllm_server: VllmServer, model: Path) -> None:
-    with pytest.raises(GraoError, match="top_k must be 0"):
-        sampled(OpenAIEngine(options(model, vllm_server.base_url, {"top_k": "-7"})), requests(1))
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("stop", "x", "'stop' cannot be set here. The table's content depends on it"),
+        ("seed", "1", "'seed' cannot be set here. Use --seed"),
+        ("top_k", "-7", "top_k=-7: input should be greater than or equal to -1"),
+    ],
+)
+def test_a_reserved_or_wrong_engine_argument_is_wrong_usage(name: str, value: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        parse_engine_arguments("openai", {name: value})
+    assert caught.value.option == "engine_arg"
+
+
+def test_a_wrong_engine_argument_is_reported_in_the_words_of_the_server(vllm_server: VllmServer, model: Path) -> None:
+    with pytest.raises(GraoError, match="logit_bias"):
+        sampled(open_engine(model, vllm_server.base_url, {"logit_bias": "much"}), requests(1))
 
 
 def test_nothing_to_sample_asks_the_server_nothing(vllm_server: VllmServer, model: Path) -> None:
     with FaultProxy(vllm_server.base_url) as proxy:
-        assert list(OpenAIEngine(options(model, proxy.base_url)).generate([[], []], SAMPLING)) == []
+        assert list(open_engine(model, proxy.base_url).generate([[], []], SAMPLING)) == []
         assert proxy.bodies == []
 
 
@@ -335,8 +354,8 @@ def test_the_command_samples_through_a_server_and_finds_its_work_done(
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
-        ([], 2, "--engine openai needs --base-url"),
-        (["--base-url", "localhost:8000/v1"], 2, "expected a URL such as"),
+        ([], 2, "the openai engine needs a server's address"),
+        (["--base-url", "localhost:8000/v1"], 2, "is not a URL such as"),
         (["--base-url", "http://127.0.0.1:9/v1"], 1, "Is the server running?"),
     ],
 )

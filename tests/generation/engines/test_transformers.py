@@ -9,8 +9,10 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from grao_pipeline.arguments import NoArguments
 from grao_pipeline.errors import UsageError
 from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, Sample, Sampling
+from grao_pipeline.generation.engines.make import parse_engine_arguments
 from grao_pipeline.generation.engines.transformers import TransformersEngine
 from tests.generation.common import next_token_logits, untempered_logprobs
 
@@ -85,7 +87,7 @@ def test_samples_depend_neither_on_the_batch_size_nor_on_the_other_prompts(
     together = sampled(transformers_engine, [requests], sampling)
     lengths = {len(sample.token_ids) for samples in together.values() for sample in samples}
     assert {1, 16} < lengths  # rows end at the first token, at the last, and between
-    alone = TransformersEngine(EngineOptions(str(model), "float32", 256, "cpu", 1, {}))
+    alone = TransformersEngine(EngineOptions(str(model), "float32", 256, "cpu", 1), NoArguments())
     one_by_one = sampled(alone, [requests], sampling)
     alone.close()
     reversed_halves = sampled(transformers_engine, [requests[:2:-1], requests[2::-1]], sampling)
@@ -115,7 +117,7 @@ def test_a_model_with_learned_positions_samples_up_to_its_last_position(tmp_path
     torch.manual_seed(0)
     config = GPT2Config(vocab_size=64, n_positions=32, n_embd=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0)
     GPT2LMHeadModel(config).save_pretrained(str(tmp_path))
-    engine = TransformersEngine(EngineOptions(str(tmp_path), "float32", 32, "cpu", 8, {}))
+    engine = TransformersEngine(EngineOptions(str(tmp_path), "float32", 32, "cpu", 8), NoArguments())
     requests = [Request((0, 0), list(range(1, 31)), 1, 5, 2), Request((0, 1), [3, 4, 5, 6], 2, 6, 28)]
     found = sampled(engine, [requests], Sampling(1.0, 1.0, 28, (0,)))
     engine.close()
@@ -130,7 +132,7 @@ def test_a_model_with_learned_positions_samples_up_to_its_last_position(tmp_path
 
 def test_it_computes_in_the_precision_asked_for(model: Path) -> None:
     """bfloat16 keeps 8 bits of a number: its log-probs are near the float32 ones, but not them."""
-    engine = TransformersEngine(EngineOptions(str(model), "bfloat16", 256, "cpu", 8, {}))
+    engine = TransformersEngine(EngineOptions(str(model), "bfloat16", 256, "cpu", 8), NoArguments())
     found = sampled(engine, [requests_of([[5, 6, 7]])], Sampling(1.0, 1.0, 16, (2,)))[1000]
     engine.close()
     expected = [untempered_logprobs(model, [5, 6, 7], sample.token_ids) for sample in found]
@@ -139,6 +141,14 @@ def test_it_computes_in_the_precision_asked_for(model: Path) -> None:
     assert 1e-3 < worst < 0.5
 
 
-def test_an_engine_argument_is_refused(model: Path) -> None:
-    with pytest.raises(UsageError, match="--engine-arg max_num_seqs: the transformers engine has no arguments"):
-        TransformersEngine(EngineOptions(str(model), "float32", 256, "cpu", 8, {"max_num_seqs": "4"}))
+def test_it_has_no_arguments() -> None:
+    with pytest.raises(UsageError, match="engine 'transformers' has no argument 'max_num_seqs'") as caught:
+        parse_engine_arguments("transformers", {"max_num_seqs": "4"})
+    assert caught.value.option == "engine_arg"
+
+
+def test_it_cannot_quantize(model: Path) -> None:
+    options = EngineOptions(str(model), "float32", 256, "cpu", 8, quantization="fp8")
+    with pytest.raises(UsageError, match=r"cannot sample from weights in 'fp8'\. Use --engine vllm\.") as caught:
+        TransformersEngine(options, NoArguments())
+    assert caught.value.option == "quantization"

@@ -9,7 +9,7 @@ import torch
 
 from grao_pipeline.errors import InputError
 from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, Sampling
-from grao_pipeline.generation.engines.vllm import VllmEngine
+from grao_pipeline.generation.engines.vllm import VllmArguments, VllmEngine
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
 from tests.generation.common import prompts_of_lengths
@@ -44,13 +44,14 @@ def test_arguments_precision_and_context_reach_vllm(model: Path, tmp_path: Path,
     ("argument", "message"),
     [
         ("max_num_sequences=3", "max_num_sequences"),
-        ("max_num_seqs=0", "max_num_seqs: Input should be greater than or equal to 1"),
-        ("max_num_seqs=many", "max_num_seqs: Input should be a valid integer"),
+        ("max_num_seqs=0", "max_num_seqs=0: input should be greater than or equal to 1"),
+        ("max_num_seqs=many", "max_num_seqs=many: input should be a valid integer"),
         ("max_num_seqs", "'max_num_seqs': expected key=value"),
-        ("model=elsewhere", "--engine-arg model: cannot be set here. Use --model."),
-        ("dtype=float16", "--engine-arg dtype: cannot be set here. Use --dtype."),
-        ("max_model_len=10", "Use --max-model-len."),
-        ("logprobs_mode=processed_logprobs", "--engine-arg logprobs_mode: cannot be set here"),
+        ("model=elsewhere", "'model' cannot be set here. Use --model"),
+        ("dtype=float16", "'dtype' cannot be set here. Use --dtype"),
+        ("max_model_len=10", "Use --max-model-len"),
+        ("block_size=odd", "block_size: Input should be"),
+        ("logprobs_mode=processed_logprobs", "'logprobs_mode' cannot be set here. The table's content depends on it"),
     ],
 )
 def test_an_argument_that_vllm_or_the_contract_refuses_is_wrong_usage(
@@ -68,7 +69,7 @@ def test_weights_that_cannot_be_loaded_are_an_input_error(model: Path, tmp_path:
         (tmp_path / name).write_bytes((model / name).read_bytes())
     (tmp_path / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:5000])
     with pytest.raises(InputError, match=f"vLLM cannot load {tmp_path}: .*incomplete"):
-        VllmEngine(EngineOptions(str(tmp_path), "float32", 256, "cpu", 8, {}))
+        VllmEngine(EngineOptions(str(tmp_path), "float32", 256, "cpu", 8), VllmArguments())
 
 
 def test_a_sample_does_not_depend_on_what_is_in_flight_with_it(vllm_engine: Engine) -> None:

@@ -40,7 +40,7 @@ class VllmClassifier:
     def __init__(self, options: ClassifierOptions) -> None:
         arguments = _engine_arguments(options)
         name = str(options.directory)
-        self._llm, guard = open_llm(arguments, options.arguments, "--reward-arg vllm.…", name, options.device)
+        self._llm, guard = open_llm(arguments, options.arguments, "reward_arg", name, options.device)
         weakref.finalize(self, close_llm, self._llm, guard)
         config = self._llm.llm_engine.vllm_config.model_config
         self.max_length: int | None = int(config.max_model_len)

@@ -1,0 +1,175 @@
+"""Formats of a completion request: a group's request → the JSON of its body, and the answer → samples."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from grao_pipeline.errors import StageFailure
+from grao_pipeline.generation.engines.base import ABORTED, Request, Sample, Sampling
+from grao_pipeline.models.chat import PromptTokenizer
+from grao_pipeline.plugins import require
+
+MAX_STOP_STRINGS = 4
+"""OpenAI's limit. A completion is cut at its first stop token in any case."""
+
+
+class RequestFormat(Protocol):
+    """One way to send prompts to a server and to read its answers."""
+
+    sampling: Sampling
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """The JSON of a request."""
+        ...
+
+    def check_prompt(self, request: Request, answer: Mapping[str, Any]) -> None:
+        """Check that the server saw the prompt of the request.
+
+        Raises:
+            StageFailure: it saw another one.
+        """
+        ...
+
+    def sample(self, request: Request, choice: Mapping[str, Any]) -> Sample:
+        """The sample of a choice that ended by a stop token or at its length.
+
+        Raises:
+            StageFailure: the choice cannot be right.
+        """
+        ...
+
+
+class TokenIdFormat:
+    """vLLM's fields: token ids in both directions, exactly as its engine has them."""
+
+    def __init__(self, sampling: Sampling, fields: Mapping[str, Any]) -> None:
+        self.sampling = sampling
+        self._fields = fields
+
+    def body(self, request: Request) -> dict[str, Any]:
+        return {
+            **self._fields,
+            **_common_fields(request, self.sampling),
+            "prompt": request.prompt_token_ids,
+            "stop_token_ids": list(self.sampling.stop_token_ids),
+            "logprobs": 0,  # of the sampled token only
+            "return_token_ids": True,
+        }
+
+    def check_prompt(self, request: Request, answer: Mapping[str, Any]) -> None:
+        for choice in answer["choices"]:
+            ids = choice.get("prompt_token_ids")
+            if ids is not None and ids != request.prompt_token_ids:
+                raise StageFailure(f"The server sampled from other prompt token ids than it received: {ids[:20]} …")
+
+    def sample(self, request: Request, choice: Mapping[str, Any]) -> Sample:
+        ids, reason = list(choice["token_ids"]), choice["finish_reason"]
+        if reason == "stop" and ids[-1] not in self.sampling.stop_token_ids:
+            raise StageFailure(
+                f"The server ended a completion at token {ids[-1]}, which is not an end-of-turn token of --model "
+                f"(those are {list(self.sampling.stop_token_ids)}). Does the server serve the same model?"
+            )
+        if reason == "length" and len(ids) < request.max_new_tokens:
+            raise StageFailure(
+                f"The server ended a completion at {len(ids)} of {request.max_new_tokens} tokens, after a prompt of "
+                f"{len(request.prompt_token_ids)}: its context is shorter, or its generation_config.json has a "
+                "max_new_tokens. Lower --max-model-len or --max-new-tokens."
+            )
+        return Sample(ids, [float(logprob) for logprob in choice["logprobs"]["token_logprobs"]], reason)
+
+
+class TextFormat:
+    """OpenAI's standard fields: text in both directions.
+
+    Args:
+        model: directory of the tokenizer that makes text from token ids and token ids from text.
+    """
+
+    def __init__(self, sampling: Sampling, fields: Mapping[str, Any], model: str) -> None:
+        self.sampling = sampling
+        self._fields = fields
+        self._tokenizer: Any = require("transformers").AutoTokenizer.from_pretrained(model)
+        self._end_of_turn = self._likely_end_of_turn()
+        stop_tokens = dict.fromkeys([self._end_of_turn, *sampling.stop_token_ids])
+        self._stop_strings = [self._decode([token]) for token in stop_tokens][:MAX_STOP_STRINGS]
+
+    def body(self, request: Request) -> dict[str, Any]:
+        prompt = self._decode(request.prompt_token_ids)
+        if self._encode(prompt) != request.prompt_token_ids:
+            raise StageFailure(
+                f"The token ids of the prompt in row {request.key[1]} of part {request.key[0]} change when its text is "
+                f"tokenized again, so a server without token ids cannot sample from it: {prompt[:80]!r} …"
+            )
+        fields = _common_fields(request, self.sampling)
+        return {**self._fields, **fields, "prompt": prompt, "stop": self._stop_strings}
+
+    def check_prompt(self, request: Request, answer: Mapping[str, Any]) -> None:
+        num_tokens = (answer.get("usage") or {}).get("prompt_tokens")
+        if num_tokens is not None and num_tokens != len(request.prompt_token_ids):
+            raise StageFailure(
+                f"The server saw a prompt of {num_tokens} tokens where --model has {len(request.prompt_token_ids)}: it "
+                "adds special tokens to a text prompt, or has another tokenizer. Such samples are not the policy's."
+            )
+
+    def sample(self, request: Request, choice: Mapping[str, Any]) -> Sample:
+        ids, reason = self._encode(choice["text"]), choice["finish_reason"]
+        stop = next((index for index, token in enumerate(ids) if token in self.sampling.stop_token_ids), None)
+        if stop is not None:
+            ids, reason = ids[: stop + 1], "stop"
+        elif reason == "stop":
+            ids.append(self._end_of_turn)
+        return Sample(ids, None, reason, retokenized=True)
+
+    def _likely_end_of_turn(self) -> int:
+        """The stop token that the server has most likely sampled where its text does not show it."""
+        tokenizer = PromptTokenizer(self._tokenizer, self.sampling.stop_token_ids)
+        token = tokenizer.reference([{"role": "user", "content": "q"}], "a")[-1]
+        return token if token in self.sampling.stop_token_ids else int(self._tokenizer.eos_token_id)
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def _encode(self, text: str) -> list[int]:
+        return [int(token) for token in self._tokenizer.encode(text, add_special_tokens=False)]
+
+
+def samples_of(request_format: RequestFormat, request: Request, answer: Mapping[str, Any]) -> list[Sample]:
+    """The samples of a request, in the order of their seeds.
+
+    Raises:
+        StageFailure: the answer does not fit the request.
+    """
+    try:
+        request_format.check_prompt(request, answer)
+        samples = {choice["index"]: _sample(request_format, request, choice) for choice in answer["choices"]}
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise StageFailure(f"The server's answer is not a completion ({error!r}): {answer!r:.300}") from error
+    num_choices = _num_choices(request, request_format.sampling)
+    if sorted(samples) != list(range(num_choices)):
+        raise StageFailure(f"The server returned choices {sorted(samples)} for n={num_choices}.")
+    return [samples[index] for index in range(num_choices)] * (request.num_samples // num_choices)
+
+
+def _sample(request_format: RequestFormat, request: Request, choice: Mapping[str, Any]) -> Sample:
+    if choice["finish_reason"] not in ("stop", "length"):
+        return ABORTED
+    sample = request_format.sample(request, choice)
+    if sample.logprobs is not None and len(sample.logprobs) != len(sample.token_ids):
+        raise StageFailure(
+            f"The server returned {len(sample.logprobs)} log-probs for {len(sample.token_ids)} token ids."
+        )
+    return sample if sample.token_ids else ABORTED
+
+
+def _common_fields(request: Request, sampling: Sampling) -> dict[str, Any]:
+    return {
+        "n": _num_choices(request, sampling),
+        "seed": request.seed,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "max_tokens": request.max_new_tokens,
+    }
+
+
+def _num_choices(request: Request, sampling: Sampling) -> int:
+    """One where sampling is greedy: the choices would be equal, and servers refuse n > 1."""
+    return request.num_samples if sampling.temperature > 0 else 1

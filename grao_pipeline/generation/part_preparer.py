@@ -1,0 +1,135 @@
+"""Prompts of a part → its rows without samples, and the requests that are still to be sampled."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from grao_pipeline.errors import InputError
+from grao_pipeline.fingerprints import fingerprint
+from grao_pipeline.generation.engines.base import ABORTED, Request, Sample
+from grao_pipeline.generation.extend import ExtendedGroups
+from grao_pipeline.generation.options import GenerateOptions
+from grao_pipeline.generation.policy import Policy
+from grao_pipeline.generation.rows import Row, RowBuilder
+from grao_pipeline.generation.sample_counts import SampleCounts
+from grao_pipeline.generation.summary import GenerateSummary
+from grao_pipeline.storage.reader import TableReader, open_table
+
+
+@dataclass
+class PreparedPart:
+    """A part between its prompts and its groups."""
+
+    index: int
+    rows: list[Row]
+    requests: list[Request]
+    """What is still to be sampled; `Request.key` is (part, row)."""
+    earlier: dict[int, list[Sample]] = field(default_factory=dict)
+    """Samples that need no engine, by row number: those of `--extend`, and aborted ones."""
+    finished: set[int] = field(default_factory=set)
+    """Numbers of the rows that a stopped run finished."""
+    sampled: dict[int, list[Sample]] = field(default_factory=dict)
+    """New samples by row number."""
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.sampled) == len(self.requests)
+
+
+class PartPreparer:
+    """Prepares the parts of one run, in any order.
+
+    Args:
+        prompts: the prompts table; read here, once.
+        summary: counts the prompts and references that are too long, and the samples that need no engine.
+
+    Raises:
+        InputError: a prompt appears twice, or `--extend` or `--samples-file` cannot be read.
+    """
+
+    def __init__(
+        self, options: GenerateOptions, policy: Policy, prompts: TableReader, summary: GenerateSummary
+    ) -> None:
+        self._options = options
+        self._policy = policy
+        self._prompts = _read_prompts(prompts)
+        self._summary = summary
+        self._builder = RowBuilder(policy, options.round)
+        self._counts = SampleCounts(options)
+        self._extended = (
+            ExtendedGroups(open_table(options.extend, "groups"), policy.fingerprint) if options.extend else None
+        )
+
+    @property
+    def builder(self) -> RowBuilder:
+        """Makes the rows of the run."""
+        return self._builder
+
+    def prepare(self, index: int, recovered: pa.Table | None) -> PreparedPart:
+        """The rows and requests of part `index`.
+
+        Args:
+            recovered: groups of this part that a stopped run finished.
+
+        Raises:
+            InputError: a prompt cannot be sampled from.
+            MismatchError: a group of `--extend` does not fit its prompt.
+        """
+        size = self._options.prompts_per_part
+        part = PreparedPart(index, [], [])
+        finished = {} if recovered is None else {row["prompt_id"]: row for row in recovered.to_pylist()}
+        self._summary.groups_recovered += len(finished)
+        for number, prompt in enumerate(self._prompts[index * size : (index + 1) * size]):
+            if prompt["prompt_id"] in finished:
+                part.rows.append(finished[prompt["prompt_id"]])
+                part.finished.add(number)
+            else:
+                self._add_prompt(part, number, prompt)
+        return part
+
+    def _add_prompt(self, part: PreparedPart, number: int, prompt: Mapping[str, Any]) -> None:
+        """Add a prompt's row to its part, and a request for the samples that it lacks."""
+        row = self._builder.begin(prompt)
+        part.rows.append(row)
+        self._summary.references_too_long += prompt["reference"] is not None and row["reference_token_ids"] is None
+        earlier = self._extended.samples(row) if self._extended is not None else []
+        self._summary.samples_extended += len(earlier)
+        part.earlier[number] = earlier
+        num_samples = self._counts.samples(prompt)
+        if num_samples == 0:
+            if not earlier:
+                raise InputError(f"Prompt {prompt['prompt_id']} gets 0 samples; a group needs at least one.")
+            return
+        room = self._policy.context_length - len(row["prompt_token_ids"])
+        if room < 1:
+            self._summary.prompts_too_long += 1
+            self._summary.count([ABORTED] * num_samples)
+            part.earlier[number] = earlier + [ABORTED] * num_samples
+            return
+        self._summary.prompts_clipped += room < self._options.max_new_tokens
+        part.requests.append(
+            Request(
+                key=(part.index, number),
+                prompt_token_ids=row["prompt_token_ids"],
+                num_samples=num_samples,
+                seed=self._group_seed(prompt["prompt_id"], len(earlier)),
+                max_new_tokens=min(room, self._options.max_new_tokens),
+            )
+        )
+
+    def _group_seed(self, prompt_id: str, num_earlier: int) -> int:
+        """A 60-bit seed per prompt. It is a hash, since neighboring seeds share samples in vLLM."""
+        parts = [self._options.seed, self._options.round, prompt_id, *([num_earlier] if num_earlier else [])]
+        return int(fingerprint(parts)[:15], 16)
+
+
+def _read_prompts(prompts: TableReader) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = prompts.read().to_pylist()
+    seen: set[str] = set()
+    for row in rows:
+        if row["prompt_id"] in seen:
+            raise InputError(f"{prompts.url}: prompt ID {row['prompt_id']} appears twice; it must be unique.")
+        seen.add(row["prompt_id"])
+    return rows
