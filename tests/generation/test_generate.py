@@ -12,8 +12,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from grao_pipeline.fingerprints import model_fingerprint, tokenizer_fingerprint
-from grao_pipeline.generation.engines.base import Engine
-from grao_pipeline.generation.engines.fake import FakeEngine
+from grao_pipeline.generation.engines.base import Engine, FakeEngine
 from grao_pipeline.generation.engines.make import resolve_engine_name
 from grao_pipeline.generation.generate import generate_groups
 from grao_pipeline.generation.options import GenerateOptions

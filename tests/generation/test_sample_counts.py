@@ -9,8 +9,7 @@ import polars as pl
 import pytest
 
 from grao_pipeline.errors import GraoError, InputError, MismatchError, UsageError
-from grao_pipeline.generation.engines.base import Engine
-from grao_pipeline.generation.engines.fake import FakeEngine
+from grao_pipeline.generation.engines.base import Engine, FakeEngine
 from grao_pipeline.generation.generate import generate_groups
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.storage.reader import open_table

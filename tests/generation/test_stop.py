@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from grao_pipeline.errors import Interrupted, StageFailure
-from grao_pipeline.generation.engines.base import Request, SampledGroup, Sampling
-from grao_pipeline.generation.engines.fake import FakeEngine
+from grao_pipeline.generation.engines.base import FakeEngine, Request, SampledGroup, Sampling
 from grao_pipeline.generation.generate import generate_groups
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.storage.reader import open_table

@@ -1,5 +1,6 @@
 """The Engine seam: token ids of prompts and sampling options in, sampled token ids and log-probs out, streamed."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -159,3 +160,26 @@ class Engine(ABC):
     def close(self) -> None:
         """Free the device."""
         return
+
+
+class FakeEngine(Engine):
+    """A public fake for tests: sample i of a prompt counts up from the prompt's last token + i and has `length` tokens,
+    the last one `stop_token_id`.
+    """
+
+    def __init__(self, length: int = 3, stop_token_id: int = 0) -> None:
+        self.length = length
+        self.stop_token_id = stop_token_id
+        self.num_requests = 0
+        """Requests that it was given so far."""
+
+    def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[list[SampledGroup]]:
+        for part in parts:
+            for request in part:
+                self.num_requests += 1
+                first = request.prompt_token_ids[-1]
+                samples = []
+                for index in range(request.num_samples):
+                    ids = [first + index + offset for offset in range(1, self.length)] + [self.stop_token_id]
+                    samples.append(Sample(ids, [math.log(0.5)] * len(ids), "stop"))
+                yield [SampledGroup(request.key, samples)]

@@ -8,8 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from grao_pipeline.generation.engines.base import Engine, Request, Sampling
-from grao_pipeline.generation.engines.fake import FakeEngine
+from grao_pipeline.generation.engines.base import Engine, FakeEngine, Request, Sampling
 from grao_pipeline.models.source import load_tokenizer, locate_model
 from grao_pipeline.schemas import GROUPS, conform, validate
 from tests.generation.common import STOPS, Group, oracle, token_ids, untempered_logprobs

@@ -8,8 +8,7 @@ import pytest
 from grao_pipeline.arguments import PluginArguments, argument, described_arguments
 from grao_pipeline.errors import UsageError
 from grao_pipeline.generation.engines import ENGINES
-from grao_pipeline.generation.engines.base import Engine, EngineOptions
-from grao_pipeline.generation.engines.fake import FakeEngine
+from grao_pipeline.generation.engines.base import Engine, EngineOptions, FakeEngine
 from grao_pipeline.generation.engines.make import EngineRecipe, load_engine_class, parse_engine_arguments
 from grao_pipeline.generation.engines.vllm import VllmArguments
 from grao_pipeline.models.vllm_process import RESERVED
