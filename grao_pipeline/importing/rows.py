@@ -1,4 +1,4 @@
-"""One row of a source → one imported group, or the reason why there is none."""
+"""One row of a source → one imported group, or the reason why the row is dropped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ import numpy as np
 from grao_pipeline.fingerprints import fingerprint, prompt_fingerprint
 from grao_pipeline.prompts.base import DroppedRow, Message, Row, filled, filled_or_none, rest
 from grao_pipeline.prompts.canonical import canonical_json
-from grao_pipeline.prompts.conversations import answer, check_answerable, conversation
+from grao_pipeline.prompts.conversations import answer, check_answerable, check_unicode, conversation
 
 REQUIRED = ("prompt", "responses")
 FIELDS = (*REQUIRED, "rewards", "reference", "reference_reward", "rejected")
-"""What an importer reads; every other column goes to the metadata."""
+"""The fields that an import reads; every other column becomes metadata."""
 POLICY = "imported"
 LARGEST_REWARD = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
 class ImportedGroup:
-    """A prompt with its responses, and their rewards where the source has some.
+    """A prompt with its responses, and their rewards if the source has some.
 
     Example: `ImportedGroup([{"role": "user", "content": "2+2?"}], ["4", "5"], [1.0, 0.0], "four", None, None, "{}")`
     """
@@ -39,12 +39,12 @@ class ImportedGroup:
 
     @property
     def group_id(self) -> str:
-        """Made from the texts, with or without token ids: a tokenizer may give two texts the same ids."""
+        """A hash of the texts, not of token ids: a tokenizer may give two texts the same ids."""
         return fingerprint([self.prompt_id, POLICY, self.completions])
 
 
 def read_group(row: Row) -> ImportedGroup:
-    """The group of a row. A prompt is a text or a list of messages; a response, too, may be one message.
+    """The group of a row. A prompt is a text or a list of messages; a response is a text or one message.
 
     Raises:
         DroppedRow: a value is missing or malformed.
@@ -57,15 +57,15 @@ def read_group(row: Row) -> ImportedGroup:
     rewards = _rewards(row.get("rewards"), len(completions))
     reference_reward = _reward(row.get("reference_reward"), "reference_reward is")
     if reference_reward is not None and reference is None:
-        raise DroppedRow("there is a reference_reward without a reference")
+        raise DroppedRow("reference_reward without a reference")
     metadata = canonical_json(rest(row, *FIELDS))
     group = ImportedGroup(messages, completions, rewards, reference, reference_reward, rejected, metadata)
-    _check_unicode(*(message["content"] for message in messages), *completions, reference, rejected, metadata)
+    check_unicode(*(message["content"] for message in messages), *completions, reference, rejected, metadata)
     return group
 
 
 def _completions(responses: Any) -> list[str]:
-    """The responses' texts; an empty one is an answer like any other."""
+    """The texts of the responses; an empty text is valid."""
     if not isinstance(responses, list):
         raise DroppedRow("responses is missing" if responses is None else "responses is not a list")
     if not responses:
@@ -79,27 +79,18 @@ def _rewards(rewards: Any, num_responses: int) -> list[float | None] | None:
     if not isinstance(rewards, list):
         raise DroppedRow("rewards is not a list")
     if len(rewards) != num_responses:
-        raise DroppedRow("rewards and responses are not equally many")
-    return [_reward(reward, "rewards holds") for reward in rewards]
+        raise DroppedRow("rewards and responses differ in length")
+    return [_reward(reward, "rewards contains") for reward in rewards]
 
 
 def _reward(value: Any, where: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_REWARD:
-        raise DroppedRow(f"{where} something else than a finite number or null")
+        raise DroppedRow(f"{where} a value that is neither a finite number nor null")
     return float(value)
 
 
-def _check_unicode(*texts: str | None) -> None:
-    """JSON can spell half of a surrogate pair; UTF-8, and so Parquet and every tokenizer, cannot."""
-    try:
-        for text in texts:
-            (text or "").encode()
-    except UnicodeEncodeError as error:
-        raise DroppedRow("a text is not valid Unicode") from error
-
-
 def missing_fields(fields: Sequence[str]) -> list[str]:
-    """The fields that a source must have and does not."""
+    """The required fields that a source lacks."""
     return [name for name in REQUIRED if name not in fields]

@@ -1,1 +1,1 @@
-"""Stage `prompts`: any dataset → the prompts table. The verb is `build.build_prompts`."""
+"""Stages `prompts` and `curriculum`: any dataset → prompts (`build`), prompts of the next round (`curriculum`)."""

@@ -1,4 +1,4 @@
-"""The seam of the formats: a pure function from a row to one prompt, or the reason why there is none."""
+"""The seam of the formats: a pure function from a row to one prompt, or to the reason why the row is dropped."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ Row = Mapping[str, Any]
 
 
 class DroppedRow(Exception):
-    """A row that yields no prompt. Its text is the reason, under which the row is counted."""
+    """A row that cannot be used. Its text is the reason, under which the row is counted."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a format finds in a row.
+    """A row of a source, as a format understands it.
 
     Example: `Prompt([{"role": "user", "content": "2+2?"}], "2+2 is 4", None, {"answer": "4"})`
     """
@@ -30,9 +30,9 @@ class PromptFormat:
     """A format: its name, what its rows look like, and its function.
 
     Attributes:
-        columns: the columns it cannot do without.
-        shape: what a person needs to recognise it, in one line.
-        fits: whether a source is of this format, from each column's first value that is not null (None: all are).
+        columns: the columns that it needs.
+        shape: one line by which a person recognizes the format.
+        fits: whether a source has this format, given the first non-null value of every column (None: all are null).
         convert: a row → its prompt; raises DroppedRow. Every column of the source is a key of the row.
     """
 
@@ -44,7 +44,7 @@ class PromptFormat:
 
 
 def rest(row: Row, *used: str) -> dict[str, Any]:
-    """The columns that a format did not use: a prompt's metadata."""
+    """The columns that a format does not use; they become the prompt's metadata."""
     return {name: value for name, value in row.items() if name not in used}
 
 
@@ -52,7 +52,7 @@ def filled(answer: str) -> str:
     """`answer`, unless it is blank.
 
     Raises:
-        DroppedRow: a blank reference teaches nothing.
+        DroppedRow: it is blank; a blank reference teaches nothing.
     """
     if not answer.strip():
         raise DroppedRow("the reference is empty")
@@ -60,5 +60,5 @@ def filled(answer: str) -> str:
 
 
 def filled_or_none(answer: str | None) -> str | None:
-    """`answer`, or None where it is blank: a dispreferred answer may be absent."""
+    """`answer`, or None if it is blank: a rejected answer is optional."""
     return answer if answer and answer.strip() else None

@@ -1,7 +1,7 @@
-"""One JSON text for one value, whichever file format and whichever neighbours it was read with.
+"""One JSON text for one value, independent of the file format and of the other rows that it was read with.
 
-A null is an absent value, so that a column which only some rows have does not change the others; and a float that is
-a whole number is written as one (as in RFC 8785), so that an integer column read as floats stays what it was.
+A null counts as absent, so that a column which only some rows have does not change the others. A float that is a whole
+number is written as an integer (as in RFC 8785), so that an integer column that was read as floats stays the same.
 """
 
 import datetime
@@ -18,16 +18,16 @@ def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces; e.g. `{"b": 1.0, "a": None}` → `{"b":1}`.
 
     Raises:
-        TypeError: the value holds something that JSON cannot (bytes, an image).
+        TypeError: a part of the value has no JSON form (bytes, an image).
     """
     return json.dumps(plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def plain(value: Any) -> Any:
-    """`value` in JSON's own types: nulls left out of objects, dates as ISO 8601, NaN and infinity as null.
+    """`value` in the types of JSON: without the nulls of objects, dates as ISO 8601, NaN and infinity as null.
 
     Raises:
-        TypeError: the value holds something that JSON cannot.
+        TypeError: a part of the value has no JSON form.
     """
     if value is None or isinstance(value, str | bool | int):
         return value

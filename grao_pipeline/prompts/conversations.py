@@ -1,4 +1,4 @@
-"""What a source calls a prompt or an answer (text, or a list of messages) → messages and text."""
+"""Prompts and answers of a source (texts, or lists of messages) → messages and texts."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
 def text(value: Any, name: str) -> str:
-    """A text as it is; a number (an answer often is one) as JSON writes it.
+    """A text unchanged; a number (answers often are numbers) as JSON writes it.
 
     Raises:
-        DroppedRow: it is missing, or something else.
+        DroppedRow: the value is missing or of another type.
     """
     if value is None:
         raise DroppedRow(f"{name} is missing")
@@ -26,10 +26,10 @@ def text(value: Any, name: str) -> str:
 def conversation(value: Any, name: str, role: str = "user") -> list[Message]:
     """A list of {role, content} as messages; a text as one message of `role`.
 
-    An empty system message is no system message. Keys other than role and content are ignored.
+    Empty system messages are removed. Keys other than role and content are ignored.
 
     Raises:
-        DroppedRow: it is missing or empty, or a message has no text or an unknown role.
+        DroppedRow: the value is missing or empty, or a message has no text or an unknown role.
     """
     if not isinstance(value, list):
         return [{"role": role, "content": text(value, name)}]
@@ -41,10 +41,10 @@ def conversation(value: Any, name: str, role: str = "user") -> list[Message]:
 
 
 def answer(value: Any, name: str) -> str:
-    """A text, or the text of a list that holds one message of the assistant.
+    """A text, or the text of a list with exactly one message, of the assistant.
 
     Raises:
-        DroppedRow: it is missing, or something else.
+        DroppedRow: the value is missing or of another form.
     """
     if not isinstance(value, list):
         return text(value, name)
@@ -55,15 +55,29 @@ def answer(value: Any, name: str) -> str:
 
 
 def check_answerable(messages: list[Message]) -> None:
-    """A prompt is a conversation that waits for the assistant, without empty turns.
+    """Check that the assistant has the next turn, and that no turn is empty.
 
     Raises:
-        DroppedRow: it does not wait for the assistant, or a turn is empty.
+        DroppedRow: one of these does not hold.
     """
     if not messages or messages[-1]["role"] not in ("user", "tool"):
         raise DroppedRow("the conversation does not end in a user turn")
     if not all(message["content"].strip() for message in messages):
         raise DroppedRow("the prompt has an empty turn" if len(messages) > 1 else "the prompt is empty")
+
+
+def check_unicode(*texts: str | None) -> None:
+    """Check for unpaired surrogates: JSON can spell them, but UTF-8, and so Parquet and every tokenizer, cannot.
+
+    Raises:
+        DroppedRow: a text contains one.
+    """
+    try:
+        for text in texts:
+            if text is not None and not text.isascii():
+                text.encode()
+    except UnicodeEncodeError as error:
+        raise DroppedRow("a text is not valid Unicode") from error
 
 
 def _message(item: Any, name: str) -> Message:

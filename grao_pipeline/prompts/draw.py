@@ -1,4 +1,4 @@
-"""Drawing without replacement, each prompt by its own hash."""
+"""Weighted drawing without replacement; the hash of each prompt decides."""
 
 import math
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ from grao_pipeline.fingerprints import fingerprint
 
 HASH_DIGITS = 13
 HASHES: int = 16**HASH_DIGITS
-"""2⁵², so that a hash and one half more is a float without rounding."""
+"""2⁵², so that a hash plus one half is an exact float."""
 
 
 def probabilities(variances: Sequence[float], uniform_mix: float) -> list[float]:
-    """p_i = (1 − u) v_i / Σ v + u / N, u the uniform share; 1 / N where no variance is above 0 and u is.
+    """p_i = (1 − u) v_i / Σ v + u / N, where u is the uniform share. If Σ v = 0: p_i = 1 / N for u > 0, else 0.
 
     Returns:
-        N numbers of sum 1; all 0 where neither a variance nor u is above 0.
+        N numbers whose sum is 1, or 0 in the last case.
     """
     total, count = math.fsum(variances), len(variances)
     if total == 0.0:
@@ -22,20 +22,25 @@ def probabilities(variances: Sequence[float], uniform_mix: float) -> list[float]
     return [(1.0 - uniform_mix) * variance / total + uniform_mix / count for variance in variances]
 
 
-def draw(ids: Sequence[str], chances: Sequence[float], number: int, seed: Sequence[int]) -> list[str]:
-    """Draw so many ids one after another, each time in proportion to the chances of those that are left.
+def draw(prompt_ids: Sequence[str], chances: Sequence[float], number: int, seed: Sequence[int]) -> list[str]:
+    """Draw `number` ids one after another, each in proportion to its chance among the ids that remain.
 
-    Each id waits −log(U) / p, U from (0, 1) by its own hash and the seed; the first to arrive are drawn (Efraimidis and
-    Spirakis 2006, "Weighted random sampling with a reservoir"). So order and neighbours play no part, and a larger
-    number draws all that a smaller one does. An id without a chance is never drawn.
+    An id gets the key −log(U) / p, where U in (0, 1) is a hash of the seed and the id; the ids with the smallest keys
+    are drawn (Efraimidis and Spirakis 2006, "Weighted random sampling with a reservoir"). So the order of the ids and
+    the other ids do not matter, and a larger number draws all ids that a smaller one draws. An id with chance 0 is
+    never drawn.
 
     Returns:
-        the ids in the order drawn; fewer than `number` where fewer have a chance.
+        the ids in the order drawn; fewer than `number` if fewer have a chance above 0.
     """
-    waits = [(-math.log(_uniform(seed, each)) / p, each) for each, p in zip(ids, chances, strict=True) if p > 0.0]
-    return [each for _, each in sorted(waits)[:number]]
+    keys = [
+        (-math.log(_uniform(seed, prompt_id)) / chance, prompt_id)
+        for prompt_id, chance in zip(prompt_ids, chances, strict=True)
+        if chance > 0.0
+    ]
+    return [prompt_id for _, prompt_id in sorted(keys)[:number]]
 
 
-def _uniform(seed: Sequence[int], each: str) -> float:
+def _uniform(seed: Sequence[int], prompt_id: str) -> float:
     """A number in (0, 1)."""
-    return (int(fingerprint([*seed, each])[:HASH_DIGITS], 16) + 0.5) / HASHES
+    return (int(fingerprint([*seed, prompt_id])[:HASH_DIGITS], 16) + 0.5) / HASHES

@@ -1,4 +1,4 @@
-"""Which prompts are held out for evaluation: decided for each conversation by its own hash alone."""
+"""Which prompts are held out for evaluation: the hash of a conversation alone decides."""
 
 from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.prompts.base import Message
@@ -10,8 +10,8 @@ HASHES: int = 16**HASH_DIGITS
 def is_held_out(messages: list[Message], fraction: float) -> bool:
     """True for a share `fraction` of all conversations.
 
-    The same conversation is always on the same side, whatever its answers and its neighbours are; and a larger
-    fraction holds out all that a smaller one does.
+    The same conversation is always on the same side, whatever its answers and the other rows are. A larger fraction
+    holds out every conversation that a smaller one holds out.
     """
     digest = fingerprint([[message["role"], message["content"]] for message in messages])
     return int(digest[:HASH_DIGITS], 16) < fraction * HASHES

@@ -1,4 +1,4 @@
-"""Everything that goes through Hugging Face `datasets`: hub ids, typed files, and the splits of a directory."""
+"""Reading through Hugging Face `datasets`: hub ids, typed files, and the splits of a directory."""
 
 import tempfile
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ TYPED_BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
 
 
 def read_hub(dataset_id: str, subset: str | None, split: str, progress: Progress) -> Rows:
-    """The rows of one split of a hub dataset. It is kept in the user's own cache, as `datasets` always does.
+    """The rows of one split of a hub dataset. The dataset stays in the user's cache, as `datasets` always does.
 
     Raises:
-        InputError: it does not exist, cannot be reached, or has no such subset or split.
+        InputError: the dataset does not exist, cannot be reached, or has no such subset or split.
     """
-    with _loading(f"dataset '{dataset_id}' (there is no local file or directory of that name)") as datasets:
+    with _loading(f"dataset '{dataset_id}' (no local file or directory has that name)") as datasets:
         dataset = datasets.load_dataset(dataset_id, subset, split=split)
     yield from _rows(dataset, progress)
 
@@ -45,29 +45,29 @@ def read_typed_files(paths: list[Path], progress: Progress) -> Rows:
 
 
 def directory_splits(directory: Path, subset: str | None) -> dict[str, list[Path]]:
-    """The data files of a directory by split, found the way `datasets` finds them.
+    """The data files of a directory by split, according to `datasets`.
 
     E.g. `train.jsonl` and `test.jsonl`, folders `train/` and `test/`, or the YAML head of a README.md.
 
     Raises:
-        InputError: it holds no data files, or has no such subset.
+        InputError: the directory has no data files, or no such subset.
     """
     if any((directory / name).is_file() for name in SAVED_DATASET_FILES):
         raise InputError(
-            f"{directory} was written by save_to_disk, which keeps no data files that others read. "
+            f"{directory} was written by save_to_disk, whose files only `datasets` can read. "
             "Write it as Parquet: load_from_disk(…).to_parquet(…)."
         )
     with tempfile.TemporaryDirectory(prefix="grao-prompts-") as cache, _loading(str(directory)) as datasets:
-        # An absolute path: a directory named "json" must not be taken for the loader of that name.
+        # An absolute path: `datasets` would take a directory named "json" for the loader of that name.
         builder = datasets.load_dataset_builder(str(directory.resolve()), subset, cache_dir=cache)
     return {str(split): [Path(file) for file in files] for split, files in builder.config.data_files.items()}
 
 
 def _rows(dataset: Any, progress: Progress) -> Rows:
-    """Plain Python rows. Columns of bytes (images, audio) are left out: neither a prompt nor JSON can hold them."""
+    """Plain Python rows, without columns of bytes (images, audio): neither a prompt nor JSON can hold them."""
     binary = [field.name for field in dataset.features.arrow_schema if _holds_bytes(field.type)]
     if binary:
-        progress.warn(f"Columns of binary data are left out: {', '.join(binary)}.")
+        progress.warn(f"Ignoring columns of binary data: {', '.join(binary)}.")
     for batch in dataset.remove_columns(binary).iter(batch_size=BATCH_ROWS):
         for values in zip(*batch.values(), strict=True):
             yield dict(zip(batch, values, strict=True))
@@ -81,7 +81,7 @@ def _holds_bytes(type_: pa.DataType) -> bool:
 
 @contextmanager
 def _loading(what: str) -> Iterator[ModuleType]:
-    """`datasets`, without bars and logs, its many ways to fail turned into one."""
+    """The module `datasets`, without bars and logs; its many exceptions become InputError."""
     datasets = require("datasets")
     had_bars = not datasets.are_progress_bars_disabled()
     loggers = (datasets.utils.logging, require("huggingface_hub").utils.logging)
@@ -91,9 +91,9 @@ def _loading(what: str) -> Iterator[ModuleType]:
         for logger in loggers:
             logger.set_verbosity(logger.CRITICAL)
         yield datasets
-    # RuntimeError: how `datasets` refuses a dataset that consists of a script. StopIteration: one without rows.
+    # RuntimeError: the dataset is a script. StopIteration: it has no rows.
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError, StopIteration) as error:
-        message = str(error.__cause__ or error) or "it holds no rows"
+        message = str(error.__cause__ or error) or "it has no rows"
         raise InputError(f"Cannot load {what}: {message}") from error
     finally:
         for logger, level in zip(loggers, levels, strict=True):

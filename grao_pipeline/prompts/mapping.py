@@ -1,4 +1,4 @@
-"""`--map column=field`: rename a source's columns before a format is applied."""
+"""`--map column=field`: rename a source's columns before a row is read."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,15 +9,15 @@ def parse_mapping(entries: Iterable[str]) -> dict[str, str]:
     """`["instruction=prompt"]` → `{"instruction": "prompt"}`.
 
     Raises:
-        UsageError: an entry is not column=field, or two rename one column or give one name.
+        UsageError: an entry is not column=field, or two entries have the same column or the same field.
     """
     mapping: dict[str, str] = {}
     for entry in entries:
         column, equals, field = (part.strip() for part in entry.partition("="))
         if not (column and equals and field):
-            raise UsageError(f"--map '{entry}' is not of the form column=field, e.g. instruction=prompt.")
+            raise UsageError(f"expected column=field, e.g. instruction=prompt, found '{entry}'.", option="map")
         if column in mapping or field in mapping.values():
-            raise UsageError(f"--map '{entry}': an earlier --map already names '{column}' or '{field}'.")
+            raise UsageError(f"'{entry}': an earlier entry already has '{column}' or '{field}'.", option="map")
         mapping[column] = field
     return mapping
 
@@ -26,13 +26,16 @@ def check_mapping(mapping: dict[str, str], columns: Sequence[str]) -> None:
     """Check a mapping against the columns of the source.
 
     Raises:
-        UsageError: a column does not exist, or its new name is that of another column.
+        UsageError: a column does not exist, or its new name is the name of another column.
     """
     for column, field in mapping.items():
         if column not in columns:
-            raise UsageError(f"--map '{column}={field}': there is no column '{column}'. Columns: {', '.join(columns)}.")
+            raise UsageError(
+                f"'{column}={field}': the source has no column '{column}'. Columns: {', '.join(columns)}.", option="map"
+            )
         if field in columns and field not in mapping:
             raise UsageError(
-                f"--map '{column}={field}': there is already a column '{field}'. Rename it too, "
-                f"e.g. --map {field}=other."
+                f"'{column}={field}': the source already has a column '{field}'. Rename that one too, "
+                f"e.g. {field}=other.",
+                option="map",
             )

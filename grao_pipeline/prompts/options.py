@@ -9,19 +9,24 @@ from grao_pipeline.options import StageOptions, option, runtime, tables
 Format = Literal["auto", "hh", "preference", "prompt-completion", "messages", "question-answer"]
 
 
-class PromptsOptions(StageOptions):
+class SourceOptions(StageOptions):
+    """What `grao prompts` and `grao import` share: which rows of a source are read, and how columns are named."""
+
+    split: str = option("train", "Split to read, if the source has several.")
+    subset: str | None = option(None, "Configuration to read, if a hub dataset has several.")
+    limit: int | None = option(None, "Read at most this many rows.", ge=1)
+    map: list[str] = option([], "Rename a column before a row is read: column=field. Repeatable.")
+    rejects: str | None = runtime(None, "Write every dropped row, with its reason, to this JSONL file.")
+
+
+class PromptsOptions(SourceOptions):
     """`grao prompts`: any dataset → prompts."""
 
-    format: Format = option("auto", "Format of the rows; found from the columns by default.")
-    split: str = option("train", "Split to read, where the source has splits.")
-    subset: str | None = option(None, "Configuration of a hub dataset that has several.")
-    limit: int | None = option(None, "Read at most this many rows.", ge=1)
-    map: list[str] = option([], "Rename a column before the format is applied: column=field. Repeatable.")
-    system: str | None = option(None, "System message to put before every conversation that has none.")
+    format: Format = option("auto", "Format of the rows; by default the one that fits the columns.")
+    system: str | None = option(None, "System message to put before every conversation without one.")
     eval_fraction: float = option(
-        0.0, "Share of prompts that goes, by hash, to OUT/eval; the rest goes to OUT/train.", ge=0.0, lt=1.0
+        0.0, "Share of prompts to write, by hash, to OUT/eval; the others are written to OUT/train.", ge=0.0, lt=1.0
     )
-    rejects: str | None = runtime(None, "Write every dropped row, with its reason, to this JSONL file.")
 
 
 class CurriculumOptions(StageOptions):
@@ -29,25 +34,23 @@ class CurriculumOptions(StageOptions):
 
     history: list[tuple[str, str]] = tables(
         [],
-        "An earlier round's groups and their scores, or their advantages, which hold the combined reward. Repeatable, "
-        "oldest first.",
+        "The groups of an earlier round and their scores, or their advantages for the combined reward. Repeatable, the "
+        "oldest round first.",
         metavar="GROUPS SCORES",
     )
-    num_prompts: int | None = option(None, "Prompts to choose; by default all that are not retired.", ge=1)
+    num_prompts: int | None = option(None, "Number of prompts to choose; by default all that are not retired.", ge=1)
     fraction: float | None = option(
-        None, "Share to choose of the prompts that are not retired, instead of a number.", gt=0.0, le=1.0
+        None, "Share of the prompts that are not retired to choose, instead of a number.", gt=0.0, le=1.0
     )
     uniform_mix: float = option(
         0.2,
-        "Share of a prompt's chance that does not depend on its reward variance; 1 draws all alike.",
+        "Share of a prompt's chance that does not depend on the variance of its rewards; 1 makes all chances equal.",
         ge=0.0,
         le=1.0,
     )
-    retire_above: float = option(1.0, "Leave out prompts whose samples' mean reward is this or more: they are solved.")
-    retire_below: float | None = option(
-        None, "Leave out prompts whose samples' mean reward is this or less: they are hopeless."
-    )
-    seed: int = option(0, "Seed of the draw, which also depends on the newest round of the history.", ge=0)
+    retire_above: float = option(1.0, "Retire prompts with this mean reward or more: they are solved.")
+    retire_below: float | None = option(None, "Retire prompts with this mean reward or less: they are hopeless.")
+    seed: int = option(0, "Seed of the drawing, which also depends on the newest round of the history.", ge=0)
 
     @model_validator(mode="after")
     def _bounds_fit(self) -> Self:

@@ -1,68 +1,62 @@
-"""What earlier rounds say of each prompt: mean and variance of its samples' rewards, the last time it was seen."""
+"""Statistics of earlier rounds: the mean and variance of every prompt's rewards in the last round that has some."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import polars as pl
 
+from grao_pipeline.progress import SILENT, Bar, Progress
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import MANIFEST
-from grao_pipeline.storage.reader import TableReader, open_table
+from grao_pipeline.storage.reader import open_table
+from grao_pipeline.storage.table_pair import TablePair
 
 SCHEMA = {"prompt_id": pl.String, "mean": pl.Float64, "variance": pl.Float64, "round": pl.Int32}
 
 
-@dataclass(frozen=True)
-class Round:
-    """A groups table and the rewards of its samples: its scores, or its advantages with the combined reward."""
+def open_history(history: Sequence[tuple[str, str]]) -> list[TablePair]:
+    """Open a groups table and its rewards for every earlier round: scores, or advantages with the combined reward.
 
-    groups: TableReader
-    rewards: TableReader
-
-    @property
-    def fingerprints(self) -> tuple[str, str]:
-        return self.groups.fingerprint, self.rewards.fingerprint
-
-
-def open_history(history: Sequence[tuple[str, str]]) -> list[Round]:
-    """Open pairs of a groups table and a scores (or advantages) table.
+    Args:
+        history: (groups, scores or advantages) URLs, the oldest round first.
 
     Raises:
-        InputError: one of them is not usable.
-        MismatchError: the rewards are of other groups.
+        InputError: a table is not usable.
+        MismatchError: the rewards were computed for other groups.
     """
-    rounds = []
-    for groups_url, rewards_url in history:
-        groups = open_table(groups_url, "groups")
-        is_combined = Directory(rewards_url).exists(MANIFEST) and open_table(rewards_url).schema.name == "advantages"
-        rewards = open_table(rewards_url, "advantages" if is_combined else "scores")
-        rewards.refuse_other_groups(groups)
-        rounds.append(Round(groups, rewards))
-    return rounds
+    return [TablePair.open(groups, rewards, _kind(rewards)) for groups, rewards in history]
 
 
-def reward_statistics(rounds: Sequence[Round]) -> pl.DataFrame:
-    """Mean and population variance of the rewards of each prompt's samples, unscored ones left out.
+def _kind(rewards_url: str) -> str:
+    is_ours = Directory(rewards_url).exists(MANIFEST)
+    return "advantages" if is_ours and open_table(rewards_url).schema.name == "advantages" else "scores"
 
-    A prompt that is in several rounds has those of the last one in which a sample of it was scored. The variance of
-    equal rewards is exactly 0.
+
+def reward_statistics(history: Sequence[TablePair], progress: Progress = SILENT) -> pl.DataFrame:
+    """Mean and population variance of the rewards of every prompt's samples, without unscored samples.
+
+    For a prompt in several rounds, the last round with a scored sample of it counts. The variance of equal rewards is
+    exactly 0.
+
+    Args:
+        history: groups and their rewards, the oldest round first.
 
     Returns:
-        one row per prompt, in no particular order: prompt_id, mean, variance, and the round that they are of.
+        one row per prompt, in no particular order: prompt_id, mean, variance, and the round that they come from.
     """
-    found = pl.DataFrame(schema=SCHEMA)
-    for each in rounds:
-        newer = _statistics(each)
-        found = pl.concat([found.join(newer, on="prompt_id", how="anti"), newer])
-    return found
+    statistics = pl.DataFrame(schema=SCHEMA)
+    with progress.track("reading the history", sum(pair.groups.num_parts for pair in history), "parts") as bar:
+        for pair in history:
+            newer = _statistics(pair, bar)
+            statistics = pl.concat([statistics.join(newer, on="prompt_id", how="anti"), newer])
+    return statistics
 
 
-def _statistics(each: Round) -> pl.DataFrame:
+def _statistics(pair: TablePair, bar: Bar) -> pl.DataFrame:
     frames = [pl.DataFrame(schema={"prompt_id": pl.String, "round": pl.Int32, "rewards": pl.List(pl.Float32)})]
-    for index in range(each.groups.num_parts):
-        part = each.groups.part(index, ["group_id", "prompt_id", "round"])
-        rewards = each.rewards.aligned_part(part["group_id"], index, ["rewards"])["rewards"]
-        frames.append(pl.DataFrame(pl.from_arrow(part.drop(["group_id"]).append_column("rewards", rewards))))
+    for groups, rewards in pair.parts(["prompt_id", "round"], ["rewards"]):
+        table = groups.select(["prompt_id", "round"]).append_column("rewards", rewards["rewards"])
+        frames.append(pl.DataFrame(pl.from_arrow(table)))
+        bar.advance()
     reward = pl.col("rewards").cast(pl.Float64)
     is_constant = reward.min() == reward.max()
     return (

@@ -1,4 +1,4 @@
-"""A source's name → its rows: a hub dataset, a local file, or a local directory."""
+"""The name of a source (a hub dataset, a local file or a local directory) → its rows."""
 
 import re
 from pathlib import Path
@@ -13,14 +13,14 @@ KNOWN_ENDINGS = (*ENDINGS, *TYPED_BUILDERS)
 
 
 def read_rows(source: str, split: str, subset: str | None, progress: Progress) -> Rows:
-    """The rows of `split`, in order. A local path goes before a hub dataset of the same name.
+    """The rows of `split`, in order. A local path takes precedence over a hub dataset of the same name.
 
     Args:
-        split: a file is one split, `train`; a directory or a hub dataset may have several.
+        split: a file has one split, `train`; a directory or a hub dataset may have several.
         subset: configuration of a hub dataset, or of a directory whose README.md defines some.
 
     Raises:
-        InputError: there is no such source, subset or split, or it cannot be read.
+        InputError: the source, subset or split does not exist or cannot be read.
         UsageError: a subset of a single file.
     """
     path = Path(source).expanduser()
@@ -28,10 +28,10 @@ def read_rows(source: str, split: str, subset: str | None, progress: Progress) -
         return _read_files(source, directory_splits(path, subset), split, progress)
     if path.is_file():
         if subset is not None:
-            raise UsageError(f"{source} is one file: it has no subset '{subset}'.")
+            raise UsageError(f"{source} is a single file, which has no subset '{subset}'.", option="subset")
         return _read_files(source, {"train": [path]}, split, progress)
     if _looks_like_path(source):
-        raise InputError(f"{source}: there is no such file or directory.")
+        raise InputError(f"{source}: no such file or directory.")
     return read_hub(source, subset, split, progress)
 
 
@@ -42,8 +42,8 @@ def _read_files(source: str, splits: dict[str, list[Path]], split: str, progress
     for path in paths:
         if ending(path) not in KNOWN_ENDINGS:
             raise InputError(
-                f"{path}: cannot tell its format. Known endings: {', '.join(KNOWN_ENDINGS)}; "
-                f"text may be compressed ({', '.join(COMPRESSIONS)})."
+                f"{path}: unknown ending. Known endings: {', '.join(KNOWN_ENDINGS)}; "
+                f"text files may be compressed ({', '.join(COMPRESSIONS)})."
             )
     if paths[0].suffix.lower() in TYPED_BUILDERS:
         return read_typed_files(paths, progress)

@@ -1,8 +1,8 @@
 """JSON, JSON Lines and CSV files → rows, with every value exactly as it is written.
 
-These are not left to `datasets`, because it guesses types from neighbouring rows: a column of ISO dates becomes
-timestamps, "007" in a CSV file becomes 7, a mixed column's "12" becomes 12. In a prompt or an answer that is damage.
-Reading them here also names the line of a mistake.
+These files are not read through `datasets`, because it guesses types from other rows: a column of ISO dates becomes
+timestamps, "007" in a CSV file becomes 7, "12" in a mixed column becomes 12. That would damage prompts and answers.
+Reading the files here also lets messages name the line of a mistake.
 """
 
 import bz2
@@ -27,7 +27,7 @@ ENDINGS = (".jsonl", ".ndjson", ".json", *DELIMITERS)
 
 
 def ending(path: Path) -> str:
-    """The suffix that tells the format, without that of the compression: `a.jsonl.gz` → `.jsonl`."""
+    """The suffix of the format, without the suffix of the compression: `a.jsonl.gz` → `.jsonl`."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSIONS:
         suffixes.pop()
@@ -38,7 +38,7 @@ def read_text_file(path: Path) -> Rows:
     """The rows of one file whose ending is one of `ENDINGS`, possibly compressed.
 
     Raises:
-        InputError: it cannot be read; the message names the file, and the line where there is one.
+        InputError: the file cannot be read; the message names the file, and the line if one is wrong.
     """
     if ending(path) in DELIMITERS:
         return _read_csv(path, DELIMITERS[ending(path)])
@@ -53,7 +53,7 @@ def _read_json_lines(path: Path) -> Rows:
 
 
 def _read_json(path: Path) -> Rows:
-    """A list of objects, one object, or (often, in spite of the name) JSON Lines."""
+    """A list of objects, one object, or (common, in spite of the ending) JSON Lines."""
     with _open(path) as file:
         text = file.read()
     try:
@@ -68,8 +68,8 @@ def _read_json(path: Path) -> Rows:
 
 
 def _read_csv(path: Path, delimiter: str) -> Rows:
-    """Every cell is text; an empty one is null."""
-    csv.field_size_limit(2**31 - 1)  # the default, 128 KiB, is less than a long document
+    """Every cell is text; an empty cell is null."""
+    csv.field_size_limit(2**31 - 1)  # the default of 128 KiB is too small for long documents
     with _open(path, newline="") as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         try:
@@ -99,7 +99,7 @@ def _json_object(line: str, where: str) -> Row:
 
 def _object(value: Any, where: str) -> Row:
     if not isinstance(value, dict):
-        raise InputError(f"{where}: a row must be a JSON object, this is a {type(value).__name__}.")
+        raise InputError(f"{where}: a row must be a JSON object, found a {type(value).__name__}.")
     return value
 
 

@@ -230,7 +230,7 @@ def test_columns_are_renamed_before_the_format_is_found(tmp_path: Path) -> None:
         (["instruction=prompt"], ["'instruction'", "Columns: prompt, completion"]),
         (["prompt"], ["'prompt'", "column=field"]),
         (["=prompt"], ["'=prompt'", "column=field"]),
-        (["prompt=completion"], ["'prompt=completion'", "already a column 'completion'"]),
+        (["prompt=completion"], ["'prompt=completion'", "already has a column 'completion'"]),
         (["prompt=a", "prompt=b"], ["'prompt=b'"]),
         (["prompt=a", "completion=a"], ["'completion=a'"]),
     ],

@@ -143,7 +143,7 @@ def test_all_that_are_not_retired_are_chosen_by_default(tmp_path: Path, prompts:
     assert (found["chosen"], found["chosen_unseen"]) == (5, 1)
     # 7/16 over five; over a, b, c, e it is 7/64, which f counts with, too.
     assert found["mean_variance"] == pytest.approx(0.0875)
-    assert found["mean_variance_left"] == pytest.approx(7 / 64)
+    assert found["mean_variance_remaining"] == pytest.approx(7 / 64)
     assert found["mean_variance_chosen"] == pytest.approx(7 / 64)
 
 
@@ -154,7 +154,7 @@ def test_without_a_uniform_share_equal_rewards_are_never_chosen(
     options = ["--history", *history, "--uniform-mix", 0, "--fraction", 1]
     result = tiny.grao("curriculum", prompts, tmp_path / "out", *options)
     assert result.exit_code == 0, result.output
-    assert "3 prompts are chosen, not 5" in result.stderr
+    assert "3 prompts are chosen instead of 5" in result.stderr
     assert chosen(tmp_path / "out") == "acf"
     found = tiny.grao_json("curriculum", prompts, tmp_path / "two", *options[:-2], "--num-prompts", 2)
     assert found["chosen"] == 2
@@ -252,7 +252,7 @@ def test_nothing_left_to_choose_is_an_error(tmp_path: Path, history: list[str]) 
     flat = prompts_table(tmp_path / "flat", "be")
     refused = tiny.grao("curriculum", flat, tmp_path / "out", "--history", *history, "--uniform-mix", 0)
     assert refused.exit_code == 1
-    assert "no prompt's rewards differ" in refused.output
+    assert "every prompt's rewards are equal" in refused.output
     assert not (tmp_path / "out").exists()
 
 

@@ -136,7 +136,7 @@ def test_columns_of_bytes_are_left_out_with_a_notice(tmp_path: Path) -> None:
     notices: list[str] = []
     rows = list(read_rows(str(tmp_path / "a.parquet"), "train", None, RecordedProgress(notices.append)))
     assert rows == [{"prompt": "a", "level": 2}]
-    assert notices == ["Columns of binary data are left out: image."]
+    assert notices == ["Ignoring columns of binary data: image."]
 
 
 def test_a_split_of_a_directory_is_the_file_of_that_name(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ BROKEN: list[tuple[str, bytes, list[str]]] = [
     ("a.jsonl.gz", b"not gzip", ["Cannot read", "a.jsonl.gz"]),
     ("a.jsonl.gz", gzip.compress(b'{"prompt": "a"}\n' * 99, mtime=0)[:40], ["Cannot read", "a.jsonl.gz"]),
     ("a.parquet", b"PAR1 nonsense", ["Cannot load", "a.parquet"]),
-    ("a.txt", b"hello", ["a.txt", "cannot tell its format", ".jsonl"]),
+    ("a.txt", b"hello", ["a.txt", "unknown ending", ".jsonl"]),
     ("a.jsonl", b"", ["a.jsonl has no rows"]),
     ("a.json", b"[]", ["a.json has no rows"]),
     ("a.csv", b"prompt\n", ["a.csv has no rows"]),
@@ -236,7 +236,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytes
     "source", ["./nothing", "/no/where", "~/nothing", "a/b/c", "nothing.jsonl", "x/nothing.csv.gz"]
 )
 def test_a_path_that_does_not_exist_is_named(source: str) -> None:
-    with pytest.raises(InputError, match=f"{source}: there is no such file or directory"):
+    with pytest.raises(InputError, match=f"{source}: no such file or directory"):
         read_rows(source, "train", None, SILENT)
 
 

@@ -1,4 +1,4 @@
-"""The formats by name. A new one is a file beside these, a line here, and its name in `config.Format`."""
+"""The formats by name. To add one: a file in this folder, a line here, and its name in `prompts.options.Format`."""
 
 from grao_pipeline.prompts.base import PromptFormat
 from grao_pipeline.prompts.formats import hh, messages, preference, prompt_completion, question_answer

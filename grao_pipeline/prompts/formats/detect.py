@@ -1,4 +1,4 @@
-"""Which format a source has."""
+"""Choosing the format of a source."""
 
 from collections.abc import Iterable
 
@@ -8,16 +8,16 @@ from grao_pipeline.prompts.formats import FORMATS
 
 
 def choose_format(name: str, columns: list[str], rows: Iterable[Row]) -> PromptFormat:
-    """The format called `name`; for `auto`, the only one that fits the columns and the first rows' values.
+    """The format called `name`; for `auto`, the only one that fits the columns and the values of the first rows.
 
     Raises:
-        UsageError: none fits, several do, or the one asked for lacks a column.
+        UsageError: no format fits, several fit, or the source lacks a column that the named format needs.
     """
     if name != "auto":
         chosen = FORMATS[name]
         missing = [column for column in chosen.columns if column not in columns]
         if missing:
-            raise UsageError(f"--format {name} needs column '{missing[0]}'. {_help(columns, [name])}")
+            raise UsageError(f"'{name}' needs a column '{missing[0]}'. {_help(columns, [name])}", option="format")
         return chosen
     sample = dict.fromkeys(columns)
     for row in rows:
@@ -27,7 +27,7 @@ def choose_format(name: str, columns: list[str], rows: Iterable[Row]) -> PromptF
         raise UsageError(f"The columns fit no format. {_help(columns, list(FORMATS))}")
     if len(fitting) > 1:
         names = [format_.name for format_ in fitting]
-        raise UsageError(f"The columns fit several formats: choose one with --format. {_help(columns, names)}")
+        raise UsageError(f"The columns fit several formats. Choose one with --format. {_help(columns, names)}")
     return fitting[0]
 
 

@@ -7,10 +7,10 @@ from grao_pipeline.prompts.formats.transcripts import parse_transcript
 
 
 def convert(row: Row) -> Prompt:
-    """The shared turns are the prompt, the two last turns the reference and the rejected answer.
+    """The shared turns are the prompt; the last turns are the reference and the rejected answer.
 
     Raises:
-        DroppedRow: a transcript is none, or the two do not share all but the last turn.
+        DroppedRow: a transcript is malformed, or the two differ before the last turn.
     """
     chosen = parse_transcript(text(row["chosen"], "chosen"))
     rejected = parse_transcript(text(row["rejected"], "rejected"))

@@ -1,11 +1,11 @@
-"""`messages`: one conversation, with or without its answer."""
+"""The format `messages`: one conversation, with or without its answer."""
 
 from grao_pipeline.prompts.base import DroppedRow, Prompt, PromptFormat, Row, filled, rest
 from grao_pipeline.prompts.conversations import conversation
 
 
 def convert(row: Row) -> Prompt:
-    """A conversation that ends in an assistant turn has it as reference; any other is a prompt without one.
+    """The last turn is the reference if it is the assistant's; otherwise the prompt has no reference.
 
     Raises:
         DroppedRow: the value is missing or malformed.
@@ -26,7 +26,7 @@ def fits(sample: Row) -> bool:
 FORMAT = PromptFormat(
     name="messages",
     columns=("messages",),
-    shape="messages: a list of {role, content}; a last assistant turn is the reference",
+    shape="messages: a list of {role, content}; if the assistant has the last turn, that is the reference",
     fits=fits,
     convert=convert,
 )

@@ -1,13 +1,13 @@
-"""A chosen and a rejected conversation → what they share and the two answers."""
+"""A chosen and a rejected conversation → the turns that they share, and the two answers."""
 
 from grao_pipeline.prompts.base import DroppedRow, Message
 
 
 def split_pair(chosen: list[Message], rejected: list[Message] | None) -> tuple[list[Message], str, str | None]:
-    """(shared messages, chosen answer, rejected answer) of conversations that differ in their last turn only.
+    """(shared messages, chosen answer, rejected answer) of conversations that differ only in their last turn.
 
     Raises:
-        DroppedRow: they differ earlier, are the same, or do not both end in an assistant turn.
+        DroppedRow: they differ earlier, are equal, or do not both end in an assistant turn.
     """
     if chosen == rejected:
         raise DroppedRow("chosen and rejected are the same")

@@ -1,4 +1,4 @@
-"""A preference pair: `prompt`, `chosen`, `rejected`; or conversations `chosen`, `rejected` with a common beginning."""
+"""The format `preference`: `prompt`, `chosen`, `rejected`; or two conversations that begin with the same turns."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from grao_pipeline.prompts.formats.pairs import split_pair
 
 
 def convert(row: Row) -> Prompt:
-    """Answers are texts or lists of messages. A list may also repeat the prompt, or hold it where `prompt` does not.
+    """Answers are texts or lists of messages. A list may repeat the prompt, or hold it if there is no `prompt`.
 
     Raises:
         DroppedRow: a value is missing or malformed, or the two conversations differ before the last turn.
@@ -33,7 +33,7 @@ def convert(row: Row) -> Prompt:
 
 
 def _turns(value: Any, name: str, prompt: list[Message]) -> list[Message]:
-    """What comes after `prompt`: a text is the answer alone, a list may repeat the prompt before it."""
+    """The turns after `prompt`: a text is the answer alone; a list may begin with the prompt."""
     messages = conversation(value, name, role="assistant")
     repeats = messages[: len(prompt)] == prompt and len(messages) > len(prompt)
     return messages[len(prompt) :] if repeats else messages
@@ -48,7 +48,7 @@ def fits(sample: Row) -> bool:
 FORMAT = PromptFormat(
     name="preference",
     columns=("chosen", "rejected"),
-    shape="prompt, chosen, rejected: texts or lists of {role, content}; lists may hold the prompt instead",
+    shape="prompt, chosen, rejected: texts or lists of {role, content}; the lists may begin with the prompt instead",
     fits=fits,
     convert=convert,
 )

@@ -1,11 +1,11 @@
-"""`prompt` and, where the source has one, `completion`: texts or lists of messages."""
+"""The format `prompt-completion`: `prompt`, and optionally `completion`; both are texts or lists of messages."""
 
 from grao_pipeline.prompts.base import Prompt, PromptFormat, Row, filled, rest
 from grao_pipeline.prompts.conversations import answer, conversation
 
 
 def convert(row: Row) -> Prompt:
-    """The completion is the reference. A source without that column yields prompts without reference.
+    """The completion is the reference. A source without that column yields prompts without a reference.
 
     Raises:
         DroppedRow: a value is missing or malformed.
@@ -22,7 +22,7 @@ def fits(sample: Row) -> bool:
 FORMAT = PromptFormat(
     name="prompt-completion",
     columns=("prompt",),
-    shape="prompt, and completion if there are answers: texts or lists of {role, content}",
+    shape="prompt, and completion if the source has answers: texts or lists of {role, content}",
     fits=fits,
     convert=convert,
 )

@@ -1,4 +1,4 @@
-"""`question` and `answer`, as in GSM8K: a worked answer whose last line is `#### N`."""
+"""The format `question-answer`, as in GSM8K: `answer` is a worked solution whose last line is `#### N`."""
 
 import re
 
@@ -9,22 +9,22 @@ FINAL_LINE = re.compile(r"####(.*)")
 
 
 def convert(row: Row) -> Prompt:
-    """The answer is the reference; what a verifier compares with goes to metadata.answer.
+    """The answer is the reference; the final answer, for verifiers, goes to metadata.answer.
 
     Raises:
         DroppedRow: a value is missing or empty.
     """
     question = text(row["question"], "question")
-    worked = filled(text(row["answer"], "answer"))
-    metadata = {**rest(row, "question", "answer"), "answer": final_answer(worked)}
-    return Prompt([{"role": "user", "content": question}], worked, None, metadata)
+    solution = filled(text(row["answer"], "answer"))
+    metadata = {**rest(row, "question", "answer"), "answer": final_answer(solution)}
+    return Prompt([{"role": "user", "content": question}], solution, None, metadata)
 
 
-def final_answer(worked: str) -> str:
-    """The N of a last line `#### N`, without commas (`"…\\n#### 1,200"` → `"1200"`); else the whole answer."""
-    match = FINAL_LINE.fullmatch(worked.rstrip().rpartition("\n")[2].strip())
+def final_answer(solution: str) -> str:
+    """The N of a last line `#### N`, without commas (`"…\\n#### 1,200"` → `"1200"`); else the whole solution."""
+    match = FINAL_LINE.fullmatch(solution.rstrip().rpartition("\n")[2].strip())
     final = match[1].replace(",", "").strip() if match else ""
-    return final or worked
+    return final or solution
 
 
 def fits(sample: Row) -> bool:
@@ -34,7 +34,7 @@ def fits(sample: Row) -> bool:
 FORMAT = PromptFormat(
     name="question-answer",
     columns=("question", "answer"),
-    shape="question, answer; a last line '#### N' of the answer gives metadata.answer",
+    shape="question, answer; if the answer's last line is '#### N', N becomes metadata.answer",
     fits=fits,
     convert=convert,
 )

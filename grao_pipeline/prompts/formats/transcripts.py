@@ -1,14 +1,14 @@
 """The transcripts of Anthropic's HH-RLHF: one string, "\\n\\nHuman: …\\n\\nAssistant: …".
 
-A paragraph that begins with "Human:" or "Assistant:" opens a turn. Nothing escapes such a paragraph inside a turn, so
-a single transcript cannot tell a quoted marker from a turn. Two checks keep a mistake from reaching an answer:
+A paragraph that begins with "Human:" or "Assistant:" starts a turn. Such a paragraph inside a turn cannot be escaped,
+so one transcript alone cannot distinguish a quoted marker from a turn. Two checks keep this from damaging an answer:
 
-- speakers must alternate, or the row is dropped (a marker of the speaker who already speaks is in the text);
-- `pairs.split_pair` demands that both transcripts agree up to the last turn, so a marker inside one of the two answers
-  makes their turns differ and drops the row, instead of cutting that answer short.
+- Speakers must alternate, or the row is dropped (a quoted marker of the current speaker breaks the alternation).
+- `pairs.split_pair` requires that both transcripts agree up to the last turn. A marker inside one of the two answers
+  makes their turns differ, so the row is dropped and the answer is not cut short.
 
-What is left is a marker in the text that both share, with speakers that alternate: the context is divided at another
-place, but no word of it is lost and none of it is trained on.
+One case remains: a marker in the shared text, with speakers that alternate. The context is then divided at another
+place, but no word of it is lost, and none of it is trained on.
 """
 
 import re
@@ -26,7 +26,7 @@ def parse_transcript(text: str) -> list[Message]:
     Whitespace around a turn's text is layout and is removed.
 
     Raises:
-        DroppedRow: it is not such a transcript.
+        DroppedRow: the text is not such a transcript.
     """
     before, *pieces = TURN.split(text)
     speakers, texts = pieces[0::2], [piece.strip() for piece in pieces[1::2]]
