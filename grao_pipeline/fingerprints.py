@@ -1,6 +1,6 @@
-"""Content hashes: of rows, of model directories, of a stage's work.
+"""Content hashes of rows, of model directories and of a stage's output.
 
-Same fingerprint = same content (or same work) = reuse. All are the first 32 hex digits of a SHA-256.
+The same fingerprint means the same content, which is reused. Each is the first 32 hex digits of a SHA-256.
 """
 
 import hashlib
@@ -13,15 +13,15 @@ from grao_pipeline.errors import InputError
 from grao_pipeline.schemas import CONTRACT_VERSION
 
 DIGITS = 32
-# In the order in which transformers prefers them: where a directory holds both, only the first kind is loaded.
+# In the order of preference of transformers, which loads only the first kind where a directory has both.
 WEIGHT_SUFFIXES = (".safetensors", ".bin")
-# Written by transformers for provenance; they change without the function that the weights compute changing.
+# Written by peft and transformers for provenance; they change although the computed function stays the same.
 VOLATILE_ADAPTER_KEYS = {"base_model_name_or_path", "revision", "inference_mode", "peft_version"}
 VOLATILE_CONFIG_KEYS = {"_name_or_path", "transformers_version", "use_cache"}
 
 
 def fingerprint(value: Any) -> str:
-    """Hash of a JSON-serialisable value, independent of the order of keys."""
+    """The hash of a value that JSON can hold, independent of the order of keys."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
 
@@ -42,8 +42,8 @@ def stage_fingerprint(stage: str, options: Mapping[str, Any], inputs: Mapping[st
     """The fingerprint of a stage's output.
 
     Args:
-        options: what shapes the content; never batch sizes, devices or worker counts.
-        inputs: the fingerprints of what the stage reads.
+        options: those that shape the content; never batch sizes, devices or worker counts.
+        inputs: the fingerprints of the tables and models that the stage reads.
     """
     return fingerprint({"contract": CONTRACT_VERSION, "stage": stage, "options": options, "inputs": inputs})
 
@@ -54,7 +54,7 @@ def bytes_checksum(data: bytes | memoryview) -> str:
 
 
 def file_checksum(path: Path) -> str:
-    """The checksum of a file, read in blocks."""
+    """The checksum of a file, which is read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -62,7 +62,7 @@ def file_checksum(path: Path) -> str:
 def model_fingerprint(directory: str | Path) -> str:
     """The fingerprint of the function that a Hugging Face model directory computes: its weights and config.
 
-    A copy of a directory has the same fingerprint; the tokenizer and the file names' timestamps play no part.
+    A copy of the directory has the same fingerprint; the tokenizer and time stamps have no influence.
 
     Raises:
         InputError: the directory has no readable config.json or no weights.
@@ -71,10 +71,10 @@ def model_fingerprint(directory: str | Path) -> str:
     config_path = root / "config.json"
     if not config_path.is_file():
         raise InputError(f"{root} is not a model directory: it has no config.json.")
-    of_a_kind = (sorted(root.glob(f"*{suffix}")) for suffix in WEIGHT_SUFFIXES)
-    weights = next((paths for paths in of_a_kind if paths), None)
+    paths_by_suffix = (sorted(root.glob(f"*{suffix}")) for suffix in WEIGHT_SUFFIXES)
+    weights = next((paths for paths in paths_by_suffix if paths), None)
     if weights is None:
-        raise InputError(f"{root} holds no weights (*.safetensors or *.bin).")
+        raise InputError(f"{root} has no weights (*.safetensors or *.bin).")
     try:
         config = json.loads(config_path.read_text("utf-8"))
     except ValueError as error:
@@ -84,10 +84,10 @@ def model_fingerprint(directory: str | Path) -> str:
 
 
 def adapter_fingerprint(directory: str | Path) -> str:
-    """The fingerprint of a LoRA adapter as peft saves it; the path of its base model plays no part.
+    """The fingerprint of a LoRA adapter as peft saves it; the path of its base model has no influence.
 
     Raises:
-        InputError: the directory is not one.
+        InputError: the directory is not a LoRA adapter.
     """
     config, weights = (Path(directory) / name for name in ("adapter_config.json", "adapter_model.safetensors"))
     if not (config.is_file() and weights.is_file()):

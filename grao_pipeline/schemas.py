@@ -1,9 +1,9 @@
-"""The data contract: the Arrow schema of every table, and what a valid table holds.
+"""The data contract: the Arrow schema of every table, and the values that are valid in it.
 
-Stages pass Parquet to each other and nothing else. `groups` is the only table with tokens; `scores` and `advantages`
-are narrow tables beside it with the same parts, rows and order, keyed by `group_id`.
+Stages pass only Parquet to each other. `groups` is the only table with tokens. `scores` and `advantages` are narrow
+companion tables of it: they have the same parts, rows and order, and the key `group_id`.
 
-Lists in one row of a group are parallel: index i is sample i. Token ids are int32, log-probabilities float32 in nats.
+The lists in a row of groups are parallel: index i is sample i. Token IDs are int32, log-probabilities float32 in nats.
 """
 
 from collections.abc import Sequence
@@ -38,26 +38,27 @@ class Column:
 
 @dataclass(frozen=True)
 class TableSchema:
-    """A table of the contract: its columns in order, and the groups of list columns that must be equally long."""
+    """A table of the contract: its columns in order, and the list columns that must be equally long in every row."""
 
     name: str
     columns: tuple[Column, ...]
     parallel: tuple[str, ...] = ()
 
     def arrow(self) -> pa.Schema:
-        """The Arrow schema; nullability is checked by `validate`, since Parquet writers rarely mark it."""
+        """The Arrow schema. `validate` checks the nulls, since Parquet writers rarely declare nullability."""
         return pa.schema([pa.field(column.name, column.type) for column in self.columns])
 
     def column(self, name: str) -> Column:
+        """The column with this name."""
         return next(column for column in self.columns if column.name == name)
 
 
 PROMPT_COLUMNS = (
     Column("prompt_id", pa.string(), "content hash of the row's other columns, 32 hex digits"),
-    Column("messages", MESSAGES, "the conversation up to the turn to be answered"),
+    Column("messages", MESSAGES, "the conversation, without the answer"),
     Column("reference", pa.string(), "the reference answer y", nullable=True),
     Column("rejected", pa.string(), "the dispreferred answer, where the source has one", nullable=True),
-    Column("metadata", pa.string(), "a JSON object with whatever a reward needs"),
+    Column("metadata", pa.string(), "a JSON object with what the rewards need"),
 )
 
 PROMPTS = TableSchema("prompts", PROMPT_COLUMNS)
@@ -65,27 +66,29 @@ PROMPTS = TableSchema("prompts", PROMPT_COLUMNS)
 GROUPS = TableSchema(
     "groups",
     (
-        Column("group_id", pa.string(), "content hash of prompt_id, policy and the samples' token ids"),
+        Column("group_id", pa.string(), "content hash of prompt_id, policy and the samples' token IDs"),
         *PROMPT_COLUMNS,
-        Column("prompt_token_ids", pa.list_(pa.int32()), "the prompt exactly as the policy saw it"),
+        Column("prompt_token_ids", pa.list_(pa.int32()), "the prompt exactly as the policy read it"),
         Column(
             "reference_token_ids",
             pa.list_(pa.int32()),
             "the reference as the continuation of that prompt, end-of-turn token included",
             nullable=True,
         ),
-        Column("completions", pa.list_(pa.string()), "text of each sample, special tokens removed"),
-        Column("completion_token_ids", pa.list_(pa.list_(pa.int32())), "the ids that the engine sampled"),
+        Column("completions", pa.list_(pa.string()), "text of each sample, without special tokens"),
+        Column("completion_token_ids", pa.list_(pa.list_(pa.int32())), "the token IDs that the engine sampled"),
         Column(
             "completion_logprobs",
             pa.list_(pa.list_(pa.float32())),
-            "log-probability of each sampled id under the untempered policy, in nats",
+            "log-probability of each sampled token under the policy at temperature 1, in nats",
             nullable=True,
         ),
         Column("finish_reasons", pa.list_(pa.string()), "`stop`, `length` or `abort`"),
         Column("policy", pa.string(), "fingerprint of the weights that sampled"),
         Column("round", pa.int32(), "0 for the first round"),
-        Column("retokenized", pa.bool_(), "whether the completions' ids were made from their text", nullable=True),
+        Column(
+            "retokenized", pa.bool_(), "whether the completions' token IDs were derived from their text", nullable=True
+        ),
     ),
     parallel=("completions", "completion_token_ids", "completion_logprobs", "finish_reasons"),
 )
@@ -94,10 +97,10 @@ SCORES = TableSchema(
     "scores",
     (
         Column("group_id", pa.string(), "same rows, same order, same part as in groups"),
-        Column("rewards", pa.list_(pa.float32()), "R(o_i); an element is null where scoring failed"),
+        Column("rewards", pa.list_(pa.float32()), "R(o_i); null where scoring failed"),
         Column("reference_reward", pa.float32(), "R(y); 0 for a pairwise reward", nullable=True),
         Column("statuses", pa.list_(pa.string()), "`ok`, `error`, `unparsable` or `truncated`"),
-        Column("details", pa.list_(pa.string()), "what a person wants to see of each judgement", nullable=True),
+        Column("details", pa.list_(pa.string()), "explanation of each judgement, for people", nullable=True),
     ),
     parallel=("rewards", "statuses", "details"),
 )
@@ -109,8 +112,8 @@ ADVANTAGES = TableSchema(
         Column("rewards", pa.list_(pa.float32()), "the combined reward that the estimator saw"),
         Column("advantages", pa.list_(pa.float32()), "A_i; null = this sample is not trained on"),
         Column("reference_advantage", pa.float32(), "A_y; null = the reference is not trained on", nullable=True),
-        Column("reward_mean", pa.float32(), "the mean used", nullable=True),
-        Column("reward_std", pa.float32(), "the population standard deviation used", nullable=True),
+        Column("reward_mean", pa.float32(), "the group's mean reward that the estimator used", nullable=True),
+        Column("reward_std", pa.float32(), "the group's population standard deviation", nullable=True),
         Column("token_weights", pa.list_(pa.list_(pa.float32())), "a factor per completion token", nullable=True),
     ),
     parallel=("rewards", "advantages", "token_weights"),
@@ -118,15 +121,15 @@ ADVANTAGES = TableSchema(
 
 TABLES = {schema.name: schema for schema in (PROMPTS, GROUPS, SCORES, ADVANTAGES)}
 
-# Lists of which an element may be null; inside any other list a null is an error.
+# Lists whose elements may be null; in any other list a null is an error.
 NULLABLE_ELEMENTS = {"rewards", "advantages", "details", "completion_logprobs", "token_weights"}
 
 
 def conform(table: pa.Table, schema: TableSchema, where: str) -> pa.Table:
-    """Return `table` with exactly the contract's columns, order and types.
+    """The table with exactly the contract's columns, order and types.
 
-    Nullable columns may be absent and are filled with nulls; other columns are cast where the cast is safe
-    (e.g. int64 token ids to int32, large lists to lists). Extra columns are dropped.
+    A missing nullable column is filled with nulls. Columns are cast where the cast is safe (e.g. int64 token IDs to
+    int32, large lists to lists). Additional columns are dropped.
 
     Raises:
         SchemaError: a column is missing or cannot be cast; the message names `where` and the column.
@@ -137,7 +140,7 @@ def conform(table: pa.Table, schema: TableSchema, where: str) -> pa.Table:
         if index < 0:
             if not column.nullable:
                 raise SchemaError(
-                    f"{where} lacks column '{column.name}' ({column.doc}) of table '{schema.name}'. "
+                    f"{where} lacks column '{column.name}' ({column.doc}) of a table of kind '{schema.name}'. "
                     f"It has: {', '.join(table.column_names)}."
                 )
             arrays.append(pa.nulls(table.num_rows, column.type))
@@ -147,7 +150,7 @@ def conform(table: pa.Table, schema: TableSchema, where: str) -> pa.Table:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
             raise SchemaError(
                 f"{where}: column '{column.name}' has type {table.schema.field(index).type}, "
-                f"table '{schema.name}' needs {column.type} ({error})."
+                f"a table of kind '{schema.name}' needs {column.type} ({error})."
             ) from error
     return pa.Table.from_arrays(arrays, schema=schema.arrow())
 
@@ -156,7 +159,7 @@ def validate(table: pa.Table, schema: TableSchema, where: str) -> None:
     """Check the values of a conformed table: nulls, finite numbers, parallel lists, closed vocabularies.
 
     Raises:
-        SchemaError: names `where`, the column and the first offending row.
+        SchemaError: names `where`, the column and the first invalid row.
     """
     for column in schema.columns:
         first_row = 0
@@ -180,10 +183,10 @@ def validate(table: pa.Table, schema: TableSchema, where: str) -> None:
 
 
 def refuse_repeats(table: pa.Table, name: str, where: str) -> None:
-    """Check that no value of a column appears twice.
+    """Check that the values of a column are unique.
 
     Raises:
-        SchemaError: names a value that does.
+        SchemaError: names a value that appears twice.
     """
     counts = pc.value_counts(table.column(name))
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
@@ -192,10 +195,10 @@ def refuse_repeats(table: pa.Table, name: str, where: str) -> None:
 
 
 def _forbidden_value(values: pa.Array, nullable: Sequence[bool]) -> tuple[int, str] | None:
-    """(index, what it is) of a value of `values`, or inside one, that the contract forbids; None where all are valid.
+    """(index, description) of the first value that the contract forbids, at any depth; None where all are valid.
 
     Args:
-        nullable: whether a null is allowed at this depth, at the next, …; further down it never is.
+        nullable: whether a null is allowed at this depth, at the next, …; deeper it never is.
     """
     if values.null_count and not any(nullable[:1]):
         return _first(pc.is_null(values)), "a null"
@@ -221,7 +224,9 @@ def _check_parallel(table: pa.Table, schema: TableSchema, where: str) -> None:
     expected = pc.list_value_length(table.column(first))
     empty = pc.equal(expected, 0)
     if pc.any(empty).as_py():
-        raise SchemaError(f"{where}: column '{first}' is an empty list in row {_first(empty)}; a group has samples.")
+        raise SchemaError(
+            f"{where}: column '{first}' is an empty list in row {_first(empty)}; a group needs at least one sample."
+        )
     for name in schema.parallel[1:]:
         lengths = pc.list_value_length(table.column(name))
         different = pc.fill_null(pc.not_equal(lengths, expected), False)
@@ -229,12 +234,12 @@ def _check_parallel(table: pa.Table, schema: TableSchema, where: str) -> None:
             row = _first(different)
             raise SchemaError(
                 f"{where}: row {row} has {lengths[row].as_py()} elements in '{name}' but "
-                f"{expected[row].as_py()} in '{first}'; they must be parallel (one per sample)."
+                f"{expected[row].as_py()} in '{first}'; both need one element per sample."
             )
 
 
 def _check_token_lengths(table: pa.Table, where: str) -> None:
-    """Every sample's log-probs, where present, are as many as its token ids."""
+    """Every sample has as many log-probs as token IDs, unless it has none."""
     if "completion_logprobs" not in table.column_names:
         return
     present = table.filter(pc.is_valid(table.column("completion_logprobs")))
@@ -246,8 +251,8 @@ def _check_token_lengths(table: pa.Table, where: str) -> None:
         sample = _first(different)
         group_id = present.column("group_id")[pc.list_parent_indices(logprobs)[sample].as_py()].as_py()
         raise SchemaError(
-            f"{where}: a sample of group {group_id} has {num_ids[sample].as_py()} token ids but "
-            f"{num_logprobs[sample].as_py()} values in 'completion_logprobs'; they must be aligned."
+            f"{where}: a sample of group {group_id} has {num_ids[sample].as_py()} token IDs but "
+            f"{num_logprobs[sample].as_py()} values in 'completion_logprobs'; both need one per token."
         )
 
 

@@ -1,4 +1,4 @@
-"""Fingerprints: frozen, since tables that exist must stay valid; blind to what does not matter, never to the rest."""
+"""Fingerprints never drift; they ignore what does not matter and nothing else."""
 
 import hashlib
 import json
@@ -79,7 +79,7 @@ def test_different_values_differ_and_equal_ones_do_not(one: Any, other: Any) -> 
     assert (fingerprint(one) == fingerprint(other)) == same
 
 
-def test_half_a_surrogate_pair_can_be_hashed_and_no_number_is_made_up() -> None:
+def test_half_a_surrogate_pair_can_be_hashed_and_nan_cannot() -> None:
     assert len(fingerprint("\ud800")) == 32
     with pytest.raises(ValueError, match="not JSON compliant"):
         fingerprint(float("nan"))
@@ -173,7 +173,7 @@ def test_what_changes_the_function_changes_the_model(model: Path, change: Callab
     assert model_fingerprint(model) != before
 
 
-def test_a_real_model_with_one_changed_weight_is_another_model(model: Path, tmp_path: Path) -> None:
+def test_one_changed_weight_makes_another_model(model: Path, tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -189,10 +189,10 @@ def test_a_real_model_with_one_changed_weight_is_another_model(model: Path, tmp_
     assert model_fingerprint(model) != before
 
 
-def test_old_weights_in_pytorchs_format_are_weights(model: Path) -> None:
+def test_weights_in_pytorchs_old_format_count(model: Path) -> None:
     for path in model.glob("*.safetensors"):
         path.unlink()
-    with pytest.raises(InputError, match=r"holds no weights \(\*\.safetensors or \*\.bin\)"):
+    with pytest.raises(InputError, match=r"has no weights \(\*\.safetensors or \*\.bin\)"):
         model_fingerprint(model)
     (model / "pytorch_model.bin").write_bytes(b"weights")
     before = model_fingerprint(model)
@@ -200,7 +200,7 @@ def test_old_weights_in_pytorchs_format_are_weights(model: Path) -> None:
     assert model_fingerprint(model) != before
 
 
-def test_what_is_no_model_is_refused_by_name(model: Path, tmp_path: Path) -> None:
+def test_a_directory_without_a_model_is_refused(model: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere is not a model directory: it has no config\.json"):
         model_fingerprint(tmp_path / "nowhere")
     (model / "config.json").write_text("{")
@@ -208,7 +208,7 @@ def test_what_is_no_model_is_refused_by_name(model: Path, tmp_path: Path) -> Non
         model_fingerprint(model)
 
 
-def test_a_tokenizer_is_its_files_and_its_chat_template(model: Path, tmp_path: Path) -> None:
+def test_a_tokenizer_is_its_files_and_chat_template(model: Path, tmp_path: Path) -> None:
     found = [tokenizer_fingerprint(model)]
     shutil.copytree(model, tmp_path / "copy")
     assert tokenizer_fingerprint(tmp_path / "copy") == found[0]

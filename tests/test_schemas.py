@@ -1,4 +1,4 @@
-"""The contract: what a table may hold, and how precisely it says what it may not."""
+"""The contract: which values a table may hold, and how precisely an invalid value is reported."""
 
 from typing import Any
 
@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from grao_pipeline.errors import SchemaError
 from grao_pipeline.schemas import ADVANTAGES, GROUPS, PROMPTS, SCORES, TABLES, TableSchema, conform, validate
+from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.parquet import decode, encode
 from tests import tiny
 from tests.tiers import examples
 
@@ -64,7 +66,7 @@ def test_a_missing_column_is_named_with_its_meaning(schema: TableSchema, column:
     [(schema, c.name) for schema in TABLES.values() for c in schema.columns if not c.nullable],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
-def test_a_null_where_none_is_allowed_is_named_with_its_row(schema: TableSchema, column: str) -> None:
+def test_a_forbidden_null_is_reported_with_its_row(schema: TableSchema, column: str) -> None:
     rows = good_rows(schema)
     rows[2] = {**rows[2], column: None}
     assert f"dir/part-000007.parquet: column '{column}' holds a null in row 2" in refusal(schema, rows)
@@ -89,7 +91,7 @@ def test_a_null_where_none_is_allowed_is_named_with_its_row(schema: TableSchema,
         (
             GROUPS,
             {"completion_logprobs": [[-1.0] * 3, [-1.0] * 2]},
-            "3 token ids but 2 values in 'completion_logprobs'",
+            "3 token IDs but 2 values in 'completion_logprobs'",
         ),
         (GROUPS, {"completion_logprobs": [[float("nan")] * 3] * 2}, "'completion_logprobs' holds nan, which is not"),
         (
@@ -99,7 +101,7 @@ def test_a_null_where_none_is_allowed_is_named_with_its_row(schema: TableSchema,
         ),
         (SCORES, {"rewards": [float("-inf"), None]}, "column 'rewards' holds -inf, which is not a finite number"),
         (SCORES, {"reference_reward": float("inf")}, "column 'reference_reward' holds inf, which is not a finite"),
-        (SCORES, {"rewards": [], "statuses": []}, "column 'rewards' is an empty list in row 1; a group has samples"),
+        (SCORES, {"rewards": [], "statuses": []}, "column 'rewards' is an empty list in row 1; a group needs"),
         (SCORES, {"rewards": [1.0]}, "row 1 has 2 elements in 'statuses' but 1 in 'rewards'"),
         (SCORES, {"details": ["one"]}, "row 1 has 1 elements in 'details' but 2 in 'rewards'"),
         (SCORES, {"statuses": ["ok", "fine"]}, "column 'statuses' holds ['fine']; allowed are ok, error, unparsable"),
@@ -124,7 +126,7 @@ def test_an_invalid_value_is_named_by_file_column_and_row(
     assert complaint in message
 
 
-def test_the_row_is_counted_through_chunks_and_slices() -> None:
+def test_rows_are_counted_across_chunks_and_slices() -> None:
     rows = [{**SCORE, "group_id": f"g{i}"} for i in range(6)]
     rows[5]["rewards"] = [None, float("nan")]
     table = arrow(SCORES, rows)
@@ -142,7 +144,7 @@ def test_misaligned_logprobs_name_the_group() -> None:
     rows[2] = {**rows[2], "completion_logprobs": [None, [-1.0]]}  # 3 token ids
     table = arrow(GROUPS, rows)
     chunked = pa.concat_tables([table.slice(0, 1), table.slice(1)])
-    with pytest.raises(SchemaError, match=f"group {rows[2]['group_id']} has 3 token ids but 1 values"):
+    with pytest.raises(SchemaError, match=f"group {rows[2]['group_id']} has 3 token IDs but 1 values"):
         validate(chunked, GROUPS, "here")
 
 
@@ -157,13 +159,18 @@ def test_misaligned_logprobs_name_the_group() -> None:
         (ADVANTAGES, {"token_weights": [None, [1.0]], "reward_mean": None, "reference_advantage": None}),
     ],
 )
-def test_what_may_be_null_may_be_null(schema: TableSchema, change: dict[str, Any]) -> None:
+def test_values_that_may_be_null_survive_a_round_trip(schema: TableSchema, change: dict[str, Any]) -> None:
     rows = good_rows(schema)
     rows[1] = {**rows[1], **change}
-    validate(arrow(schema, rows), schema, "here")
+    table = arrow(schema, rows)
+    validate(table, schema, "here")
+    stored = decode(bytes(encode(table, Provenance(schema.name, "f" * 32, {}, {}))), "here")
+    validate(conform(stored, schema, "here"), schema, "here")
+    assert stored.equals(table)
+    assert {name: stored.to_pylist()[1][name] for name in change} == change
 
 
-def test_conform_drops_extra_columns_restores_the_order_and_fills_absent_nullable_columns() -> None:
+def test_conform_drops_extra_columns_restores_the_order_and_fills_in_nulls() -> None:
     table = arrow(SCORES, good_rows(SCORES)).select(["statuses", "rewards", "group_id"])
     conformed = conform(table.append_column("judge", pa.array(["x"] * 3)), SCORES, "here")
     assert conformed.schema.equals(SCORES.arrow())
@@ -184,7 +191,7 @@ def wide(kind: pa.DataType) -> pa.DataType:
 
 
 @pytest.mark.parametrize("schema", TABLES.values(), ids=list(TABLES))
-def test_wide_types_of_other_software_are_narrowed_to_the_contracts(schema: TableSchema) -> None:
+def test_wide_types_of_other_software_are_narrowed(schema: TableSchema) -> None:
     rows = good_rows(schema)
     other = pa.Table.from_pylist(rows, schema=pa.schema([(c.name, wide(c.type)) for c in schema.columns]))
     assert conform(other, schema, "here").equals(arrow(schema, rows))
@@ -216,12 +223,12 @@ def test_a_column_of_the_wrong_type_is_named_with_both_types(
         conform(table.set_column(index, column, pa.array(values)), schema, "there")
     message = str(caught.value)
     assert f"there: column '{column}' has type {pa.array(values).type}" in message
-    assert f"table '{schema.name}' needs {schema.column(column).type}" in message
+    assert f"a table of kind '{schema.name}' needs {schema.column(column).type}" in message
 
 
 @settings(max_examples=examples(50))
 @given(st.lists(st.lists(st.none() | st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1)))
-def test_scores_with_parallel_lists_are_valid_and_one_longer_list_is_not(rewards: list[list[float | None]]) -> None:
+def test_lists_must_be_parallel(rewards: list[list[float | None]]) -> None:
     rows = [
         {"group_id": f"g{i}", "rewards": values, "statuses": ["ok"] * len(values)} for i, values in enumerate(rewards)
     ]

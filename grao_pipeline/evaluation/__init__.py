@@ -1,1 +1,1 @@
-"""Groups + scores → RAS, NAG and their intervals."""
+"""Groups + scores → RAS, NAG and their bootstrap intervals."""

@@ -1,4 +1,4 @@
-"""`grao evaluate`: groups + scores (and those of the base model) → metrics with intervals."""
+"""`grao evaluate`: groups + scores, optionally with those of the base model → metrics with intervals."""
 
 import json
 from collections.abc import Iterable
@@ -7,21 +7,22 @@ from typing import Any
 
 from grao_pipeline.advantages.flat_view import refuse_other_sample_counts
 from grao_pipeline.errors import InputError, MismatchError
-from grao_pipeline.evaluation.intervals import Estimate, bootstrap_mean
+from grao_pipeline.evaluation.intervals import bootstrap_mean
 from grao_pipeline.evaluation.metrics import mean_reward, nag, ras
 from grao_pipeline.evaluation.options import EvaluateOptions
 from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.progress import SILENT, Bar, Progress
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import Provenance
-from grao_pipeline.storage.reader import TableReader, open_table
+from grao_pipeline.storage.reader import TableReader
+from grao_pipeline.storage.table_pair import TablePair
 
 METRICS = "metrics.json"
 
 
 @dataclass(frozen=True)
 class ScoredPrompt:
-    """One prompt's samples, judged.
+    """The scored samples of one prompt.
 
     Example: `ScoredPrompt([1.0, None], 0.5, [12, 9], 0.5)`
     """
@@ -30,16 +31,18 @@ class ScoredPrompt:
     reference_reward: float | None
     num_tokens: list[int]
     truncated: float
-    """Share of samples that ended at the token limit."""
+    """The share of samples that ended at the token limit."""
 
 
 @dataclass(frozen=True)
 class EvaluateSummary:
-    """The metrics; each is a dictionary with value, low, high and n, or None where it cannot be computed."""
+    """The metrics of a model."""
 
     metrics: dict[str, dict[str, Any] | None]
+    """Per metric its value, low, high and n (see `Estimate`); None where it cannot be computed."""
     prompts: int
     unpaired_prompts: int
+    """Prompts that only one of the two models has samples of."""
     confidence: float
     fingerprint: str
 
@@ -47,17 +50,21 @@ class EvaluateSummary:
 def evaluate_provenance(
     options: EvaluateOptions, groups: str, scores: str, base_groups: str | None, base_scores: str | None
 ) -> Provenance:
-    """The identity of an evaluation, from the fingerprints of the four tables."""
+    """The identity of an evaluation.
+
+    Args:
+        groups, scores, base_groups, base_scores: the fingerprints of the tables.
+    """
     inputs = {"groups": groups, "scores": scores, "base_groups": base_groups, "base_scores": base_scores}
     shaping = options.content()
     return Provenance("evaluation", stage_fingerprint("evaluate", shaping, inputs), shaping, inputs)
 
 
 def read_evaluation(out: str) -> EvaluateSummary | None:
-    """An evaluation that was written to `out`, or None.
+    """The evaluation in `out`; None where there is none yet.
 
     Raises:
-        InputError: it is damaged.
+        InputError: the evaluation is damaged.
     """
     directory = Directory(out)
     if not directory.exists(METRICS):
@@ -66,7 +73,9 @@ def read_evaluation(out: str) -> EvaluateSummary | None:
         value = json.loads(directory.read(METRICS))
         return EvaluateSummary(**value["summary"])
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{directory.path(METRICS)} is damaged ({error!r}). Delete it and evaluate again.") from error
+        raise InputError(
+            f"{directory.path(METRICS)} is damaged ({error!r}). Delete the file and evaluate again."
+        ) from error
 
 
 def evaluate(
@@ -79,41 +88,36 @@ def evaluate(
     """Compare a model's samples with the references and, where given, with the base model's samples.
 
     Raises:
-        MismatchError: tables that do not belong together, rewards that differ, no prompt in common, or `out` holds
-            another evaluation.
+        MismatchError: the tables do not belong together, were scored by different rewards or have no prompt in common;
+            or `out` holds another evaluation.
     """
-    groups, scores = _open_pair(groups_url, scores_url)
+    tuned = TablePair.open(groups_url, scores_url, "scores")
     base = None
     if options.base_groups is not None and options.base_scores is not None:
-        base = _open_pair(options.base_groups, options.base_scores)
-        _refuse_other_reward(scores, base[1])
-    provenance = evaluate_provenance(
-        options,
-        groups.fingerprint,
-        scores.fingerprint,
-        base[0].fingerprint if base else None,
-        base[1].fingerprint if base else None,
-    )
+        base = TablePair.open(options.base_groups, options.base_scores, "scores")
+        _refuse_other_reward(tuned.companion, base.companion)
+    base_fingerprints = base.fingerprints if base else (None, None)
+    provenance = evaluate_provenance(options, *tuned.fingerprints, *base_fingerprints)
     earlier = read_evaluation(out)
     if earlier is not None:
         if earlier.fingerprint != provenance.fingerprint:
             raise MismatchError(
-                f"{out} holds evaluation {earlier.fingerprint}; this command is {provenance.fingerprint}. "
+                f"{out} holds the evaluation {earlier.fingerprint}; this command would write {provenance.fingerprint}. "
                 "Choose another output directory."
             )
-        progress.note(f"{out} is there already.")
+        progress.note(f"{out} already holds this evaluation.")
         return earlier
-    num_parts = groups.num_parts + (base[0].num_parts if base else 0)
+    num_parts = tuned.groups.num_parts + (base.groups.num_parts if base else 0)
     with progress.track("reading groups and scores", num_parts, "parts") as bar:
-        tuned = _scored_prompts(groups, scores, bar)
-        base_prompts = _scored_prompts(*base, bar) if base else None
-    summary = _summarise(tuned, base_prompts, options, provenance.fingerprint)
+        prompts = _scored_prompts(tuned, bar)
+        base_prompts = _scored_prompts(base, bar) if base else None
+    summary = _summary(prompts, base_prompts, options, provenance.fingerprint)
     value = {**asdict(provenance), "summary": asdict(summary)}
     Directory(out).write(METRICS, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
     return summary
 
 
-def _summarise(
+def _summary(
     tuned: dict[str, ScoredPrompt],
     base: dict[str, ScoredPrompt] | None,
     options: EvaluateOptions,
@@ -121,8 +125,8 @@ def _summarise(
 ) -> EvaluateSummary:
     def estimate(values: Iterable[float | None]) -> dict[str, Any] | None:
         present = [value for value in values if value is not None]
-        found: Estimate | None = bootstrap_mean(present, options.confidence, options.bootstrap_samples, options.seed)
-        return asdict(found) if found else None
+        mean = bootstrap_mean(present, options.confidence, options.bootstrap_samples, options.seed)
+        return asdict(mean) if mean else None
 
     prompts = list(tuned.values())
     metrics = {
@@ -136,7 +140,7 @@ def _summarise(
     if base is not None:
         common = [prompt_id for prompt_id in tuned if prompt_id in base]
         if not common:
-            raise MismatchError("The base model's groups share no prompt with the groups: sample the same prompts.")
+            raise MismatchError("The base model's groups and the groups share no prompt. Sample the same prompts.")
         unpaired = len(tuned) + len(base) - 2 * len(common)
         pairs = [nag(tuned[prompt_id].rewards, base[prompt_id].rewards) for prompt_id in common]
         metrics["nag_win_rate"] = estimate(pair[0] if pair else None for pair in pairs)
@@ -146,17 +150,17 @@ def _summarise(
     return EvaluateSummary(metrics, len(tuned), unpaired, options.confidence, fingerprint)
 
 
-def _scored_prompts(groups: TableReader, scores: TableReader, bar: Bar) -> dict[str, ScoredPrompt]:
+def _scored_prompts(tables: TablePair, bar: Bar) -> dict[str, ScoredPrompt]:
+    """By prompt ID."""
     prompts: dict[str, ScoredPrompt] = {}
-    for index in range(groups.num_parts):
-        part = groups.part(index, ["group_id", "prompt_id", "completion_token_ids", "finish_reasons"])
-        judged = scores.aligned_part(part.column("group_id"), index, ["group_id", "rewards", "reference_reward"])
-        refuse_other_sample_counts(part, judged, scores.url)
-        for group, score in zip(part.to_pylist(), judged.to_pylist(), strict=True):
+    columns = ["prompt_id", "completion_token_ids", "finish_reasons"]
+    for groups, scores in tables.parts(columns, ["rewards", "reference_reward"]):
+        refuse_other_sample_counts(groups, scores, tables.companion.url)
+        for group, score in zip(groups.to_pylist(), scores.to_pylist(), strict=True):
             if group["prompt_id"] in prompts:
                 raise InputError(
-                    f"{groups.url} has two groups of prompt {group['prompt_id']}; an evaluation counts every prompt "
-                    "once. Keep one group per prompt."
+                    f"{tables.groups.url} has two groups of prompt {group['prompt_id']}; an evaluation counts every "
+                    "prompt once. Keep one group per prompt."
                 )
             reasons = group["finish_reasons"]
             prompts[group["prompt_id"]] = ScoredPrompt(
@@ -169,15 +173,9 @@ def _scored_prompts(groups: TableReader, scores: TableReader, bar: Bar) -> dict[
     return prompts
 
 
-def _open_pair(groups_url: str, scores_url: str) -> tuple[TableReader, TableReader]:
-    groups, scores = open_table(groups_url, "groups"), open_table(scores_url, "scores")
-    scores.refuse_other_groups(groups)
-    return groups, scores
-
-
 def _refuse_other_reward(scores: TableReader, base: TableReader) -> None:
     if not scores.foreign and not base.foreign and scores.provenance.options != base.provenance.options:
         raise MismatchError(
-            f"{scores.url} and {base.url} were scored by different rewards; NAG compares like with like. "
+            f"{scores.url} and {base.url} were scored by different rewards, so that NAG cannot compare them. "
             "Score both with the same reward."
         )

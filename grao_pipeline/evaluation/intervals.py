@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Resampled values held at once; bounds memory whatever the number of prompts.
+# Resampled values that are held at once: bounds the memory for any number of prompts.
 CHUNK_VALUES = 4_000_000
 
 
@@ -23,7 +23,7 @@ class Estimate:
 
 
 def bootstrap_mean(values: Sequence[float], confidence: float, num_samples: int, seed: int) -> Estimate | None:
-    """The mean of per-prompt values and its interval; None where there are no values.
+    """The mean of per-prompt values and its interval; None without values.
 
     Args:
         confidence: coverage, e.g. 0.95.

@@ -1,11 +1,11 @@
 """The paper's metrics, one value per prompt (arXiv 2508.07750, "Metrics").
 
 - RAS (relative adversarial score): share of samples with R(o, y) > 0; for a scalar reward R(o, y) = R(o) − R(y).
-- NAG (normalised alignment gain): the tuned model's samples against the base model's on the same prompt.
-  `nag_win_rate` is the share of pairs won, the paper's formula; `nag_net` is wins − losses, the only reading that can
-  give the negative values in the paper's tables.
+- NAG (normalized alignment gain): the tuned model's samples against the base model's samples of the same prompt.
+  `nag_win_rate` is the share of pairs that the tuned model wins, the paper's formula; `nag_net` is wins − losses, the
+  only reading that can give the negative values in the paper's tables.
 
-With several samples a prompt, a prompt's value is the mean over them (over all pairs, for NAG).
+With several samples per prompt, the value of a prompt is the mean over them (for NAG, over all pairs).
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ Rewards = Sequence[float | None]
 
 
 def ras(rewards: Rewards, reference_reward: float | None) -> float | None:
-    """Share of scored samples that beat the reference; None where there is nothing to compare."""
+    """The share of scored samples that beat the reference; None without a scored sample or reference."""
     scored = _scored(rewards)
     if reference_reward is None or scored.size == 0:
         return None
@@ -24,7 +24,7 @@ def ras(rewards: Rewards, reference_reward: float | None) -> float | None:
 
 
 def nag(rewards: Rewards, base_rewards: Rewards) -> tuple[float, float] | None:
-    """(win rate, wins − losses) over all pairs of a tuned and a base sample; None where there is no pair."""
+    """(win rate, wins − losses) over all pairs of a tuned and a base sample; None without a pair."""
     tuned, base = _scored(rewards), _scored(base_rewards)
     if tuned.size == 0 or base.size == 0:
         return None
@@ -34,7 +34,7 @@ def nag(rewards: Rewards, base_rewards: Rewards) -> tuple[float, float] | None:
 
 
 def mean_reward(rewards: Rewards) -> float | None:
-    """Mean of the scored samples."""
+    """The mean reward of the scored samples."""
     scored = _scored(rewards)
     return float(scored.mean()) if scored.size else None
 

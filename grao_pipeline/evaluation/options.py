@@ -13,7 +13,7 @@ class EvaluateOptions(StageOptions):
     base_groups: str | None = tables(
         None, "Groups that the base model sampled from the same prompts, for NAG.", metavar="TABLE"
     )
-    base_scores: str | None = tables(None, "Scores of those groups, by the same reward.", metavar="TABLE")
+    base_scores: str | None = tables(None, "Scores of these groups by the same reward.", metavar="TABLE")
     confidence: float = option(0.95, "Coverage of the bootstrap intervals.", gt=0.0, lt=1.0)
     bootstrap_samples: int = option(10_000, "Bootstrap resamples of the prompts.", ge=100)
     seed: int = option(0, "Seed of the bootstrap.", ge=0)

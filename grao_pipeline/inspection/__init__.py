@@ -1,1 +1,1 @@
-"""What tables, models and runs look like to a person."""
+"""Descriptions of tables, models and evaluations for people."""

@@ -1,4 +1,4 @@
-"""`grao inspect`: what a table, model or evaluation holds."""
+"""`grao inspect`: describe a table, model or evaluation."""
 
 import json
 from dataclasses import dataclass, field
@@ -28,8 +28,8 @@ class Inspection:
 
     Attributes:
         kind: `prompts`, `groups`, `scores`, `advantages`, `model` or `evaluation`.
-        counts: rows, parts and whatever else is counted.
-        columns: name → (type, meaning); empty for what is not a table.
+        counts: rows, parts and other counts.
+        columns: name → (type, meaning); empty for a model or an evaluation.
         provenance: fingerprint, options and inputs, as far as known.
         distributions: name → min, quantiles, mean, max and number of nulls.
         examples: a few rows, shortened.
@@ -48,7 +48,7 @@ def inspect_path(path: str, options: InspectOptions) -> Inspection:
     """Describe a directory.
 
     Raises:
-        InputError: there is nothing there that this program knows.
+        InputError: the directory holds neither a table, nor a model, nor an evaluation.
     """
     directory = Directory(path)
     if directory.exists(METRICS):
@@ -107,7 +107,7 @@ def _counts(frame: pl.DataFrame, kind: str) -> dict[str, Any]:
 
 
 def _distributions(frame: pl.DataFrame) -> dict[str, dict[str, float | None]]:
-    """Token lengths, rewards and advantages, as far as the table has them."""
+    """Of token counts, rewards and advantages, as far as the table has them."""
     series: dict[str, pl.Series] = {}
     for name in ("prompt_token_ids", "reference_token_ids"):
         if name in frame.columns:
@@ -127,13 +127,18 @@ def _distributions(frame: pl.DataFrame) -> dict[str, dict[str, float | None]]:
 
 def _describe(values: pl.Series) -> dict[str, float | None]:
     quantiles = {"min": 0.0, "10 %": 0.1, "median": 0.5, "90 %": 0.9, "max": 1.0}
-    found: dict[str, Any] = {name: values.quantile(q, "nearest") for name, q in quantiles.items()}
-    return {**found, "mean": values.mean(), "nulls": values.null_count()}
+    mean = values.mean()
+    assert mean is None or isinstance(mean, float), "the values are float64"
+    return {
+        **{name: values.quantile(quantile, "nearest") for name, quantile in quantiles.items()},
+        "mean": mean,
+        "nulls": values.null_count(),
+    }
 
 
 def _inspect_model(path: str) -> Inspection:
     if not Path(path).is_dir():
-        raise InputError(f"{path}: a model is inspected from a local directory.")
+        raise InputError(f"{path} is a model that is not in a local directory. Download it first.")
     config = json.loads((Path(path) / "config.json").read_text())
     names = ("architectures", "hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings", "dtype")
     counts = {name: config[name] for name in names if name in config}
@@ -149,31 +154,37 @@ def _inspect_model(path: str) -> Inspection:
 
 
 def _inspect_evaluation(path: str) -> Inspection:
-    found = read_evaluation(path)
-    assert found is not None
-    distributions = {name: dict(metric) for name, metric in found.metrics.items() if metric is not None}
-    counts = {"prompts": found.prompts, "unpaired_prompts": found.unpaired_prompts}
+    summary = read_evaluation(path)
+    assert summary is not None
     return Inspection(
-        path, "evaluation", counts, provenance={"fingerprint": found.fingerprint}, distributions=distributions
+        path=path,
+        kind="evaluation",
+        counts={"prompts": summary.prompts, "unpaired_prompts": summary.unpaired_prompts},
+        provenance={"fingerprint": summary.fingerprint},
+        distributions={name: dict(metric) for name, metric in summary.metrics.items() if metric is not None},
     )
 
 
 def _foreign_kind(path: str) -> str:
-    """The table whose required columns a foreign directory has."""
+    """The kind of table whose required columns a foreign table has."""
     directory = Directory(path.rpartition("/")[0] or ".") if path.endswith(".parquet") else Directory(path)
     names = [path.rpartition("/")[2]] if path.endswith(".parquet") else directory.names()
     files = [name for name in names if name.endswith(".parquet")]
     if not files or not directory.exists(files[0]):
-        raise InputError(f"{path}: neither a table (Parquet files), nor a model (config.json), nor an evaluation.")
+        raise InputError(
+            f"{path} holds neither a table (Parquet files), nor a model (config.json), nor an evaluation ({METRICS})."
+        )
     columns = set(pq.read_schema(pa.BufferReader(directory.read(files[0]))).names)
     for kind in KINDS:
         if {column.name for column in TABLES[kind].columns if not column.nullable} <= columns:
             return kind
-    raise InputError(f"{path} has columns {', '.join(sorted(columns))}: no table of the contract has only those.")
+    raise InputError(
+        f"{path} has the columns {', '.join(sorted(columns))}: these are not enough for any kind of table."
+    )
 
 
 def _shorten(value: Any, length: int = 12) -> Any:
-    """Long lists and texts cut for showing."""
+    """Long lists and texts, shortened for display."""
     if isinstance(value, dict):
         return {key: _shorten(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -6,9 +6,9 @@ from grao_pipeline.options import StageOptions, runtime
 
 
 class InspectOptions(StageOptions):
-    """`grao inspect`: any table or model, described."""
+    """`grao inspect`: describe a table, model or evaluation."""
 
     examples: int = runtime(2, "Rows to show.", ge=0)
     table: Literal["prompts", "groups", "scores", "advantages"] | None = runtime(
-        None, "Kind of a foreign table; found from its columns by default."
+        None, "Kind of a foreign table; by default derived from its columns."
     )

@@ -255,7 +255,7 @@ def test_estimators_agree_with_trls_own_code(name: str, tmp_path: Path) -> None:
             assert value == (None if np.isnan(given_reward) else pytest.approx(wanted, rel=1e-6, abs=1e-6))
 
 
-def test_gdpo_is_trls_normalize_then_sum_but_for_its_n_minus_1_and_epsilons(tmp_path: Path) -> None:
+def test_gdpo_is_trls_normalize_then_sum_without_its_corrections(tmp_path: Path) -> None:
     """TRL divides by s_k + 1e-4 and s_T + 1e-4 with n − 1. Rewards scaled by 1e6 leave 1e-4 no weight in s_k; with
     s_k = σ_k √(6/5) in every group, TRL's sum is ours times √(5/6), and s_T = σ_T √(5/6) √(N / (N − 1)).
     """
@@ -293,7 +293,7 @@ def trl_sums(rewards: Array) -> Array:
 
 @pytest.mark.parametrize("name", sorted(set(ESTIMATORS) - {"asymre", "best-of-n", "sft"}))
 @pytest.mark.parametrize("value", [0.1, 0.7, 1 / 3, 1e30])
-def test_equal_rewards_give_exactly_nothing(name: str, value: float, tmp_path: Path) -> None:
+def test_equal_rewards_give_exactly_zero(name: str, value: float, tmp_path: Path) -> None:
     made = [Group([float32(value)] * 7, float32(value)), Group([0.0, 1.0, 0.25], 0.5)]
     combine: dict[str, Any] = {"combine": "normalize"} if name == "gdpo" else {}
     found, _ = compute(tmp_path, made, estimator=name, keep_zero_variance=True, **combine)
@@ -324,7 +324,7 @@ def test_arguments_reach_the_estimator_and_wrong_ones_are_named(tmp_path: Path) 
         compute(tmp_path / "d", made, estimator="opmd", estimator_arg=["tau=much"])
 
 
-def test_what_an_estimator_cannot_work_with_is_refused(tmp_path: Path) -> None:
+def test_unsuitable_rewards_and_combinations_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"estimator: 'max-rl' divides by the mean reward .* the lowest reward is -1\."
     ):

@@ -73,7 +73,7 @@ def test_two_gates_make_three_floors() -> None:
     assert found == [[7, -2, -3, -2.5, -4, -7]]
 
 
-def test_where_nothing_passes_only_the_distance_to_the_gate_counts() -> None:
+def test_where_no_sequence_passes_the_distance_to_the_gate_counts() -> None:
     found = combine([[(0, 5), (0, 9), (0.5, 1)]], {"a": 2.0, "b": 1.0}, combine="lexicographic", gate=["a=1"])
     assert found == [[-2, -2, -1]]
 
@@ -171,7 +171,7 @@ def test_equal_rewards_are_equal_afterwards_to_the_last_bit(
         max_size=8,
     )
 )
-def test_what_fails_a_gate_is_strictly_below_all_that_pass_it(group: Sequences) -> None:
+def test_a_failed_gate_is_strictly_below_a_passed_one(group: Sequences) -> None:
     (found,) = combine([group], WEIGHTS, combine="lexicographic", gate=["a=0.25", "b=-1"])
     values = [-math.inf if value is None else value for value in found]
     passed = [0 if a < 0.25 else 1 if b < -1 else 2 for a, b, _ in group]  # type: ignore[operator]
@@ -181,7 +181,7 @@ def test_what_fails_a_gate_is_strictly_below_all_that_pass_it(group: Sequences) 
 
 
 @pytest.mark.parametrize("options", KINDS, ids=str)
-def test_a_sequence_that_lacks_a_reward_has_none_and_counts_nowhere(options: dict[str, Any]) -> None:
+def test_a_sequence_that_lacks_a_reward_counts_nowhere(options: dict[str, Any]) -> None:
     whole: Sequences = [(1, 2, 3), (0, 5, 4), (0.25, -2, 1)]
     (without,) = combine([whole], WEIGHTS, **options)
     (found,) = combine([[*whole, (None, 50, 60), (-70, None, -80), (9, 9, None)]], WEIGHTS, **options)
@@ -212,7 +212,7 @@ def test_a_sequence_that_lacks_a_reward_has_none_and_counts_nowhere(options: dic
         ({"combine": "lexicographic", "gate": ["a=1", "a=2"]}, {"a": 1, "b": 1}, "reward 'a' already has a gate"),
     ],
 )
-def test_what_is_meaningless_together_is_refused(
+def test_options_that_do_not_fit_together_are_refused(
     options: dict[str, Any], weights: dict[str, float], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
@@ -232,7 +232,7 @@ def tables(tmp_path: Path) -> tuple[str, str, str]:
     return groups, made[0], made[1]
 
 
-def test_the_command_combines_as_it_is_asked_and_refuses_to_mix(tables: tuple[str, str, str], tmp_path: Path) -> None:
+def test_the_command_combines_and_refuses_another_combination(tables: tuple[str, str, str], tmp_path: Path) -> None:
     groups, a, b = tables
     arguments = ["advantages", groups, tmp_path / "out", "--scores", a, "--scores", b]
     gated = ["--combine", "lexicographic", "--gate", "a=1"]

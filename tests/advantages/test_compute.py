@@ -118,7 +118,7 @@ def test_kept_zero_variance_groups_are_trained_with_zeros(groups: str, tmp_path:
     assert summary.groups_without_reference == 1
 
 
-def test_the_table_says_what_it_was_made_from(groups: str, tmp_path: Path) -> None:
+def test_the_table_records_its_inputs_and_options(groups: str, tmp_path: Path) -> None:
     r, s = scores_table(tmp_path / "r", fingerprint="c" * 32), scores_table(tmp_path / "s", fingerprint="d" * 32)
     compute(groups, tmp_path / "out", f"{r}=0.5", s, statistics="samples")
     provenance = open_table(str(tmp_path / "out"), "advantages").provenance
@@ -192,7 +192,7 @@ def test_scores_of_other_groups_are_refused_with_both_fingerprints(groups: str, 
     assert not (tmp_path / "out").exists()
 
 
-def test_work_goes_on_part_by_part_and_ends_in_the_same_bytes(groups: str, tmp_path: Path) -> None:
+def test_a_resumed_table_has_the_same_bytes(groups: str, tmp_path: Path) -> None:
     scores = scores_table(tmp_path / "r")
     whole = compute(groups, tmp_path / "out", scores)
     before = contents(tmp_path / "out")
@@ -206,7 +206,7 @@ def test_work_goes_on_part_by_part_and_ends_in_the_same_bytes(groups: str, tmp_p
     assert (cached.parts_found, cached.parts_made, cached.trained_groups) == (2, 0, 4)
 
 
-def test_how_groups_and_scores_are_cut_into_parts_does_not_change_an_advantage(tmp_path: Path) -> None:
+def test_parts_do_not_change_an_advantage(tmp_path: Path) -> None:
     for rows_per_part in (1, 4, 6):
         path = tmp_path / str(rows_per_part)
         groups = tiny.write_table(path / "groups", "groups", GROUPS, rows_per_part, fingerprint="a" * 32)
@@ -266,12 +266,12 @@ def test_a_weight_follows_the_last_equals_sign(text: str, parsed: WeightedScores
 
 
 @pytest.mark.parametrize("text", ["runs/scores=", "runs/scores=much", "runs/scores=nan", "runs/scores=inf"])
-def test_a_weight_that_is_no_number_is_refused(text: str) -> None:
+def test_a_weight_that_is_not_a_number_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=rf"--scores: the weight '.*' is not a number; .* found '{text}'"):
         parse_options(AdvantagesOptions, {"scores": [text]})
 
 
-def test_an_estimator_of_ones_own_is_found_in_the_current_directory(
+def test_a_users_estimator_is_imported_from_the_current_directory(
     groups: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -17,7 +17,7 @@ GROUPS = [
 ]
 
 
-def test_a_dry_run_says_what_the_run_would_and_writes_nothing(tmp_path: Path) -> None:
+def test_a_dry_run_reports_the_same_numbers_and_writes_nothing(tmp_path: Path) -> None:
     url, scores = write(tmp_path, GROUPS)
     arguments = ["advantages", url, tmp_path / "out", "--scores", scores["r"], "--truncated", "zero"]
     before = sorted(tmp_path.rglob("*"))

@@ -121,7 +121,7 @@ def test_advantages_are_those_of_exact_arithmetic(
 @pytest.mark.parametrize("statistics", STATISTICS)
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 0.7, 1e30, -1e-30, 3.3e38, 1e-45, 0.0])
 @pytest.mark.parametrize("size", [1, 3, 7, 10, 64])
-def test_equal_rewards_teach_exactly_nothing(value: float, size: int, statistics: str) -> None:
+def test_equal_rewards_give_advantages_of_exactly_zero(value: float, size: int, statistics: str) -> None:
     value = float32(value)
     (kept,) = estimate([([value] * size, value)], statistics=statistics, keep_zero_variance=True)
     assert (kept["advantages"], kept["reference_advantage"], kept["reward_std"]) == ([0.0] * size, 0.0, 0.0)
@@ -130,7 +130,7 @@ def test_equal_rewards_teach_exactly_nothing(value: float, size: int, statistics
 
 
 @pytest.mark.parametrize(("value", "size"), [(0.1, 3), (0.7, 3), (1 / 3, 25), (0.3, 109)])
-def test_equal_rewards_have_no_spread_although_their_float64_mean_is_rounded(value: float, size: int) -> None:
+def test_a_rounded_mean_does_not_give_equal_rewards_a_spread(value: float, size: int) -> None:
     """An estimator may be given float64: (0.1 + 0.1 + 0.1) / 3 is not 0.1, and (R − μ) / σ would be ±1."""
     view = pl.DataFrame({"group_id": ["g"] * size, "source": ["sample"] * size, "reward": [value] * size})
     advantage = Grao(NoArguments()).over_group(view, statistics="samples")
@@ -154,7 +154,7 @@ def test_a_group_that_loses_throughout_learns_from_its_reference(size: int) -> N
     assert row["reward_std"] == pytest.approx(math.sqrt(size) / (size + 1), rel=1e-6)
 
 
-def test_the_letter_of_equation_4_by_hand() -> None:
+def test_equation_4_to_the_letter_by_hand() -> None:
     """Samples 1, 3: μ = 2, σ = 1, whatever the reference is; Â = −1, 1, and Â_y = (5 − 2) / 1 = 3."""
     (row,) = estimate([([1.0, 3.0], 5.0)], statistics="samples")
     assert (row["advantages"], row["reference_advantage"]) == ([-1.0, 1.0], 3.0)
@@ -163,7 +163,7 @@ def test_the_letter_of_equation_4_by_hand() -> None:
     assert (row["advantages"], row["reference_advantage"]) == ([-1.0, None, 1.0], None)
 
 
-def test_equal_samples_teach_nothing_by_the_letter_although_the_reference_differs() -> None:
+def test_equal_samples_give_zero_although_the_reference_differs() -> None:
     (row,) = estimate([([-1.0, -1.0], 0.0)], statistics="samples", keep_zero_variance=True)
     assert (row["advantages"], row["reference_advantage"]) == ([0.0, 0.0], 0.0)
 
@@ -189,14 +189,14 @@ def test_unscored_sequences_have_no_advantage_and_do_not_count() -> None:
 
 @settings(max_examples=examples(50))
 @given(st.lists(st.floats(-100, 100, width=32).map(lambda x: float32(round(x, 3))), min_size=1, max_size=8))
-def test_advantages_of_samples_and_reference_sum_to_nothing_and_have_unit_variance(rewards: Rewards) -> None:
+def test_advantages_sum_to_zero_and_have_unit_variance(rewards: Rewards) -> None:
     (row,) = estimate([(rewards, 0.5)], keep_zero_variance=True)
     values = [*row["advantages"], row["reference_advantage"]]
     assert sum(values) == pytest.approx(0.0, abs=1e-5)
     assert math.fsum(v * v for v in values) / len(values) == pytest.approx(0.0 if row["reward_std"] == 0 else 1.0)
 
 
-def test_a_floor_lifts_the_reference_and_nothing_else() -> None:
+def test_a_floor_raises_the_references_advantage_alone() -> None:
     groups: list[Group] = [
         ([1.0, 3.0], 2.0),
         ([4.0, 4.0], 0.0),
@@ -214,7 +214,7 @@ def test_a_floor_lifts_the_reference_and_nothing_else() -> None:
     assert low["reference_advantage"] == -1.0
 
 
-def test_groups_do_not_see_each_other() -> None:
+def test_groups_do_not_influence_each_other() -> None:
     groups: list[Group] = [([1.0, 3.0], 2.0), ([7.0], 9.0), ([0.5, 0.25, 0.125], None)]
     assert [{**row, "group_id": ""} for row in estimate(groups)] == [
         {**estimate([one])[0], "group_id": ""} for one in groups

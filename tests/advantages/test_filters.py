@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from grao_pipeline.advantages.estimate import Masked
+from grao_pipeline.advantages.filters import FILTERS
+from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.storage.reader import open_table
 from tests.advantages.common import Group, compute
+from tests.advantages.test_options import OTHER_VALUES
 
 PLAIN: dict[str, Any] = {"estimator": "dr-grpo", "statistics": "samples"}
 
@@ -31,7 +34,7 @@ def test_truncated_samples_are_kept_dropped_or_counted_with_zero(tmp_path: Path)
     assert advantages(tmp_path / "c", [group], truncated="zero") == ([([-3.0, -1.0, 0.0], None)], zeroed)
 
 
-def test_a_dropped_sample_has_no_reward_in_the_table_and_is_not_unscored(tmp_path: Path) -> None:
+def test_a_dropped_sample_has_no_reward_in_the_table(tmp_path: Path) -> None:
     group = lone([0.0, 2.0, 7.0], finish_reasons=["stop", "stop", "length"])
     _, summary = compute(tmp_path, [group], truncated="drop", **PLAIN)
     row = open_table(str(tmp_path / "out")).read().to_pylist()[0]
@@ -65,7 +68,7 @@ def test_an_unscored_sample_masks_itself_or_its_group(tmp_path: Path) -> None:
     assert counted["unscored"] == Masked(2, 1)
 
 
-def test_groups_of_rounds_long_past_are_left_out(tmp_path: Path) -> None:
+def test_stale_groups_are_masked(tmp_path: Path) -> None:
     """The newest round, 5, is in another part."""
     groups = [lone([0.0, 2.0], round=number) for number in (3, 4, 2, 4, 5)]
     found, counted = advantages(tmp_path, groups, max_rounds_behind=1)
@@ -87,7 +90,7 @@ def test_outliers_are_measured_by_the_median_absolute_deviation(tmp_path: Path) 
     assert advantages(tmp_path / "out", edge, max_deviations=1.34)[1] == {"outliers": Masked(2, 1)}
 
 
-def test_a_group_needs_samples_after_the_filters_before(tmp_path: Path) -> None:
+def test_a_group_needs_enough_samples_after_the_previous_filters(tmp_path: Path) -> None:
     short = lone([0.0, 2.0, 4.0], token_ids=[[1, 2], [1, 3], [1]])
     groups = [short, lone([0.0, 2.0, 4.0]), lone([0.0, None, 1.0])]
     found, counted = advantages(tmp_path, groups, min_tokens=2, min_group_size=3)
@@ -96,7 +99,7 @@ def test_a_group_needs_samples_after_the_filters_before(tmp_path: Path) -> None:
     assert counted["min-group-size"] == Masked(2 + 2, 2)
 
 
-def test_the_mean_reward_of_a_group_must_lie_in_the_band(tmp_path: Path) -> None:
+def test_the_mean_reward_of_a_group_must_be_inside_the_limits(tmp_path: Path) -> None:
     """Means of the samples: 1/4, 1/2, 3/4; the reference plays no part. The ends of the band are inside."""
     groups = [Group([0.0, 0.5], 9.0), Group([0.0, 1.0], 9.0), Group([0.5, 1.0], 9.0)]
     found, counted = advantages(tmp_path / "a", groups, min_mean_reward=0.5, max_mean_reward=0.5)
@@ -147,3 +150,18 @@ def test_filters_do_not_depend_on_the_parts(
     assert summary.masked["staleness"] == Masked(6, 2)
     assert summary.masked["mean-reward"] == Masked(3, 1)
     assert summary.masked["top-and-bottom"] == Masked(4, 2)
+
+
+def test_every_filter_says_what_it_masks_and_is_switched_by_its_options() -> None:
+    """Without its options a filter is off, apart from zero-variance, which its option switches off."""
+    values = dict(OTHER_VALUES)
+    for described in FILTERS:
+        assert described.help.endswith(".")
+        default = described.expression(AdvantagesOptions())
+        assert (default is not None) == (described.name == "zero-variance")
+        for name in described.options:
+            choices = ["drop", "zero"] if name == "truncated" else [values[name]]
+            switched = [described.expression(AdvantagesOptions(**{name: value})) is not None for value in choices]
+            assert any(on != (default is not None) for on in switched), described.name
+    assert [described.phase for described in FILTERS] == ["before"] * 8 + ["after"] * 4
+    assert len({described.name for described in FILTERS}) == len(FILTERS)

@@ -48,7 +48,7 @@ def test_a_small_example_worked_by_hand() -> None:
     ]
 
 
-def test_columns_and_types_do_not_depend_on_what_is_null() -> None:
+def test_columns_and_types_do_not_depend_on_nulls() -> None:
     full = tiny.group_row("one", ["a"])
     bare = {**tiny.group_row("two", ["c", "d"], reference=None), "completion_logprobs": None}
     expected = {
@@ -79,7 +79,7 @@ def test_the_mean_of_a_long_sequence_is_not_lost_to_float32() -> None:
     assert found == pytest.approx(-0.1, rel=1e-7)
 
 
-def test_scores_with_another_number_of_samples_are_refused_by_group() -> None:
+def test_scores_with_another_number_of_samples_are_refused() -> None:
     groups = [tiny.group_row("one", ["a", "b"]), tiny.group_row("two", ["a", "b"])]
     rows = [score(groups[0], [1.0, 2.0], 0.0), score(groups[1], [1.0, 2.0, 3.0], 0.0)]
     with pytest.raises(MismatchError, match=f"'judge' hold 3 rewards for group {groups[1]['group_id']}, .* 2 samples"):
@@ -132,7 +132,7 @@ def in_plain_python(groups: list[dict[str, Any]], scores: dict[str, list[dict[st
 
 @settings(max_examples=examples(60))
 @given(groups_and_scores())
-def test_every_sequence_is_one_row_with_what_its_group_and_scores_say(
+def test_every_sequence_is_one_row(
     made: tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]],
 ) -> None:
     found, expected = view(*made).to_dicts(), in_plain_python(*made)

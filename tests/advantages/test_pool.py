@@ -62,7 +62,7 @@ def test_several_rewards_are_matched_by_name(tmp_path: Path) -> None:
         compute(tmp_path / "twice", own, pool=[*pool, pool[1]])
 
 
-def test_statistics_of_the_table_are_over_its_own_groups(tmp_path: Path) -> None:
+def test_statistics_of_the_table_are_over_its_groups_alone(tmp_path: Path) -> None:
     """a: 0, 2 here, 4, 6 there: μ = 3; R − μ = −3, −1 here, with a deviation of 1. So −3 and −1."""
     url, scores = write(tmp_path / "earlier", [group("a", [4.0, 6.0], policy="r")])
     own = [group("a", [0.0, 2.0])]
@@ -70,14 +70,14 @@ def test_statistics_of_the_table_are_over_its_own_groups(tmp_path: Path) -> None
     assert found == [([-3.0, -1.0], None)]
 
 
-def test_the_best_of_a_pool_is_the_own_sample_among_equals(tmp_path: Path) -> None:
+def test_of_equal_samples_in_a_pool_the_tables_sample_is_best(tmp_path: Path) -> None:
     url, scores = write(tmp_path / "earlier", [group("a", [9.0, 1.0], policy="r"), group("b", [9.0], policy="r")])
     own = [group("a", [1.0, 9.0]), group("b", [1.0, 8.0])]
     found, _ = compute(tmp_path / "own", own, pool=[(url, scores["r"])], estimator="best-of-n")
     assert found == [([None, 1.0], None), ([None, None], None)]
 
 
-def test_filters_judge_the_group_and_count_what_is_the_tables_own(tmp_path: Path) -> None:
+def test_filters_look_at_the_group_and_count_the_tables_samples(tmp_path: Path) -> None:
     """Of the pool's 0, 2, 40, 42 the first round's are too old: μ = 41."""
     old, new = group("a", [0.0, 2.0], policy="r"), group("a", [40.0, 42.0])
     url, scores = write(tmp_path / "earlier", [old])
@@ -92,9 +92,7 @@ def test_filters_judge_the_group_and_count_what_is_the_tables_own(tmp_path: Path
     }
 
 
-def test_an_estimator_of_ones_own_sees_the_pool_under_the_same_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_users_estimator_sees_the_pool_under_the_same_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pooled_estimator.py").write_text(
         "import polars as pl\ndef f(view, *, statistics):\n"
@@ -107,7 +105,7 @@ def test_an_estimator_of_ones_own_sees_the_pool_under_the_same_key(
     assert found == [([-8.0, -7.0], None)]
 
 
-def test_work_without_a_pool_keeps_its_fingerprint_and_a_pool_is_other_work() -> None:
+def test_a_pool_changes_the_fingerprint_and_its_order_does_not() -> None:
     options, scores = AdvantagesOptions(), [("r", "s" * 32, 1.0)]
     plain = advantages_provenance(options, "g" * 32, scores)
     assert "pool" not in plain.inputs

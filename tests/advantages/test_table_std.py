@@ -18,7 +18,7 @@ def test_sums_are_exact(numbers: list[float]) -> None:
 
 
 @given(values.filter(bool), st.integers(1, 30))
-def test_the_deviation_does_not_depend_on_order_or_cut(numbers: list[float], cut: int) -> None:
+def test_the_deviation_does_not_depend_on_order_or_parts(numbers: list[float], cut: int) -> None:
     whole, parts = Moments(), Moments()
     whole.add(np.array(numbers))
     for start in range(0, len(numbers), cut):

@@ -74,7 +74,7 @@ CASES = [
     ("advantages {groups} {out} --scores nothing", 1, "nothing does not exist"),
     ("train {groups} nothing {out} --model {model}", 1, "nothing does not exist"),
     ("evaluate nothing {scores} {out}", 1, "nothing does not exist"),
-    ("inspect nothing", 1, "nothing: neither a table"),
+    ("inspect nothing", 1, "nothing holds neither a table"),
     ("rounds run nothing.yaml", 1, "nothing.yaml: cannot be read"),
     # wrong tables
     (

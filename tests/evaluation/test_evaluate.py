@@ -76,7 +76,7 @@ def value_and_n(summary: EvaluateSummary, name: str) -> tuple[float, int]:
     return metric["value"], metric["n"]
 
 
-def test_a_model_alone_is_held_against_the_references(tuned: tuple[str, str], tmp_path: Path) -> None:
+def test_a_model_is_compared_with_the_references(tuned: tuple[str, str], tmp_path: Path) -> None:
     summary = evaluate(*tuned, str(tmp_path / "out"), EvaluateOptions())
     assert (summary.prompts, summary.unpaired_prompts, summary.confidence) == (4, 0, 0.95)
     assert {name: value_and_n(summary, name) for name in summary.metrics} == {
@@ -88,7 +88,7 @@ def test_a_model_alone_is_held_against_the_references(tuned: tuple[str, str], tm
     }
 
 
-def test_a_model_is_held_against_its_base_on_the_prompts_that_both_have(
+def test_a_model_is_compared_with_its_base_on_shared_prompts(
     tuned: tuple[str, str], base: tuple[str, str], tmp_path: Path
 ) -> None:
     summary = evaluate(*tuned, str(tmp_path / "out"), against(base))
@@ -106,7 +106,7 @@ def test_a_model_against_itself_neither_wins_nor_loses(tuned: tuple[str, str], t
     assert summary.metrics["base_ras"] == summary.metrics["ras"]
 
 
-def test_what_cannot_be_computed_is_none(tmp_path: Path) -> None:
+def test_a_metric_that_cannot_be_computed_is_none(tmp_path: Path) -> None:
     made = tables(tmp_path / "bare", {"one": ([None, None], None), "two": ([None, None], 1.0)})
     summary = evaluate(*made, str(tmp_path / "out"), against(made))
     nothing = {"ras", "mean_reward", "nag_win_rate", "nag_net", "base_mean_reward", "base_ras"}
@@ -136,16 +136,16 @@ def test_the_command_writes_and_prints_the_same_numbers(
     assert "n = 2" in text
 
 
-def test_the_same_evaluation_is_not_made_twice(tuned: tuple[str, str], tmp_path: Path) -> None:
+def test_the_same_evaluation_is_not_repeated(tuned: tuple[str, str], tmp_path: Path) -> None:
     out, notices = str(tmp_path / "out"), list[str]()
     first = evaluate(*tuned, out, EvaluateOptions(), RecordedProgress(notices.append))
     before = (tmp_path / "out" / METRICS).stat().st_mtime_ns
     assert evaluate(*tuned, out, EvaluateOptions(), RecordedProgress(notices.append)) == first == read_evaluation(out)
-    assert notices == [f"{out} is there already."]
+    assert notices == [f"{out} already holds this evaluation."]
     assert (tmp_path / "out" / METRICS).stat().st_mtime_ns == before
 
 
-def test_another_seed_moves_the_interval_only_and_the_same_seed_nothing(tuned: tuple[str, str], tmp_path: Path) -> None:
+def test_the_seed_moves_the_interval_alone(tuned: tuple[str, str], tmp_path: Path) -> None:
     options = [EvaluateOptions(bootstrap_samples=100, seed=seed) for seed in (0, 0, 1)]
     found = [
         evaluate(*tuned, str(tmp_path / str(i)), option).metrics["mean_reward"] for i, option in enumerate(options)
@@ -163,18 +163,18 @@ def test_a_changed_option_or_input_is_refused_in_the_same_directory(
     first = evaluate(*tuned, out, EvaluateOptions())
     before = (tmp_path / "out" / METRICS).read_bytes()
     for pair, options in [(tuned, EvaluateOptions(confidence=0.9)), (tuned, against(base)), (base, EvaluateOptions())]:
-        with pytest.raises(MismatchError, match=f"holds evaluation {first.fingerprint}; this command is"):
+        with pytest.raises(MismatchError, match=f"holds the evaluation {first.fingerprint}; this command would write"):
             evaluate(*pair, out, options)
     assert (tmp_path / "out" / METRICS).read_bytes() == before
 
 
 def test_different_rewards_are_not_compared(tuned: tuple[str, str], tmp_path: Path) -> None:
     other = tables(tmp_path / "base", BASE, policy="b" * 32, reward="gsm8k")
-    with pytest.raises(MismatchError, match="were scored by different rewards; NAG compares like with like"):
+    with pytest.raises(MismatchError, match="were scored by different rewards, so that NAG cannot compare them"):
         evaluate(*tuned, str(tmp_path / "out"), against(other))
 
 
-def test_prompts_that_do_not_meet_are_not_compared(tuned: tuple[str, str], tmp_path: Path) -> None:
+def test_evaluations_without_a_shared_prompt_are_refused(tuned: tuple[str, str], tmp_path: Path) -> None:
     other = tables(tmp_path / "base", {"elsewhere": ([1.0, 1.0], 0.0)})
     with pytest.raises(MismatchError, match="share no prompt"):
         evaluate(*tuned, str(tmp_path / "out"), against(other))
@@ -188,7 +188,7 @@ def test_scores_of_other_groups_are_refused(tuned: tuple[str, str], base: tuple[
         evaluate(*tuned, str(tmp_path / "out"), against((base[0], tuned[1])))
 
 
-def test_two_groups_of_one_prompt_are_refused_rather_than_one_forgotten(tmp_path: Path) -> None:
+def test_two_groups_of_one_prompt_are_refused(tmp_path: Path) -> None:
     groups = [tiny.group_row("one", ["a"]), tiny.group_row("one", ["b"], token_ids=[[9, 2]])]
     scores = [
         {"group_id": group["group_id"], "rewards": [1.0], "reference_reward": 0.0, "statuses": ["ok"]}
@@ -217,9 +217,9 @@ def test_base_groups_and_base_scores_go_together() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"summary": {}}', '{"summary": null}'])
-def test_a_damaged_evaluation_is_named_with_the_remedy(tuned: tuple[str, str], tmp_path: Path, text: str) -> None:
+def test_a_damaged_evaluation_is_reported_with_the_remedy(tuned: tuple[str, str], tmp_path: Path, text: str) -> None:
     (tmp_path / METRICS).write_text(text)
-    with pytest.raises(InputError, match=r"metrics\.json is damaged .* Delete it and evaluate again"):
+    with pytest.raises(InputError, match=r"metrics\.json is damaged .* Delete the file and evaluate again"):
         evaluate(*tuned, str(tmp_path), EvaluateOptions())
 
 

@@ -10,7 +10,7 @@ import pytest
 from grao_pipeline.evaluation.intervals import Estimate, bootstrap_mean
 
 
-def test_no_values_have_no_estimate() -> None:
+def test_without_values_there_is_no_estimate() -> None:
     assert bootstrap_mean([], 0.95, 1000, 0) is None
 
 
@@ -55,7 +55,7 @@ def test_many_values_have_the_interval_of_the_normal() -> None:
     assert found.high == pytest.approx(values.mean() + half, abs=0.08 * half)
 
 
-def test_the_interval_depends_on_the_seed_and_on_nothing_else() -> None:
+def test_the_interval_depends_on_the_seed_alone() -> None:
     values = [float(x) for x in range(40)]
     assert bootstrap_mean(values, 0.95, 500, 7) == bootstrap_mean(values, 0.95, 500, 7)
     assert bootstrap_mean(values, 0.95, 500, 7) != bootstrap_mean(values, 0.95, 500, 8)

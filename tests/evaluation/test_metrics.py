@@ -51,7 +51,7 @@ def test_nag_is_over_all_pairs(
 
 
 @pytest.mark.parametrize(("tuned", "base"), [([], [1.0]), ([None], [1.0]), ([1.0], [None]), ([1.0], [])])
-def test_nag_of_nothing_is_none(tuned: list[float | None], base: list[float | None]) -> None:
+def test_nag_without_a_pair_is_none(tuned: list[float | None], base: list[float | None]) -> None:
     assert nag(tuned, base) is None
 
 
@@ -67,7 +67,7 @@ def test_nag_counts_wins_and_losses_and_mirrors(tuned: list[float | None], base:
     assert nag(base, tuned) == pytest.approx((losses / len(pairs), (losses - wins) / len(pairs)), abs=1e-12)
 
 
-def test_the_mean_reward_is_of_the_scored() -> None:
+def test_the_mean_reward_is_over_scored_samples() -> None:
     assert mean_reward([1.0, None, 2.0]) == 1.5
     assert mean_reward([None]) is None
     assert mean_reward([]) is None

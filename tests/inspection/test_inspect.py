@@ -62,7 +62,7 @@ def test_a_model_is_described_by_its_config_and_fingerprint(model: Path) -> None
     assert found["provenance"]["fingerprint"] == model_fingerprint(model)
 
 
-def test_a_foreign_table_is_recognised_by_its_columns(tmp_path: Path) -> None:
+def test_a_foreign_table_is_recognized_by_its_columns(tmp_path: Path) -> None:
     rows = [{"group_id": "a", "rewards": [1.0, 0.0], "statuses": ["ok", "ok"]}]
     pl.DataFrame(rows).write_parquet(tmp_path / "mine.parquet")
     found = tiny.grao_json("inspect", tmp_path / "mine.parquet")
@@ -71,11 +71,11 @@ def test_a_foreign_table_is_recognised_by_its_columns(tmp_path: Path) -> None:
     pl.DataFrame({"x": [1]}).write_parquet(tmp_path / "other.parquet")
     result = tiny.grao("inspect", tmp_path / "other.parquet")
     assert result.exit_code == 1
-    assert "has columns x" in result.stderr
+    assert "has the columns x" in result.stderr
 
 
 @pytest.mark.parametrize("examples", [0, 1])
-def test_the_shown_text_holds_as_many_rows_as_asked(groups: str, examples: int) -> None:
+def test_as_many_rows_are_shown_as_requested(groups: str, examples: int) -> None:
     shown = tiny.grao("inspect", groups, "--examples", examples).stdout
     assert shown.count("\nrow ") == examples
     assert "completion_tokens" in shown

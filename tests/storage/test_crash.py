@@ -37,7 +37,7 @@ def parts(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in path.glob("*.parquet")}
 
 
-def test_a_writer_killed_at_random_moments_never_shows_half_a_part_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
+def test_a_writer_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path) -> None:
     write_in_many_parts(str(tmp_path / "undisturbed"))
     expected = parts(tmp_path / "undisturbed")
     generator, path, progress = random.Random(0), tmp_path / "killed", 0

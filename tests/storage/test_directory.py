@@ -46,7 +46,7 @@ def test_a_deleted_file_is_gone_and_subdirectories_are_not_listed(url: str) -> N
     assert not directory.exists("inner")
 
 
-def test_only_what_killed_writers_left_is_swept(url: str) -> None:
+def test_only_the_temporary_files_of_killed_writers_are_removed(url: str) -> None:
     directory = Directory(url)
     for name in (".part-000000.parquet.4711.tmp", "notes.tmp", ".hidden", "part-000000.parquet"):
         directory.write(name, b"x")
@@ -54,26 +54,24 @@ def test_only_what_killed_writers_left_is_swept(url: str) -> None:
     assert directory.names() == [".hidden", "notes.tmp", "part-000000.parquet"]
 
 
-def test_reading_what_is_not_there_is_an_input_error_with_the_path(url: str) -> None:
+def test_reading_a_missing_file_is_an_input_error(url: str) -> None:
     with pytest.raises(InputError, match="table/absent"):
         Directory(url).read("absent")
 
 
-def test_writing_where_nothing_can_be_written_is_an_input_error_with_the_path(tmp_path: Path) -> None:
+def test_writing_to_an_unwritable_place_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("I am not a directory")
     with pytest.raises(InputError, match=r"Cannot write .*file/part"):
         Directory(str(tmp_path / "file")).write("part", b"x")
 
 
 @pytest.mark.parametrize("url", ["nonsense://bucket/table", "memory2://x"])
-def test_an_unknown_protocol_is_an_input_error_with_the_url(url: str) -> None:
+def test_an_unknown_protocol_is_an_input_error(url: str) -> None:
     with pytest.raises(InputError, match=f"Cannot open {url}"):
         Directory(url)
 
 
-def test_relative_paths_trailing_slashes_and_path_objects_name_the_same_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_spellings_name_the_same_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Directory("table/").write("part", b"1")
     for same in ("table", tmp_path / "table", f"file://{tmp_path}/table", f"{tmp_path}/table//"):
@@ -81,7 +79,7 @@ def test_relative_paths_trailing_slashes_and_path_objects_name_the_same_director
     assert Directory("table//").path("part") == "table/part"
 
 
-def test_a_path_that_looks_odd_is_only_a_path(tmp_path: Path) -> None:
+def test_special_characters_in_a_path_have_no_meaning(tmp_path: Path) -> None:
     url = str(tmp_path / "a b=c%20[1]*?#é")
     Directory(url).write("part", b"1")
     assert os.listdir(url) == ["part"]

@@ -58,7 +58,7 @@ def test_one_file_is_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert open_table(url, "scores").read().to_pylist() == COMPLETED
 
 
-def test_a_directory_may_bear_the_suffix_of_a_file(tmp_path: Path) -> None:
+def test_a_directory_may_have_the_suffix_of_a_file(tmp_path: Path) -> None:
     """As Spark and Dask write them."""
     (tmp_path / "scores.parquet").mkdir()
     by_polars(MINIMAL, tmp_path / "scores.parquet" / "part-00000-c0ffee.snappy.parquet")
@@ -76,7 +76,7 @@ def test_foreign_tables_are_read_from_an_object_store(tmp_path: Path) -> None:
     store.rm_file(f"/{tmp_path.name}.parquet")
 
 
-def test_the_fingerprint_is_that_of_the_content_and_of_the_kind(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_content_and_kind(tmp_path: Path) -> None:
     def fingerprint(name: str, rows: list[dict[str, Any]]) -> str:
         (tmp_path / name).mkdir()
         by_polars(rows, tmp_path / name / f"{name}.parquet")
@@ -87,7 +87,7 @@ def test_the_fingerprint_is_that_of_the_content_and_of_the_kind(tmp_path: Path) 
     assert open_table(str(tmp_path / "a"), "groups").fingerprint != one
 
 
-def test_a_part_of_ours_alone_can_be_read_as_a_foreign_table(tmp_path: Path) -> None:
+def test_a_single_part_of_ours_is_a_foreign_table(tmp_path: Path) -> None:
     tiny.write_table(tmp_path / "scores", "scores", MINIMAL, rows_per_part=2)
     part = open_table(str(tmp_path / "scores" / "part-000001.parquet"), "scores")
     assert part.foreign
@@ -104,7 +104,7 @@ def test_a_part_of_ours_alone_can_be_read_as_a_foreign_table(tmp_path: Path) -> 
         ({"group_id": "g2"}, "column 'group_id' repeats 'g2'"),
     ],
 )
-def test_an_invalid_value_names_file_and_column_when_the_part_is_read(
+def test_an_invalid_value_is_reported_with_file_and_column(
     change: dict[str, Any], complaint: str, tmp_path: Path
 ) -> None:
     by_polars(MINIMAL[:2], tmp_path / "fine.parquet")
@@ -117,7 +117,7 @@ def test_an_invalid_value_names_file_and_column_when_the_part_is_read(
     assert complaint in str(caught.value)
 
 
-def test_a_missing_or_wrong_column_names_file_and_column(tmp_path: Path) -> None:
+def test_a_missing_or_wrong_column_is_reported_with_its_file(tmp_path: Path) -> None:
     pl.DataFrame(MINIMAL).drop("statuses").write_parquet(tmp_path / "a.parquet")
     pl.DataFrame(MINIMAL).with_columns(rewards=pl.lit("high")).write_parquet(tmp_path / "b.parquet")
     table = open_table(str(tmp_path), "scores")
@@ -127,13 +127,13 @@ def test_a_missing_or_wrong_column_names_file_and_column(tmp_path: Path) -> None
         table.part(1)
 
 
-def test_a_directory_of_parquet_must_be_said_to_be_something(tmp_path: Path) -> None:
+def test_the_kind_of_a_foreign_table_must_be_named(tmp_path: Path) -> None:
     by_polars(MINIMAL, tmp_path / "a.parquet")
     with pytest.raises(InputError, match=r"has Parquet files but no manifest\.json; name the kind of table"):
         open_table(str(tmp_path))
 
 
-def test_a_file_that_is_no_parquet_or_changes_under_the_reader_is_a_damaged_part(tmp_path: Path) -> None:
+def test_an_invalid_or_changed_file_is_a_damaged_part(tmp_path: Path) -> None:
     by_polars(MINIMAL, tmp_path / "a.parquet")
     table = open_table(str(tmp_path), "scores")
     by_polars(MINIMAL[:1], tmp_path / "a.parquet")
@@ -144,7 +144,7 @@ def test_a_file_that_is_no_parquet_or_changes_under_the_reader_is_a_damaged_part
         open_table(str(tmp_path), "scores")
 
 
-def test_companion_rows_are_found_by_their_id_whatever_their_order_and_files(tmp_path: Path) -> None:
+def test_companion_rows_are_looked_up_by_group_id(tmp_path: Path) -> None:
     by_polars([MINIMAL[3], MINIMAL[0]], tmp_path / "a.parquet")
     by_polars([MINIMAL[2], MINIMAL[1]], tmp_path / "b.parquet")
     scores = open_table(str(tmp_path), "scores")
@@ -156,14 +156,14 @@ def test_companion_rows_are_found_by_their_id_whatever_their_order_and_files(tmp
         scores.aligned_part(pa.chunked_array([["g1", "g7"]]), 0)
 
 
-def test_a_group_judged_twice_in_two_files_is_refused_not_chosen_from(tmp_path: Path) -> None:
+def test_a_group_with_two_rows_of_scores_is_refused(tmp_path: Path) -> None:
     by_polars(MINIMAL, tmp_path / "a.parquet")
     by_polars([{**MINIMAL[2], "rewards": [9.0, 9.0]}], tmp_path / "b.parquet")
     with pytest.raises(SchemaError, match="column 'group_id' repeats 'g2'"):
         open_table(str(tmp_path), "scores").aligned_part(pa.chunked_array([["g0"]]), 0)
 
 
-def test_our_part_rewritten_by_pyarrow_with_its_metadata_is_not_taken_for_a_finished_table(tmp_path: Path) -> None:
+def test_a_rewritten_part_with_our_metadata_is_not_a_finished_table(tmp_path: Path) -> None:
     """pyarrow carries the metadata along; without the manifest such a file cannot be told from one being written."""
     tiny.write_table(tmp_path / "scores", "scores", MINIMAL)
     (tmp_path / "edited").mkdir()

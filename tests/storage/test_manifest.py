@@ -17,7 +17,7 @@ def test_a_manifest_survives_its_own_json() -> None:
     assert Manifest.from_json(MANIFEST.to_json().encode(), "m") == MANIFEST
 
 
-def test_a_manifest_is_plain_json_that_lists_parts_and_origin() -> None:
+def test_a_manifest_is_plain_json_with_parts_and_provenance() -> None:
     value = json.loads(MANIFEST.to_json())
     assert value.pop("versions")["pyarrow"] == version("pyarrow")
     assert value == {
@@ -81,7 +81,7 @@ def test_parts_sort_by_name_in_the_order_of_their_numbers() -> None:
     assert names == sorted(names)
 
 
-def test_installed_versions_name_what_is_installed_and_nothing_else() -> None:
+def test_only_versions_of_installed_packages_are_recorded() -> None:
     found = installed_versions()
     assert found["polars"] == version("polars")
     assert found["grao-pipeline"] == version("grao-pipeline")

@@ -86,7 +86,7 @@ def test_every_table_opens_elsewhere_with_the_same_values(table: str, reader: An
 
 
 @pytest.mark.parametrize("table", ROWS)
-def test_a_part_holds_its_table_and_its_origin(table: str) -> None:
+def test_a_part_holds_its_table_and_provenance(table: str) -> None:
     data = part(table)
     assert decode(data, "here").equals(arrow(table))
     assert count_rows(data, "here") == 2
@@ -103,13 +103,13 @@ def test_a_part_holds_its_table_and_its_origin(table: str) -> None:
     assert read_provenance(data, "here") == Provenance(table, "f" * 32, {"samples": 2}, {"prompts": "a" * 32})
 
 
-def test_the_same_table_gives_the_same_bytes_however_it_is_chunked() -> None:
+def test_chunks_do_not_change_the_bytes() -> None:
     table, provenance = arrow("groups"), Provenance("groups", "f" * 32, {}, {})
     chunked = pa.concat_tables([table.slice(0, 1), table.slice(1)])
     assert bytes(encode(table, provenance)) == bytes(encode(chunked, provenance))
 
 
-def test_parts_are_zstd_with_page_checksums_and_groups_are_cut_small_enough_to_shuffle() -> None:
+def test_parts_are_zstd_with_page_checksums_and_small_row_groups() -> None:
     groups = pa.concat_tables([arrow("groups")] * 65)  # 130 rows: 64 + 64 + 2
     found = pq.read_metadata(pa.BufferReader(encode(groups, Provenance("groups", "f", {}, {}))))
     assert [found.row_group(i).num_rows for i in range(found.num_row_groups)] == [64, 64, 2]
@@ -118,20 +118,20 @@ def test_parts_are_zstd_with_page_checksums_and_groups_are_cut_small_enough_to_s
     assert pq.read_metadata(pa.BufferReader(encode(scores, Provenance("scores", "f", {}, {})))).num_row_groups == 1
 
 
-def test_columns_are_read_in_the_order_asked_and_absent_ones_are_left_out() -> None:
+def test_columns_are_read_in_the_requested_order() -> None:
     assert decode(part("scores"), "here", ["statuses", "nothing", "group_id"]).column_names == ["statuses", "group_id"]
 
 
 @pytest.mark.parametrize(
     "data", [b"", b"PAR1", b"not a Parquet file at all", part("scores")[:-1], part("scores")[:900]]
 )
-def test_bytes_that_are_not_parquet_are_a_damaged_part_by_name(data: bytes) -> None:
+def test_bytes_that_are_not_parquet_are_a_damaged_part(data: bytes) -> None:
     for read in (decode, count_rows, read_provenance):
         with pytest.raises(DamagedPart, match=r"out/part-000002.parquet is damaged: it cannot be read as Parquet"):
             read(data, "out/part-000002.parquet")
 
 
-def test_a_flipped_bit_in_a_page_is_damage_even_where_no_manifest_holds_a_checksum() -> None:
+def test_a_flipped_bit_in_a_page_is_noticed_without_a_manifest() -> None:
     """A page is found by its content: texts that zstd cannot shorten stand in the file as they are."""
     text = "kBq8fZx1YtR5wLm0"
     table = pa.Table.from_pylist([{"prompt_id": text, "messages": [], "metadata": "{}"}], TABLES["prompts"].arrow())
@@ -142,7 +142,7 @@ def test_a_flipped_bit_in_a_page_is_damage_even_where_no_manifest_holds_a_checks
         decode(bytes(data), "here")
 
 
-def test_other_peoples_files_have_no_provenance() -> None:
+def test_files_of_other_software_have_no_provenance() -> None:
     sink = io.BytesIO()
     pl.DataFrame({"group_id": ["a"]}).write_parquet(sink)
     assert read_provenance(sink.getvalue(), "here") is None
@@ -150,7 +150,7 @@ def test_other_peoples_files_have_no_provenance() -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"{", b"[]", b"1", b"\xff", b'{"contract": 1}'])
-def test_an_origin_that_cannot_be_understood_is_a_damaged_part(value: bytes) -> None:
+def test_provenance_that_cannot_be_parsed_is_a_damaged_part(value: bytes) -> None:
     sink = io.BytesIO()
     pq.write_table(arrow("scores").replace_schema_metadata({"grao": value}), sink)
     with pytest.raises(DamagedPart, match="here is damaged: its metadata 'grao' cannot be parsed"):

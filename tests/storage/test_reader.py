@@ -40,7 +40,7 @@ def test_a_table_is_its_parts_in_order(path: Path) -> None:
     assert pa.concat_tables(table.parts()).equals(whole)
 
 
-def test_only_the_columns_asked_for_are_read_in_that_order(path: Path) -> None:
+def test_only_the_requested_columns_are_read_in_that_order(path: Path) -> None:
     table = open_table(str(path), "groups")
     whole = pa.Table.from_pylist(ROWS, schema=GROUPS.arrow())
     assert table.part(1, ["round", "group_id"]).equals(whole.slice(4).select(["round", "group_id"]))
@@ -70,7 +70,7 @@ def flip(data: bytes) -> bytes:
     ],
     ids=["flipped bit", "truncated", "longer", "empty", "deleted"],
 )
-def test_a_part_that_is_not_what_was_committed_is_named_with_the_remedy(
+def test_a_changed_part_is_reported_with_the_remedy(
     path: Path, harm: Callable[[bytes], bytes | None], problem: str
 ) -> None:
     victim = path / "part-000001.parquet"
@@ -99,7 +99,7 @@ def test_two_exchanged_parts_are_noticed(path: Path) -> None:
             open_table(str(path), "groups").part(index)
 
 
-def test_what_is_not_there_or_not_that_kind_is_refused(path: Path, tmp_path: Path) -> None:
+def test_a_missing_table_and_another_kind_are_refused(path: Path, tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"nowhere does not exist or holds no Parquet file; this needs a table of kind 'scores'"
     ):
@@ -115,7 +115,7 @@ def test_what_is_not_there_or_not_that_kind_is_refused(path: Path, tmp_path: Pat
     assert open_table(str(path)).schema is GROUPS
 
 
-def test_a_damaged_manifest_is_named_with_the_remedy(path: Path) -> None:
+def test_a_damaged_manifest_is_reported_with_the_remedy(path: Path) -> None:
     (path / MANIFEST).write_text("{")
     with pytest.raises(
         InputError, match=r"groups/manifest\.json is damaged .* Run the command that wrote the table again"
@@ -134,7 +134,7 @@ def test_scores_of_other_groups_are_refused_with_both_fingerprints(path: Path, t
         scores_table(tmp_path / "cut otherwise", rows_per_part=2).refuse_other_groups(groups)
 
 
-def test_companion_rows_come_in_the_order_of_the_groups_or_not_at_all(path: Path, tmp_path: Path) -> None:
+def test_companion_rows_come_in_the_order_of_the_groups(path: Path, tmp_path: Path) -> None:
     scores = scores_table(tmp_path / "scores")
     ids = open_table(str(path)).part(1).column("group_id")
     found = scores.aligned_part(ids, 1, ["rewards"])

@@ -56,7 +56,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "table"
 
 
-def test_a_finished_table_is_its_parts_and_a_manifest_that_tells_their_rows_sizes_and_checksums(path: Path) -> None:
+def test_a_finished_table_is_its_parts_and_a_manifest(path: Path) -> None:
     parts = [path / f"part-00000{index}.parquet" for index in range(3)]
     assert sorted(path.iterdir()) == [path / MANIFEST, *parts]
     assert json.loads((path / MANIFEST).read_text())["parts"] == [
@@ -65,13 +65,13 @@ def test_a_finished_table_is_its_parts_and_a_manifest_that_tells_their_rows_size
     assert open_table(str(path)).read().equals(pa.concat_tables([part(index) for index in range(3)]))
 
 
-def test_two_runs_in_two_places_on_two_kinds_of_storage_give_the_same_bytes(path: Path, tmp_path: Path) -> None:
+def test_every_place_and_storage_gets_the_same_bytes(path: Path, tmp_path: Path) -> None:
     write(str(tmp_path / "again"))
     write(f"memory://{tmp_path.name}/again")
     assert contents(str(path)) == contents(str(tmp_path / "again")) == contents(f"memory://{tmp_path.name}/again")
 
 
-def test_the_order_in_which_parts_are_made_does_not_change_a_byte(path: Path, tmp_path: Path) -> None:
+def test_the_order_of_writing_does_not_change_a_byte(path: Path, tmp_path: Path) -> None:
     writer = TableWriter(str(tmp_path / "backwards"), PROVENANCE, NUM_PARTS)
     for index in reversed(writer.missing()):
         writer.write(index, part(index))
@@ -79,7 +79,7 @@ def test_the_order_in_which_parts_are_made_does_not_change_a_byte(path: Path, tm
     assert contents(str(tmp_path / "backwards")) == contents(str(path))
 
 
-def test_an_unfinished_table_is_refused_by_readers_and_goes_on_where_it_stopped(path: Path, tmp_path: Path) -> None:
+def test_an_unfinished_table_is_refused_by_readers_and_resumed(path: Path, tmp_path: Path) -> None:
     url = str(tmp_path / "unfinished")
     writer = TableWriter(url, PROVENANCE, NUM_PARTS)
     writer.write(1, part(1))
@@ -95,7 +95,7 @@ def test_an_unfinished_table_is_refused_by_readers_and_goes_on_where_it_stopped(
     assert times(tmp_path / "unfinished")["part-000001.parquet"] == committed["part-000001.parquet"]
 
 
-def test_finish_refuses_to_write_a_manifest_while_a_part_is_missing(tmp_path: Path) -> None:
+def test_no_manifest_is_written_while_a_part_is_missing(tmp_path: Path) -> None:
     writer = TableWriter(str(tmp_path), PROVENANCE, NUM_PARTS)
     writer.write(0, part(0))
     with pytest.raises(AssertionError, match="before every part"):
@@ -109,7 +109,7 @@ def test_a_finished_table_is_left_alone(path: Path) -> None:
     assert times(path) == before
 
 
-def test_resume_on_an_object_store_makes_only_what_is_missing(tmp_path: Path) -> None:
+def test_resume_on_an_object_store_writes_only_missing_parts(tmp_path: Path) -> None:
     url = f"memory://{tmp_path.name}/resume"
     write(url)
     Directory(url).delete(part_name(2))
@@ -132,7 +132,7 @@ def no_longer_json(data: bytes) -> bytes:
     [flip, no_longer_json, lambda data: data[:-7], lambda data: b"", lambda data: None],
     ids=["flipped bit", "metadata that is no JSON", "truncated", "empty", "deleted"],
 )
-def test_running_again_makes_only_the_damaged_part_again(path: Path, harm: Callable[[bytes], bytes | None]) -> None:
+def test_only_the_damaged_part_is_regenerated(path: Path, harm: Callable[[bytes], bytes | None]) -> None:
     before, intact = contents(str(path)), times(path)
     victim = path / "part-000001.parquet"
     harmed = harm(victim.read_bytes())
@@ -149,7 +149,7 @@ def test_running_again_makes_only_the_damaged_part_again(path: Path, harm: Calla
     assert {name: times(path)[name] for name in untouched} == {name: intact[name] for name in untouched}
 
 
-def test_a_truncated_part_of_an_unfinished_table_is_made_again(path: Path) -> None:
+def test_a_truncated_part_of_an_unfinished_table_is_regenerated(path: Path) -> None:
     before = contents(str(path))
     (path / MANIFEST).unlink()
     (path / "part-000002.parquet").write_bytes(before["part-000002.parquet"][:500])
@@ -158,7 +158,7 @@ def test_a_truncated_part_of_an_unfinished_table_is_made_again(path: Path) -> No
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff"])
-def test_a_damaged_manifest_is_written_again_from_the_parts(path: Path, text: bytes) -> None:
+def test_a_damaged_manifest_is_rebuilt_from_the_parts(path: Path, text: bytes) -> None:
     before, intact = contents(str(path)), times(path)
     (path / MANIFEST).write_bytes(text)
     notices: list[str] = []
@@ -170,7 +170,7 @@ def test_a_damaged_manifest_is_written_again_from_the_parts(path: Path, text: by
     assert {name: time for name, time in times(path).items() if name != MANIFEST} == intact
 
 
-def test_what_a_killed_writer_left_is_swept_when_the_table_is_finished(path: Path) -> None:
+def test_temporary_files_are_removed_when_the_table_is_finished(path: Path) -> None:
     (path / "part-000000.parquet").unlink()
     (path / ".part-000000.parquet.99999.tmp").write_bytes(b"half a part")
     write(str(path))
@@ -187,7 +187,7 @@ def test_what_a_killed_writer_left_is_swept_when_the_table_is_finished(path: Pat
         ({"reward": "gsm8k", "samples": 2}, {"groups": "a" * 32}, "the options differ"),
     ],
 )
-def test_other_work_is_refused_with_both_fingerprints_and_what_differs(
+def test_another_fingerprint_is_refused_with_the_differences(
     path: Path, options: dict[str, Any], inputs: dict[str, Any], difference: str, finished: bool
 ) -> None:
     if not finished:
@@ -211,7 +211,7 @@ def test_the_directory_of_another_table_is_refused(path: Path, finished: bool) -
         TableWriter(str(path), Provenance("advantages", "f" * 32, {}, {}), NUM_PARTS)
 
 
-def test_a_directory_with_somebody_elses_parquet_is_refused(tmp_path: Path) -> None:
+def test_a_directory_with_foreign_parquet_is_refused(tmp_path: Path) -> None:
     import polars as pl
 
     pl.DataFrame({"group_id": ["a"]}).write_parquet(tmp_path / "mine.parquet")
@@ -236,7 +236,7 @@ def test_a_table_without_parts_is_complete_and_empty(tmp_path: Path) -> None:
     assert TableWriter(str(tmp_path), PROVENANCE, 0).was_complete
 
 
-def test_parts_whose_groups_were_made_again_are_discarded(tmp_path: Path) -> None:
+def test_parts_of_regenerated_groups_are_discarded(tmp_path: Path) -> None:
     """A sampler need not give the same tokens twice: a re-made part of groups has other ids under one fingerprint."""
     rows = [tiny.group_row(f"question {i}", ["a", "b"]) for i in range(8)]
     groups = tiny.write_table(tmp_path / "groups", "groups", rows, fingerprint="a" * 32)
