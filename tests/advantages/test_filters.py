@@ -161,7 +161,7 @@ def test_every_filter_says_what_it_masks_and_is_switched_by_its_options() -> Non
         assert (default is not None) == (described.name == "zero-variance")
         for name in described.options:
             choices = ["drop", "zero"] if name == "truncated" else [values[name]]
-            switched = [described.expression(AdvantagesOptions(**{name: value})) is not None for value in choices]
-            assert any(on != (default is not None) for on in switched), described.name
+            switched = [described.expression(AdvantagesOptions.model_validate({name: value})) for value in choices]
+            assert any((expression is None) != (default is None) for expression in switched), described.name
     assert [described.phase for described in FILTERS] == ["before"] * 8 + ["after"] * 4
     assert len({described.name for described in FILTERS}) == len(FILTERS)
