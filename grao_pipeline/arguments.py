@@ -94,6 +94,12 @@ def function_arguments(function: Callable[..., object], supplied: Collection[str
     return create_model("FunctionArguments", __base__=_FunctionArguments, **fields)
 
 
+def arguments_of(plugin: Any) -> type[PluginArguments]:
+    """The argument model that a plug-in declares."""
+    model: type[PluginArguments] = getattr(plugin, "Arguments", NoArguments)
+    return model
+
+
 def described_arguments(model: type[PluginArguments]) -> list[dict[str, Any]]:
     """Name, type, default (None where required) and help of every argument, for people.
 

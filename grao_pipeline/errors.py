@@ -8,6 +8,7 @@
     │   └── MismatchError  two inputs, or an output and its inputs, that do not belong together
     ├── MissingDependency  an optional package is not installed; the message holds the pip command
     ├── StageFailure       the work itself failed (an engine died, training diverged)
+    │   └── StoppedElsewhere  another rank of a training failed, and says why
     └── Interrupted        a signal asked the stage to stop; what was finished is saved
 
 A message says what is wrong, which value, and what to do. The commands print it without a traceback; any other
@@ -64,6 +65,10 @@ class MissingDependency(GraoError):
 
 class StageFailure(GraoError):
     """The work itself failed, although the inputs were in order."""
+
+
+class StoppedElsewhere(StageFailure):
+    """Another rank of a training failed, and says why; this one has nothing to add."""
 
 
 class Interrupted(GraoError):

@@ -60,20 +60,6 @@ class StageOptions(BaseModel):
         """The options that were given, by the names that people write (`lambda`). Values are JSON."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
-    def arguments(self) -> list[str]:
-        """The command-line arguments that give these options; those left at their defaults are left out."""
-        arguments: list[str] = []
-        for name in sorted(self.model_fields_set):
-            flag = option_flag(type(self).model_fields[name].alias or name)
-            value = getattr(self, name)
-            if isinstance(value, bool):
-                arguments.append(flag if value else f"--no-{flag[2:]}")
-            elif isinstance(value, list):
-                arguments += [part for element in value for part in (flag, *map(str, _parts(element)))]
-            elif value is not None:
-                arguments += [flag, str(value)]
-        return arguments
-
     def resolved(self) -> dict[str, Any]:
         """All options, defaults included, by the names that people write. Values are JSON."""
         return self.model_dump(mode="json", by_alias=True)
@@ -181,7 +167,3 @@ def closest(name: object, known: Iterable[str]) -> str:
 
     similar = difflib.get_close_matches(str(name), list(known), n=1)
     return f" Did you mean {similar[0]}?" if similar else ""
-
-
-def _parts(element: Any) -> tuple[Any, ...]:
-    return element if isinstance(element, tuple) else (element,)

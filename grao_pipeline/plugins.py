@@ -7,14 +7,18 @@ own file. Third parties give `module:attribute`, or publish an entry point in gr
 import importlib
 import inspect
 import sys
+import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from grao_pipeline.arguments import arguments_of, described_arguments
 from grao_pipeline.errors import MissingDependency, UsageError
 from grao_pipeline.fingerprints import DIGITS, file_checksum
+from grao_pipeline.options import closest
 
 EXTRAS = {
     "torch": "train",
@@ -36,7 +40,7 @@ def load(kind: str, name: str, registry: Mapping[str, str]) -> Any:
         kind: what is looked for, in the singular, e.g. `reward`; names the entry-point group and the errors.
 
     Raises:
-        UsageError: nothing bears that name; the message lists what does.
+        UsageError: unknown name; the message lists the known ones.
     """
     if name in registry:
         return _attribute(kind, registry[name])
@@ -46,27 +50,125 @@ def load(kind: str, name: str, registry: Mapping[str, str]) -> Any:
     if ":" in name:
         return _attribute(kind, name)
     raise UsageError(
-        f"Unknown {kind} '{name}'. Built in: {', '.join(sorted(registry))}. "
-        f"Your own: 'module:attribute', importable from the current directory."
+        f"unknown {kind} '{name}'.{closest(name, registry)} Built in: {', '.join(sorted(registry))}. "
+        f"Your own: 'module:attribute', importable from the current directory.",
+        option=kind,
     )
 
 
-def source_of(kind: str, found: Any) -> dict[str, str]:
-    """`{kind_source: hash}` of the file that defines somebody's own function or class, for a stage's fingerprint:
-    edited code is other work. Empty for what is ours, whose meaning the package's version fixes.
+@dataclass(frozen=True)
+class PluginKind:
+    """A kind of plug-in: where its registry is, and the options that name one and give its arguments."""
+
+    name: str
+    registry: str
+    """`module:attribute` of the dictionary of built-in ones."""
+    command: str
+    """A command line that uses one, up to its name."""
+    argument_option: str = ""
+
+    def built_in(self) -> Mapping[str, str]:
+        """Name → `module:attribute`."""
+        registry: Mapping[str, str] = _attribute(self.name, self.registry)
+        return registry
+
+    def names(self) -> list[str]:
+        """The built-in ones in their order, then those of installed packages."""
+        published = [entry.name for entry in entry_points(group=f"grao_pipeline.{self.name}s")]
+        return [*self.built_in(), *sorted(set(published) - set(self.built_in()))]
+
+
+KINDS = (
+    PluginKind("reward", "grao_pipeline.scoring.rewards:REWARDS", "grao score GROUPS OUT --reward", "reward_arg"),
+    PluginKind(
+        "judge_engine",
+        "grao_pipeline.scoring.judges:JUDGE_ENGINES",
+        "grao score GROUPS OUT --reward judge-pairwise --reward-arg engine=",
+        "reward_arg",
+    ),
+    PluginKind(
+        "estimator",
+        "grao_pipeline.advantages.estimators:ESTIMATORS",
+        "grao advantages GROUPS OUT --scores SCORES --estimator",
+        "estimator_arg",
+    ),
+    PluginKind(
+        "objective",
+        "grao_pipeline.training.objectives:OBJECTIVES",
+        "grao train GROUPS ADVANTAGES OUT --model MODEL --objective",
+        "objective_arg",
+    ),
+    PluginKind(
+        "engine",
+        "grao_pipeline.generation.engines:ENGINES",
+        "grao generate PROMPTS OUT --model MODEL --engine",
+        "engine_arg",
+    ),
+    PluginKind(
+        "attention",
+        "grao_pipeline.training.model.attention:ATTENTIONS",
+        "grao train GROUPS ADVANTAGES OUT --model MODEL --attention",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class PluginDescription:
+    """A plug-in for people.
+
+    Attributes:
+        summary: the first sentence of its docstring.
+        arguments: as `described_arguments` gives them.
+        example: a command line that uses it.
     """
-    found = inspect.unwrap(found)
-    if getattr(found, "__module__", "").startswith("grao_pipeline."):
+
+    kind: str
+    name: str
+    summary: str
+    arguments: list[dict[str, Any]]
+    argument_option: str
+    example: str
+
+
+def describe_plugin(kind: str, name: str) -> PluginDescription:
+    """What a plug-in is, which arguments it has, and how it is used.
+
+    Raises:
+        UsageError: there is no such plug-in.
+        MissingDependency: it needs a package that is not installed.
+    """
+    of_kind = {known.name: known for known in KINDS}[kind]
+    plugin = load(kind, name, of_kind.built_in())
+    arguments = described_arguments(arguments_of(plugin))
+    flag = f"--{of_kind.argument_option.replace('_', '-')}"
+    separator = "" if of_kind.command.endswith("=") else " "
+    words = [f"{of_kind.command}{separator}{name}"]
+    words += [f"{flag} {argument['name']}=…" for argument in arguments if argument["required"]]
+    return PluginDescription(kind, name, _summary(plugin), arguments, of_kind.argument_option, " ".join(words))
+
+
+def _summary(plugin: Any) -> str:
+    """The first paragraph of a plug-in's docstring, on one line."""
+    documentation = inspect.getdoc(plugin) or ""
+    return " ".join(documentation.split("\n\n")[0].split())
+
+
+def source_of(kind: str, plugin: Any) -> dict[str, str]:
+    """`{kind_source: hash}` of the file that defines a user's function or class, for a stage's fingerprint: changing
+    the code changes the fingerprint. Empty for what is ours, whose meaning the package's version fixes.
+    """
+    plugin = inspect.unwrap(plugin)
+    if getattr(plugin, "__module__", "").startswith("grao_pipeline."):
         return {}
     try:
-        path = inspect.getsourcefile(found)
+        path = inspect.getsourcefile(plugin)
     except TypeError:
         path = None
     return {f"{kind}_source": file_checksum(Path(path))[:DIGITS]} if path else {}
 
 
 def named_source(kind: str, name: str, registry: Mapping[str, str]) -> dict[str, str]:
-    """`source_of` what a name stands for; imports nothing that is built in."""
+    """`source_of` the plug-in of a name; imports nothing that is built in."""
     return {} if name in registry else source_of(kind, load(kind, name, registry))
 
 
@@ -92,7 +194,7 @@ def require(module: str) -> ModuleType:
 def _attribute(kind: str, target: str) -> Any:
     module_name, _, attribute = target.partition(":")
     if not module_name or module_name.startswith("."):
-        raise UsageError(f"{kind} '{target}': '{module_name}' is not a module's full name. Write module:attribute.")
+        raise UsageError(f"'{module_name}' is not a module's full name. Write module:attribute.", option=kind)
     current_directory = str(Path.cwd())
     if current_directory not in sys.path:
         sys.path.insert(0, current_directory)
@@ -101,11 +203,22 @@ def _attribute(kind: str, target: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
             raise UsageError(
-                f"{kind} '{target}': no module named '{error.name}'. It must be installed or importable "
-                f"from the current directory ({current_directory})."
+                f"'{target}': no module named '{error.name}'. It must be installed or importable "
+                f"from the current directory ({current_directory}).",
+                option=kind,
             ) from error
         raise
+    except Exception as error:
+        if module_name.startswith("grao_pipeline."):
+            raise
+        # The user's own module: whatever it raises is the user's to see, at its line, and not a bug of ours.
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise UsageError(
+            f"'{target}': importing '{module_name}' failed at {last.filename}:{last.lineno}: "
+            f"{type(error).__name__}: {error}.",
+            option=kind,
+        ) from error
     try:
         return getattr(module, attribute)
     except AttributeError as error:
-        raise UsageError(f"{kind} '{target}': module '{module_name}' has no attribute '{attribute}'.") from error
+        raise UsageError(f"'{target}': module '{module_name}' has no attribute '{attribute}'.", option=kind) from error

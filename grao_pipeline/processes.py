@@ -12,8 +12,6 @@ from grao_pipeline.errors import Interrupted
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-PARENT_VARIABLE = "GRAO_PARENT_PID"
-"""Environment variable that `grao rounds run` sets for its stages: a stage whose parent died stops too."""
 GRACE_SECONDS = 30.0
 """How long a stage that was asked to stop may take to save what is finished."""
 

@@ -1,11 +1,11 @@
-"""`python stages/import_groups.py …` is `grao import …`."""
+"""`python stages/import_groups.py …` is `grao import …`: to start this stage by path, also under torchrun."""
 
 import sys
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder's names would shadow packages of the same name
 
-from grao_pipeline.cli.import_groups import import_groups
+from grao_pipeline.cli.main import stage_command
 
 if __name__ == "__main__":
-    import_groups()
+    stage_command("import")()

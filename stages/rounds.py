@@ -1,4 +1,4 @@
-"""`python stages/rounds.py …` is `grao rounds …`."""
+"""`python stages/rounds.py …` is `grao rounds …`: to start the loop by path."""
 
 import sys
 from pathlib import Path

@@ -1,11 +1,11 @@
-"""`python stages/score.py …` is `grao score …`."""
+"""`python stages/score.py …` is `grao score …`: to start this stage by path, also under torchrun."""
 
 import sys
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder's names would shadow packages of the same name
 
-from grao_pipeline.cli.score import score
+from grao_pipeline.cli.main import stage_command
 
 if __name__ == "__main__":
-    score()
+    stage_command("score")()

@@ -9,9 +9,11 @@ import click
 import pytest
 
 from grao_pipeline import __version__
-from grao_pipeline.cli.main import COMMANDS, main
+from grao_pipeline.cli.main import OTHER_COMMANDS, main
+from grao_pipeline.pipeline import stages
 
 ROOT = Path(__file__).parents[1]
+COMMANDS = [*(stage.name for stage in stages()), *OTHER_COMMANDS]
 README = (ROOT / "README.md").read_text()
 
 

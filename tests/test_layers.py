@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from grao_pipeline.cli.main import COMMANDS
+from grao_pipeline.cli.main import OTHER_COMMANDS
+from grao_pipeline.pipeline import stages
 
 ROOT = Path(__file__).parents[1]
+COMMANDS = [*(stage.name for stage in stages()), *OTHER_COMMANDS]
 FLOORS = {
     "errors": 0,
     "schemas": 0,
@@ -22,6 +24,9 @@ FLOORS = {
     "arguments": 0,
     "lazy": 0,
     "ray_cluster": 0,
+    "pipeline": 2,
+    "options_file": 2,
+    "children": 0,
     "storage": 1,
     "models": 1,
     "prompts": 2,
@@ -75,7 +80,7 @@ finally:
 """
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert "LOADED []" in process.stdout
-    assert "Example:" in process.stdout
+    assert "Example:" in process.stdout or "Examples:" in process.stdout
 
 
 def test_advantages_needs_neither_torch_nor_transformers() -> None:

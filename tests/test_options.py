@@ -1,6 +1,8 @@
 """Options: one model per stage, from which the commands are made; help, defaults, messages and the way back."""
 
 import math
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args, get_origin
 
 import click
@@ -11,14 +13,25 @@ from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
 
 from grao_pipeline.advantages.options import AdvantagesOptions, WeightedScores
-from grao_pipeline.cli.command import run_stage, stage_options
+from grao_pipeline.cli.command import given_options
+from grao_pipeline.cli.command import options_of as options_of_command
+from grao_pipeline.cli.main import stage_command
+from grao_pipeline.cli.parameters import command_line
 from grao_pipeline.errors import UsageError
 from grao_pipeline.evaluation.options import EvaluateOptions
 from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.importing.options import ImportOptions
-from grao_pipeline.options import CommandLine, StageOptions, YamlSection, option_flag, parse_options
+from grao_pipeline.options import (
+    CommandLine,
+    StageOptions,
+    YamlSection,
+    option_flag,
+    parse_options,
+)
+from grao_pipeline.options_file import read_options_file, write_options_file
 from grao_pipeline.parsing import key_values
+from grao_pipeline.pipeline import stages
 from grao_pipeline.prompts.options import PromptsOptions
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.training.options import TrainOptions
@@ -140,40 +153,94 @@ def options_of(draw: st.DrawFn, model: type[StageOptions]) -> StageOptions:
     return model.model_validate(values)
 
 
+STAGE_OF = {stage.options_model: stage for stage in stages()}
+
+
 @pytest.mark.parametrize("model", MODELS)
 @settings(max_examples=examples(40))
 @given(st.data())
-def test_the_arguments_of_options_give_the_same_options_back(model: type[StageOptions], data: st.DataObject) -> None:
+def test_the_command_line_of_options_gives_the_same_options_back(
+    model: type[StageOptions], data: st.DataObject
+) -> None:
     options = data.draw(options_of(model))
     received: list[StageOptions] = []
 
     @click.command()
-    @stage_options(model)
+    @options_of_command(model)
     def command(as_json: bool, **values: Any) -> None:
-        run_stage(model, values, received.append)
+        received.append(given_options(model, values)[0])
 
-    result = CliRunner().invoke(command, options.arguments())
+    words = command_line(STAGE_OF[model], (), "out", options)
+    result = CliRunner().invoke(command, words[3:])
     assert result.exit_code == 0, result.output
     assert received == [options]
     assert received[0].content() == options.content()
 
 
-def test_arguments_name_only_what_was_given() -> None:
-    assert AdvantagesOptions().arguments() == []
+@pytest.mark.parametrize("model", MODELS)
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_a_file_of_options_gives_the_same_options_back(model: type[StageOptions], data: st.DataObject) -> None:
+    options = data.draw(options_of(model))
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "options.json"
+        write_options_file(path, options, YamlSection("train", "r.yaml:3", {"beta": "r.yaml:4"}))
+        values, source = read_options_file(path)
+    assert model.model_validate(values) == options
+    assert source.render("wrong.", "beta") == "r.yaml:4: train.beta: wrong."
+
+
+def test_a_command_line_names_only_what_was_given() -> None:
+    def words(options: StageOptions) -> list[str]:
+        return command_line(STAGE_OF[type(options)], ("in",), "out", options)[4:]
+
+    assert words(AdvantagesOptions()) == []
     options = TrainOptions(
         model="base", lambda_=0.1, gradient_checkpointing=True, allow_off_policy=False, max_steps=None
     )
-    assert options.arguments() == [
+    assert words(options) == [
         "--no-allow-off-policy",
         "--gradient-checkpointing",
         *("--lambda", "0.1"),
         *("--model", "base"),
     ]
-    assert ScoreOptions(reward="regex", reward_arg=["a=1", "b=2"]).arguments() == [
+    assert words(ScoreOptions(reward="regex", reward_arg=["a=1", "b=2"])) == [
         *("--reward", "regex"),
         *("--reward-arg", "a=1"),
         *("--reward-arg", "b=2"),
     ]
+
+
+def test_flags_win_over_the_options_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "options.json"
+    file.write_text('{"reward": "length", "batch_size": 0}')
+    command = stage_command("score")
+    wrong_in_file = CliRunner().invoke(command, ["nothing", "o", "--options", str(file)])
+    assert f"{file}: batch_size: input should be greater than or equal to 1, found 0." in wrong_in_file.stderr
+    wrong_flag = CliRunner().invoke(command, ["nothing", "o", "--options", str(file), "--batch-size", "-1"])
+    assert "--batch-size: input should be greater than or equal to 1, found -1." in wrong_flag.stderr
+    right_flag = CliRunner().invoke(command, ["nothing", "o", "--options", str(file), "--batch-size", "4"])
+    assert "nothing does not exist" in right_flag.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        ('{"samples": 0, "model": "m"}', 2, "samples: input should be greater than or equal to 1, found 0."),
+        ('{"sampels": 4, "model": "m"}', 2, "sampels: there is no such option of this stage."),
+        ("[1]", 1, "expected one JSON object of options, found list."),
+        ('{"samples": ', 1, "the file is not JSON"),
+        (None, 1, "cannot be read (No such file or directory)."),
+    ],
+)
+def test_a_wrong_file_of_options_is_named(tmp_path: Path, text: str | None, code: int, message: str) -> None:
+    file = tmp_path / "options.json"
+    if text is not None:
+        file.write_text(text)
+    result = CliRunner().invoke(stage_command("generate"), ["prompts", "out", "--options", str(file)])
+    assert result.exit_code == code
+    assert f"{file}: " in result.stderr
+    assert message in result.stderr
 
 
 def test_a_flag_is_the_name_with_dashes_or_the_alias() -> None:

@@ -59,7 +59,7 @@ def test_an_installed_package_publishes_names_by_entry_points(place: Path) -> No
     sys.path.insert(0, str(place))
     assert load("reward", "polite", REWARDS)() == "published"
     assert load("reward", "gsm8k", REWARDS).__module__.startswith("grao_pipeline.")  # a built-in is not replaced
-    with pytest.raises(UsageError, match="Unknown estimator 'polite'"):
+    with pytest.raises(UsageError, match="unknown estimator 'polite'"):
         load("estimator", "polite", ESTIMATORS)
 
 
@@ -67,7 +67,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(UsageError) as caught:
         load("reward", "gsm9k", REWARDS)
     assert str(caught.value) == (
-        f"Unknown reward 'gsm9k'. Built in: {', '.join(sorted(REWARDS))}. "
+        f"reward: unknown reward 'gsm9k'. Did you mean gsm8k? Built in: {', '.join(sorted(REWARDS))}. "
         "Your own: 'module:attribute', importable from the current directory."
     )
 

@@ -5,6 +5,9 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
+from grao_pipeline.cli.parameters import command_line
+from grao_pipeline.options import StageOptions
+from grao_pipeline.pipeline import stage_named
 from grao_pipeline.testing import CHAT_TEMPLATE, TEXTS, group_row, prompt_row, write_table
 from grao_pipeline.testing import make_tiny_model as make_model
 from grao_pipeline.testing import make_tiny_reward_model as make_reward_model
@@ -13,6 +16,7 @@ from grao_pipeline.testing import make_tiny_tokenizer as make_tokenizer
 __all__ = [
     "CHAT_TEMPLATE",
     "TEXTS",
+    "flags",
     "grao",
     "grao_json",
     "group_row",
@@ -37,3 +41,8 @@ def grao_json(*arguments: object) -> dict[str, Any]:
     assert result.exit_code == 0, result.output
     value: dict[str, Any] = json.loads(result.stdout)
     return value
+
+
+def flags(stage: str, options: StageOptions) -> list[str]:
+    """The flags that give these options to a stage's command."""
+    return command_line(stage_named(stage), (), "out", options)[3:]

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from grao_pipeline.cli.command import print_summary, run_stage, stage_options
+from grao_pipeline.cli.command import errors_for_people, given_options, options_of
+from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.scoring.options import CacheInfoOptions, CachePruneOptions
 
 
@@ -20,7 +21,7 @@ def cache() -> None:
 
 
 @cache.command()
-@stage_options(CacheInfoOptions)
+@options_of(CacheInfoOptions)
 def info(as_json: bool, **values: Any) -> None:
     """Show what the cache holds, by reward.
 
@@ -28,23 +29,18 @@ def info(as_json: bool, **values: Any) -> None:
     Example:
       grao cache info --json
     """
-
-    def call(options: CacheInfoOptions) -> Any:
+    with errors_for_people():
         from grao_pipeline.scoring.cache import JudgementCache, cache_path
 
-        found = JudgementCache(cache_path(options.cache))
-        return {
-            "path": str(found.path),
-            "bytes": found.path.stat().st_size,
-            "rewards": [asdict(line) for line in found.info()],
-        }
-
-    summary = run_stage(CacheInfoOptions, values, call)
+        options, _ = given_options(CacheInfoOptions, values)
+        judgements = JudgementCache(cache_path(options.cache))
+        rewards = [asdict(line) for line in judgements.info()]
+        summary = {"path": str(judgements.path), "bytes": judgements.path.stat().st_size, "rewards": rewards}
     if as_json:
         print_summary(summary, True, "")
         return
     click.echo(f"{summary['path']}: {summary['bytes']:,} bytes")
-    for line in summary["rewards"]:
+    for line in rewards:
         click.echo(
             f"  {line['name']:<20} {line['judgements']:>10,} judgements · {line['tokens']:,} judge tokens · "
             f"last used {line['days_unused']:.0f} days ago · {line['reward']}"
@@ -52,7 +48,7 @@ def info(as_json: bool, **values: Any) -> None:
 
 
 @cache.command()
-@stage_options(CachePruneOptions)
+@options_of(CachePruneOptions)
 def prune(as_json: bool, **values: Any) -> None:
     """Delete judgements: old ones, those of a reward, or those with a status.
 
@@ -60,16 +56,11 @@ def prune(as_json: bool, **values: Any) -> None:
     Example:
       grao cache prune --unused-days 90
     """
-
-    def call(options: CachePruneOptions) -> Any:
+    with errors_for_people():
         from grao_pipeline.scoring.cache import JudgementCache, cache_path
 
-        found = JudgementCache(cache_path(options.cache))
-        deleted = found.prune(options.unused_days, options.reward, options.status)
-        return {"path": str(found.path), "deleted": deleted, "bytes": found.path.stat().st_size}
-
-    print_summary(run_stage(CachePruneOptions, values, call), as_json, "Cache of judgements")
-
-
-if __name__ == "__main__":
-    cache()
+        options, _ = given_options(CachePruneOptions, values)
+        judgements = JudgementCache(cache_path(options.cache))
+        deleted = judgements.prune(options.unused_days, options.reward, options.status)
+        summary = {"path": str(judgements.path), "deleted": deleted, "bytes": judgements.path.stat().st_size}
+    print_summary(summary, as_json, "Cache of judgements")

@@ -1,30 +1,25 @@
-"""What all commands share: options made from the options models, clear errors, one summary."""
+"""From the record of a stage to its command; and what all commands share."""
 
-import atexit
-import json
 import os
-import signal
-import sys
-import threading
-import types
-from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from click.core import ParameterSource
 
+from grao_pipeline.children import stop_with_parent
 from grao_pipeline.cli.console import current_progress, verbosity_options
-from grao_pipeline.errors import GraoError, UsageError
-from grao_pipeline.options import CommandLine, StageOptions, extra_of, option_flag, parse_options
-from grao_pipeline.processes import GRACE_SECONDS, PARENT_VARIABLE
+from grao_pipeline.cli.parameters import option_declarations
+from grao_pipeline.cli.plugin_help import write_plugin_help
+from grao_pipeline.cli.summaries import print_summary
+from grao_pipeline.errors import GraoError, StoppedElsewhere, UsageError
+from grao_pipeline.options import CommandLine, Options, OptionSource, StageOptions, parse_options
+from grao_pipeline.options_file import read_options_file
+from grao_pipeline.pipeline import Stage
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Options = TypeVar("Options", bound=StageOptions)
-
-
-ConsoleProgress = current_progress
 
 
 def json_option(function: Function) -> Function:
@@ -43,125 +38,134 @@ class StageUsageError(StageError):
     exit_code = 2
 
 
-def stage_options(model: type[StageOptions]) -> Callable[[Function], Function]:
-    """Decorator: one click option per field of the options model, and `--json`."""
+class StageCommand(click.Command):
+    """A command whose help also shows the arguments of the plug-ins that the command line names."""
+
+    options_model: type[StageOptions] = StageOptions
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["grao.arguments"] = list(args)
+        return super().parse_args(ctx, args)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_plugin_help(self.options_model, ctx.meta.get("grao.arguments", ()), formatter)
+        super().format_epilog(ctx, formatter)
+
+
+def make_stage_command(stage: Stage) -> click.Command:
+    """`grao NAME`: its inputs and OUT, one option per field of its options model."""
+    model = stage.options_model
+
+    def run(out: str, as_json: bool, options_file: Path | None, **values: Any) -> None:
+        inputs = [values.pop(name) for name in stage.inputs]
+        with errors_for_people() as reported:
+            options, reported.source = given_options(model, values, options_file)
+            summary = stage.run(inputs, out, options, current_progress())
+        is_preview = getattr(options, "dry_run", False)
+        title = f"{'Dry run' if is_preview else stage.output.capitalize()}: {' + '.join(inputs)} → {out}"
+        if os.environ.get("RANK", "0") == "0":  # under torchrun every rank comes here
+            print_summary(summary, as_json, title)
+
+    decorated = options_of(model, options_file_option)(run)
+    for name in reversed((*stage.inputs, "out")):
+        decorated = click.argument(name)(decorated)
+    make = click.command(stage.name, cls=StageCommand, help=_help(stage), short_help=stage.summary)
+    command = make(decorated)
+    command.options_model = model
+    return command
+
+
+options_file_option = click.option(
+    "--options",
+    "options_file",
+    type=click.Path(path_type=Path),
+    help='JSON file of options by their names in YAML, e.g. {"max_new_tokens": 512}; flags win over it.',
+)
+
+
+def options_of(model: type[StageOptions], *others: Callable[..., Any]) -> Callable[[Function], Function]:
+    """Decorator: one option per field of the options model, then other options, then `--json`, `-q` and `-v`."""
 
     def decorate(function: Function) -> Function:
         json_option(function)
-        for name, field in reversed(model.model_fields.items()):
-            _option(name, field)(function)
+        for option in reversed(others):
+            option(function)
+        for names, attributes in reversed(option_declarations(model)):
+            click.option(*names, **attributes)(function)
         return function
 
     return decorate
 
 
-def run_stage(model: type[Options], values: dict[str, Any], call: Callable[[Options], Any]) -> Any:
-    """Parse the options, call the library, turn its errors into click's.
+class ErrorContext:
+    """Where the options of the running command were written."""
 
-    Returns:
-        what `call` returns.
-    """
-    _stop_with_parent()
+    source: OptionSource = CommandLine()
+
+
+@contextmanager
+def errors_for_people() -> Iterator[ErrorContext]:
+    """Set up the process for a command, and turn the library's errors into click's."""
+    stop_with_parent()
+    context = ErrorContext()
     try:
-        options = parse_options(model, {key: value for key, value in values.items() if value is not None})
         with current_progress().track("starting"):  # importing a large library takes seconds
-            return call(options)
+            yield context
     except UsageError as error:
-        raise StageUsageError(CommandLine().render(error.message, error.option)) from None
+        raise StageUsageError(context.source.render(error.message, error.option)) from None
+    except StoppedElsewhere:
+        raise SystemExit(1) from None  # the rank that failed says why
     except GraoError as error:
         raise StageError(str(error)) from None
 
 
-def print_summary(summary: Any, as_json: bool, title: str) -> None:
-    """Print a summary (a dataclass or a dictionary) on standard output, for people or as JSON."""
-    value = asdict(summary) if is_dataclass(summary) and not isinstance(summary, type) else summary
-    if as_json:
-        click.echo(json.dumps(value))
-        return
-    click.echo(title)
-    for key, item in value.items():
-        label = key.replace("_", " ")
-        if isinstance(item, list) and item and isinstance(item[0], dict):
-            click.echo(f"  {label}\n{_readable_rows(item)}")
-        elif item not in (None, "", {}, []):
-            click.echo(f"  {label:<26} {_readable(item)}")
+def given_options(
+    model: type[Options], values: Mapping[str, Any], options_file: Path | None = None
+) -> tuple[Options, OptionSource]:
+    """The options of a command line, over those of a file.
 
-
-def _readable_rows(rows: list[dict[str, Any]]) -> str:
-    """Dictionaries of the same keys as a table; long words are cut."""
-    lines = [[key.replace("_", " ") for key in rows[0]]]
-    lines += [["–" if item is None else _readable(item) for item in row.values()] for row in rows]
-    lines = [[cell if len(cell) <= 24 else f"{cell[:8]}…" for cell in line] for line in lines]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("    " + "  ".join(map(str.rjust, line, widths)) for line in lines)
-
-
-def _readable(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_readable(item)}" for key, item in value.items())
-    if isinstance(value, float):
-        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _option(name: str, field: FieldInfo) -> Callable[[Function], Function]:
-    flag = option_flag(field.alias or name)
-    kind, multiple = _click_type(field.annotation)
-    required = field.is_required()
-    default = None if required or field.default is PydanticUndefined else field.default
-    if kind is bool:
-        return click.option(f"{flag}/--no-{flag[2:]}", name, default=default, help=field.description, show_default=True)
-    return click.option(
-        flag,
-        name,
-        type=kind,
-        nargs=2 if kind == (str, str) else 1,
-        metavar=extra_of(field).get("metavar"),
-        default=None if multiple else default,
-        multiple=multiple,
-        required=required,
-        show_default=default is not None and not multiple,
-        help=field.description,
-    )
-
-
-def _click_type(annotation: Any) -> tuple[Any, bool]:
-    """(click type, may be repeated) of a field's annotation."""
-    origin = get_origin(annotation)
-    if origin is Literal:
-        return click.Choice(list(get_args(annotation))), False
-    if origin is list:
-        element = get_args(annotation)[0]
-        return (str, str) if get_origin(element) is tuple else element if element in (int, float) else str, True
-    if origin in (Union, types.UnionType):
-        return _click_type(next(arg for arg in get_args(annotation) if arg is not type(None)))
-    return annotation, False
-
-
-def _stop_with_parent() -> None:
-    """Where the rounds' process started this one, end when it ends (also by `kill -9`): as on any SIGTERM, so that what
-    is finished is kept; after a while, by force.
+    Raises:
+        UsageError: names every wrong option.
+        InputError: the file cannot be read.
     """
-    parent = os.environ.get(PARENT_VARIABLE)
-    if parent is None:
-        return
+    context = click.get_current_context()
+    flags = {
+        model.model_fields[name].alias or name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    written: dict[str, Any] = {}
+    source: OptionSource = CommandLine()
+    if options_file is not None:
+        written, file_source = read_options_file(options_file)
+        source = _FlagsOverFile(flags, file_source)
+    return parse_options(model, {**written, **flags}, source), source
 
-    stop = threading.Event()
 
-    def watch() -> None:
-        while not stop.wait(0.2):
-            if os.getppid() != int(parent):
-                sys.stderr.write("The rounds' process is gone; stopping.\n")
-                os.kill(os.getpid(), signal.SIGTERM)
-                stop.wait(GRACE_SECONDS)
-                os._exit(1)
+class _FlagsOverFile:
+    """Options of a file, some of them given as flags instead."""
 
-    thread = threading.Thread(target=watch, name="grao-parent-watch", daemon=True)
-    thread.start()
+    def __init__(self, flags: Mapping[str, Any], file: OptionSource) -> None:
+        self._flags = flags
+        self._file = file
 
-    def end() -> None:
-        """A daemon thread that wakes while the interpreter shuts down can abort the process."""
-        stop.set()
-        thread.join()
+    def render(self, message: str, option: str = "") -> str:
+        source = CommandLine() if option.rstrip("_") in self._flags else self._file
+        return source.render(message, option)
 
-    atexit.register(end)
+
+def _help(stage: Stage) -> str:
+    title = "Examples" if len(stage.examples) > 1 else "Example"
+    lines = [line for example in stage.examples for line in _folded(example)]
+    return "\n\n".join([stage.summary, stage.description, "\b\n" + "\n".join([f"{title}:", *lines])])
+
+
+def _folded(command: str, width: int = 96) -> Iterator[str]:
+    """A command line, continued with a backslash where it is long."""
+    line = " "
+    for word in command.split(" "):
+        if len(line) + len(word) > width:
+            yield f"{line} \\"
+            line = "   "
+        line += f" {word}"
+    yield line

@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
-from grao_pipeline.cli.command import print_summary, run_stage, stage_options
+from grao_pipeline.cli.command import errors_for_people, given_options, options_of
+from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.inspection.options import InspectOptions
 
 
 @click.command()
 @click.argument("path")
-@stage_options(InspectOptions)
+@options_of(InspectOptions)
 def inspect(path: str, as_json: bool, **values: Any) -> None:
     """Describe any table, model or evaluation directory.
 
@@ -24,20 +25,19 @@ def inspect(path: str, as_json: bool, **values: Any) -> None:
       grao inspect runs/groups --examples 1
     """
 
-    def call(options: InspectOptions) -> Any:
+    with errors_for_people():
         from grao_pipeline.inspection.inspect import inspect_path
 
-        return inspect_path(path, options)
-
-    found = asdict(run_stage(InspectOptions, values, call))
+        options, _ = given_options(InspectOptions, values)
+        inspection = asdict(inspect_path(path, options))
     if as_json:
-        print_summary(found, True, "")
+        print_summary(inspection, True, "")
         return
-    print_summary(found["counts"], False, f"{found['path']}: {found['kind']}")
-    _section("columns", {name: f"{kind:<40} {doc}" for name, (kind, doc) in found["columns"].items()})
-    _section("provenance", {name: json.dumps(value) for name, value in found["provenance"].items() if value})
-    _section("distributions", {name: _line(values) for name, values in found["distributions"].items()})
-    for index, row in enumerate(found["examples"]):
+    print_summary(inspection["counts"], False, f"{inspection['path']}: {inspection['kind']}")
+    _section("columns", {name: f"{kind:<40} {doc}" for name, (kind, doc) in inspection["columns"].items()})
+    _section("provenance", {name: json.dumps(value) for name, value in inspection["provenance"].items() if value})
+    _section("distributions", {name: _line(values) for name, values in inspection["distributions"].items()})
+    for index, row in enumerate(inspection["examples"]):
         _section(f"row {index}", {name: json.dumps(value, ensure_ascii=False) for name, value in row.items()})
 
 
@@ -50,7 +50,3 @@ def _section(title: str, lines: dict[str, str]) -> None:
 
 def _line(values: dict[str, float | None]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)
-
-
-if __name__ == "__main__":
-    inspect()

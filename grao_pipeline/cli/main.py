@@ -5,34 +5,43 @@ import importlib
 import click
 
 from grao_pipeline import __version__
+from grao_pipeline.pipeline import stages
 
-COMMANDS = {
-    "prompts": "grao_pipeline.cli.prompts:prompts",
-    "curriculum": "grao_pipeline.cli.curriculum:curriculum",
-    "import": "grao_pipeline.cli.import_groups:import_groups",
-    "generate": "grao_pipeline.cli.generate:generate",
-    "score": "grao_pipeline.cli.score:score",
-    "advantages": "grao_pipeline.cli.advantages:advantages",
-    "train": "grao_pipeline.cli.train:train",
-    "evaluate": "grao_pipeline.cli.evaluate:evaluate",
-    "rounds": "grao_pipeline.cli.rounds:rounds",
-    "inspect": "grao_pipeline.cli.inspect:inspect",
-    "cache": "grao_pipeline.cli.cache:cache",
+OTHER_COMMANDS = {
+    "rounds": "Run generate → score → advantages → train → evaluate in rounds.",
+    "inspect": "Describe any table, model or evaluation directory.",
+    "plugins": "List rewards, estimators, engines and other plug-ins, and show their arguments.",
+    "cache": "Look after the cache of judgements.",
 }
+"""The commands that are not stages, each in the file of its name, with a line for the list of commands."""
 
 
 class LazyGroup(click.Group):
-    """Imports a subcommand's module when the subcommand is looked up; lists them in the order in which data flows."""
+    """Imports a subcommand when it is looked up; lists the stages in the order in which data flows."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [*(stage.name for stage in stages()), *OTHER_COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
+        if cmd_name in OTHER_COMMANDS:
+            command: click.Command = getattr(importlib.import_module(f"grao_pipeline.cli.{cmd_name}"), cmd_name)
+            return command
+        if cmd_name in (stage.name for stage in stages()):
+            return stage_command(cmd_name)
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(stage.name, stage.summary) for stage in stages()] + list(OTHER_COMMANDS.items())
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def stage_command(name: str) -> click.Command:
+    """The command of a stage: `grao NAME`, and `python stages/NAME.py`."""
+    from grao_pipeline.cli.command import make_stage_command
+    from grao_pipeline.pipeline import stage_named
+
+    return make_stage_command(stage_named(name))
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -48,7 +57,3 @@ def main() -> None:
     Example:
       grao rounds run examples/demo/rounds.yaml
     """
-
-
-if __name__ == "__main__":
-    main(prog_name="grao")

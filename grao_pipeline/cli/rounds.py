@@ -1,16 +1,27 @@
-"""`grao rounds run`, `plan` and `status`."""
+"""`grao rounds run`, `plan`, `status`, `init` and `schema`."""
 
-from collections.abc import Callable
+import json
+import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from grao_pipeline.cli.command import ConsoleProgress, json_option, print_summary, run_stage
-from grao_pipeline.options import StageOptions
+from grao_pipeline.cli.command import errors_for_people, json_option
+from grao_pipeline.cli.console import current_progress
+from grao_pipeline.cli.parameters import command_line
+from grao_pipeline.cli.summaries import print_summary
+from grao_pipeline.pipeline import stage_named, stages
 
-COLUMNS = {"mean_reward": "mean reward", "ras": "RAS", "nag_win_rate": "NAG win rate", "nag_net": "NAG net"}
-FOLDED = {"evaluate-generate": "evaluate", "evaluate-score": "evaluate"}
+if TYPE_CHECKING:
+    from grao_pipeline.rounds.plan import PlannedTask
+    from grao_pipeline.rounds.results import ModelRow
+    from grao_pipeline.rounds.status import TaskStatus
+
+METRICS = {"mean_reward": "mean reward", "ras": "RAS", "nag_win_rate": "NAG win rate", "nag_net": "NAG net"}
+WIDTH = 160
 
 
 @click.group()
@@ -18,7 +29,8 @@ def rounds() -> None:
     """Run generate → score → advantages → train → evaluate in rounds.
 
     \b
-    Example:
+    Examples:
+      grao rounds init
       grao rounds run examples/demo/rounds.yaml
     """
 
@@ -27,21 +39,18 @@ def rounds() -> None:
 @click.argument("config")
 @json_option
 def run(config: str, as_json: bool) -> None:
-    """Do what is left of the rounds, and show what came of them.
+    """Do what is left of the rounds, and show the results.
 
-    Finished work is found by its fingerprint and reused; the same command goes on after any interruption.
+    Finished work is found by its fingerprint and reused; run the same command to resume after any interruption.
 
     \b
     Example:
       grao rounds run examples/demo/rounds.yaml
     """
-
-    def call() -> Any:
+    with errors_for_people():
         from grao_pipeline.rounds.run import run_rounds
 
-        return run_rounds(config, ConsoleProgress())
-
-    summary = _call(call)
+        summary = run_rounds(config, current_progress())
     if as_json:
         print_summary(summary, True, "")
         return
@@ -49,31 +58,32 @@ def run(config: str, as_json: bool) -> None:
         click.echo(f"Everything is done already: {len(summary.found)} tasks found in {summary.output}.")
     else:
         click.echo(f"{len(summary.made)} tasks made, {len(summary.found)} found in {summary.output}.")
-    _print_table(summary.rows)
+    _print_results(summary.rows)
 
 
 @rounds.command()
 @click.argument("config")
 @click.option("--commands", is_flag=True, help="Print the commands that are left, as far as they are known.")
+@click.option("--resolved", is_flag=True, help="Print all options of every task, defaults included, as YAML.")
 @json_option
-def plan(config: str, commands: bool, as_json: bool) -> None:
+def plan(config: str, commands: bool, resolved: bool, as_json: bool) -> None:
     """Say what is cached, and what would run and cost. Makes nothing, loads no model.
 
     \b
-    Example:
+    Examples:
       grao rounds plan examples/demo/rounds.yaml
+      grao rounds plan examples/demo/rounds.yaml --resolved
       grao rounds plan examples/demo/rounds.yaml --commands > work.sh
     """
-
-    def call() -> Any:
+    with errors_for_people():
         from grao_pipeline.rounds.run import plan_rounds
 
-        return plan_rounds(config)
-
-    tasks = _call(call)
+        tasks = plan_rounds(config)
     left = [task for task in tasks if task.state != "done"]
     if as_json:
         print_summary({"tasks": [asdict(task) for task in tasks], "totals": _totals(left)}, True, "")
+    elif resolved:
+        _print_resolved(tasks)
     elif commands:
         _print_commands(left)
     else:
@@ -90,55 +100,104 @@ def status(config: str, as_json: bool) -> None:
     Example:
       grao rounds status examples/demo/rounds.yaml
     """
-
-    def call() -> Any:
+    with errors_for_people():
         from grao_pipeline.rounds.run import status_rounds
 
-        return status_rounds(config)
-
-    states, rows, origins = _call(call)
+        states, rows, origins = status_rounds(config)
     if as_json:
         value = {"tasks": [asdict(state) for state in states], "rows": [asdict(row) for row in rows]}
         print_summary({**value, "origins": [asdict(origin) for origin in origins]}, True, "")
         return
     _print_states(states)
     if any(origin.report["rounds_behind"] for origin in origins):  # replay
-        kept = [{k: v for k, v in s.report.items() if k not in ("policy", "groups_table")} for s in origins]
-        rows_of_origins = [{"training": s.training, **report} for s, report in zip(origins, kept, strict=True)]
-        print_summary({"groups of each training": rows_of_origins}, False, "Replay:")
-    _print_table(rows)
+        hidden = ("policy", "groups_table")
+        shown = [
+            {"training": origin.training, **{k: v for k, v in origin.report.items() if k not in hidden}}
+            for origin in origins
+        ]
+        print_summary({"groups of each training": shown}, False, "Replay:")
+    _print_results(rows)
 
 
-def _call(call: Callable[[], Any]) -> Any:
-    return run_stage(StageOptions, {}, lambda _: call())
+@rounds.command()
+@click.argument("template", default="start")
+@click.option("--out", default="rounds.yaml", show_default=True, help="File to write; an existing one is kept.")
+@json_option
+def init(template: str, out: str, as_json: bool) -> None:
+    """Write a commented rounds file to start from.
+
+    TEMPLATE is start (a verifiable reward), judge (a language model as judge) or sweep (a grid over β and λ).
+
+    \b
+    Examples:
+      grao rounds init
+      grao rounds init judge --out judge.yaml
+    """
+    with errors_for_people():
+        from grao_pipeline.rounds.config.templates import write_template
+
+        path = write_template(template, Path(out))
+    title = f"Next: edit {path}, then grao rounds plan {path}"
+    print_summary({"template": template, "file": str(path)}, as_json, title)
 
 
-def _totals(left: list[Any]) -> dict[str, int]:
-    def total(stage: str, key: str) -> int:
-        return sum(getattr(task, key) or 0 for task in left if task.name.endswith(stage))
+@rounds.command()
+@click.option("--out", help="File to write, e.g. rounds.schema.json; standard output by default.")
+def schema(out: str | None) -> None:
+    """Print the JSON schema of a rounds file, for completion and checks in an editor.
+
+    In the YAML: # yaml-language-server: $schema=rounds.schema.json
+
+    \b
+    Example:
+      grao rounds schema --out rounds.schema.json
+    """
+    with errors_for_people():
+        from grao_pipeline.rounds.config.json_schema import rounds_schema
+
+        text = json.dumps(rounds_schema(), indent=1)
+        if out is not None:
+            Path(out).write_text(text + "\n", "utf-8")
+            return
+    click.echo(text)
+
+
+def _totals(left: Sequence["PlannedTask"]) -> dict[str, int]:
+    def tokens(stage: str) -> int:
+        return sum(task.tokens or 0 for task in left if task.stage == stage)
 
     return {
         "tasks": len(left),
-        "tokens_to_sample": total("generate", "tokens"),
-        "tokens_to_train": total("train", "tokens"),
+        "tokens_to_sample": tokens("generate"),
+        "tokens_to_train": tokens("train"),
         "judge_calls": sum(task.judge_calls or 0 for task in left),
     }
 
 
-def _print_commands(left: list[Any]) -> None:
-    for task in left:
-        if task.command is not None:
-            click.echo(task.command)
-    later = [task.name for task in left if task.command is None]
+def _print_resolved(tasks: Sequence["PlannedTask"]) -> None:
+    import yaml
+
+    for task in tasks:
+        value = {"stage": task.stage, "inputs": list(task.inputs or ()), "out": task.out, "options": task.options}
+        click.echo(yaml.safe_dump({task.name: value}, sort_keys=False, allow_unicode=True, width=WIDTH).rstrip())
+
+
+def _print_commands(left: Sequence["PlannedTask"]) -> None:
+    known = [task for task in left if task.inputs is not None and task.out is not None]
+    for task in known:
+        stage = stage_named(task.stage)
+        given = stage.options_model.model_validate(task.given)
+        click.echo(shlex.join(command_line(stage, task.inputs or (), task.out or "", given)))
+    later = [task.name for task in left if task not in known]
     if later:
         click.echo(f"# {len(later)} tasks follow, from {later[0]} on: their places depend on what these commands make.")
         click.echo("# Then print the commands again.")
 
 
-def _print_plan(tasks: list[Any], left: list[Any]) -> None:
+def _print_plan(tasks: Sequence["PlannedTask"], left: Sequence["PlannedTask"]) -> None:
     for task in tasks:
         work = f"{task.tokens:,} tokens" if task.tokens else f"{task.judge_calls:,} calls" if task.judge_calls else ""
-        mark = {"bound": "≤ ", "seen": "~ "}.get(task.basis, "≤ ") if work else ""
+        mark = {"bound": "≤ ", "seen": "~ "}.get(task.basis or "", "≤ ") if work else ""
         click.echo(f"  {task.state:<6} {task.name:<28} {_parts(task):>9} {mark + work:>20}  {task.out or ''}")
     totals = _totals(left)
     click.echo(f"{len(tasks) - len(left)} of {len(tasks)} tasks are cached; {len(left)} would run.")
@@ -151,20 +210,20 @@ def _print_plan(tasks: list[Any], left: list[Any]) -> None:
         )
 
 
-def _parts(task: Any) -> str:
-    """Parts of a table, or steps of a training, that are there."""
+def _parts(task: "PlannedTask | TaskStatus") -> str:
+    """Parts of a table, or steps of a training, that are done."""
     return f"{task.parts_done}/{task.parts}" if task.parts is not None else ""
 
 
-def _print_states(states: list[Any]) -> None:
+def _print_states(states: Sequence["TaskStatus"]) -> None:
     for state in states:
         seconds = f"{state.seconds:8.1f} s" if state.seconds is not None else " " * 10
         facts = {**state.did, **state.cost}
-        told = ", ".join(f"{key.replace('_', ' ')} {value:,.6g}" for key, value in facts.items())
-        click.echo(f"  {state.state:<6} {state.name:<28} {_parts(state):>9} {seconds}  {told}")
+        text = ", ".join(f"{key.replace('_', ' ')} {value:,.6g}" for key, value in facts.items())
+        click.echo(f"  {state.state:<6} {state.name:<28} {_parts(state):>9} {seconds}  {text}")
 
 
-def _print_table(rows: list[Any]) -> None:
+def _print_results(rows: Sequence["ModelRow"]) -> None:
     """One line per model: metrics with their intervals, then seconds per stage."""
     if not rows:
         return
@@ -172,31 +231,31 @@ def _print_table(rows: list[Any]) -> None:
     from rich.table import Table
 
     grid = Table(title="Held-out prompts, with bootstrap intervals; seconds per stage")
-    variants = any(row.variant for row in rows)
-    if variants:
+    has_variants = any(row.variant for row in rows)
+    if has_variants:
         grid.add_column("variant")
     grid.add_column("model", no_wrap=True)
-    for title in COLUMNS.values():
+    for title in METRICS.values():
         grid.add_column(title, no_wrap=True)
-    stages = ["generate", "score", "advantages", "train", "evaluate"]
-    for stage in stages:
-        grid.add_column(stage, justify="right", no_wrap=True)
-    for row in rows:
-        seconds = _seconds_by_stage(row.seconds)
-        cells = [_interval(row.metrics.get(name)) for name in COLUMNS]
+    seconds = [_seconds_by_stage(row.seconds) for row in rows]
+    columns = [stage.name for stage in stages() if any(stage.name in of_row for of_row in seconds)]
+    for name in columns:
+        grid.add_column(name, justify="right", no_wrap=True)
+    for row, of_row in zip(rows, seconds, strict=True):
         grid.add_row(
-            *([row.variant or "all"] if variants else []),
+            *([row.variant or "all"] if has_variants else []),
             row.name,
-            *cells,
-            *(f"{seconds[stage]:.1f}" if stage in seconds else "–" for stage in stages),
+            *(_interval(row.metrics.get(name)) for name in METRICS),
+            *(f"{of_row[name]:.1f}" if name in of_row else "–" for name in columns),
         )
-    Console(width=160).print(grid)
+    Console(width=WIDTH).print(grid)
 
 
 def _seconds_by_stage(seconds: dict[str, float | None]) -> dict[str, float]:
+    """`score-gsm8k` counts as `score`, `evaluate-generate` as `evaluate`."""
     total: dict[str, float] = {}
     for name, value in seconds.items():
-        stage = FOLDED.get(name, "score" if name.startswith("score-") else name)
+        stage = name.partition("-")[0]
         total[stage] = total.get(stage, 0.0) + (value or 0.0)
     return total
 
@@ -205,7 +264,3 @@ def _interval(metric: dict[str, Any] | None) -> str:
     if metric is None:
         return "–"
     return f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"
-
-
-if __name__ == "__main__":
-    rounds()

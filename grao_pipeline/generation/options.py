@@ -15,6 +15,7 @@ class GenerateOptions(StageOptions):
         "auto",
         "auto (vllm where it is installed, else transformers), vllm, transformers, openai (a server, see --base-url), "
         "or yours as package.module:Class.",
+        plugin="engine",
     )
     samples: int = option(8, "Samples per prompt (G).", ge=1)
     samples_field: str | None = option(

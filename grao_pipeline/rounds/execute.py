@@ -1,22 +1,24 @@
-"""Making one task: running its stage's command, and a receipt of what it took."""
+"""Running one task: its stage's command in a process of its own, and a receipt of what it took."""
 
 import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from grao_pipeline.errors import Interrupted, StageFailure
+from grao_pipeline.options_file import write_options_file
 from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import Progress
 from grao_pipeline.rounds.executors.base import ANY_MACHINE, Commands, StageResources
-from grao_pipeline.rounds.walk import Task
+from grao_pipeline.rounds.tasks import Task
 from grao_pipeline.storage.directory import Directory
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a finished task took. Kept beside its output, so that every run that reuses it can show it."""
+    """What a finished task took. Kept next to its output, so that every run that reuses it can show it."""
 
     seconds: float
     summary: dict[str, Any]
@@ -31,8 +33,13 @@ def receipt_of(task: Task) -> Receipt | None:
     return Receipt(**json.loads(place.read(name))) if place.exists(name) else None
 
 
-class Executor:
-    """Makes the tasks that are not done, one after another, by running their commands."""
+def options_file(out: Path) -> Path:
+    """Where the options of the task that makes `out` are written for its process (and for people)."""
+    return out.with_name(f"{out.name}.options.json")
+
+
+class Runner:
+    """Runs the tasks that are not done, one after another, by their commands."""
 
     def __init__(
         self,
@@ -50,7 +57,7 @@ class Executor:
         self.found: list[str] = []
 
     def __call__(self, task: Task) -> bool:
-        """Make a task that is not done.
+        """Run a task that is not done.
 
         Raises:
             StageFailure: the stage failed; its own message is on standard error.
@@ -60,29 +67,32 @@ class Executor:
             self.found.append(task.name)
             self.bar.advance(1)
             return True
+        assert task.inputs is not None
         assert task.out is not None
         self._progress.note(f"── {task.name}")
         started = time.perf_counter()
-        resources = self._resources.get(task.stage, ANY_MACHINE)
+        resources = self._resources.get(task.stage.name, ANY_MACHINE)
+        file = options_file(task.out)
+        write_options_file(file, task.options, task.settings.source)
+        arguments = [task.stage.name, *task.inputs, str(task.out), "--options", str(file), "--json"]
         try:
             with self._progress.paused():
-                result = self._commands.run([*task.arguments(), "--json"], resources, self._signals)
+                result = self._commands.run(arguments, resources, self._signals)
         except Interrupted as stop:
             raise Interrupted(
-                f"{stop} The stage was {task.name}; what it had finished is kept. Run the same command again to go on."
+                f"{stop} The stage was {task.name}; what it had finished is kept. Run the same command again to resume."
             ) from None
         seconds = time.perf_counter() - started
         if result.exit_code != 0:
             raise StageFailure(
                 f"{task.name} failed (exit code {result.exit_code}); its message is above. "
-                "Run the same command again to go on from there."
+                "Run the same command again to resume from there."
             )
         summary = json.loads(result.stdout)
         if summary.get("fingerprint", task.out.name) != task.out.name:
             raise StageFailure(
-                f"{task.name} did other work ({summary['fingerprint']}) than was planned ({task.out.name}): "
-                "an input, a model or a reward's source file changed meanwhile. "
-                f"Delete {task.out} and run the same command again."
+                f"{task.name} wrote {summary['fingerprint']}, and the plan was {task.out.name}: an input, a model or "
+                f"a reward's source file changed meanwhile. Delete {task.out} and run the same command again."
             )
         receipt = {"seconds": round(seconds, 3), "summary": summary}
         text = json.dumps(receipt, sort_keys=True) + "\n"

@@ -60,6 +60,6 @@ def origins(walked: Walk) -> list[OriginRow]:
     """Of every finished training what its receipt says of the groups it was trained on."""
     rows = []
     for task in walked.tasks:
-        receipt = receipt_of(task) if task.stage == "train" and task.done else None
+        receipt = receipt_of(task) if task.stage.output == "model" and task.done else None
         rows += [OriginRow(task.name, report) for report in receipt.summary.get("origins", [])] if receipt else []
     return rows

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import SILENT, Progress
-from grao_pipeline.rounds.config.compile import load_config
-from grao_pipeline.rounds.execute import Executor
+from grao_pipeline.rounds.config.compile import load_plan
+from grao_pipeline.rounds.execute import Runner
 from grao_pipeline.rounds.executors import make_commands
 from grao_pipeline.rounds.plan import PlannedTask, plan_tasks
 from grao_pipeline.rounds.results import ModelRow, OriginRow, origins, table
 from grao_pipeline.rounds.status import TaskStatus, status_of
-from grao_pipeline.rounds.walk import Task, walk
+from grao_pipeline.rounds.tasks import Task
+from grao_pipeline.rounds.walk import walk
 from grao_pipeline.storage.locks import DirectoryLock
 
 
@@ -33,24 +34,24 @@ def run_rounds(path: str, progress: Progress = SILENT) -> RunSummary:
     Raises:
         GraoError: the configuration or an input is not usable, another process runs it, or a stage failed.
     """
-    config = load_config(path)
-    lock = DirectoryLock(config.output, "lock", "being run")
-    with lock, StopSignals() as signals, closing(make_commands(config.executor)) as commands:
-        executor = Executor(commands, config.resources, signals, progress)
-        with executor.bar:
-            walked = walk(config, executor, lambda name, task: _link(config.output / name, task))
-    return RunSummary(str(config.output), executor.made, executor.found, table(walked))
+    plan = load_plan(path)
+    lock = DirectoryLock(plan.output, "lock", "being run")
+    with lock, StopSignals() as signals, closing(make_commands(plan.executor)) as commands:
+        runner = Runner(commands, plan.resources, signals, progress)
+        with runner.bar:
+            walked = walk(plan, runner, lambda name, task: _link(plan.output / name, task))
+    return RunSummary(str(plan.output), runner.made, runner.found, table(walked))
 
 
 def plan_rounds(path: str) -> list[PlannedTask]:
     """Every task of a configuration and whether it is done; nothing is made and no model is loaded."""
-    return [planned for _, planned in plan_tasks(load_config(path))[1]]
+    return [planned for _, planned in plan_tasks(load_plan(path))[1]]
 
 
 def status_rounds(path: str) -> tuple[list[TaskStatus], list[ModelRow], list[OriginRow]]:
     """What each task did, took and cost, the table of the models that are evaluated so far, and how far off-policy the
     trainings were."""
-    walked, tasks = plan_tasks(load_config(path))
+    walked, tasks = plan_tasks(load_plan(path))
     return [status_of(task, planned) for task, planned in tasks], table(walked), origins(walked)
 
 

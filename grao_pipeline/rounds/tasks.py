@@ -6,117 +6,127 @@ from pathlib import Path
 
 from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.options import StageOptions
-from grao_pipeline.storage.manifest import MANIFEST
+from grao_pipeline.pipeline import Stage
+from grao_pipeline.rounds.config.run_plan import Settings
+from grao_pipeline.storage.manifest import Provenance
 
 
 @dataclass(frozen=True)
 class Task:
     """One stage of one round.
 
-    Example: `Task("round-0/train", "train", ("store/generate/1f…", …), Path("store/train/9a…"), options)`
+    Example: `Task("round-0/train", stage_named("train"), settings, ("store/generate/1f…", …), Path("store/train/9a…"))`
     """
 
     name: str
-    stage: str
-    inputs: tuple[str, ...] | None
-    """Paths of the stage's positional inputs; None while an input has not been made."""
-    out: Path | None
-    options: StageOptions
-    extra: tuple[str, ...] = ()
-    """Further command-line arguments (the scores tables of `advantages`)."""
+    stage: Stage
+    settings: Settings
+    inputs: tuple[str, ...] | None = None
+    """Places of the stage's positional inputs; None while an input has not been made."""
+    out: Path | None = None
+    reads: tuple[str, ...] = ()
+    """Places of all that it reads: the inputs, and the tables and models that its options name."""
     done: bool = False
 
-    def arguments(self) -> list[str]:
-        """The stage's command line behind `grao`."""
-        assert self.inputs is not None, f"{self.name} has no inputs yet"
-        return [self.stage, *self.inputs, str(self.out), *self.extra, *self.options.arguments()]
+    @property
+    def options(self) -> StageOptions:
+        return self.settings.options
 
 
-Perform = Callable[[Task], bool]
-"""Is told every task in order; makes it, or not; says whether its output is there afterwards."""
+TaskRunner = Callable[[Task], bool]
+"""Is given every task in order; runs it, or not; says whether its output is there afterwards."""
 
 
 Link = Callable[[str, Task], None]
-"""Is told every name of a task that is done, after it is."""
+"""Is given every name of a task that is done, after it is."""
 
 
 @dataclass(frozen=True)
-class Table:
-    """An output as an input of the next task: where it is and what it is; None where it has not been made.
+class Output:
+    """The output of a task (or a table or model from outside) as the input of later tasks.
 
-    A model is one too, its fingerprint that of its training.
+    Attributes:
+        place: where it is; None where it has not been made.
+        provenance: what it is; None where that is not known yet.
+        key: the same for the same work, also where the provenance is not known yet.
     """
 
-    path: str | None
-    fingerprint: str | None
+    place: str | None
+    provenance: Provenance | None
     key: str
-    """The same for the same work, also where the fingerprint is not known yet."""
 
     @property
-    def known(self) -> bool:
-        return self.fingerprint is not None
+    def is_known(self) -> bool:
+        return self.place is not None and self.provenance is not None
 
 
 @dataclass
 class Walk:
-    """The tasks in order, each once; and what they are of."""
+    """The tasks in order, each once, and their names."""
 
     tasks: list[Task] = field(default_factory=list)
     named: dict[str, Task] = field(default_factory=dict)
     """By every name: a task that several variants share has one for each of them."""
     evaluations: dict[str, Task] = field(default_factory=dict)
-    """Of every model: `base`, then `round-0`, …; of a variant `beta=0.25/base` and so on."""
+    """Of every model: `base`, then `round-0`, …; in a variant `beta=0.25/base` and so on."""
 
 
 class Tasks:
-    """The tasks so far; a task that is met again is not performed again."""
+    """The tasks so far; the same work is run once, however often it is met."""
 
-    def __init__(self, store: Path, perform: Perform, link: Link) -> None:
+    def __init__(self, store: Path, run: TaskRunner, link: Link) -> None:
         self.walk = Walk()
         self._store = store
-        self._perform = perform
+        self._run = run
         self._link = link
         self._met: dict[str, Task] = {}
+        self._known: dict[str, Provenance] = {}
 
-    def out(self, stage: str, found: str) -> Path:
-        """Where the output of this work is."""
-        return self._store / stage / found
+    def known(self, place: str, provenance: Provenance, key: str = "") -> Output:
+        """A table or model as an input: one from outside, or one that a task made."""
+        self._known[place] = provenance
+        return Output(place, provenance, key or provenance.fingerprint)
+
+    def make(
+        self,
+        name: str,
+        stage: Stage,
+        inputs: Sequence[Output],
+        settings: Settings,
+        also_reads: Sequence[Output] = (),
+        shaping: object = None,
+    ) -> Output:
+        """The output of a task, after it was run if it is to be.
+
+        Args:
+            also_reads: the tables and models that its options name.
+            shaping: what else shapes the output and is not among the options' content.
+        """
+        reads = [*inputs, *also_reads]
+        if not all(output.is_known for output in reads):
+            keys = [output.key for output in reads]
+            key = fingerprint([stage.name, keys, settings.options.content(), shaping])
+            self.run(Task(name, stage, settings), key)
+            return Output(None, None, key)
+        places = tuple(str(output.place) for output in inputs)
+        provenance = stage.identity_of(places, settings.options, self._known.__getitem__)
+        out = self._store / stage.name / provenance.fingerprint
+        every_place = tuple(str(output.place) for output in reads)
+        task = Task(name, stage, settings, places, out, every_place, stage.has_finished(out))
+        if not self.run(task, provenance.fingerprint):
+            return Output(None, None, provenance.fingerprint)
+        return self.known(str(out), provenance)
 
     def run(self, task: Task, key: str) -> bool:
-        """Whether a task's output is there, after it was made if it is to be.
+        """Whether a task's output is there, after it was run if it is to be.
 
         Args:
             key: the same for the same work.
         """
         if key not in self._met:
-            self._met[key] = replace(task, done=self._perform(task))
+            self._met[key] = replace(task, done=self._run(task))
             self.walk.tasks.append(self._met[key])
-        found = self.walk.named[task.name] = self._met[key]
-        if found.done:
-            self._link(task.name, found)
-        return found.done
-
-    def table(
-        self,
-        name: str,
-        stage: str,
-        inputs: Sequence[Table],
-        options: StageOptions,
-        found: str,
-        extra: tuple[str, ...] = (),
-        is_done: Callable[[Path], bool] = lambda out: (out / MANIFEST).is_file(),
-    ) -> Table:
-        """The output of a task whose inputs are all there."""
-        out = self.out(stage, found)
-        task = Task(name, stage, tuple(str(table.path) for table in inputs), out, options, extra, is_done(out))
-        return Table(str(out), found, found) if self.run(task, found) else Table(None, None, found)
-
-    def waiting(self, name: str, stage: str, inputs: Sequence[Table], options: StageOptions, *others: object) -> Table:
-        """The output of a task that waits for an input.
-
-        Args:
-            others: what else shapes its output.
-        """
-        key = fingerprint([stage, [table.key for table in inputs], options.content(), others])
-        self.run(Task(name, stage, None, None, options), key)
-        return Table(None, None, key)
+        met = self.walk.named[task.name] = self._met[key]
+        if met.done:
+            self._link(task.name, met)
+        return met.done

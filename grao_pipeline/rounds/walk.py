@@ -1,58 +1,54 @@
-"""The chain of tasks that a configuration stands for, each keyed by the fingerprint of its work.
+"""The tasks that a rounds file stands for, each keyed by the fingerprint of its work.
 
-A task's fingerprint needs its inputs' fingerprints. `walk` follows the chain; where an output is not there and is not
-made (a plan), everything that depends on it is known to be work, but not under which fingerprint.
+A task's fingerprint needs its inputs' fingerprints. `walk` follows the tasks; where an output is not there and is not
+made (a plan), whatever depends on it is known to be work, but not under which fingerprint.
 """
 
-from pathlib import Path
-
 from grao_pipeline.errors import InputError
-from grao_pipeline.fingerprints import file_checksum, fingerprint
-from grao_pipeline.rounds.config.compile import RoundsConfig
-from grao_pipeline.rounds.round_graph import VariantChain
-from grao_pipeline.rounds.tasks import Link, Perform, Table, Task, Tasks, Walk
-from grao_pipeline.storage.manifest import MANIFEST
+from grao_pipeline.pipeline import stage_named
+from grao_pipeline.rounds.config.run_plan import RunPlan
+from grao_pipeline.rounds.round_graph import follow
+from grao_pipeline.rounds.tasks import Link, Output, Task, TaskRunner, Tasks, Walk
+from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
 
-__all__ = ["Perform", "Task", "Walk", "walk"]
 
-
-def walk(config: RoundsConfig, perform: Perform, link: Link = lambda name, task: None) -> Walk:
-    """Follow the chain of a configuration, letting `perform` make what is missing. What several variants share is one
-    task, which bears the name of the first of them.
+def walk(plan: RunPlan, run: TaskRunner, link: Link = lambda name, task: None) -> Walk:
+    """Follow the tasks of a plan, letting `run` make what is missing. What several variants share is one task, named
+    after the first of them.
 
     Args:
-        link: is told the names of tasks that are done; a shared one has a name in every variant.
+        link: is given the names of tasks that are done; a shared one has a name in every variant.
 
     Raises:
-        GraoError: an input of the configuration is not usable.
+        GraoError: an input of the plan is not usable.
     """
-    tasks = Tasks(config.store, perform, link)
-    train, held_out = _prompts(config, tasks)
-    for variant in config.variants:
-        VariantChain(config, variant, tasks).follow(train, held_out)
+    tasks = Tasks(plan.store, run, link)
+    prompts, held_out = _prompts(plan, tasks)
+    for variant in plan.variants:
+        follow(plan, variant, tasks, prompts, held_out)
     return tasks.walk
 
 
-def _prompts(config: RoundsConfig, tasks: Tasks) -> tuple[Table, Table | None]:
-    if config.train_prompts is not None:
-        held_out = _table(config.eval_prompts) if config.eval_prompts else None
-        return _table(config.train_prompts), held_out
-    source = Path(config.prompts_source)
-    content = file_checksum(source) if source.is_file() else config.prompts_source
-    key = fingerprint(["prompts", content, config.prompts.content()])
-    out = tasks.out("prompts", key)
-    split = config.prompts.eval_fraction > 0
-    tables = [out / "train", out / "eval"] if split else [out]
-    done = all((path / MANIFEST).is_file() for path in tables)
-    task = Task("prompts", "prompts", (config.prompts_source,), out, config.prompts, done=done)
+def _prompts(plan: RunPlan, tasks: Tasks) -> tuple[Output, Output | None]:
+    """The prompts to train on, and those to evaluate on."""
+    source = plan.prompts
+    if source.train is not None:
+        return _table(source.train, tasks), _table(source.eval, tasks) if source.eval else None
+    assert source.source is not None
+    stage, options = stage_named("prompts"), source.settings.options
+    key = stage.identity_of((source.source,), options, lambda place: Provenance("source", place, {}, {})).fingerprint
+    out = plan.store / stage.name / key
+    is_split = bool(options.resolved()["eval_fraction"])
+    task = Task(stage.name, stage, source.settings, (source.source,), out, (source.source,), stage.has_finished(out))
     if not tasks.run(task, key):
-        return Table(None, None, "train"), Table(None, None, "eval") if split else None
-    return _table(str(tables[0])), _table(str(tables[1])) if split else None
+        return Output(None, None, "train"), Output(None, None, "eval") if is_split else None
+    train, held_out = (out / "train", out / "eval") if is_split else (out, None)
+    return _table(str(train), tasks), _table(str(held_out), tasks) if held_out else None
 
 
-def _table(path: str) -> Table:
+def _table(path: str, tasks: Tasks) -> Output:
     reader = open_table(path, "prompts")
     if reader.num_rows == 0:
         raise InputError(f"{path} holds no prompts.")
-    return Table(path, reader.fingerprint, reader.fingerprint)
+    return tasks.known(path, Provenance("prompts", reader.fingerprint, {}, {}))

@@ -16,6 +16,7 @@ class ScoreOptions(StageOptions):
         ...,
         "A name (see README, Rewards), e.g. gsm8k, math, reward-model or judge-pairwise, or your own function as "
         "package.module:function.",
+        plugin="reward",
     )
     reward_arg: list[str] = option(
         [], "Argument of the reward as key=value, e.g. pattern='^Yes' or model=PATH. Repeatable."

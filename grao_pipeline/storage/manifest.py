@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from grao_pipeline.errors import InputError
@@ -117,3 +118,8 @@ def installed_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def is_complete(out: Path) -> bool:
+    """Whether a local directory holds a complete table of ours."""
+    return (out / MANIFEST).is_file()

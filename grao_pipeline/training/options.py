@@ -15,7 +15,9 @@ class TrainOptions(StageOptions):
         [], "Train on these groups, too, e.g. those of an earlier round. Repeatable.", metavar="GROUPS ADVANTAGES"
     )
     objective: str = option(
-        "grao", "Objective: grao, sft, grpo, dr-grpo, dpo, asymre, opmd, or your own as package.module:Class."
+        "grao",
+        "Objective: grao, sft, grpo, dr-grpo, dpo, asymre, opmd, or your own as package.module:Class.",
+        plugin="objective",
     )
     objective_arg: list[str] = option(
         [], "Argument of the objective as key=value, e.g. clip_high=0.28 or dpo_beta=0.05. Repeatable."
@@ -59,6 +61,7 @@ class TrainOptions(StageOptions):
     attention: Literal["auto", "split", "varlen", "flex", "rows"] = runtime(
         "auto",
         "How a group's sequences share their prompt; auto is varlen on CUDA and split elsewhere. rows shares nothing.",
+        plugin="attention",
     )
     optimizer: Literal["adamw", "adamw-8bit", "paged-adamw-8bit"] = option(
         "adamw", "Optimizer: adamw; adamw-8bit (torchao or bitsandbytes), paged-adamw-8bit (bitsandbytes)."

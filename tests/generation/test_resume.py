@@ -136,7 +136,7 @@ def test_when_vllms_engine_process_is_killed_the_command_says_so_and_goes_on_whe
     vllm_options: GenerateOptions, vllm_engine: Engine, many_prompts: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "killed"
-    arguments = vllm_options.arguments()
+    arguments = tiny.flags("generate", vllm_options)
     run = Killable(tmp_path / "log", many_prompts, out, *arguments, VLLM_ENABLE_V1_MULTIPROCESSING="1")
     engine_process = run.wait_until(lambda: engine_processes(run))[0]
     run.wait_until(lambda: len(parts_of(out)) >= 2)
@@ -164,7 +164,7 @@ def test_a_killed_command_leaves_no_vllm_process_behind(
     vllm_options: GenerateOptions, many_prompts: str, tmp_path: Path
 ) -> None:
     """Left alone, they would hold the memory of the GPU that the next run of the command needs."""
-    arguments = vllm_options.arguments()
+    arguments = tiny.flags("generate", vllm_options)
     run = Killable(tmp_path / "log", many_prompts, tmp_path / "out", *arguments, VLLM_ENABLE_V1_MULTIPROCESSING="1")
     processes = run.wait_until(lambda: engine_processes(run))
     assert all(map(is_alive, processes))

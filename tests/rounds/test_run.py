@@ -198,16 +198,16 @@ def test_a_failing_stage_is_named_and_the_rest_is_kept(finished: Path, tmp_path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train": {"learning_rat": 1}}, "train: learning_rat is not an option of this stage"),
-        ({"train": {"model": "x"}}, "train: 'model' is decided by the loop"),
-        ({"generate": {"samples": 0}}, "generate: samples = 0"),
-        ({"score": {"reward": None}}, "score: reward"),
-        ({"rounds": 0}, "rounds = 0"),
-        ({"colour": "red"}, "colour is not an option"),
+        ({"train": {"learning_rat": 1}}, "train.learning_rat: there is no such option of this stage"),
+        ({"train": {"model": "x"}}, "train.model is decided by the loop"),
+        ({"generate": {"samples": 0}}, "generate.samples: input should be"),
+        ({"score": {"reward": None}}, "score.reward"),
+        ({"rounds": 0}, "rounds: input should be"),
+        ({"colour": "red"}, "colour: there is no such key"),
         ({"prompts": {"source": "x.jsonl"}}, "give either 'source'"),
-        ({"evaluate": {"confidence": 2}}, "evaluate: confidence = 2"),
-        ({"evaluate": {"generate": ["samples"]}}, "evaluate: generate: expected options"),
-        ({"score": {"weight": "heavy"}}, "score: weight = 'heavy'"),
+        ({"evaluate": {"confidence": 2}}, "evaluate.confidence: input"),
+        ({"evaluate": {"generate": ["samples"]}}, "evaluate.generate: expected options"),
+        ({"score": {"weight": "heavy"}}, "score.weight: expected a number, found 'heavy'"),
     ],
 )
 def test_a_wrong_configuration_is_refused_by_section_and_option(
@@ -225,7 +225,7 @@ def test_two_rewards_of_one_name_are_refused_before_anything_runs(tmp_path: Path
     path.write_text(yaml.safe_dump(values))
     result = tiny.grao("rounds", "plan", path)
     assert result.exit_code == 2
-    assert "two rewards are named 'length'" in result.stderr
+    assert "two entries are named 'length'" in result.stderr
 
 
 def test_an_empty_section_means_the_defaults(tmp_path: Path, model: Path, prompts: str) -> None:

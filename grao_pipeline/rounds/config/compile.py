@@ -1,4 +1,4 @@
-"""The rounds' YAML: a few keys of its own, and one section per stage with that stage's options. See docs/rounds.md."""
+"""A rounds file → a typed plan of everything that its rounds will run. See docs/rounds.md."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -6,80 +6,79 @@ from typing import Any, Literal
 from pydantic import Field
 
 from grao_pipeline.options import StageOptions, option_names
-from grao_pipeline.prompts.options import PromptsOptions
-from grao_pipeline.rounds.config.sections import parse_section, refuse_unknown
+from grao_pipeline.pipeline import Stage, stage_named, stages
+from grao_pipeline.rounds.config.resources import read_resources
+from grao_pipeline.rounds.config.run_plan import PromptsPlan, RunPlan, Settings
+from grao_pipeline.rounds.config.sections import parse_section, refuse_unknown, source_of
 from grao_pipeline.rounds.config.sweep import expand
 from grao_pipeline.rounds.config.variables import in_round, read_variables, substitute
-from grao_pipeline.rounds.config.variant import Variant
+from grao_pipeline.rounds.config.variant import compile_variant
 from grao_pipeline.rounds.config.yaml_lines import Node, read_yaml
-from grao_pipeline.rounds.executors.base import read_resources
 
 
-class _Keys(StageOptions):
-    """The YAML's own keys."""
+class RunKeys(StageOptions):
+    """The keys of a rounds file that are not sections of stages."""
 
-    output: str = Field(description="Directory of the run: links to every round's results.")
+    output: str = Field(description="Directory of the run: links to the results of every round.")
     model: str = Field(description="The base model: a directory or hub id.")
     rounds: int = Field(1, ge=1, description="Number of rounds.")
     store: str | None = Field(None, description="Directory of the stages' outputs; OUTPUT/store by default.")
     executor: Literal["local", "ray"] = Field("local", description="Where the stages run.")
     resources: dict[str, Any] = Field(default_factory=dict, description="Of each stage, for executor: ray.")
     prompts: dict[str, Any] = Field(description="source: a dataset, or train: and eval: prompts tables; and options.")
-    reuse_rounds: int = Field(1, ge=1, description="Train on the groups of so many rounds, the newest included.")
+    reuse_rounds: int = Field(1, ge=1, description="Train on the groups of this many rounds, the newest included.")
     pool: bool = Field(False, description="Take a prompt's statistics over these rounds' groups, too.")
 
 
-SECTIONS = ("variables", "generate", "score", "advantages", "train", "evaluate", "curriculum", "overrides", "sweep")
-"""The keys that hold options of stages, which are checked one by one."""
+OTHER_SECTIONS = ("variables", "overrides", "sweep")
+"""Sections that are not of one stage."""
+PLACES = ("source", "train", "eval")
+"""Keys of `prompts` that name data; the others are options of `grao prompts`."""
 
 
-class RoundsConfig:
-    """A validated rounds configuration.
-
-    Raises:
-        UsageError: an option is unknown, wrong or missing; the message has its line.
-    """
-
-    def __init__(self, root: Node) -> None:
-        if root.value is None:
-            raise root.error("expected keys such as output, model, prompts; the file is empty.")
-        refuse_unknown(root, [*option_names(_Keys), *SECTIONS])
-        variables = read_variables(root.value.get("variables", Node(None, root.where)))
-        root = substitute(root, variables)
-        own = {key: node for key, node in root.value.items() if key not in SECTIONS}
-        keys = parse_section(_Keys, in_round(Node(own, root.where), None), "")
-        self.output = Path(keys.output)
-        self.store = Path(keys.store) if keys.store else self.output / "store"
-        self.model = keys.model
-        self.rounds = keys.rounds
-        self.reuse_rounds = keys.reuse_rounds
-        self.executor = keys.executor
-        self.resources = read_resources(in_round(own.get("resources", Node({}, root.where)), None), keys.executor)
-        self.pool = keys.pool
-        if self.pool and self.reuse_rounds == 1:
-            raise own["pool"].error("pool: there are no groups to pool; it needs reuse_rounds: 2 or more.")
-        self._read_prompts(in_round(own["prompts"], None))
-        self.variants = [Variant(name, each, self.rounds) for name, each in expand(root)]
-
-    def _read_prompts(self, section: Node) -> None:
-        options = dict(section.value)
-        taken = {name: options.pop(name).plain() for name in ("source", "train", "eval") if name in options}
-        self.prompts_source: Any = taken.get("source")
-        self.train_prompts: Any = taken.get("train")
-        self.eval_prompts = taken.get("eval")
-        if (self.prompts_source is None) == (self.train_prompts is None):
-            raise section.error("prompts: give either 'source' (a dataset) or 'train' (a prompts table).")
-        for name, value in taken.items():
-            if value is not None and not isinstance(value, str):
-                raise section.find([name]).error(f"prompts: {name} = {value!r}: expected a path.")
-        self.prompts = parse_section(PromptsOptions, Node(options, section.where), "prompts")
+def loop_stages() -> list[Stage]:
+    """The stages with a section in the file; `prompts` is read apart."""
+    return [stage for stage in stages() if stage.loop is not None and stage.name != "prompts"]
 
 
-def load_config(path: str) -> RoundsConfig:
-    """Read a rounds configuration.
+def load_plan(path: str) -> RunPlan:
+    """Read and compile a rounds file. What it says of every round and variant is checked here.
 
     Raises:
         InputError: the file cannot be read or is not YAML.
-        UsageError: it is not a valid configuration.
+        UsageError: an option is unknown, wrong or missing; the message has its line.
     """
-    return RoundsConfig(read_yaml(path))
+    root = read_yaml(path)
+    if root.value is None:
+        raise root.error("expected keys such as output, model, prompts; the file is empty.")
+    sections = [*OTHER_SECTIONS, *(stage.name for stage in loop_stages())]
+    refuse_unknown(root, [*option_names(RunKeys), *sections])
+    root = substitute(root, read_variables(root.value.get("variables", Node(None, root.where))))
+    own_keys = {key: node for key, node in root.value.items() if key not in sections}
+    keys = parse_section(RunKeys, in_round(Node(own_keys, root.where), None), "")
+    if keys.pool and keys.reuse_rounds == 1:
+        raise own_keys["pool"].error("pool: there are no groups to pool; it needs reuse_rounds: 2 or more.")
+    return RunPlan(
+        output=Path(keys.output),
+        store=Path(keys.store) if keys.store else Path(keys.output) / "store",
+        model=keys.model,
+        reuse_rounds=keys.reuse_rounds,
+        pool=keys.pool,
+        executor=keys.executor,
+        resources=read_resources(in_round(own_keys.get("resources", Node({}, root.where)), None), keys.executor),
+        prompts=_prompts(in_round(own_keys["prompts"], None)),
+        variants=[compile_variant(name, changed, keys.rounds, loop_stages()) for name, changed in expand(root)],
+    )
+
+
+def _prompts(section: Node) -> PromptsPlan:
+    places = {name: section.value[name].plain() for name in PLACES if name in section.value}
+    if (places.get("source") is None) == (places.get("train") is None):
+        raise section.error("prompts: give either 'source' (a dataset) or 'train' (a prompts table).")
+    for name, value in places.items():
+        if value is not None and not isinstance(value, str):
+            raise section.find([name]).error(f"prompts.{name}: expected a path, found {value!r}.")
+    rest = Node({key: node for key, node in section.value.items() if key not in PLACES}, section.where)
+    options = parse_section(stage_named("prompts").options_model, rest, "prompts")
+    settings = Settings(options, source_of(rest, "prompts"))
+    return PromptsPlan(places.get("source"), places.get("train"), places.get("eval"), settings)

@@ -36,11 +36,11 @@ def section_in_round(section: Node, model: type[StageOptions], name: str, number
             continue
         kinds = _kinds(fields[key].annotation)
         if isinstance(node.value, dict):
-            changes[key] = Node(_scheduled(node, kinds, f"{name}: {key}", number, rounds), node.where)
+            changes[key] = Node(_scheduled(node, kinds, f"{name}.{key}", number, rounds), node.where)
         elif isinstance(node.value, list) and list not in kinds:
             if len(node.value) != rounds:
                 raise node.error(
-                    f"{name}: {key}: a list has one value per round; here are {len(node.value)} for {rounds} rounds."
+                    f"{name}.{key}: a list has one value per round; found {len(node.value)} values for {rounds} rounds."
                 )
             changes[key] = node.value[number]
     return section.updated(changes)
@@ -53,11 +53,11 @@ def _scheduled(node: Node, kinds: set[Any], name: str, number: int, rounds: int)
     shape, known = values.get("schedule"), {"schedule", "from", "to"}
     expected = "expected {schedule: linear, from: NUMBER, to: NUMBER}; or cosine, or constant with from alone"
     if shape not in SHAPES or set(values) - known or (shape != "constant") != ("to" in values):
-        raise node.error(f"{name} = {values}: {expected}.")
+        raise node.error(f"{name}: {expected}, found {values}.")
     try:
         start, end = float(values["from"]), float(values.get("to", values["from"]))
     except (KeyError, TypeError, ValueError):
-        raise node.error(f"{name} = {values}: {expected}.") from None
+        raise node.error(f"{name}: {expected}, found {values}.") from None
     value = value_at(shape, start, end, number, rounds)
     return value if float in kinds else round(value)
 

@@ -6,21 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from grao_pipeline.advantages.options import AdvantagesOptions
-from grao_pipeline.generation.options import GenerateOptions
-from grao_pipeline.options import StageOptions, closest, option_names
-from grao_pipeline.prompts.options import CurriculumOptions
+from grao_pipeline.options import closest, option_names
+from grao_pipeline.pipeline import stages
 from grao_pipeline.rounds.config.yaml_lines import Node
-from grao_pipeline.training.options import TrainOptions
-
-PER_ROUND: dict[str, type[StageOptions]] = {
-    "generate": GenerateOptions,
-    "advantages": AdvantagesOptions,
-    "train": TrainOptions,
-    "curriculum": CurriculumOptions,
-}
-"""The sections whose options may change from round to round, and from variant to variant."""
-ALLOWED = "generate.OPTION, advantages.OPTION, train.OPTION, curriculum.OPTION, score, score.REWARD.weight"
 
 
 @dataclass(frozen=True)
@@ -82,9 +70,11 @@ def _path(key: str, node: Node, root: Node) -> tuple[Any, ...]:
         if name not in named:
             raise node.error(f"sweep: {key}: there is no reward '{name}' in 'score'; there are: {', '.join(named)}.")
         return ("score", named.index(name), "weight")
-    if section not in PER_ROUND or not rest:
-        raise node.error(f"sweep: {key} cannot be swept. What can: {ALLOWED}.")
-    known = option_names(PER_ROUND[section])
+    models = {stage.name: stage.options_model for stage in stages() if stage.loop is not None and stage.per_round}
+    if section not in models or not rest:
+        allowed = ", ".join([*(f"{name}.OPTION" for name in models), "score", "score.REWARD.weight"])
+        raise node.error(f"sweep: {key} cannot be swept. What can: {allowed}.")
+    known = option_names(models[section])
     if rest not in known:
         raise node.error(f"sweep: {key}: there is no option {rest} of {section}.{closest(rest, known)}")
     return (section, rest)

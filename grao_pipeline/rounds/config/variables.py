@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from grao_pipeline.pipeline import stages
 from grao_pipeline.rounds.config.yaml_lines import Node
 
 PATTERN = re.compile(r"\$\$\{|\$\{([^}]*)\}")
@@ -56,7 +57,8 @@ def in_round(node: Node, number: int | None) -> Node:
         if match[0] == "$${":
             return "${"
         if number is None:
-            raise at.error("${round} is known in generate, advantages, train and curriculum only.")
+            names = ", ".join(stage.name for stage in stages() if stage.loop is not None and stage.per_round)
+            raise at.error(f"${{round}} is known only in {names}.")
         return number
 
     return _replaced(node, value)

@@ -1,179 +1,175 @@
-"""One variant of a configuration: the options of every stage in every round."""
+"""One variant of a rounds file, compiled: the options of every stage in every round."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from grao_pipeline.advantages.combine import check_combination
-from grao_pipeline.advantages.estimators import ESTIMATORS
-from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.errors import UsageError
-from grao_pipeline.evaluation.options import EvaluateOptions
-from grao_pipeline.generation.options import GenerateOptions
+from grao_pipeline.options import option_names
 from grao_pipeline.parsing import finite_number
-from grao_pipeline.plugins import named_source
-from grao_pipeline.prompts.options import CurriculumOptions
+from grao_pipeline.pipeline import Stage, load_object, stage_named
+from grao_pipeline.rounds.config.run_plan import MODEL, RoundPlan, Settings, VariantPlan
 from grao_pipeline.rounds.config.schedules import section_in_round
-from grao_pipeline.rounds.config.sections import parse_section
-from grao_pipeline.rounds.config.sweep import PER_ROUND
+from grao_pipeline.rounds.config.sections import parse_section, source_of
 from grao_pipeline.rounds.config.variables import in_round
 from grao_pipeline.rounds.config.yaml_lines import Node
-from grao_pipeline.scoring.options import ScoreOptions
-from grao_pipeline.scoring.rewards.base import Reward
-from grao_pipeline.scoring.score import make_reward, reward_name
-from grao_pipeline.training.objectives import OBJECTIVES
-from grao_pipeline.training.options import TrainOptions
 
-# What the loop decides itself; a section that names it contradicts the loop.
-OWNED = {
-    "generate": ("model", "adapter", "round", "worker", "extend"),
-    "score": ("worker",),
-    "advantages": ("dry_run",),
-    "train": ("model", "save_adapter", "dry_run"),
-    "evaluate": ("base_groups", "base_scores"),
-}
-MODEL = "(the round's model)"
+Overrides = dict[int, dict[str, dict[Any, Node]]]
+"""Round → section → option."""
 
 
-class Variant:
-    """What a configuration says of every stage; with a sweep, for one choice of its alternatives.
+def compile_variant(name: str, root: Node, rounds: int, loop_stages: Sequence[Stage]) -> VariantPlan:
+    """The options of every stage in every round.
+
+    Args:
+        name: of the variant.
+        root: the whole file, with the variant's choices in it.
 
     Raises:
-        UsageError: an option is unknown, wrong or missing in any round; the message has its line.
+        UsageError: an option is unknown, wrong or missing in some round; the message has its line.
     """
+    overrides = _overrides(root, rounds, loop_stages)
+    for stage in loop_stages:
+        for entry in _entries(root, stage):
+            _refuse_decided(stage, entry)
+    plans = [
+        RoundPlan(number, _stages_of_round(root, number, rounds, loop_stages, overrides)) for number in range(rounds)
+    ]
+    return VariantPlan(name, plans, _sampling(root, rounds))
 
-    def __init__(self, name: str, root: Node, rounds: int) -> None:
-        self.name = name
-        """`beta=0.25,lambda=0.3`; empty without a sweep."""
-        self._root = root
-        self._rounds = rounds
-        self._overrides = self._read_overrides()
-        for section in ("generate", "advantages", "train", "evaluate"):
-            self._refuse_owned(self._section(section), section)
-        self._read_scores()
-        evaluation = dict(in_round(self._section("evaluate"), None).entries("evaluate: expected options"))
-        self._evaluate_generate = evaluation.pop("generate", Node({}, self._section("evaluate").where))
-        self._evaluate_generate.entries("evaluate: generate: expected options of generate")
-        self._refuse_owned(self._evaluate_generate, "generate")
-        self.evaluate = parse_section(EvaluateOptions, Node(evaluation, self._section("evaluate").where), "evaluate")
-        self.has_curriculum = "curriculum" in root.value
-        for number in range(rounds):
-            self.generate_options(MODEL, number)
-            self._check_advantages(number)
-            self._check_objective(number)
-            self.curriculum_options(number)
-        self.evaluation_options(MODEL)
 
-    def generate_options(self, model: str, number: int) -> GenerateOptions:
-        """How round `number` samples from `model`."""
-        return parse_section(GenerateOptions, self._in_round("generate", number), "generate", model=model, round=number)
+def _stages_of_round(
+    root: Node, number: int, rounds: int, loop_stages: Sequence[Stage], overrides: Overrides
+) -> dict[str, list[Settings]]:
+    decided: dict[str, Any] = {"model": MODEL, "round": number}
+    settings: dict[str, list[Settings]] = {}
+    for stage in loop_stages:
+        if not _runs(root, stage):
+            continue
+        settings[stage.name] = []
+        for entry in _entries(root, stage):
+            section = entry.without("generate") if stage.name == "evaluate" else entry
+            section = section.updated(overrides.get(number, {}).get(stage.name, {}))
+            section = in_round(section, number if stage.per_round else None)
+            if stage.per_round:
+                section = section_in_round(section, stage.options_model, stage.name, number, rounds)
+            settings[stage.name].append(_settings(stage, section, decided))
+        if stage.label is not None:
+            decided[stage.output] = _weights_by_label(stage, settings[stage.name])
+    return settings
 
-    def evaluation_options(self, model: str) -> GenerateOptions:
-        """How `model` samples for evaluation: as `generate` says in round 0 without overrides, with what
-        `evaluate: generate:` says on top, and the same noise for every model."""
-        section = section_in_round(
-            in_round(self._section("generate"), 0), GenerateOptions, "generate", 0, self._rounds
-        ).updated(self._evaluate_generate.value or {})
-        return parse_section(GenerateOptions, section, "evaluate: generate", model=model)
 
-    def advantages_options(self, number: int) -> AdvantagesOptions:
-        """How round `number` estimates advantages."""
-        return parse_section(AdvantagesOptions, self._in_round("advantages", number), "advantages")
+def _settings(stage: Stage, section: Node, decided: Mapping[str, Any]) -> Settings:
+    """The settings that a section gives, checked as far as that can be done before anything runs.
 
-    def train_options(self, model: str, number: int, replays: bool = False) -> TrainOptions:
-        """How `model` is trained in round `number`.
+    Args:
+        decided: what the loop says, as far as the stage's options have it.
 
-        Args:
-            replays: groups of earlier rounds, which other weights sampled, are among those to train on.
-        """
-        given: dict[str, Any] = {"model": model} | ({"allow_off_policy": True} if replays else {})
-        return parse_section(TrainOptions, self._in_round("train", number), "train", **given)
-
-    def curriculum_options(self, number: int) -> CurriculumOptions | None:
-        """How the prompts of round `number` are chosen; None if they are all taken."""
-        if not self.has_curriculum:
-            return None
-        return parse_section(CurriculumOptions, self._in_round("curriculum", number), "curriculum")
-
-    def _section(self, name: str) -> Node:
-        found: Node = self._root.value.get(name, Node({}, self._root.where))
-        return Node({}, found.where) if found.value is None else found
-
-    def _in_round(self, name: str, number: int) -> Node:
-        section = self._section(name)
-        section.entries(f"{name}: expected options")
-        changed = section.updated(self._overrides.get(number, {}).get(name, {}))
-        return section_in_round(in_round(changed, number), PER_ROUND[name], name, number, self._rounds)
-
-    def _read_overrides(self) -> dict[int, dict[str, dict[Any, Node]]]:
-        overrides = self._section("overrides").entries(
-            "overrides: expected rounds with options, e.g. {2: {train: {epochs: 2}}}"
-        )
-        found: dict[int, dict[str, dict[Any, Node]]] = {}
-        for number, node in overrides.items():
-            if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < self._rounds:
-                raise node.error(f"overrides: {number!r} is none of the rounds, 0 to {self._rounds - 1}.")
-            found[number] = {}
-            for name, section in node.entries(
-                "overrides: expected sections with options, e.g. train: {epochs: 2}"
-            ).items():
-                if name not in PER_ROUND:
-                    raise section.error(
-                        f"overrides: {name} cannot change between rounds. What can: {', '.join(PER_ROUND)}."
-                    )
-                if name == "curriculum" and name not in self._root.value:
-                    raise section.error("overrides: curriculum: there is no section 'curriculum' to change.")
-                self._refuse_owned(section, name)
-                found[number][name] = section.entries(f"{name}: expected options")
-        return found
-
-    @staticmethod
-    def _refuse_owned(section: Node, name: str) -> None:
-        for key, node in section.entries(f"{name}: expected options").items():
-            if key in OWNED.get(name, ()):
-                raise node.error(f"{name}: '{key}' is decided by the loop; remove it.")
-
-    def _read_scores(self) -> None:
-        if "score" not in self._root.value:
-            raise self._root.error("score is required: a list of rewards, e.g. [{reward: gsm8k}]")
-        score = in_round(self._section("score"), None)
-        entries = [score] if isinstance(score.value, dict) else score.value
-        if not isinstance(entries, list) or not entries:
-            raise score.error(f"score: expected a list of rewards, e.g. [{{reward: gsm8k}}], found {score.plain()!r}.")
-        self.weights: list[float] = []
-        self.rewards: list[tuple[ScoreOptions, Reward]] = []
-        for entry in entries:
-            self._refuse_owned(entry, "score")
-            options = dict(entry.entries("score: expected a reward and its options"))
-            self.weights.append(_weight(options.pop("weight")) if "weight" in options else 1.0)
-            parsed = parse_section(ScoreOptions, Node(options, entry.where), "score")
-            if reward_name(parsed) in [reward_name(other) for other, _ in self.rewards]:
-                raise entry.error(
-                    f"score: two rewards are named '{reward_name(parsed)}'. Give one of them another 'name'."
-                )
-            try:
-                self.rewards.append((parsed, make_reward(parsed)))
-            except UsageError as error:
-                key = "reward" if "Unknown" in str(error) else "reward_arg"
-                raise entry.find([key]).error(f"score: {error}") from None
-
-    def _check_advantages(self, number: int) -> None:
-        options = self.advantages_options(number)
-        weights = {reward_name(o): w for (o, _), w in zip(self.rewards, self.weights, strict=True)}
-        self._check("advantages", "combine", number, lambda: check_combination(options, weights))
-        self._check("advantages", "estimator", number, lambda: named_source("estimator", options.estimator, ESTIMATORS))
-
-    def _check_objective(self, number: int) -> None:
-        name = self.train_options(MODEL, number).objective
-        self._check("train", "objective", number, lambda: named_source("objective", name, OBJECTIVES))
-
-    def _check(self, section: str, option: str, number: int, check: Any) -> None:
+    Raises:
+        UsageError: with the option's line.
+    """
+    weight = 1.0
+    if stage.repeated and "weight" in section.value:
+        weight = _weight(section.value["weight"], stage.name)
+        section = section.without("weight")
+    given = {name: value for name, value in decided.items() if name in stage.decided_by_loop}
+    options = parse_section(stage.options_model, section, stage.name, **given)
+    source = source_of(section, stage.name)
+    if stage.check is not None:
         try:
-            check()
+            load_object(stage.check)(options)
         except UsageError as error:
-            raise self._in_round(section, number).find([option]).error(f"{section}: {error}") from None
+            raise UsageError(source.render(error.message, error.option)) from None
+    return Settings(options, source, weight)
 
 
-def _weight(node: Node) -> float:
+def _weights_by_label(stage: Stage, entries: Sequence[Settings]) -> list[str]:
+    """`LABEL=WEIGHT` of every entry of a repeated stage, e.g. `gsm8k=1.0`.
+
+    Raises:
+        UsageError: two have one label.
+    """
+    weights: dict[str, float] = {}
+    for entry in entries:
+        label = stage.label_of(entry.options)
+        if label in weights:
+            message = f"two entries are named '{label}'. Give one of them another name."
+            raise UsageError(entry.source.render(message))
+        weights[label] = entry.weight
+    return [f"{label}={weight}" for label, weight in weights.items()]
+
+
+def _sampling(root: Node, rounds: int) -> Settings:
+    """How every model samples for evaluation: as `generate` says in round 0 without overrides, with what
+    `evaluate: generate:` says on top."""
+    stage = stage_named("generate")
+    changes = _section(root, "evaluate").entries("evaluate: expected options").get("generate")
+    section = section_in_round(in_round(_section(root, "generate"), 0), stage.options_model, "generate", 0, rounds)
+    if changes is not None:
+        changes = in_round(changes, None)
+        changes.entries("evaluate.generate: expected options of generate")
+        _refuse_decided(stage, changes)
+        section = section.updated(changes.value or {})
+    options = parse_section(stage.options_model, section, "evaluate.generate", model=MODEL)
+    return Settings(options, source_of(section, "evaluate.generate"))
+
+
+def _overrides(root: Node, rounds: int, loop_stages: Sequence[Stage]) -> Overrides:
+    changeable = {stage.name: stage for stage in loop_stages if stage.per_round}
+    entries = _section(root, "overrides").entries(
+        "overrides: expected rounds with options, e.g. {2: {train: {epochs: 2}}}"
+    )
+    overrides: Overrides = {}
+    for number, node in entries.items():
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < rounds:
+            raise node.error(f"overrides: there is no round {number!r}; the rounds are 0 to {rounds - 1}.")
+        overrides[number] = {}
+        for name, section in node.entries("overrides: expected sections with options").items():
+            if name not in changeable:
+                raise section.error(
+                    f"overrides: {name} cannot change between rounds. What can: {', '.join(changeable)}."
+                )
+            if not _runs(root, changeable[name]):
+                raise section.error(f"overrides: there is no section '{name}' to change.")
+            _refuse_decided(changeable[name], section)
+            overrides[number][name] = section.entries(f"{name}: expected options")
+    return overrides
+
+
+def _runs(root: Node, stage: Stage) -> bool:
+    """Whether the rounds run a stage: the core of the loop always, others where they have a section."""
+    return stage.name in root.value or stage.always
+
+
+def _entries(root: Node, stage: Stage) -> list[Node]:
+    """The sections of a stage: one, or those of a list."""
+    section = _section(root, stage.name)
+    if not stage.repeated:
+        section.entries(f"{stage.name}: expected options")
+        return [section]
+    if stage.name not in root.value:
+        raise root.error(f"{stage.name} is required: a list, e.g. [{{reward: gsm8k}}].")
+    entries = [section] if isinstance(section.value, dict) else section.value
+    if not isinstance(entries, list) or not entries:
+        raise section.error(f"{stage.name}: expected a list, e.g. [{{reward: gsm8k}}], found {section.plain()!r}.")
+    for entry in entries:
+        entry.entries(f"{stage.name}: expected options")
+    return entries
+
+
+def _section(root: Node, name: str) -> Node:
+    section: Node = root.value.get(name, Node({}, root.where))
+    return Node({}, section.where) if section.value is None else section
+
+
+def _refuse_decided(stage: Stage, section: Node) -> None:
+    known = option_names(stage.options_model)
+    for key, node in section.entries(f"{stage.name}: expected options").items():
+        if key in stage.decided_by_loop and key in known:
+            raise node.error(f"{stage.name}.{key} is decided by the loop; remove it.")
+
+
+def _weight(node: Node, name: str) -> float:
     value = None if isinstance(node.value, bool) else finite_number(node.value)
     if value is None:
-        raise node.error(f"score: weight = {node.plain()!r}: expected a number.")
+        raise node.error(f"{name}.weight: expected a number, found {node.plain()!r}.")
     return value

@@ -61,6 +61,10 @@ class Node:
             raise self.error(f"{expected}, found {self.plain()!r}.")
         return self.value
 
+    def without(self, key: str) -> "Node":
+        """This dictionary without an entry."""
+        return Node({name: node for name, node in (self.value or {}).items() if name != key}, self.where)
+
     def updated(self, changes: dict[Any, "Node"]) -> "Node":
         """This dictionary with entries replaced or added."""
         return Node({**(self.value or {}), **changes}, self.where)
@@ -89,7 +93,7 @@ def read_yaml(path: str) -> Node:
 
 def _node(loader: yaml.SafeLoader, node: yaml.Node, path: str, where: str, around: tuple[yaml.Node, ...]) -> Node:
     if any(node is other for other in around):
-        raise UsageError(f"{where}: an alias names what it is a part of.")
+        raise UsageError(f"{where}: recursive alias.")
     around = (*around, node)
     if isinstance(node, yaml.SequenceNode):
         return Node([_node(loader, item, path, _line(path, item), around) for item in node.value], where)

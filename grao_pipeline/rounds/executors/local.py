@@ -1,34 +1,11 @@
-"""Commands as child processes."""
+"""Stages as child processes of this one."""
 
-import os
 import subprocess
-import sys
-from collections.abc import Iterator
 
+from grao_pipeline.children import start_child, stop_child
 from grao_pipeline.errors import Interrupted
-from grao_pipeline.processes import GRACE_SECONDS, PARENT_VARIABLE, StopSignals
+from grao_pipeline.processes import StopSignals
 from grao_pipeline.rounds.executors.base import Result, StageResources
-
-
-def start_stage(arguments: list[str], stdout: int, stderr: int | None = None) -> "subprocess.Popen[bytes]":
-    """Start `grao ARGUMENTS`. It stops when this process dies; a Ctrl-C in the terminal reaches this process alone."""
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "grao_pipeline", *arguments],
-        stdout=stdout,
-        stderr=stderr,
-        env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
-        process_group=0,
-    )
-
-
-def stop_stage(process: "subprocess.Popen[bytes]") -> None:
-    """Ask once, wait, then insist."""
-    process.terminate()
-    try:
-        process.communicate(timeout=GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
 
 
 class LocalCommands:
@@ -36,20 +13,13 @@ class LocalCommands:
     free their memory for certain only by ending."""
 
     def run(self, arguments: list[str], resources: StageResources, signals: StopSignals) -> Result:
-        process: subprocess.Popen[bytes] | None = None
-
-        def outputs() -> Iterator[Result]:
-            nonlocal process
-            process = start_stage(arguments, subprocess.PIPE)
-            stdout, _ = process.communicate()
-            yield Result(process.returncode, stdout)
-
+        process = start_child(arguments, subprocess.PIPE)
         try:
-            return next(signals.interruptible(outputs()))
+            stdout = signals.wait(process)
         except Interrupted:
-            if process is not None:
-                stop_stage(process)
+            stop_child(process)
             raise
+        return Result(process.returncode, stdout)
 
     def close(self) -> None:
         pass

@@ -7,11 +7,11 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from grao_pipeline.children import start_child, stop_child
 from grao_pipeline.errors import Interrupted, StageFailure
 from grao_pipeline.processes import GRACE_SECONDS, StopSignals
 from grao_pipeline.ray_cluster import RayCluster
 from grao_pipeline.rounds.executors.base import Result, StageResources
-from grao_pipeline.rounds.executors.local import start_stage, stop_stage
 
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 20.0
@@ -83,7 +83,7 @@ class StageActor:
     def __init__(self, arguments: list[str], directory: str) -> None:
         os.chdir(directory)
         self._stdout, self._stderr = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
-        self._process = start_stage(arguments, self._stdout.fileno(), self._stderr.fileno())
+        self._process = start_child(arguments, self._stdout.fileno(), self._stderr.fileno())
         self._told = 0
 
     def news(self) -> tuple[bytes, int | None, bytes]:
@@ -96,7 +96,7 @@ class StageActor:
 
     def stop(self) -> bytes:
         """Stop the command; its last words."""
-        stop_stage(self._process)
+        stop_child(self._process)
         return self._new_text()
 
     def _new_text(self) -> bytes:

@@ -53,6 +53,15 @@ def read_model_manifest(out: Path) -> ModelManifest | None:
         raise InputError(f"{path} is damaged ({error!r}). Choose another directory, or delete this one.") from error
 
 
+def is_complete(out: Path) -> bool:
+    """Whether a directory holds a finished training.
+
+    Raises:
+        InputError, MismatchError: as `read_model_manifest`.
+    """
+    return read_model_manifest(out) is not None
+
+
 def write_model(
     out: Path, model: Any, tokenizer: Any, provenance: Provenance, summary: dict[str, Any]
 ) -> ModelManifest:

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from grao_pipeline.errors import GraoError, StageFailure, UsageError
+from grao_pipeline.errors import GraoError, StoppedElsewhere, UsageError
 from grao_pipeline.training.options import TrainOptions
 
 Result = TypeVar("Result")
@@ -23,10 +23,6 @@ PATIENCE = timedelta(hours=1)
 """How long ranks wait for one that does what only one can: hash, read or write all weights."""
 # What gloo and nccl say on the ranks that were waiting for the one that failed.
 SIGNS_OF_A_LOST_RANK = ("connection closed by peer", "connection reset by peer", "connection was likely closed")
-
-
-class StoppedElsewhere(StageFailure):
-    """Another rank failed, and says why; this one has nothing to add."""
 
 
 @dataclass(frozen=True)

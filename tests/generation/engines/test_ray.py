@@ -133,7 +133,7 @@ def test_the_command_starts_a_cluster_of_its_own_and_sigterm_keeps_what_is_finis
     model: Path, many_prompts: str, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     out, log = tmp_path / "groups", tmp_path / "log"
-    arguments = [many_prompts, str(out), *options(model, executor="ray", actors=2).arguments()]
+    arguments = [many_prompts, str(out), *tiny.flags("generate", options(model, executor="ray", actors=2))]
     with log.open("w") as file:
         process = subprocess.Popen([sys.executable, "-m", "grao_pipeline", "generate", *arguments], stderr=file)
     end = time.monotonic() + PATIENCE

@@ -2,11 +2,13 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from grao_pipeline.errors import GraoError, UsageError
-from grao_pipeline.rounds.config.compile import RoundsConfig, load_config
+from grao_pipeline.rounds.config.compile import load_plan
+from grao_pipeline.rounds.config.run_plan import RunPlan, VariantPlan
 from grao_pipeline.rounds.config.schedules import value_at
 
 BASE = """\
@@ -26,10 +28,22 @@ train:
 """
 
 
-def load(directory: Path, text: str) -> RoundsConfig:
+def load(directory: Path, text: str) -> RunPlan:
     path = directory / "rounds.yaml"
     path.write_text(text)
-    return load_config(str(path))
+    return load_plan(str(path))
+
+
+def options(variant: VariantPlan, stage: str, number: int) -> Any:
+    """The options of a stage in a round."""
+    settings = variant.rounds[number].only(stage)
+    assert settings is not None
+    return settings.options
+
+
+def weights(variant: VariantPlan) -> list[float]:
+    """Of the rewards."""
+    return [settings.weight for settings in variant.rounds[0].stages["score"]]
 
 
 def error(directory: Path, text: str) -> str:
@@ -45,71 +59,87 @@ def error(directory: Path, text: str) -> str:
         (
             "learning_rate:",
             "learning_rat:",
-            "rounds.yaml:12: train: learning_rat is not an option of this stage; did you mean learning_rate?",
+            "rounds.yaml:12: train.learning_rat: there is no such option of this stage. Did you mean learning_rate?",
         ),
-        ("beta: 0.5", "beta: -1", "rounds.yaml:13: train: beta = -1: input should be greater than or equal to 0"),
-        ("samples: 4", "samples: many", "rounds.yaml:7: generate: samples = 'many': input should be a valid integer"),
+        ("beta: 0.5", "beta: -1", "rounds.yaml:13: train.beta: input should be greater than or equal to 0, found -1."),
+        ("samples: 4", "samples: many", "rounds.yaml:7: generate.samples: input should be a valid integer"),
         ("beta: 0.5", "beta: 0.5\n  beta: 0.6", "rounds.yaml:14: beta is given a second time; the first is at"),
         (
             "rounds: 3",
             "rounds: 3\nround: 3",
-            "rounds.yaml:4: round is not an option of the rounds; did you mean rounds?",
+            "rounds.yaml:4: round: there is no such key of a rounds file. Did you mean rounds?",
         ),
-        ("{reward: gsm8k}", "{reward: gsm9k}", "rounds.yaml:9: score: Unknown reward 'gsm9k'"),
-        ("[target=9]", "[target=9, limit]", "rounds.yaml:10: score: reward_arg: 'limit': expected key=value"),
-        ("weight: 0.5", "wight: 0.5", "rounds.yaml:10: score: wight is not an option of this stage"),
-        ("weight: 0.5", "weight: x", "rounds.yaml:10: score: weight = 'x': expected a number"),
-        ("reward: length", "reward: gsm8k", "rounds.yaml:10: score: two rewards are named 'gsm8k'"),
-        ("samples: 4", "round: 4", "rounds.yaml:7: generate: 'round' is decided by the loop"),
-        ("beta: 0.5", "objective: grap", "rounds.yaml:13: train: Unknown objective 'grap'"),
-        ("train:\n", "advantages: {estimator: x}\ntrain:\n", "rounds.yaml:11: advantages: Unknown estimator 'x'"),
-        ("train:\n", "advantages: {combine: uncertainty}\ntrain:\n", "rounds.yaml:11: advantages: "),
+        (
+            "{reward: gsm8k}",
+            "{reward: gsm9k}",
+            "rounds.yaml:9: score.reward: unknown reward 'gsm9k'",
+        ),
+        ("[target=9]", "[target=9, limit]", "rounds.yaml:10: score.reward_arg: 'limit': expected key=value"),
+        ("weight: 0.5", "wight: 0.5", "rounds.yaml:10: score.wight: there is no such option of this stage."),
+        ("weight: 0.5", "weight: x", "rounds.yaml:10: score.weight: expected a number, found 'x'"),
+        ("{reward: length,", "{reward: length, name: gsm8k,", "yaml:10: score: two entries are named 'gsm8k'"),
+        ("samples: 4", "round: 4", "rounds.yaml:7: generate.round is decided by the loop"),
+        ("beta: 0.5", "objective: grap", "rounds.yaml:13: train.objective: unknown objective 'grap'"),
+        (
+            "train:\n",
+            "advantages: {estimator: x}\ntrain:\n",
+            "yaml:11: advantages.estimator: unknown estimator 'x'",
+        ),
+        ("train:\n", "advantages: {combine: uncertainty}\ntrain:\n", "rounds.yaml:11: advantages"),
         ("  samples: 4", "  [1]: 4", "rounds.yaml:7: expected a name as key"),
         ("beta: 0.5", "beta: [0.5", "rounds.yaml:14: the file is not YAML: "),
-        ("beta: 0.5", "beta: 0.5\nreuse_rounds: 0", "rounds.yaml:14: reuse_rounds = 0: "),
+        ("beta: 0.5", "beta: 0.5\nreuse_rounds: 0", "rounds.yaml:14: reuse_rounds: input should be"),
         (
             "beta: 0.5",
             "beta: 0.5\nexecutor: ray\nresources:\n  train: {gpus: 1}",
-            "yaml:16: resources: train: gpus is not",
+            "yaml:16: resources.train.gpus: there is no such option",
         ),
         ("beta: 0.5", "beta: 0.5\npool: true", "rounds.yaml:14: pool: there are no groups to pool"),
-        ("beta: 0.5", "beta: 0.5\ncurriculum: {fractoin: 0.5}", "curriculum: fractoin is not an option of this stage"),
+        (
+            "beta: 0.5",
+            "beta: 0.5\ncurriculum: {fractoin: 0.5}",
+            "curriculum.fractoin: there is no such option of this",
+        ),
         (
             "beta: 0.5",
             "beta: 0.5\nevaluate:\n  generate:\n    samples: 0",
-            "rounds.yaml:16: evaluate: generate: samples",
+            "rounds.yaml:16: evaluate.generate.samples",
         ),
-        ("beta: 0.5", "beta: 0.5\noverrides: {3: {}}", "rounds.yaml:14: overrides: 3 is none of the rounds, 0 to 2"),
+        (
+            "beta: 0.5",
+            "beta: 0.5\noverrides: {3: {}}",
+            "yaml:14: overrides: there is no round 3; the rounds are 0 to 2",
+        ),
         (
             "beta: 0.5",
             "beta: 0.5\noverrides:\n  2:\n    train:\n      epochs: 0",
-            "rounds.yaml:17: train: epochs = 0: ",
+            "rounds.yaml:17: train.epochs: input should be",
         ),
         ("beta: 0.5", "beta: 0.5\noverrides: {1: {score: {}}}", "rounds.yaml:14: overrides: score cannot change"),
         (
             "beta: 0.5",
             "beta: [0.5, 0.4]",
-            "rounds.yaml:13: train: beta: a list has one value per round; here are 2 for 3",
+            "rounds.yaml:13: train.beta: a list has one value per round; found 2 values for 3",
         ),
-        ("beta: 0.5", "beta: [0.5, 0.4, -1]", "rounds.yaml:13: train: beta = -1"),
+        ("beta: 0.5", "beta: [0.5, 0.4, -1]", "rounds.yaml:13: train.beta: input"),
         (
             "beta: 0.5",
             "beta: {schedule: linaer, from: 1, to: 0}",
-            "rounds.yaml:13: train: beta = {'schedule': 'linaer'",
+            "rounds.yaml:13: train.beta: expected {schedule: linear, from: NUMBER",
         ),
-        ("beta: 0.5", "beta: {schedule: linear, from: 1}", "rounds.yaml:13: train: beta = "),
+        ("beta: 0.5", "beta: {schedule: linear, from: 1}", "rounds.yaml:13: train.beta: expected {schedule"),
         (
             "beta: 0.5",
             "objective: {schedule: linear, from: 1, to: 0}",
-            "rounds.yaml:13: train: objective: only a number",
+            "rounds.yaml:13: train.objective: only a number",
         ),
         ("beta: 0.5", "beta: ${b}", "rounds.yaml:13: unknown variable ${b}. There are: round;"),
         ("beta: 0.5", "beta: ${env:GRAO_NOT_SET}", "rounds.yaml:13: the environment variable GRAO_NOT_SET is not set"),
-        ("output: runs/x", "output: runs/${round}", "rounds.yaml:1: ${round} is known in generate,"),
+        ("output: runs/x", "output: runs/${round}", "rounds.yaml:1: ${round} is known only in curriculum, generate,"),
         ("beta: 0.5", "beta: 0.5\nsweep: {evaluate.seed: [1]}", "rounds.yaml:14: sweep: evaluate.seed cannot be swept"),
-        ("beta: 0.5", "beta: 0.5\nsweep: {train.btea: [1]}", "btea is not an option of train; did you mean beta?"),
+        ("beta: 0.5", "beta: 0.5\nsweep: {train.btea: [1]}", "there is no option btea of train. Did you mean beta?"),
         ("beta: 0.5", "beta: 0.5\nsweep: {train.beta: 1}", "rounds.yaml:14: sweep: train.beta: expected a list"),
-        ("beta: 0.5", "beta: 0.5\nsweep:\n  train.beta: [1,\n    -1]", "rounds.yaml:16: train: beta = -1"),
+        ("beta: 0.5", "beta: 0.5\nsweep:\n  train.beta: [1,\n    -1]", "rounds.yaml:16: train.beta: input should be"),
         (
             "beta: 0.5",
             "beta: 0.5\nsweep: {score.gsm.weight: [1]}",
@@ -124,7 +154,10 @@ def test_an_error_names_its_line(tmp_path: Path, old: str, new: str, message: st
 
 def test_every_wrong_option_of_a_section_is_named_with_its_own_line(tmp_path: Path) -> None:
     lines = error(tmp_path, BASE.replace("beta: 0.5", "beta: -1\n  epochs: 0")).splitlines()
-    assert [line.split(" = ")[0] for line in lines] == ["rounds.yaml:13: train: beta", "rounds.yaml:14: train: epochs"]
+    assert [line.split(": input")[0] for line in lines] == [
+        "rounds.yaml:13: train.beta",
+        "rounds.yaml:14: train.epochs",
+    ]
 
 
 def test_variables_take_the_type_of_their_value_and_the_environment_may_have_a_default(
@@ -136,8 +169,8 @@ def test_variables_take_the_type_of_their_value_and_the_environment_may_have_a_d
     text += "variables: {b: 0.25, name: 'b${b}'}\n"
     config = load(tmp_path, text)
     assert str(config.output) == "runs/b0.25/${x}"
-    options = config.variants[0].train_options("m", 2)
-    assert (options.beta, options.epochs, options.seed) == (0.25, 3, 2)
+    trained = options(config.variants[0], "train", 2)
+    assert (trained.beta, trained.epochs, trained.seed) == (0.25, 3, 2)
 
 
 # Halfway of three rounds, t = 1/2: linear (1 + 0)/2; cosine (1 − cos(π/2))/2 = 1/2 too. At t = 1/4 of five rounds
@@ -166,11 +199,11 @@ def test_schedules_lists_and_overrides_change_options_from_round_to_round(tmp_pa
     text = text.replace("samples: 4", "samples: {schedule: linear, from: 4, to: 8}")
     text += "overrides:\n  1: {train: {epochs: 5, beta: 0.9}, advantages: {statistics: samples}}\n"
     variant = load(tmp_path, text).variants[0]
-    trained = [variant.train_options("m", number) for number in range(3)]
+    trained = [options(variant, "train", number) for number in range(3)]
     assert [(o.beta, o.lambda_, o.epochs) for o in trained] == [(1.0, 0.1, 2), (0.9, 0.2, 5), (0.0, 0.3, 2)]
-    assert [variant.generate_options("m", number).samples for number in range(3)] == [4, 6, 8]
-    assert [variant.advantages_options(n).statistics for n in (0, 1)] == ["samples_and_reference", "samples"]
-    assert variant.evaluation_options("m").samples == 4  # as in round 0, for every model
+    assert [options(variant, "generate", number).samples for number in range(3)] == [4, 6, 8]
+    assert [options(variant, "advantages", n).statistics for n in (0, 1)] == ["samples_and_reference", "samples"]
+    assert variant.sampling.options.resolved()["samples"] == 4  # as in round 0, for every model
 
 
 def test_a_constant_is_the_work_that_a_plain_value_is(tmp_path: Path) -> None:
@@ -178,13 +211,7 @@ def test_a_constant_is_the_work_that_a_plain_value_is(tmp_path: Path) -> None:
     for same in ("{schedule: constant, from: 0.5}", "[0.5, 0.5, 0.5]", "{schedule: cosine, from: 0.5, to: 0.5}"):
         other = load(tmp_path, BASE.replace("beta: 0.5", f"beta: {same}")).variants[0]
         for number in range(3):
-            assert other.train_options("m", number).content() == plain.train_options("m", number).content()
-
-
-def test_only_a_training_with_replay_allows_off_policy_groups_by_itself(tmp_path: Path) -> None:
-    variant = load(tmp_path, BASE).variants[0]
-    assert not variant.train_options("m", 0).allow_off_policy
-    assert variant.train_options("m", 1, replays=True).allow_off_policy
+            assert options(other, "train", number).content() == options(plain, "train", number).content()
 
 
 def test_a_sweep_is_the_product_of_its_alternatives(tmp_path: Path) -> None:
@@ -196,8 +223,8 @@ def test_a_sweep_is_the_product_of_its_alternatives(tmp_path: Path) -> None:
         "beta=0.25,lambda=0.6,score.length.weight=0",
     ]
     assert len(variants) == 8
-    options = variants[5].train_options("m", 0)
-    assert (options.beta, options.lambda_, variants[5].weights) == (0.5, 0.3, [1.0, 1.0])
+    trained = options(variants[5], "train", 0)
+    assert (trained.beta, trained.lambda_, weights(variants[5])) == (0.5, 0.3, [1.0, 1.0])
 
 
 def test_whole_lists_of_rewards_can_be_swept(tmp_path: Path) -> None:
@@ -206,15 +233,15 @@ def test_whole_lists_of_rewards_can_be_swept(tmp_path: Path) -> None:
     )
     variants = load(tmp_path, BASE + f"sweep: {{score: [{alternatives}]}}\n").variants
     assert [variant.name for variant in variants] == ["score=gsm8k", "score=gsm8k+short-0.2"]
-    assert [variant.weights for variant in variants] == [[1.0], [1.0, 0.2]]
+    assert [weights(variant) for variant in variants] == [[1.0], [1.0, 0.2]]
 
 
 def test_anchors_and_merges_are_yaml_as_ever(tmp_path: Path) -> None:
     text = BASE.replace("generate:\n", "generate: &g\n").replace(
         "beta: 0.5", "beta: 0.5\nevaluate: {generate: {<<: *g}}"
     )
-    assert load(tmp_path, text).variants[0].evaluation_options("m").samples == 4
-    with pytest.raises(UsageError, match="an alias names what it is a part of"):
+    assert load(tmp_path, text).variants[0].sampling.options.resolved()["samples"] == 4
+    with pytest.raises(UsageError, match="recursive alias"):
         load(tmp_path, BASE.replace("train:\n", "train: &t\n").replace("beta: 0.5", "beta: *t"))
 
 
@@ -222,6 +249,6 @@ def test_the_configuration_in_the_docs_is_one(tmp_path: Path) -> None:
     text = (Path(__file__).parents[3] / "docs" / "rounds.md").read_text()
     config = load(tmp_path, text.split("```yaml\n")[1].split("```")[0])
     assert len(config.variants) == 9
-    options = [config.variants[8].train_options("m", number) for number in range(4)]
-    assert [each.epochs for each in options] == [1, 1, 1, 2]
-    assert {(each.beta, each.lambda_) for each in options} == {(1.0, 0.9)}  # the sweep's, not the section's
+    trained = [options(config.variants[8], "train", number) for number in range(4)]
+    assert [one.epochs for one in trained] == [1, 1, 1, 2]
+    assert {(one.beta, one.lambda_) for one in trained} == {(1.0, 0.9)}  # the sweep's, not the section's

@@ -10,6 +10,9 @@ import pytest
 import yaml
 
 from grao_pipeline.evaluation.options import EvaluateOptions
+from grao_pipeline.options import YamlSection
+from grao_pipeline.pipeline import stage_named
+from grao_pipeline.rounds.config.run_plan import Settings
 from grao_pipeline.rounds.results import table
 from grao_pipeline.rounds.tasks import Task, Walk
 from grao_pipeline.storage.reader import open_table
@@ -98,7 +101,9 @@ def test_the_table_compares_variants_and_shows_what_they_share_once(tmp_path: Pa
         tiny.grao_json("score", groups, scores, "--reward", "length", "--reward-arg", f"target={number + 1}")
         tiny.grao_json("evaluate", groups, scores, out, "--bootstrap-samples", 100)
         for name in names:
-            task = Task(f"{names[0]}/evaluate", "evaluate", (groups, str(scores)), out, EvaluateOptions(), done=True)
+            settings = Settings(EvaluateOptions(), YamlSection("evaluate", ""))
+            name_of_task, stage = f"{names[0]}/evaluate", stage_named("evaluate")
+            task = Task(name_of_task, stage, settings, (groups, str(scores)), out, done=True)
             walked.evaluations[name] = walked.named[f"{name}/evaluate"] = task
     found = table(walked)
     assert [(row.variant, row.name) for row in found] == [("", "base"), ("a=1", "round-0"), ("a=2", "round-0")]

@@ -40,11 +40,11 @@ def test_ray_runs_the_stages_passes_their_words_on_and_names_the_one_that_fails(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"executor": "slurm"}, "executor = 'slurm'"),
-        ({"resources": {"train": {"num_gpus": 1}}}, "only 'executor: ray' heeds them"),
-        ({"executor": "ray", "resources": {"trian": {}}}, "trian is not a stage"),
-        ({"executor": "ray", "resources": {"train": {"gpus": 1}}}, "gpus is not an option"),
-        ({"executor": "ray", "resources": {"train": {"num_gpus": -1}}}, "num_gpus = -1"),
+        ({"executor": "slurm"}, "executor: input should be 'local' or 'ray'"),
+        ({"resources": {"train": {"num_gpus": 1}}}, "only 'executor: ray' uses them"),
+        ({"executor": "ray", "resources": {"trian": {}}}, "resources.trian: there is no such stage"),
+        ({"executor": "ray", "resources": {"train": {"gpus": 1}}}, "resources.train.gpus: there is no such option"),
+        ({"executor": "ray", "resources": {"train": {"num_gpus": -1}}}, "resources.train.num_gpus: input should be"),
         ({"executor": "ray", "resources": {"train": 2}}, "expected e.g. num_gpus: 1"),
     ],
 )

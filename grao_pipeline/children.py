@@ -1,0 +1,66 @@
+"""Child processes that run a stage: start one, stop it, and end when its parent ends."""
+
+import atexit
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+
+from grao_pipeline.processes import GRACE_SECONDS
+
+PARENT_VARIABLE = "GRAO_PARENT_PID"
+"""Environment variable that a parent sets for its children: a stage whose parent died stops, too."""
+POLL_SECONDS = 0.2
+
+
+def start_child(arguments: Sequence[str], stdout: int, stderr: int | None = None) -> "subprocess.Popen[bytes]":
+    """Start `grao ARGUMENTS`. It stops when this process dies; a Ctrl-C in the terminal reaches this process alone.
+
+    `-P` keeps the working directory out of the child's path: a user's own folder cannot shadow a package.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "grao_pipeline", *arguments],
+        stdout=stdout,
+        stderr=stderr,
+        env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
+        process_group=0,
+    )
+
+
+def stop_child(process: "subprocess.Popen[bytes]") -> None:
+    """Ask once, wait, then insist."""
+    process.terminate()
+    try:
+        process.communicate(timeout=GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+
+
+def stop_with_parent() -> None:
+    """In a child: end when the parent ends (also by `kill -9`), as on SIGTERM, so that finished work is kept; after a
+    while by force."""
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent is None:
+        return
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(POLL_SECONDS):
+            if os.getppid() != int(parent):
+                sys.stderr.write("The rounds' process is gone; stopping.\n")
+                os.kill(os.getpid(), signal.SIGTERM)
+                stop.wait(GRACE_SECONDS)
+                os._exit(1)
+
+    thread = threading.Thread(target=watch, name="grao-parent-watch", daemon=True)
+    thread.start()
+
+    def end() -> None:
+        """A daemon thread that wakes while the interpreter shuts down can abort the process."""
+        stop.set()
+        thread.join()
+
+    atexit.register(end)

@@ -1,0 +1,48 @@
+"""Help texts of plug-ins: what `grao plugins` prints, and what `grao score --reward NAME --help` adds."""
+
+from collections.abc import Sequence
+
+import click
+
+from grao_pipeline.options import StageOptions, extra_of, option_flag
+from grao_pipeline.plugins import PluginDescription, describe_plugin
+
+
+def write_plugin_help(model: type[StageOptions], words: Sequence[str], formatter: click.HelpFormatter) -> None:
+    """Add a section for every plug-in that a command line names, e.g. by `--reward length`.
+
+    Raises:
+        UsageError: there is no such plug-in.
+    """
+    for name, field in model.model_fields.items():
+        kind = extra_of(field).get("plugin")
+        plugin = _value_of(option_flag(name), words) if kind else None
+        if plugin and plugin != "auto":
+            write_description(describe_plugin(str(kind), plugin), formatter)
+
+
+def write_description(plugin: PluginDescription, formatter: click.HelpFormatter) -> None:
+    """A plug-in's summary, and its arguments with types, defaults and help."""
+    with formatter.section(f"{plugin.kind} '{plugin.name}'"):
+        formatter.write_text(plugin.summary)
+        formatter.write_paragraph()
+        if not plugin.arguments:
+            formatter.write_text("It has no arguments.")
+            return
+        rows = []
+        for argument in plugin.arguments:
+            note = "required" if argument["required"] else f"default: {argument['default']}"
+            rows.append((f"{argument['name']}={argument['type']}", f"{argument['help']}  [{note}]"))
+        if plugin.argument_option:
+            formatter.write_text(f"Arguments, each as {option_flag(plugin.argument_option)} NAME=VALUE:")
+        formatter.write_dl(rows)
+
+
+def _value_of(flag: str, words: Sequence[str]) -> str | None:
+    """The value that a command line gives to a flag."""
+    for number, word in enumerate(words):
+        if word == flag and number + 1 < len(words):
+            return words[number + 1]
+        if word.startswith(f"{flag}="):
+            return word.partition("=")[2]
+    return None

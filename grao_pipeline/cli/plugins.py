@@ -1,0 +1,105 @@
+"""`grao plugins list` and `show`."""
+
+from dataclasses import asdict
+
+import click
+
+from grao_pipeline.cli.command import errors_for_people, json_option
+from grao_pipeline.cli.plugin_help import write_description
+from grao_pipeline.cli.summaries import print_summary
+from grao_pipeline.errors import MissingDependency, UsageError
+from grao_pipeline.options import closest
+from grao_pipeline.plugins import KINDS, PluginDescription, describe_plugin
+
+KIND_NAMES = [kind.name for kind in KINDS]
+kind_option = click.option("--kind", type=click.Choice(KIND_NAMES), help="Only plug-ins of this kind.")
+
+
+@click.group()
+def plugins() -> None:
+    """List rewards, estimators, engines and other plug-ins, and show their arguments.
+
+    \b
+    Examples:
+      grao plugins list --kind reward
+      grao plugins show length
+    """
+
+
+@plugins.command("list")
+@kind_option
+@json_option
+def list_plugins(kind: str | None, as_json: bool) -> None:
+    """List plug-ins by kind, each with what it is.
+
+    \b
+    Example:
+      grao plugins list --kind estimator
+    """
+    with errors_for_people():
+        rows = {
+            of_kind.name: {name: _summary(of_kind.name, name) for name in of_kind.names()}
+            for of_kind in KINDS
+            if kind in (None, of_kind.name)
+        }
+    if as_json:
+        print_summary(rows, True, "")
+        return
+    formatter = click.HelpFormatter(max_width=110)
+    for name, summaries in rows.items():
+        with formatter.section(name.replace("_", " ")):
+            formatter.write_dl(list(summaries.items()))
+    click.echo(formatter.getvalue().rstrip())
+
+
+@plugins.command()
+@click.argument("name")
+@kind_option
+@json_option
+def show(name: str, kind: str | None, as_json: bool) -> None:
+    """Show what a plug-in is, its arguments with their defaults, and a command that uses it.
+
+    NAME is a name that `grao plugins list` shows, or package.module:attribute with --kind.
+
+    \b
+    Examples:
+      grao plugins show judge-pairwise
+      grao plugins show my_rewards:polite --kind reward
+    """
+    with errors_for_people():
+        descriptions = [describe_plugin(found, name) for found in _kinds_of(name, kind)]
+    if as_json:
+        print_summary({"plugins": [asdict(description) for description in descriptions]}, True, "")
+        return
+    formatter = click.HelpFormatter(max_width=110)
+    for description in descriptions:
+        write_description(description, formatter)
+        with formatter.section("Example"):
+            formatter.write_text(description.example)
+    click.echo(formatter.getvalue().rstrip())
+
+
+def _kinds_of(name: str, kind: str | None) -> list[str]:
+    """The kinds that have a plug-in of this name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if kind is not None:
+        return [kind]
+    kinds = [of_kind.name for of_kind in KINDS if name in of_kind.names()]
+    if not kinds:
+        known = [known for of_kind in KINDS for known in of_kind.names()]
+        raise UsageError(
+            f"there is no plug-in '{name}'.{closest(name, known)} `grao plugins list` shows all; "
+            "a module:attribute needs --kind."
+        )
+    return kinds
+
+
+def _summary(kind: str, name: str) -> str:
+    try:
+        description: PluginDescription = describe_plugin(kind, name)
+    except MissingDependency as error:
+        return f"(not installed: {error})"
+    return description.summary

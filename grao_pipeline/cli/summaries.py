@@ -1,0 +1,48 @@
+"""Summaries on standard output: for people, or as one JSON object."""
+
+import json
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import click
+
+LONGEST_CELL = 24
+
+
+def print_summary(summary: Any, as_json: bool, title: str) -> None:
+    """Print a summary.
+
+    Args:
+        summary: a dataclass or a dictionary; `for_people()`, where it has one, gives what people are shown.
+    """
+    value = asdict(summary) if is_dataclass(summary) and not isinstance(summary, type) else summary
+    if as_json:
+        click.echo(json.dumps(value))
+        return
+    if hasattr(summary, "for_people"):
+        value = summary.for_people()
+    click.echo(title)
+    for key, item in value.items():
+        label = key.replace("_", " ")
+        if isinstance(item, list) and item and isinstance(item[0], dict):
+            click.echo(f"  {label}\n{_readable_rows(item)}")
+        elif item not in (None, "", {}, []):
+            click.echo(f"  {label:<26} {readable(item)}")
+
+
+def readable(value: Any) -> str:
+    """A value for people: numbers with separators, dictionaries as `key value, key value`."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {readable(item)}" for key, item in value.items())
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _readable_rows(rows: list[dict[str, Any]]) -> str:
+    """Dictionaries of the same keys as a table; long words are cut."""
+    lines = [[key.replace("_", " ") for key in rows[0]]]
+    lines += [["–" if item is None else readable(item) for item in row.values()] for row in rows]
+    lines = [[cell if len(cell) <= LONGEST_CELL else f"{cell[:8]}…" for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("    " + "  ".join(map(str.rjust, line, widths)) for line in lines)

@@ -1,0 +1,27 @@
+"""What the rounds need to know of `grao evaluate` before it runs."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from grao_pipeline.evaluation.evaluate import evaluate_provenance, read_evaluation
+from grao_pipeline.evaluation.options import EvaluateOptions
+from grao_pipeline.options import StageOptions
+from grao_pipeline.storage.manifest import Provenance
+
+
+def is_complete(out: Path) -> bool:
+    """Whether a directory holds an evaluation.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    return read_evaluation(str(out)) is not None
+
+
+def identity(inputs: Sequence[str], options: StageOptions, provenance_of: Callable[[str], Provenance]) -> Provenance:
+    """The identity of the evaluation that these options make."""
+    assert isinstance(options, EvaluateOptions)
+    places = [*inputs, options.base_groups, options.base_scores]
+    fingerprints = [None if place is None else provenance_of(place).fingerprint for place in places]
+    groups, scores, base_groups, base_scores = fingerprints
+    return evaluate_provenance(options, str(groups), str(scores), base_groups, base_scores)

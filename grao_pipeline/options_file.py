@@ -1,0 +1,42 @@
+"""Options in a JSON file: how the rounds hand them to a stage's process, and what people may give as `--options FILE`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from grao_pipeline.errors import InputError
+from grao_pipeline.options import OptionSource, StageOptions, YamlSection
+from grao_pipeline.storage.atomic import write_atomically
+
+
+def write_options_file(path: Path, options: StageOptions, source: YamlSection) -> None:
+    """Write options for `grao STAGE … --options FILE`, with where they were written for messages about them."""
+    value = {
+        "$section": source.section,
+        "$where": source.where,
+        "$lines": dict(source.lines),
+        **options.given(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_options_file(path: Path) -> tuple[dict[str, Any], OptionSource]:
+    """The options of a JSON file and where they were written.
+
+    A file is one object of options by the names that YAML has, e.g. `{"samples": 8, "max_new_tokens": 512}`. The keys
+    `$section`, `$where` and `$lines` are those of `write_options_file`.
+
+    Raises:
+        InputError: the file cannot be read, or is not one JSON object.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise InputError(f"{path}: the file is not JSON ({error}).") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected one JSON object of options, found {type(value).__name__}.")
+    section, where, lines = (value.pop(key, None) for key in ("$section", "$where", "$lines"))
+    return value, YamlSection(section or "", where or str(path), lines or {})

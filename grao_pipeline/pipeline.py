@@ -1,0 +1,309 @@
+"""The stages of the pipeline: one record each. Whoever needs to know what the stages are looks here.
+
+A new stage is one record in `STAGES` and one file with its verb; `grao NAME`, the section NAME of the rounds' YAML, the
+help texts, the plan and the status follow from the record. Places are strings (`module:attribute`), so that listing the
+stages imports nothing heavy.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from grao_pipeline.options import StageOptions
+    from grao_pipeline.storage.manifest import Provenance
+
+    Identity = Callable[[Sequence[str], StageOptions, Callable[[str], Provenance]], Provenance]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage is.
+
+    Example:
+        Stage(
+            name="score",
+            summary="Judge every sample, and the reference, with a reward.",
+            inputs=("groups",),
+            output="scores",
+            options="grao_pipeline.scoring.options:ScoreOptions",
+            verb="grao_pipeline.scoring.score:score_groups",
+            identity="grao_pipeline.scoring.planning:identity",
+        )
+    """
+
+    name: str
+    """The command `grao NAME` and the section of the rounds' YAML."""
+    summary: str
+    """One sentence: what it does."""
+    inputs: tuple[str, ...]
+    """Its positional inputs, in order. In the rounds an input is the latest output of this name."""
+    output: str
+    """What it writes: a kind of table, `model` or `evaluation`."""
+    options: str
+    """Its options model; further input tables are fields of it."""
+    verb: str
+    """`verb(*inputs, out, options, progress) -> summary`."""
+    identity: str
+    """`identity(inputs, options, provenance_of) -> Provenance`: what its output will be, before anything is made.
+    `provenance_of(path)` is the identity of an input."""
+    description: str = ""
+    """Further help: the inputs, what OUT becomes."""
+    examples: tuple[str, ...] = ()
+    """Command lines for the help."""
+    preview: str | None = None
+    """`preview(*inputs, options) -> summary`: what `--dry-run` calls instead, where there is that option."""
+    after: str = ""
+    """The stage that it follows; for a stage of an installed package. By default it is the last."""
+    loop: str | None = "grao_pipeline.rounds.wiring:every_round"
+    """How a round runs it; None where it is no part of the rounds."""
+    check: str | None = None
+    """`check(options)`: refuses what can be refused before anything runs; raises UsageError."""
+    is_complete: str = "grao_pipeline.storage.manifest:is_complete"
+    """Whether a directory holds its finished output."""
+    estimate: str | None = None
+    """Size and cost of a task for `grao rounds plan`."""
+    per_round: bool = True
+    """Its options may change from round to round and be swept."""
+    always: bool = False
+    """The rounds run it although the YAML has no section for it."""
+    repeated: bool = False
+    """Its section is a list: a round runs it once for each entry."""
+    label: str | None = None
+    """`label(options)`: names one entry of a repeated section, e.g. `gsm8k` of task `score-gsm8k`."""
+    decided_by_loop: frozenset[str] = frozenset()
+    """Options that its section must not name: the rounds set them."""
+    known_by_content: bool = False
+    """Later stages know its output by its content, which is not known before it is made."""
+    did: tuple[str, ...] = ()
+    """Keys of its summary that `grao rounds status` shows."""
+    costs: Mapping[str, str] = field(default_factory=dict)
+    """Name of a cost → the key of its summary that holds it."""
+
+    @property
+    def options_model(self) -> "type[StageOptions]":
+        model: type[StageOptions] = load_object(self.options)
+        return model
+
+    def run(self, inputs: Sequence[str], out: str, options: "StageOptions", progress: Any) -> Any:
+        """Do its work, or with `--dry-run` preview it; a summary."""
+        if self.preview is not None and getattr(options, "dry_run", False):
+            return load_object(self.preview)(*inputs, options)
+        return load_object(self.verb)(*inputs, out, options, progress)
+
+    def identity_of(
+        self, inputs: Sequence[str], options: "StageOptions", provenance_of: "Callable[[str], Provenance]"
+    ) -> "Provenance":
+        """The identity of its output, from its inputs' identities."""
+        identity: Identity = load_object(self.identity)
+        return identity(inputs, options, provenance_of)
+
+    def label_of(self, options: "StageOptions") -> str:
+        """What names a task of it, for a repeated stage."""
+        assert self.label is not None
+        return str(load_object(self.label)(options))
+
+    def has_finished(self, out: "Path") -> bool:
+        """Whether `out` holds its finished output."""
+        return bool(load_object(self.is_complete)(out))
+
+
+def load_object(place: str) -> Any:
+    """The object at `module:attribute`, a place of ours."""
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        name="prompts",
+        summary="Make a prompts table from any dataset.",
+        description="SOURCE is a hub id, or a local JSONL(.gz), JSON, Parquet or CSV file, or a directory of them. "
+        "OUT is the table's directory; with --eval-fraction, OUT/train and OUT/eval.",
+        examples=("grao prompts gsm8k.jsonl data/gsm8k --eval-fraction 0.05",),
+        inputs=("source",),
+        output="prompts",
+        options="grao_pipeline.prompts.options:PromptsOptions",
+        verb="grao_pipeline.prompts.build:build_prompts",
+        identity="grao_pipeline.prompts.planning:prompts_identity",
+        loop="grao_pipeline.rounds.wiring:once",
+        is_complete="grao_pipeline.prompts.planning:prompts_are_complete",
+        per_round=False,
+        known_by_content=True,
+        did=("read", "kept"),
+    ),
+    Stage(
+        name="curriculum",
+        summary="Choose the next round's prompts by the reward variance that earlier rounds saw.",
+        description="PROMPTS is a prompts table, OUT another one that holds the chosen prompts. They are drawn without "
+        "replacement, in proportion to the variance of their samples' rewards, mixed with a uniform share; solved ones "
+        "are retired. A prompt that was never seen counts with the mean variance of those that were.",
+        examples=("grao curriculum data/train r1/prompts --history r0/groups r0/scores --fraction 0.5",),
+        inputs=("prompts",),
+        output="prompts",
+        options="grao_pipeline.prompts.options:CurriculumOptions",
+        verb="grao_pipeline.prompts.curriculum:choose_prompts",
+        identity="grao_pipeline.prompts.planning:curriculum_identity",
+        loop="grao_pipeline.rounds.wiring:curriculum",
+        decided_by_loop=frozenset({"history"}),
+        known_by_content=True,
+        did=("prompts", "retired_solved", "retired_hopeless"),
+    ),
+    Stage(
+        name="import",
+        summary="Make a groups table from responses that were sampled elsewhere.",
+        description="SOURCE is a hub id, or a local JSONL(.gz), JSON or Parquet file, or a directory of them, with the "
+        "columns prompt (a text, or messages) and responses (a list of texts). The columns rewards (a list of numbers "
+        "or nulls), reference, reference_reward and rejected are read where they exist; all others become metadata. "
+        "Writes OUT/groups and, where there are rewards, OUT/scores. Without --tokenizer the groups can be scored, "
+        "but not trained on.",
+        examples=("grao import samples.jsonl runs/imported --map question=prompt --map answers=responses",),
+        inputs=("source",),
+        output="groups",
+        options="grao_pipeline.importing.options:ImportOptions",
+        verb="grao_pipeline.importing.import_groups:import_groups",
+        identity="",
+        loop=None,
+    ),
+    Stage(
+        name="generate",
+        summary="Sample a group of completions for every prompt.",
+        description="PROMPTS is a prompts table, OUT the groups table. Finished parts are committed as they come; run "
+        "the same command to resume after an interruption.",
+        examples=("grao generate data/gsm8k/train runs/groups --model models/base --samples 8 --max-new-tokens 512",),
+        inputs=("prompts",),
+        output="groups",
+        options="grao_pipeline.generation.options:GenerateOptions",
+        verb="grao_pipeline.generation.generate:generate_groups",
+        identity="grao_pipeline.generation.planning:identity",
+        loop="grao_pipeline.rounds.wiring:generate",
+        always=True,
+        estimate="grao_pipeline.rounds.estimates:sampling",
+        decided_by_loop=frozenset({"model", "adapter", "round", "worker", "extend"}),
+        did=("groups", "samples", "tokens"),
+        costs={"tokens_sampled": "tokens"},
+    ),
+    Stage(
+        name="score",
+        summary="Judge every sample, and the reference, with a reward.",
+        description="GROUPS is a groups table, OUT the scores table of this reward. `grao score --reward NAME --help` "
+        "also shows the arguments of that reward.",
+        examples=(
+            "grao score runs/groups runs/scores/gsm8k --reward gsm8k",
+            "grao score runs/groups runs/scores/short --reward length --reward-arg target=200 --name short",
+        ),
+        inputs=("groups",),
+        output="scores",
+        options="grao_pipeline.scoring.options:ScoreOptions",
+        verb="grao_pipeline.scoring.score:score_groups",
+        identity="grao_pipeline.scoring.planning:identity",
+        loop="grao_pipeline.rounds.wiring:score",
+        check="grao_pipeline.scoring.planning:check",
+        estimate="grao_pipeline.rounds.estimates:scoring",
+        per_round=False,
+        always=True,
+        repeated=True,
+        label="grao_pipeline.scoring.planning:label",
+        decided_by_loop=frozenset({"worker"}),
+        did=("samples", "references_scored", "mean_reward"),
+        costs={"judgements": "cache_misses", "judge_tokens": "tokens_spent"},
+    ),
+    Stage(
+        name="advantages",
+        summary="Compute group-relative advantages from scores.",
+        description="GROUPS is a groups table, OUT the advantages table. Several scores become one reward as --combine "
+        "says, by default as a weighted sum. With --dry-run nothing is written.",
+        examples=(
+            "grao advantages runs/groups runs/advantages --scores runs/scores/gsm8k --scores runs/scores/length=0.2",
+        ),
+        inputs=("groups",),
+        output="advantages",
+        options="grao_pipeline.advantages.options:AdvantagesOptions",
+        verb="grao_pipeline.advantages.compute:compute_advantages",
+        preview="grao_pipeline.advantages.dry_run:preview_advantages",
+        identity="grao_pipeline.advantages.planning:identity",
+        loop="grao_pipeline.rounds.wiring:advantages",
+        always=True,
+        check="grao_pipeline.advantages.planning:check",
+        estimate="grao_pipeline.rounds.estimates:table",
+        decided_by_loop=frozenset({"scores", "pool", "dry_run"}),
+        did=("groups", "trained_groups", "trained_samples", "zero_variance_groups"),
+    ),
+    Stage(
+        name="train",
+        summary="Train a model on groups with their advantages.",
+        description="OUT becomes a Hugging Face model directory; OUT/metrics.jsonl holds one line per optimizer step. "
+        "Run the same command to resume exactly after an interruption. Under torchrun the model is spread over all "
+        "processes (FSDP2), and a training resumes from a checkpoint of any number of them.",
+        examples=(
+            "grao train runs/groups runs/advantages runs/model --model models/base --learning-rate 1e-6",
+            "grao train r1/groups r1/advantages r1/model --model r0/model --replay r0/groups r0/advantages "
+            "--allow-off-policy",
+            "torchrun --nproc-per-node 8 -m grao_pipeline train runs/groups runs/advantages runs/model --model base",
+        ),
+        inputs=("groups", "advantages"),
+        output="model",
+        options="grao_pipeline.training.options:TrainOptions",
+        verb="grao_pipeline.training.train:train_model",
+        preview="grao_pipeline.training.dry_run:estimate_training",
+        identity="grao_pipeline.training.planning:identity",
+        loop="grao_pipeline.rounds.wiring:train",
+        always=True,
+        check="grao_pipeline.training.planning:check",
+        is_complete="grao_pipeline.training.checkpoints.model_directory:is_complete",
+        estimate="grao_pipeline.rounds.estimates:training",
+        decided_by_loop=frozenset({"model", "replay", "save_adapter", "dry_run"}),
+        known_by_content=True,
+        did=("groups_trained", "steps", "skipped_steps", "final_objective"),
+        costs={"tokens_trained": "tokens"},
+    ),
+    Stage(
+        name="evaluate",
+        summary="Compare a model's samples with the references and with its base.",
+        description="GROUPS and SCORES are the model's samples on evaluation prompts and their rewards; "
+        "OUT/metrics.json receives RAS and mean reward and, with --base-groups and --base-scores, NAG (nag_win_rate "
+        "and nag_net).",
+        examples=(
+            "grao evaluate runs/eval/groups runs/eval/scores runs/eval/metrics --base-groups runs/base/groups "
+            "--base-scores runs/base/scores",
+        ),
+        inputs=("groups", "scores"),
+        output="evaluation",
+        options="grao_pipeline.evaluation.options:EvaluateOptions",
+        verb="grao_pipeline.evaluation.evaluate:evaluate",
+        identity="grao_pipeline.evaluation.planning:identity",
+        loop="grao_pipeline.rounds.wiring:evaluate",
+        always=True,
+        is_complete="grao_pipeline.evaluation.planning:is_complete",
+        per_round=False,
+        decided_by_loop=frozenset({"base_groups", "base_scores"}),
+        did=("prompts", "unpaired_prompts"),
+    ),
+)
+"""In the order in which data flows."""
+
+
+@cache
+def stages() -> tuple[Stage, ...]:
+    """All stages in order: the built-in ones, and those that installed packages publish as entry points
+    `grao_pipeline.stages`, each at the place that its `after` names."""
+    ordered = list(STAGES)
+    for entry in entry_points(group="grao_pipeline.stages"):
+        stage: Stage = entry.load()
+        names = [other.name for other in ordered]
+        ordered.insert(names.index(stage.after) + 1 if stage.after in names else len(names), stage)
+    return tuple(ordered)
+
+
+def stage_named(name: str) -> Stage:
+    """The stage of this name.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return {stage.name: stage for stage in stages()}[name]

@@ -1,0 +1,39 @@
+"""What the rounds need to know of `grao prompts` and `grao curriculum` before they run."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from grao_pipeline.fingerprints import file_checksum, fingerprint
+from grao_pipeline.options import StageOptions
+from grao_pipeline.prompts.curriculum import curriculum_provenance
+from grao_pipeline.prompts.options import CurriculumOptions
+from grao_pipeline.storage.manifest import Provenance, is_complete
+
+SIDES = ("train", "eval")
+
+
+def prompts_identity(
+    inputs: Sequence[str], options: StageOptions, provenance_of: Callable[[str], Provenance]
+) -> Provenance:
+    """The place of the prompts in a store: by the bytes of a local file, or the name of another source. The table's own
+    fingerprint is that of its rows, which are not read yet."""
+    source = Path(inputs[0])
+    content = file_checksum(source) if source.is_file() else inputs[0]
+    key = fingerprint(["prompts", content, options.content()])
+    return Provenance("prompts", key, options.content(), {"source": content}, versions={})
+
+
+def prompts_are_complete(out: Path) -> bool:
+    """Whether a directory holds a prompts table, or one for each side of the hold-out."""
+    return is_complete(out) or all(is_complete(out / side) for side in SIDES)
+
+
+def curriculum_identity(
+    inputs: Sequence[str], options: StageOptions, provenance_of: Callable[[str], Provenance]
+) -> Provenance:
+    """The identity of the prompts that a curriculum chooses."""
+    assert isinstance(options, CurriculumOptions)
+    history = [
+        (provenance_of(groups).fingerprint, provenance_of(scores).fingerprint) for groups, scores in options.history
+    ]
+    return curriculum_provenance(options, provenance_of(inputs[0]).fingerprint, history)

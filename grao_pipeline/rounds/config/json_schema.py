@@ -1,0 +1,118 @@
+"""The JSON schema of a rounds file, generated from the options models, for editors."""
+
+from typing import Any
+
+from grao_pipeline.options import StageOptions
+from grao_pipeline.pipeline import Stage, stage_named
+from grao_pipeline.rounds.config.compile import RunKeys, loop_stages
+from grao_pipeline.rounds.config.schedules import SHAPES
+from grao_pipeline.rounds.executors.base import StageResources
+
+Schema = dict[str, Any]
+VARIABLE: Schema = {"type": "string", "pattern": r"\$\{.*\}"}
+"""A value that is put together from variables."""
+SCHEDULE: Schema = {
+    "type": "object",
+    "properties": {"schedule": {"enum": list(SHAPES)}, "from": {"type": "number"}, "to": {"type": "number"}},
+    "required": ["schedule", "from"],
+    "additionalProperties": False,
+}
+
+
+def rounds_schema() -> Schema:
+    """JSON schema (draft 2020-12) of the rounds' YAML."""
+    properties = {
+        name: schema for name, schema in _properties(RunKeys, set()).items() if name not in ("prompts", "resources")
+    }
+    properties["prompts"] = _prompts()
+    properties["resources"] = _section({stage.name: _options(StageResources) for stage in loop_stages()})
+    properties["variables"] = {"type": "object", "description": "Names with their values, for ${name}."}
+    for stage in loop_stages():
+        properties[stage.name] = _nullable(_stage(stage))
+    changeable = [stage for stage in loop_stages() if stage.per_round]
+    properties["overrides"] = {
+        "type": "object",
+        "description": "Options of single rounds: {2: {train: {epochs: 2}}}.",
+        "patternProperties": {r"^\d+$": _section({stage.name: _options_of(stage) for stage in changeable})},
+    }
+    properties["sweep"] = {
+        "type": "object",
+        "description": "Alternatives: a variant for every combination.",
+        "additionalProperties": {"type": "array", "minItems": 1},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "grao rounds",
+        "type": "object",
+        "properties": properties,
+        "required": ["output", "model", "prompts", "score"],
+        "additionalProperties": False,
+    }
+
+
+def _stage(stage: Stage) -> Schema:
+    options = _options_of(stage)
+    if stage.repeated:
+        options["properties"]["weight"] = _or_variable({"type": "number", "description": "In the combined reward."})
+        return {"description": stage.summary, "anyOf": [options, {"type": "array", "items": options, "minItems": 1}]}
+    if stage.name == "evaluate":
+        options["properties"]["generate"] = _options_of(stage_named("generate"))
+    return {"description": stage.summary, **options}
+
+
+def _options_of(stage: Stage) -> Schema:
+    properties = _properties(stage.options_model, set(stage.decided_by_loop))
+    if stage.per_round:
+        properties = {name: _per_round(schema) for name, schema in properties.items()}
+    return _section(properties)
+
+
+def _prompts() -> Schema:
+    places = {
+        "source": "A dataset: a file, a directory or a hub id.",
+        "train": "A prompts table to train on.",
+        "eval": "A prompts table to evaluate on.",
+    }
+    named = {name: {"type": "string", "description": text} for name, text in places.items()}
+    return _section({**named, **_properties(stage_named("prompts").options_model, set())})
+
+
+def _properties(model: type[StageOptions], hidden: set[str]) -> dict[str, Schema]:
+    """Option → its schema, without what pydantic adds for itself."""
+    schema = model.model_json_schema(by_alias=True)
+    properties = {}
+    for name, value in schema["properties"].items():
+        if name not in hidden:
+            kept = {key: part for key, part in value.items() if key not in ("title", "content", "plugin", "metavar")}
+            properties[name] = _or_variable(kept)
+    return properties
+
+
+def _options(model: type[StageOptions]) -> Schema:
+    return _section(_properties(model, set()))
+
+
+def _section(properties: dict[str, Schema]) -> Schema:
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _nullable(schema: Schema) -> Schema:
+    """An empty section means the defaults."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _or_variable(schema: Schema) -> Schema:
+    return _any_of(schema, VARIABLE)
+
+
+def _per_round(schema: Schema) -> Schema:
+    """Also a value per round, or a schedule."""
+    return _any_of(schema, {"type": "array"}, SCHEDULE)
+
+
+def _any_of(schema: Schema, *others: Schema) -> Schema:
+    """A schema that allows more, with its description and default at the top."""
+    notes: Schema = {key: part for key, part in schema.items() if key in ("description", "default")}
+    rest = {key: part for key, part in schema.items() if key not in notes}
+    first = rest["anyOf"] if set(rest) == {"anyOf"} else [rest]
+    return {**notes, "anyOf": [*first, *others]}

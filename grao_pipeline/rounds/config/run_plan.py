@@ -1,0 +1,84 @@
+"""What a rounds file stands for: the options of every stage in every round and variant, and where each was written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from grao_pipeline.options import StageOptions, YamlSection
+from grao_pipeline.rounds.executors.base import StageResources
+
+MODEL = "(the round's model)"
+"""Stands for a model that is known only when the rounds run."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of one task.
+
+    Example: `Settings(ScoreOptions(reward="gsm8k"), YamlSection("score", "rounds.yaml:8", {…}), weight=0.5)`
+    """
+
+    options: StageOptions
+    source: YamlSection
+    """Where they were written, for messages about them."""
+    weight: float = 1.0
+    """Of a reward, in the combined reward."""
+
+
+@dataclass(frozen=True)
+class RoundPlan:
+    """One round: the settings of every stage that it runs, by the stage's name; several for a repeated stage."""
+
+    number: int
+    stages: Mapping[str, Sequence[Settings]]
+
+    def only(self, stage: str) -> Settings | None:
+        """The settings of a stage that runs once; None where it does not run."""
+        settings = self.stages.get(stage, ())
+        return settings[0] if settings else None
+
+
+@dataclass(frozen=True)
+class VariantPlan:
+    """One choice of the sweep's alternatives; the only one, with an empty name, where there is no sweep.
+
+    Attributes:
+        sampling: how every model is sampled for evaluation.
+    """
+
+    name: str
+    rounds: Sequence[RoundPlan]
+    sampling: Settings
+
+
+@dataclass(frozen=True)
+class PromptsPlan:
+    """Where the prompts come from: a dataset to make a table of, or finished tables."""
+
+    source: str | None
+    train: str | None
+    eval: str | None
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A rounds file, compiled.
+
+    Attributes:
+        output: directory of links to every round's results.
+        store: directory of the results themselves.
+        model: the base model.
+        reuse_rounds: a round trains on the groups of this many rounds, itself included.
+        pool: whether a prompt's statistics are taken over these rounds' groups.
+    """
+
+    output: Path
+    store: Path
+    model: str
+    reuse_rounds: int
+    pool: bool
+    executor: str
+    resources: Mapping[str, StageResources]
+    prompts: PromptsPlan
+    variants: Sequence[VariantPlan]

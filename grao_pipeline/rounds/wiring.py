@@ -1,0 +1,179 @@
+"""How a round feeds its stages: for each, which outputs it reads, which options the loop sets, and what it hands on.
+
+The record of a stage names its function here (`Stage.loop`); a stage without needs of that kind uses `every_round`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from grao_pipeline.pipeline import Stage, stage_named
+from grao_pipeline.rounds.config.run_plan import RoundPlan, RunPlan, Settings, VariantPlan
+from grao_pipeline.rounds.tasks import Output, Tasks
+
+NOT_TRAINED = "(not trained yet)"
+
+
+@dataclass
+class RoundState:
+    """What the stages of a round hand on to later stages and rounds.
+
+    Attributes:
+        latest: by the name of an input (`prompts`, `groups`, `advantages`, `model`).
+        scores: in the order of the rewards, with their names.
+        window: the earlier rounds whose groups this one trains on, too; oldest first.
+        earlier: all earlier rounds, oldest first.
+    """
+
+    plan: RoundPlan
+    prefix: str
+    latest: dict[str, Output]
+    window: "Sequence[RoundState]" = ()
+    earlier: "Sequence[RoundState]" = ()
+    scores: dict[str, Output] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What all functions of this file need of the run."""
+
+    plan: RunPlan
+    variant: VariantPlan
+    tasks: Tasks
+    held_out: Output | None
+    """Prompts to evaluate on."""
+    prefix: str
+    """Of the variant's names: `beta=0.25/`, or empty."""
+    base: dict[str, Output] = field(default_factory=dict)
+    """The base model's groups and scores on the held-out prompts."""
+
+
+def changed(settings: Settings, **options: Any) -> Settings:
+    """Settings with options that the loop sets."""
+    return replace(settings, options=settings.options.model_copy(update=options))
+
+
+def every_round(wiring: Wiring, stage: Stage, state: RoundState) -> None:
+    """Run it on the latest outputs of its inputs' names; its output is the latest of its kind."""
+    settings = state.plan.only(stage.name)
+    if settings is None:
+        return
+    inputs = [next(iter(state.scores.values())) if name == "scores" else state.latest[name] for name in stage.inputs]
+    output = wiring.tasks.make(f"{state.prefix}{stage.name}", stage, inputs, settings)
+    if stage.output == "scores":
+        state.scores[stage.name] = output
+    else:
+        state.latest[stage.output] = output
+
+
+def once(wiring: Wiring, stage: Stage, state: RoundState) -> None:
+    """Nothing: it is run before the rounds (`walk.py`)."""
+
+
+def curriculum(wiring: Wiring, stage: Stage, state: RoundState) -> None:
+    """Choose prompts by all earlier rounds. Where several rewards are combined, their combination is what counts."""
+    settings = state.plan.only(stage.name)
+    if settings is None or not state.earlier:
+        return
+    history = [
+        (
+            earlier.latest["groups"],
+            next(iter(earlier.scores.values())) if len(earlier.scores) == 1 else earlier.latest["advantages"],
+        )
+        for earlier in state.earlier
+    ]
+    reads = [output for pair in history for output in pair]
+    settings = changed(settings, history=[(_place(groups), _place(scores)) for groups, scores in history])
+    state.latest["prompts"] = wiring.tasks.make(
+        f"{state.prefix}{stage.name}", stage, [state.latest["prompts"]], settings, reads
+    )
+
+
+def generate(wiring: Wiring, stage: Stage, state: RoundState) -> None:
+    """Sample the round's model."""
+    settings = state.plan.stages[stage.name][0]
+    state.latest["groups"] = _sample(wiring, state.prefix + stage.name, state.latest, settings)
+
+
+def score(wiring: Wiring, stage: Stage, state: RoundState) -> None:
+    """One scores table per reward."""
+    for settings in state.plan.stages[stage.name]:
+        label = stage.label_of(settings.options)
+        name = f"{state.prefix}{stage.name}-{label}"
+        state.scores[label] = wiring.tasks.make(name, stage, [state.latest["groups"]], settings)
+
+
+def advantages(wiring: Wiring, stage: Stage, state: RoundState) -> None:
+    """Combine the round's scores; with `pool`, over the samples of the window too."""
+    settings = state.plan.stages[stage.name][0]
+    weights = [entry.weight for entry in state.plan.stages["score"]]
+    scores = [{"url": _place(table), "weight": weight} for table, weight in _pairs(state.scores, weights)]
+    pooled = [(past.latest["groups"], table) for past in _pooled(wiring, state) for table in past.scores.values()]
+    pool = [(_place(groups), _place(table)) for groups, table in pooled]
+    options = type(settings.options).model_validate({**settings.options.given(), "scores": scores, "pool": pool})
+    state.latest["advantages"] = wiring.tasks.make(
+        f"{state.prefix}{stage.name}",
+        stage,
+        [state.latest["groups"]],
+        replace(settings, options=options),
+        [*state.scores.values(), *(output for pair in pooled for output in pair)],
+        weights,
+    )
+
+
+def train(wiring: Wiring, stage: Stage, state: RoundState) -> None:
+    """Train the round's model, on the window's groups too, the newest first."""
+    settings, model = state.plan.stages[stage.name][0], state.latest["model"]
+    replayed = [(past.latest["groups"], past.latest["advantages"]) for past in reversed(state.window)]
+    options: dict[str, Any] = {"model": model.place or NOT_TRAINED}
+    if replayed:  # other weights sampled them
+        options |= {"allow_off_policy": True, "replay": [(_place(g), _place(a)) for g, a in replayed]}
+    state.latest["model"] = wiring.tasks.make(
+        f"{state.prefix}{stage.name}",
+        stage,
+        [state.latest["groups"], state.latest["advantages"]],
+        changed(settings, **options),
+        [*(output for pair in replayed for output in pair), model],
+    )
+
+
+def evaluate(wiring: Wiring, stage: Stage, state: RoundState) -> None:
+    """Sample, score and measure the round's model on the held-out prompts, by the first reward."""
+    evaluate_model(wiring, f"{wiring.prefix}round-{state.plan.number}", state.plan, state.latest["model"])
+
+
+def evaluate_model(wiring: Wiring, name: str, plan: RoundPlan, model: Output) -> None:
+    """Evaluate a model; the first one is the base that later ones are compared with."""
+    if wiring.held_out is None:
+        return
+    stage = stage_named("evaluate")
+    latest = {"prompts": wiring.held_out, "model": model}
+    groups = _sample(wiring, f"{name}/evaluate-generate", latest, wiring.variant.sampling)
+    reward = plan.stages["score"][0]
+    scores = wiring.tasks.make(f"{name}/evaluate-score", stage_named("score"), [groups], reward)
+    settings = plan.stages[stage.name][0]
+    if wiring.base:
+        places = {f"base_{kind}": _place(output) for kind, output in wiring.base.items()}
+        settings = changed(settings, **places)
+    wiring.tasks.make(f"{name}/evaluate", stage, [groups, scores], settings, list(wiring.base.values()))
+    wiring.tasks.walk.evaluations[name] = wiring.tasks.walk.named[f"{name}/evaluate"]
+    if not wiring.base:
+        wiring.base.update({"groups": groups, "scores": scores})
+
+
+def _sample(wiring: Wiring, name: str, latest: dict[str, Output], settings: Settings) -> Output:
+    model = latest["model"]
+    settings = changed(settings, model=model.place or NOT_TRAINED)
+    return wiring.tasks.make(name, stage_named("generate"), [latest["prompts"]], settings, [model])
+
+
+def _pooled(wiring: Wiring, state: RoundState) -> "Sequence[RoundState]":
+    return state.window if wiring.plan.pool else ()
+
+
+def _pairs(scores: dict[str, Output], weights: list[float]) -> list[tuple[Output, float]]:
+    return list(zip(scores.values(), weights, strict=True))
+
+
+def _place(output: Output) -> str:
+    return output.place or f"(not made yet: {output.key})"

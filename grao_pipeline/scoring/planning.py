@@ -1,0 +1,26 @@
+"""What the rounds need to know of `grao score` before it runs."""
+
+from collections.abc import Callable, Sequence
+
+from grao_pipeline.options import StageOptions
+from grao_pipeline.scoring.options import ScoreOptions
+from grao_pipeline.scoring.score import make_reward, reward_name, scores_provenance
+from grao_pipeline.storage.manifest import Provenance
+
+
+def label(options: StageOptions) -> str:
+    """The reward's name in later tables."""
+    assert isinstance(options, ScoreOptions)
+    return reward_name(options)
+
+
+def check(options: StageOptions) -> None:
+    """Raises UsageError where there is no such reward, or it refuses its arguments."""
+    assert isinstance(options, ScoreOptions)
+    make_reward(options)
+
+
+def identity(inputs: Sequence[str], options: StageOptions, provenance_of: Callable[[str], Provenance]) -> Provenance:
+    """The identity of the scores that this reward gives."""
+    assert isinstance(options, ScoreOptions)
+    return scores_provenance(options, provenance_of(inputs[0]).fingerprint, make_reward(options))
