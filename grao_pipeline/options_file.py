@@ -1,4 +1,4 @@
-"""Options in a JSON file: how the rounds hand them to a stage's process, and what people may give as `--options FILE`."""
+"""Options in a JSON file: for `--options FILE` of people, and for the processes that the rounds start."""
 
 import json
 from pathlib import Path
