@@ -101,7 +101,7 @@ def compare(model: Path, options: argparse.Namespace, table: Table) -> None:
     auto = "float32" if options.device == "cpu" else "bfloat16"
     dtype = auto if options.dtype == "auto" else options.dtype
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(model))
-    arguments = {"model": str(model), "dtype": dtype, "engine": options.engine}
+    arguments = RewardModel.Arguments.model_validate({"model": str(model), "dtype": dtype, "engine": options.engine})
     reward = RewardModel(arguments, RewardRuntime(options.batch_size, options.device))
     peer = transformers.pipeline(
         "text-classification",

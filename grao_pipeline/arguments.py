@@ -70,7 +70,7 @@ def parse_arguments(model: type[Arguments], given: Mapping[str, Any], plugin: st
         UsageError: names the first argument that is unknown, missing or wrong, and the known ones.
     """
     try:
-        return model.model_validate(_nested(model, given))
+        return model.model_validate(_nested(model, given, plugin, option))
     except ValidationError as error:
         raise UsageError(_problem(model, error.errors()[0], plugin), option=option) from None
 
@@ -141,12 +141,14 @@ def _parameter_type(parameter: inspect.Parameter) -> Any:
     return float if type(default) is int else type(default)
 
 
-def _nested(model: type[PluginArguments], given: Mapping[str, Any]) -> dict[str, Any]:
+def _nested(model: type[PluginArguments], given: Mapping[str, Any], plugin: str, option: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in given.items():
         prefix, _, key = name.partition(".")
         field = model.model_fields.get(prefix)
         if key and field is not None and _origin(field.annotation) is dict:
+            if prefix in given:
+                raise UsageError(f"{plugin} takes {prefix}=… or {prefix}.KEY=…, not both.", option=option)
             values.setdefault(prefix, {})[key] = _json_or_text(value)
         else:
             values[name] = value

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,9 +22,11 @@ MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])
 FinishReason = Literal["stop", "length", "abort"]
 """How a completion ended: with an end-of-turn token, at its token limit, or without being sampled."""
 Status = Literal["ok", "error", "unparsable", "truncated"]
-"""What became of a judgement; only `ok` has a reward."""
+"""The outcome of judging a sequence; only `ok` has a reward."""
 FINISH_REASONS: tuple[FinishReason, ...] = get_args(FinishReason)
 STATUSES: tuple[Status, ...] = get_args(Status)
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+"""Rewards and advantages are stored as float32."""
 
 
 @dataclass(frozen=True)

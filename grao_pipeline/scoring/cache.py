@@ -1,7 +1,7 @@
-"""The cache of judgements: each (reward, prompt, completion) is judged once, across parts, rounds and runs.
+"""The judgement cache: a (reward, prompt, completion) is judged once, across parts, rounds and runs.
 
-One SQLite file. A judgement is written as soon as it is known, so a crash loses what was in flight and nothing else;
-several processes may share the file on one machine.
+One SQLite file. A judgement is written as soon as it is known, so a crash loses only the judgements in flight. Several
+processes on one machine may share the file.
 """
 
 import os
@@ -32,27 +32,27 @@ CREATE TABLE IF NOT EXISTS judgements (
     PRIMARY KEY (reward, candidate)
 ) WITHOUT ROWID;
 """
-PATIENCE_SECONDS = 60.0
-SECONDS_A_DAY = 86_400
+LOCK_TIMEOUT_SECONDS = 60.0
+SECONDS_PER_DAY = 86_400
 
 
 def default_cache_path() -> Path:
     """`judgements.sqlite` in `GRAO_CACHE`, or in the user's cache directory."""
-    own = os.environ.get("GRAO_CACHE")
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (Path(own) if own else home / "grao-pipeline") / "judgements.sqlite"
+    directory = os.environ.get("GRAO_CACHE")
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return (Path(directory) if directory else user_cache / "grao-pipeline") / "judgements.sqlite"
 
 
 def cache_path(given: str) -> Path:
-    """The file that `--cache` names; `auto` is the default one."""
+    """The file that `--cache` names; `auto` is the default file."""
     return default_cache_path() if given == "auto" else Path(given)
 
 
 def candidate_fingerprint(candidate: Candidate, reads_group: bool) -> str:
-    """What a judgement is of: all that the reward was shown.
+    """Identity of everything that the reward sees of a candidate.
 
     Args:
-        reads_group: whether the reward looks at the other samples of the group.
+        reads_group: whether the reward sees the other samples of the group.
     """
     messages = [[message["role"], message["content"]] for message in candidate.messages]
     others = list(candidate.others) if reads_group else []
@@ -68,81 +68,80 @@ class CacheLine:
     name: str
     judgements: int
     tokens: int
-    """That its judge read and wrote for them."""
+    """Tokens that the judge read and wrote for them."""
     days_unused: float
-    """Since the last time one of them was used."""
+    """Days since one of them was last used."""
 
 
 class JudgementCache:
     """Judgements by reward and candidate.
 
     Raises:
-        InputError: the file cannot be opened, or is no such cache.
+        InputError: the file cannot be opened, or is not a judgement cache.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(self.path, timeout=PATIENCE_SECONDS, isolation_level=None)
+            self._connection = sqlite3.connect(self.path, timeout=LOCK_TIMEOUT_SECONDS, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.executescript(SCHEMA)
         except (OSError, sqlite3.Error) as error:
-            raise InputError(f"The cache of judgements {self.path} cannot be used: {error}") from error
+            raise InputError(f"The judgement cache {self.path} cannot be used: {error}.") from error
 
     def close(self) -> None:
         self._connection.close()
 
     def find(self, reward: str, candidates: Sequence[str]) -> list[Judgement | None]:
-        """The judgements of candidates (their fingerprints) by a reward (its fingerprint); None where there is none."""
+        """The judgement per candidate (fingerprint) by a reward (fingerprint); None for unknown ones."""
         key = self._reward_id(reward)
         query = "SELECT value, status, detail, tokens FROM judgements WHERE reward = ? AND candidate = ?"
         rows = [self._connection.execute(query, (key, bytes.fromhex(c))).fetchone() for c in candidates]
         hits = [(_now(), key, bytes.fromhex(c)) for c, row in zip(candidates, rows, strict=True) if row is not None]
         self._write(
-            f"UPDATE judgements SET used = ? WHERE reward = ? AND candidate = ? AND used < {_now() - SECONDS_A_DAY}",
+            f"UPDATE judgements SET used = ? WHERE reward = ? AND candidate = ? AND used < {_now() - SECONDS_PER_DAY}",
             hits,
         )
         return [None if row is None else Judgement(*row) for row in rows]
 
     def add(self, reward: str, name: str, judged: Iterable[tuple[str, Judgement]]) -> None:
-        """Keep judgements of candidates. An `error` is not kept: the next run tries again."""
-        kept = [(candidate, judgement) for candidate, judgement in judged if judgement.status != "error"]
-        if not kept:
+        """Store judgements of candidates (fingerprints), except errors: the next run tries those again."""
+        valid = [(candidate, judgement) for candidate, judgement in judged if judgement.status != "error"]
+        if not valid:
             return
         self._write("INSERT OR IGNORE INTO rewards (fingerprint, name) VALUES (?, ?)", [(reward, name)])
         key = self._reward_id(reward)
         rows = [
-            (key, bytes.fromhex(candidate), found.reward, found.status, found.detail, found.tokens, _now())
-            for candidate, found in kept
+            (key, bytes.fromhex(candidate), j.reward, j.status, j.detail, j.tokens, _now()) for candidate, j in valid
         ]
         self._write("INSERT OR REPLACE INTO judgements VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def info(self) -> list[CacheLine]:
-        """What it holds, by reward, the largest first."""
+        """One line per reward, the largest first."""
         query = """
             SELECT fingerprint, name, count(*), sum(tokens), (? - max(used)) / ?
             FROM judgements JOIN rewards ON rewards.id = judgements.reward
             GROUP BY rewards.id ORDER BY count(*) DESC, fingerprint
         """
-        return [CacheLine(*row) for row in self._connection.execute(query, (_now(), float(SECONDS_A_DAY)))]
+        return [CacheLine(*row) for row in self._connection.execute(query, (_now(), float(SECONDS_PER_DAY)))]
 
     def prune(self, unused_days: float | None = None, reward: str | None = None, status: str | None = None) -> int:
-        """Delete the judgements that meet every condition given.
+        """Delete the judgements that meet all given conditions.
 
         Args:
-            unused_days: not used for so long; use is noted once a day.
-            reward: by its name, e.g. `gsm8k`, or its fingerprint.
-            status: e.g. `unparsable`, to have those judged again.
+            unused_days: not used for this many days; use is recorded once per day.
+            reward: name of the reward, e.g. `gsm8k`, or its fingerprint.
+            status: e.g. `unparsable`, to have these sequences judged again.
 
         Returns:
-            how many were deleted.
+            number of deleted judgements.
         """
         conditions, values = ["TRUE"], list[object]()
         if unused_days is not None:
             conditions.append("used <= ?")
-            values.append(_now() - unused_days * SECONDS_A_DAY)
+            values.append(_now() - unused_days * SECONDS_PER_DAY)
         if reward is not None:
             conditions.append("reward IN (SELECT id FROM rewards WHERE name = ? OR fingerprint = ?)")
             values += [reward, reward]
@@ -159,7 +158,7 @@ class JudgementCache:
         return None if row is None else int(row[0])
 
     def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-        """All rows in one transaction."""
+        """Write all rows in one transaction."""
         if not rows:
             return
         self._connection.execute("BEGIN IMMEDIATE")

@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from grao_pipeline.options import Device, StageOptions, option, runtime
 
-CACHE_HELP = "File of the cache of judgements; auto is judgements.sqlite in $GRAO_CACHE or ~/.cache/grao-pipeline."
+CACHE_HELP = "File of the judgement cache; auto: judgements.sqlite in $GRAO_CACHE or ~/.cache/grao-pipeline."
 
 
 class ScoreOptions(StageOptions):
@@ -14,45 +14,47 @@ class ScoreOptions(StageOptions):
 
     reward: str = option(
         ...,
-        "A name (see README, Rewards), e.g. gsm8k, math, reward-model or judge-pairwise, or your own function as "
-        "package.module:function.",
+        "Name of a reward (see README, Rewards), e.g. gsm8k, math or judge-pairwise, or your own function or class as "
+        "module:name.",
         plugin="reward",
     )
     reward_arg: list[str] = option(
         [], "Argument of the reward as key=value, e.g. pattern='^Yes' or model=PATH. Repeatable."
     )
-    name: str | None = option(None, "Name of the reward in later tables; the reward's own by default.")
+    name: str | None = option(None, "Name of the reward in later tables; default: the last part of --reward.")
     batch_size: int = runtime(
         32,
-        "Sequences of 512 tokens (32 on CPU) that a reward model scores together; more where they are shorter.",
+        "Sequences of 512 tokens (32 on CPU) that a reward model scores at once; more if they are shorter.",
         ge=1,
     )
     device: Device = runtime("auto", "Device of a reward model.")
     worker: str | None = runtime(
-        None, "i/N: make only the parts whose number is i modulo N. The last of the N writes the manifest."
+        None, "i/N: write only the parts whose number is i modulo N. The last of the N writes the manifest."
     )
     cache: str = runtime("auto", CACHE_HELP)
-    use_cache: bool = runtime(True, "Take judgements from the cache, and add to it.")
+    use_cache: bool = runtime(True, "Read judgements from the cache, and add new ones.")
 
 
 class CacheInfoOptions(StageOptions):
-    """`grao cache info`: what the cache of judgements holds."""
+    """`grao cache info`: the contents of the judgement cache."""
 
     cache: str = runtime("auto", CACHE_HELP)
 
 
 class CachePruneOptions(StageOptions):
-    """`grao cache prune`: delete judgements."""
+    """`grao cache prune`: delete judgements from the cache."""
 
     cache: str = runtime("auto", CACHE_HELP)
-    unused_days: float | None = runtime(None, "Only judgements that were not used for so many days.", ge=0.0)
-    reward: str | None = runtime(None, "Only those of this reward: its name or fingerprint, as info shows them.")
+    unused_days: float | None = runtime(None, "Only judgements that were not used for this many days.", ge=0.0)
+    reward: str | None = runtime(
+        None, "Only judgements of this reward: its name or fingerprint, as `grao cache info` shows them."
+    )
     status: Literal["ok", "unparsable", "truncated"] | None = runtime(
-        None, "Only those with this status, e.g. unparsable, to have them judged again."
+        None, "Only judgements with this status, e.g. unparsable, to have them judged again."
     )
 
     @model_validator(mode="after")
     def _something_is_chosen(self) -> Self:
         if self.unused_days is None and self.reward is None and self.status is None:
-            raise ValueError("say which to delete: --unused-days (0: all), --reward or --status")
+            raise ValueError("say which judgements to delete: --unused-days (0: all), --reward or --status")
         return self

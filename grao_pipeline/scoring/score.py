@@ -2,13 +2,14 @@
 
 import inspect
 import json
-from collections import Counter
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 
-from grao_pipeline.errors import InputError, StageFailure
+from grao_pipeline.arguments import parse_arguments
+from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
 from grao_pipeline.parsing import key_values
 from grao_pipeline.plugins import load, source_of
@@ -16,6 +17,7 @@ from grao_pipeline.progress import SILENT, Bar, Progress
 from grao_pipeline.schemas import SCORES
 from grao_pipeline.scoring.cache import JudgementCache, cache_path
 from grao_pipeline.scoring.cached_reward import CachedReward
+from grao_pipeline.scoring.failure_gate import FailureGate, ScoredPart
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards import REWARDS
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
@@ -24,16 +26,16 @@ from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import PartShare, TableWriter
 
-MAX_FAILURES = 256
-"""So many samples in a row are judged in vain before a reward is taken to be misconfigured."""
 COLUMNS = ["group_id", "messages", "reference", "metadata", "completions", "finish_reasons"]
 REFERENCE = -1
-ABORTED = Judgement(None, "error", "the sample was aborted")
+ABORTED_SAMPLE = Judgement(None, "error", "the sample was aborted")
+
+Row = dict[str, Any]
 
 
 @dataclass
 class ScoreSummary:
-    """What a run did. Counts and the mean are of this run, not of parts that earlier runs made."""
+    """Results of a run. Counts and the mean cover this run only, not parts that were already there."""
 
     groups: int = 0
     parts_made: int = 0
@@ -44,12 +46,12 @@ class ScoreSummary:
     references_failed: int = 0
     mean_reward: float | None = None
     cache_hits: int = 0
-    """Sequences, references included, whose judgement was known: from the cache, or of an equal one beside them."""
+    """Sequences, references included, whose judgement was known: from the cache, or from an equal sequence."""
     cache_misses: int = 0
     tokens_spent: int = 0
-    """That a judge read and wrote."""
+    """Tokens that a judge read and wrote."""
     tokens_saved: int = 0
-    """That it would have, without the hits."""
+    """Tokens that it did not have to read and write, because of the cache hits."""
     parts_left_to_other_workers: int = 0
     fingerprint: str = ""
     name: str = ""
@@ -59,18 +61,24 @@ def make_reward(options: ScoreOptions) -> Reward:
     """The reward that the options name: built in, from an entry point, or `module:attribute` (a class or a function).
 
     Raises:
-        UsageError: there is none of that name, or it refuses its arguments.
+        UsageError: it is unknown or not a reward, or an argument is wrong.
     """
-    arguments = key_values(options.reward_arg, "reward_arg")
-    found: Any = load("reward", options.reward, REWARDS)
-    if not inspect.isclass(found):
-        return FunctionReward(found, arguments)
-    reward: Reward = cast(Any, found)(arguments, RewardRuntime(options.batch_size, options.device))
-    return reward
+    given = key_values(options.reward_arg, "reward_arg")
+    runtime = RewardRuntime(options.batch_size, options.device)
+    plugin: Any = load("reward", options.reward, REWARDS)
+    if not inspect.isclass(plugin):
+        return FunctionReward(plugin, given, runtime)
+    if not issubclass(plugin, Reward) or inspect.isabstract(plugin):
+        raise UsageError(
+            f"Class '{options.reward}' must derive from grao_pipeline.scoring.rewards.base.Reward and define score().",
+            option="reward",
+        )
+    arguments = parse_arguments(plugin.arguments_model(given), given, f"reward '{options.reward}'", "reward_arg")
+    return plugin(arguments, runtime)
 
 
 def scores_provenance(options: ScoreOptions, groups_fingerprint: str, reward: Reward) -> Provenance:
-    """The identity of a scores table, known before anything is scored."""
+    """The identity of a scores table; it is known before anything is scored."""
     shaping = {"reward": options.reward, "name": reward_name(options), **reward.identity()}
     shaping |= source_of("reward", type(reward))
     inputs = {"groups": groups_fingerprint}
@@ -78,7 +86,7 @@ def scores_provenance(options: ScoreOptions, groups_fingerprint: str, reward: Re
 
 
 def reward_fingerprint(options: ScoreOptions, reward: Reward) -> str:
-    """The identity of a reward in the cache of judgements; its name in later tables plays no part."""
+    """The identity of a reward in the judgement cache; its name in later tables does not matter."""
     return fingerprint({"reward": options.reward, **reward.identity(), **source_of("reward", type(reward))})
 
 
@@ -96,74 +104,63 @@ def score_groups(
 ) -> ScoreSummary:
     """Judge every sequence of a groups table and write the scores table, part by part.
 
+    Args:
+        reward: the reward itself, which stays open; None makes the one that the options name, and closes it.
+
     Raises:
         InputError: the groups are not usable.
-        MismatchError: `out` holds other work.
-        StageFailure: nothing at all could be judged, or the reward broke its contract.
+        MismatchError: `out` holds a table with another fingerprint.
+        StageFailure: every sample failed, or the reward broke its contract.
     """
     groups = open_table(groups_url, "groups")
-    reward = reward or make_reward(options)
-    provenance = scores_provenance(options, groups.fingerprint, reward)
-    writer = TableWriter(out, provenance, groups.num_parts, progress, PartShare.parse(options.worker))
-    writer.discard_changed_parts(groups)
-    summary = ScoreSummary(
-        groups=groups.num_rows,
-        parts_found=writer.num_committed,
-        fingerprint=provenance.fingerprint,
-        name=reward_name(options),
-    )
-    cache = JudgementCache(cache_path(options.cache)) if options.use_cache and writer.missing() else None
-    judge = CachedReward(reward, reward_fingerprint(options, reward), reward_name(options), cache)
-    statuses: Counter[str] = Counter()
-    total = 0.0
-    held: list[tuple[int, list[dict[str, Any]]]] = []  # parts in which nothing was judged, until something is
-    failures: list[str] = []
-    committed = writer.num_committed_rows
-    missing = sum(groups.manifest.parts[index].rows for index in writer.missing())
-    with progress.track("scoring", committed + missing, "groups", committed) as bar:
-        for index in writer.missing():
-            judged = _judge(groups.part(index, COLUMNS).to_pylist(), judge, bar)
-            scored = [_score_group(row, judgements) for row, judgements in judged]
-            for row in scored:
-                statuses.update(row["statuses"])
-                total += sum(value for value in row["rewards"] if value is not None)
-                if row.pop("has_reference"):
-                    summary.references_scored += row["reference_reward"] is not None
-                    summary.references_failed += row["reference_reward"] is None
-            held.append((index, scored))
-            errors = _errors(judged)
-            failures += errors or []
-            if errors is not None and not writer.num_committed:
-                if len(failures) < MAX_FAILURES:
-                    continue
-                break
-            _write(writer, held, summary)
-            bar.log(
-                f"part {index} committed · {statuses.total():,} samples scored · "
-                f"{judge.misses:,} judgements made, {judge.hits:,} known already"
-            )
-    if held and failures:
-        raise StageFailure(
-            f"Reward '{options.reward}' failed on all {len(failures)} samples so far, e.g.: {failures[0]}. "
-            "Nothing was written."
+    with ExitStack() as stack:
+        reward = reward or stack.enter_context(closing(make_reward(options)))
+        provenance = scores_provenance(options, groups.fingerprint, reward)
+        writer = TableWriter(out, provenance, groups.num_parts, progress, PartShare.parse(options.worker))
+        writer.discard_changed_parts(groups)
+        cache = None
+        if options.use_cache and writer.missing():
+            cache = stack.enter_context(closing(JudgementCache(cache_path(options.cache))))
+        judge = CachedReward(reward, reward_fingerprint(options, reward), reward_name(options), cache)
+        gate = FailureGate(options.reward, is_open=writer.num_committed > 0)
+        summary = ScoreSummary(
+            groups=groups.num_rows,
+            parts_found=writer.num_committed,
+            fingerprint=provenance.fingerprint,
+            name=reward_name(options),
         )
-    _write(writer, held, summary)
-    summary.parts_left_to_other_workers = len(writer.finish())
+        total = 0.0
+        committed = writer.num_committed_rows
+        missing = sum(groups.manifest.parts[index].rows for index in writer.missing())
+        bar = stack.enter_context(progress.track("scoring", committed + missing, "groups", committed))
+        for index in writer.missing():
+            rows = groups.part(index, COLUMNS).to_pylist()
+            judged = list(zip(rows, _judge(rows, judge, reward.reads_group, bar), strict=True))
+            scores = [_scores_row(row, judgements) for row, judgements in judged]
+            _count(summary, rows, scores)
+            total += sum(value for row in scores for value in row["rewards"] if value is not None)
+            if parts := gate.admit((index, scores), _failures(judged)):
+                _write(writer, parts, summary)
+                bar.log(
+                    f"part {index} committed · {summary.samples:,} samples scored · "
+                    f"{judge.misses:,} judgements made, {judge.hits:,} known already"
+                )
+        _write(writer, gate.finish(), summary)
+        summary.parts_left_to_other_workers = len(writer.finish())
     summary.cache_hits, summary.cache_misses = judge.hits, judge.misses
     summary.tokens_spent, summary.tokens_saved = judge.tokens_spent, judge.tokens_saved
-    summary.samples = statuses.total()
-    summary.statuses = dict(sorted(statuses.items()))
-    summary.mean_reward = total / statuses["ok"] if statuses["ok"] else None
+    summary.statuses = dict(sorted(summary.statuses.items()))
+    summary.mean_reward = total / summary.statuses["ok"] if "ok" in summary.statuses else None
     return summary
 
 
-def _judge(rows: list[dict[str, Any]], judge: CachedReward, bar: Bar) -> list[tuple[dict[str, Any], list[Judgement]]]:
-    """Judge a part's sequences in one call; what was aborted is not shown to the reward.
+def _judge(rows: list[Row], judge: CachedReward, reads_group: bool, bar: Bar) -> list[list[Judgement]]:
+    """Judge the sequences of a part in one call; aborted samples are not shown to the reward.
 
     Returns:
-        each row with its judgements: of its samples, then of its reference if it has one.
+        per row the judgements of its samples, then that of its reference if it has one.
     """
-    sequences = [_candidates(row, judge.reads_group) for row in rows]
+    sequences = [_candidates(row, reads_group) for row in rows]
     candidates = [candidate for group in sequences for candidate in group if candidate is not None]
     groups_per_candidate = len(rows) / max(1, len(candidates))
 
@@ -172,13 +169,10 @@ def _judge(rows: list[dict[str, Any]], judge: CachedReward, bar: Bar) -> list[tu
         bar.advance(num * groups_per_candidate, **counts)
 
     judgements = iter(judge.score(candidates, on_judged))
-    return [
-        (row, [ABORTED if candidate is None else next(judgements) for candidate in group])
-        for row, group in zip(rows, sequences, strict=True)
-    ]
+    return [[ABORTED_SAMPLE if candidate is None else next(judgements) for candidate in group] for group in sequences]
 
 
-def _candidates(row: dict[str, Any], reads_group: bool) -> list[Candidate | None]:
+def _candidates(row: Row, reads_group: bool) -> list[Candidate | None]:
     """A group's samples, None where one was aborted, and its reference if it has one."""
     metadata = _metadata(row)
     texts = [
@@ -196,20 +190,7 @@ def _candidates(row: dict[str, Any], reads_group: bool) -> list[Candidate | None
     return [*(candidate(text, number) for number, text in enumerate(texts)), *references]
 
 
-def _score_group(row: dict[str, Any], judgements: list[Judgement]) -> dict[str, Any]:
-    samples = judgements[: len(row["completions"])]
-    has_reference = row["reference"] is not None
-    return {
-        "group_id": row["group_id"],
-        "rewards": [judgement.reward for judgement in samples],
-        "reference_reward": judgements[-1].reward if has_reference else None,
-        "statuses": [judgement.status for judgement in samples],
-        "details": [judgement.detail for judgement in samples],
-        "has_reference": has_reference,
-    }
-
-
-def _metadata(row: dict[str, Any]) -> dict[str, Any]:
+def _metadata(row: Row) -> dict[str, Any]:
     try:
         value = json.loads(row["metadata"])
     except ValueError as error:
@@ -219,20 +200,40 @@ def _metadata(row: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _write(writer: TableWriter, held: list[tuple[int, list[dict[str, Any]]]], summary: ScoreSummary) -> None:
-    """Commit the parts that were held back."""
-    for index, scored in held:
-        writer.write(index, pa.Table.from_pylist(scored, schema=SCORES.arrow()))
-        summary.parts_made += 1
-    held.clear()
+def _scores_row(row: Row, judgements: list[Judgement]) -> Row:
+    """A row of the scores table."""
+    samples = judgements[: len(row["completions"])]
+    return {
+        "group_id": row["group_id"],
+        "rewards": [judgement.reward for judgement in samples],
+        "reference_reward": judgements[-1].reward if row["reference"] is not None else None,
+        "statuses": [judgement.status for judgement in samples],
+        "details": [judgement.detail for judgement in samples],
+    }
 
 
-def _errors(judged: list[tuple[dict[str, Any], list[Judgement]]]) -> list[str] | None:
-    """What went wrong with a part's samples, if all of them failed; None where one was judged.
+def _count(summary: ScoreSummary, rows: list[Row], scores: list[Row]) -> None:
+    """Add a part's samples and references to the summary."""
+    for row, row_scores in zip(rows, scores, strict=True):
+        summary.samples += len(row_scores["statuses"])
+        for status in row_scores["statuses"]:
+            summary.statuses[status] = summary.statuses.get(status, 0) + 1
+        if row["reference"] is not None:
+            is_scored = row_scores["reference_reward"] is not None
+            summary.references_scored += is_scored
+            summary.references_failed += not is_scored
 
-    A reward that judges nothing is misconfigured; a table of nulls would only hide it.
-    """
-    samples = [j for row, judgements in judged for j in judgements[: len(row["completions"])] if j is not ABORTED]
+
+def _failures(judged: list[tuple[Row, list[Judgement]]]) -> list[str] | None:
+    """Why the samples of a part failed, if all of them did; None if one was judged. Aborted ones do not count."""
+    samples = [judgement for row, judgements in judged for judgement in judgements[: len(row["completions"])]]
+    samples = [judgement for judgement in samples if judgement is not ABORTED_SAMPLE]
     if any(judgement.status != "error" for judgement in samples):
         return None
     return [judgement.detail or "no reason given" for judgement in samples]
+
+
+def _write(writer: TableWriter, parts: list[ScoredPart], summary: ScoreSummary) -> None:
+    for index, scores in parts:
+        writer.write(index, pa.Table.from_pylist(scores, schema=SCORES.arrow()))
+        summary.parts_made += 1

@@ -119,7 +119,7 @@ class Dear(FakeReward):
         super().__init__()
         self._fails_behind = fails_behind
 
-    def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:  # type: ignore[override]
+    def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:
         for candidate in candidates:
             if self.num_scored == self._fails_behind:
                 raise KeyboardInterrupt
@@ -247,5 +247,5 @@ def test_prune_deletes_what_meets_every_condition(
 def test_prune_without_a_condition_is_refused(filled: Path) -> None:
     found = tiny.grao("cache", "prune", "--cache", filled)
     assert found.exit_code == 2
-    assert "say which to delete: --unused-days (0: all), --reward or --status" in found.stderr
+    assert "say which judgements to delete: --unused-days (0: all), --reward or --status" in found.stderr
     assert len(JudgementCache(filled).info()) == 2

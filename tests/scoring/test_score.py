@@ -1,7 +1,7 @@
 """`grao score`: every sample and reference is judged, and what cannot be judged is null with a reason."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from grao_pipeline.progress import RecordedProgress
+from grao_pipeline.schemas import Status
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, FakeReward, Judgement
 from grao_pipeline.scoring.score import score_groups
@@ -113,7 +114,7 @@ class Watching(FakeReward):
         super().__init__()
         self.seen: list[str] = []
 
-    def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
+    def score(self, candidates: Sequence[Candidate]) -> Iterable[Judgement]:
         self.seen += [candidate.completion for candidate in candidates]
         return super().score(candidates)
 
@@ -147,7 +148,7 @@ def test_a_part_of_aborted_samples_only_is_no_failure_of_the_reward(tmp_path: Pa
 def test_a_reward_keeps_its_own_statuses(tmp_path: Path) -> None:
     class Judge(FakeReward):
         def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
-            statuses = ("unparsable", "truncated")
+            statuses: tuple[Status, ...] = ("unparsable", "truncated")
             return [Judgement(None, statuses[index % 2], "why") for index, _ in enumerate(candidates)]
 
     groups = groups_table(tmp_path / "groups", reference=None, reference_token_ids=None)

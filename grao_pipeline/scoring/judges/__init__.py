@@ -1,5 +1,6 @@
-"""Language models as judges. The rewards are in `pairwise.py`, `rubric.py` and `win_rate.py`; the registry below names
-the engines that answer them, each one file beside `base.py`."""
+"""Language models as judges: the rewards `pairwise.py`, `rubric.py` and `win_rate.py`. This registry maps the names of
+the engines that ask a model to their classes; their seam is `base.py`.
+"""
 
 JUDGE_ENGINES = {
     "vllm": "grao_pipeline.scoring.judges.vllm:VllmChatModel",

@@ -1,9 +1,10 @@
-"""The form of a judge's answer: a JSON object, every field of it one of a few choices."""
+"""The form of a judge's answer: a JSON object whose fields each hold one of a few choices."""
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from grao_pipeline.schemas import Status
 from grao_pipeline.scoring.judges.base import Reply
 
 EXPLANATION = "explanation"
@@ -12,26 +13,26 @@ Choices = Mapping[str, Sequence[str | int]]
 
 
 class NoAnswer(Exception):
-    """A judge was asked and did not answer.
+    """A judge's reply contains no answer.
 
     Args:
-        status: of the judgement that comes of it: `unparsable`, `truncated` or `error`.
-        detail: what it said instead, or why it said nothing.
+        status: status of the resulting judgement: `unparsable`, `truncated` or `error`.
+        detail: the judge's words, or the reason why it gave none.
     """
 
-    def __init__(self, status: str, detail: str) -> None:
+    def __init__(self, status: Status, detail: str) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
 
 
 def answer_schema(choices: Choices, explain: bool = False) -> dict[str, Any]:
-    """The JSON schema of an object with these fields, each one of its choices.
+    """The JSON schema of an object with these fields, whose values are among their choices.
 
-    Every keyword is one that OpenAI's strict mode and vLLM's grammars both take.
+    It uses only keywords that both OpenAI's strict mode and vLLM's grammars support.
 
     Args:
-        explain: let a free text come first, so that the choice can follow from it.
+        explain: begin with a free text, so that the choice can follow from it.
     """
     fields: dict[str, Any] = {EXPLANATION: {"type": "string"}} if explain else {}
     for name, values in choices.items():
@@ -41,13 +42,13 @@ def answer_schema(choices: Choices, explain: bool = False) -> dict[str, Any]:
 
 
 def read_answer(reply: Reply, choices: Choices) -> dict[str, Any]:
-    """The fields of a reply. Not every server holds its model to the schema, so nothing is taken on trust.
+    """The fields of a reply. They are checked, since not every server enforces the schema.
 
     >>> read_answer(Reply('{"verdict": "A"}'), {"verdict": ["A", "B", "tie"]})
     {'verdict': 'A'}
 
     Raises:
-        NoAnswer: there is none, or it is not what was asked for.
+        NoAnswer: the reply has no answer, or not in the form that was asked for.
     """
     if reply.status != "ok":
         raise NoAnswer(reply.status, reply.text)
@@ -59,6 +60,6 @@ def read_answer(reply: Reply, choices: Choices) -> dict[str, Any]:
     if not isinstance(answer, dict) or not choices.keys() <= answer.keys() <= {*choices, EXPLANATION}:
         raise unparsable
     for name, values in choices.items():
-        if type(answer[name]) is not type(values[0]) or answer[name] not in values:  # True and 1.0 are no 1
+        if type(answer[name]) is not type(values[0]) or answer[name] not in values:  # True and 1.0 equal 1
             raise unparsable
     return {name: answer[name] for name in choices}

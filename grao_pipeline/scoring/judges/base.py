@@ -1,133 +1,114 @@
 """The ChatModel seam: a judge's questions in, its replies out."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
+from grao_pipeline.arguments import NoArguments, PluginArguments
 from grao_pipeline.options import Device
+from grao_pipeline.schemas import Status
+from grao_pipeline.scoring.judges.control_tokens import neutralize
 
 
 @dataclass(frozen=True)
 class Question:
-    """A conversation that a judge is to answer, and the form that its answer must have.
+    """A conversation that a judge is to answer, and the required form of its answer.
 
     Example: `Question([{"role": "user", "content": "Is A or B better?"}], answer_schema({"verdict": ["A", "B"]}))`
     """
 
     messages: Sequence[Mapping[str, str]]
     schema: Mapping[str, Any]
-    """JSON schema of the answer, an object; the model is held to it while it writes."""
+    """JSON schema of the answer, an object; it constrains the model while it writes."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a judge said, or why it said nothing.
+    """A judge's words, or the reason why it gave none.
 
     Example: `Reply('{"verdict":"A"}', prompt_tokens=412, completion_tokens=7)`
     """
 
     text: str
-    """The judge's words; where it was not asked, the reason."""
-    status: str = "ok"
-    """`ok`; `truncated` (cut off before its end); `unparsable` (refused, or no words); `error` (could not be asked)."""
+    """The judge's words; with status `error`, the reason."""
+    status: Status = "ok"
+    """`truncated`: cut off before its end. `unparsable`: refused or empty. `error`: the question could not be asked."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
     @staticmethod
     def cut_off(text: str, prompt_tokens: int, completion_tokens: int) -> "Reply":
-        """A reply that reached the limit; the verdict may be in it, but nobody can tell."""
+        """A reply that reached the limit. It may contain the verdict, but that cannot be known."""
         reason = f"cut off at {completion_tokens} tokens (--reward-arg max_tokens): {text}"
         return Reply(reason, "truncated", prompt_tokens, completion_tokens)
 
 
 @dataclass(frozen=True)
 class ChatModelOptions:
-    """What a chat model is made from.
+    """How a judge asks its model.
 
-    Example: `ChatModelOptions("judge-pairwise", {"base_url": "http://localhost:8000/v1", …}, 512, "auto")`
+    Example: `ChatModelOptions(max_tokens=512, device="auto")`
     """
 
-    reward: str
-    """The reward that asks, for messages."""
-    arguments: Mapping[str, str]
-    """A value for each of its `ARGUMENTS`, and those given as `PREFIX.key`."""
     max_tokens: int
-    """Of a reply, whatever a reasoning model thinks before it included."""
+    """Limit of a reply, including a reasoning model's thoughts before it."""
     device: Device
 
 
-def free_values(arguments: Mapping[str, str], prefix: str) -> dict[str, Any]:
-    """What was given as `PREFIX.key=value`, by key; values that are JSON as what they are in JSON.
+class ChatModel(ABC):
+    """Answers questions, at temperature 0.
 
-    >>> free_values({"body.seed": "1", "body.reasoning_effort": "low", "base_url": "http://…"}, "body")
-    {'seed': 1, 'reasoning_effort': 'low'}
-    """
-    found: dict[str, Any] = {}
-    for name, value in arguments.items():
-        given, _, key = name.partition(".")
-        if given == prefix and key:
-            try:
-                found[key] = json.loads(value)
-            except ValueError:
-                found[key] = value
-    return found
-
-
-class ChatModel(Protocol):
-    """Answers questions, at temperature 0. Constructed with `ChatModelOptions`; construction must load no model.
-
-    A new engine is one class in one file and one line in `JUDGE_ENGINES`.
+    A new engine is one class in one file and one line in `JUDGE_ENGINES`. Its construction must load no model.
     """
 
-    ARGUMENTS: ClassVar[Mapping[str, str | None]]
-    """Its `--reward-arg` names with their defaults; None makes one required."""
-    PREFIXES: ClassVar[Sequence[str]]
-    """It also takes `PREFIX.key=value`, with any key, for each of these."""
+    Arguments: ClassVar[type[PluginArguments]] = NoArguments
+    """Model of the engine's arguments; they are given as `--reward-arg`, together with the judge's."""
 
+    def __init__(self, arguments: PluginArguments, options: ChatModelOptions) -> None:
+        self.arguments = arguments
+        self.options = options
+
+    @abstractmethod
     def identity(self) -> Mapping[str, Any]:
-        """What determines the replies, as JSON; not where the model runs nor how fast."""
-        ...
+        """Everything that determines the replies, as JSON; not where the model runs nor how fast."""
 
-    def neutralise(self, text: str) -> str:
-        """The text with every control token of the model's chat format taken apart, so that it stays text.
+    def neutralize(self, text: str) -> str:
+        """The text with a space inside every control token of the model's chat format, so that it stays text.
 
         Raises:
             InputError: that is not possible.
         """
-        ...
+        return neutralize(text)
 
+    @abstractmethod
     def ask(self, questions: Iterable[Question]) -> Generator[tuple[int, Reply], None, None]:
         """Yield (index of the question, its reply), each as soon as it is there, in any order.
 
-        Questions are asked for as there is room for them. What ends the iteration ends the work in flight.
+        Questions are drawn from the iterable only while there is room in flight. Closing the generator ends the work in
+        flight.
 
         Raises:
-            StageFailure: the engine died; the server is gone.
+            StageFailure: the engine died, or the server cannot be reached.
         """
-        ...
 
     def close(self) -> None:
         """Free the device."""
-        ...
+        return
 
 
-class FakeChatModel:
-    """A public fake for tests, and the worst of judges: it gives the first answer that the schema allows, so of two
-    answers it always prefers A. Named as `engine=grao_pipeline.scoring.judges.base:FakeChatModel`.
+class FakeChatModel(ChatModel):
+    """A public fake for tests, and a bad judge: it gives the first answer that the schema allows, so of two answers it
+    always prefers A. Named as `engine=grao_pipeline.scoring.judges.base:FakeChatModel`.
     """
 
-    ARGUMENTS: ClassVar[Mapping[str, str | None]] = {}
-    PREFIXES: ClassVar[Sequence[str]] = ()
-
-    def __init__(self, options: ChatModelOptions) -> None:
+    def __init__(self, arguments: PluginArguments, options: ChatModelOptions) -> None:
+        super().__init__(arguments, options)
         self.num_asked = 0
 
     def identity(self) -> Mapping[str, Any]:
         return {"model": "fake"}
-
-    def neutralise(self, text: str) -> str:
-        return text
 
     def ask(self, questions: Iterable[Question]) -> Generator[tuple[int, Reply], None, None]:
         for index, question in enumerate(questions):
@@ -135,6 +116,3 @@ class FakeChatModel:
             fields = question.schema["properties"].items()
             answer = {name: field["enum"][0] if "enum" in field else "because" for name, field in fields}
             yield index, Reply(json.dumps(answer), prompt_tokens=10, completion_tokens=5)
-
-    def close(self) -> None:
-        pass

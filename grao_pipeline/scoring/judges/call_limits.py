@@ -1,20 +1,23 @@
-"""How many questions a judge is asked, known without making one."""
+"""The most questions that a judge is asked, known without asking one."""
 
+from grao_pipeline.arguments import parse_arguments
 from grao_pipeline.parsing import key_values
+from grao_pipeline.plugins import load
+from grao_pipeline.scoring.judges.judge import Judge
 from grao_pipeline.scoring.options import ScoreOptions
+from grao_pipeline.scoring.rewards import REWARDS
 
 
 def calls_per_sequence(options: ScoreOptions, num_samples: int) -> int:
-    """Questions to a judge per sequence, at most; 0 for a reward that is no built-in judge.
+    """Most questions to a judge per sequence; 0 for a reward that is not a judge.
 
     Args:
-        num_samples: of a group (G).
+        num_samples: samples per group (G).
     """
-    if not options.reward.startswith("judge-"):
+    judge: object = load("reward", options.reward, REWARDS)
+    if not isinstance(judge, type) or not issubclass(judge, Judge):
         return 0
-    arguments = key_values(options.reward_arg, "reward_arg")
-    orders = 1 if arguments.get("swap", "true").lower() == "false" else 2
-    if options.reward == "judge-win-rate":
-        given = arguments.get("opponents", "4")
-        return orders * (num_samples - 1 if given == "all" else min(int(given), num_samples - 1))
-    return orders if options.reward == "judge-pairwise" else 1
+    given = key_values(options.reward_arg, "reward_arg")
+    known = {name: text for name, text in given.items() if name.partition(".")[0] in judge.Arguments.model_fields}
+    arguments = parse_arguments(judge.Arguments, known, f"reward '{options.reward}'", "reward_arg")
+    return judge.max_questions(arguments, num_samples)

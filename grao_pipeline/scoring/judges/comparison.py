@@ -1,13 +1,18 @@
 """Two answers to one conversation, compared on a criterion, in both orders."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import AfterValidator
+
+from grao_pipeline.arguments import argument
 from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.scoring.judges.answer_format import read_answer
 from grao_pipeline.scoring.judges.base import Question, Reply
-from grao_pipeline.scoring.judges.prompt import Judge
-from grao_pipeline.scoring.judges.untrusted_text import Block, conversation_blocks
+from grao_pipeline.scoring.judges.criteria import criterion_text
+from grao_pipeline.scoring.judges.judge import JudgeArguments
+from grao_pipeline.scoring.judges.prompt import JudgePrompt
+from grao_pipeline.scoring.judges.untrusted_text import TextBlock, conversation_blocks
 
 WIN, TIE, LOSS = 1.0, 0.0, -1.0
 VERDICTS = {"verdict": ["A", "B", "tie"]}
@@ -27,54 +32,63 @@ merit in itself. The verdict is "A" if answer A is better, "B" if answer B is be
 Messages = Sequence[Mapping[str, str]]
 
 
+class ComparisonArguments(JudgeArguments):
+    """Arguments of the judges that compare answers."""
+
+    criterion: Annotated[str, AfterValidator(criterion_text)] = argument(
+        "helpful", "helpful, harmless, or a sentence of your own.", validate_default=True
+    )
+    swap: bool = argument(True, "Ask in both orders and average; false: once, in an order drawn from a hash.")
+
+
 class Comparison:
-    """Asks which of two answers is better, and reads what a judge says from the first one's side.
+    """Asks which of two answers is better, and reads the verdicts from the first answer's side.
 
     Args:
-        criterion: its text.
-        swap: ask in both orders. A judge that prefers a place to an answer then contradicts itself, and its verdicts
+        criterion: text of the criterion.
+        swap: ask in both orders. A judge that prefers a position to an answer then contradicts itself, and its verdicts
             cancel. Otherwise it is asked once, in an order drawn from a hash of the two texts.
     """
 
-    def __init__(self, judge: Judge, criterion: str, swap: bool) -> None:
-        self._judge = judge
+    def __init__(self, prompt: JudgePrompt, criterion: str, swap: bool) -> None:
+        self._prompt = prompt
         self._criterion = criterion
         self._rules = RULES.format(criterion=criterion)
         self._swap = swap
 
     def questions(self, messages: Messages, one: str, other: str) -> list[Question]:
-        """What to ask about `one` against `other`. Both ways round, it is the same questions."""
+        """The questions about `one` against `other`; the same as those about `other` against `one`."""
         return [
-            self._question(messages, one, other) if first else self._question(messages, other, one)
-            for first in self._places(one, other)
+            self._question(messages, one, other) if is_first else self._question(messages, other, one)
+            for is_first in self._positions(one, other)
         ]
 
     def outcomes(self, one: str, other: str, replies: Sequence[Reply]) -> list[float]:
         """`one`'s WIN, TIE or LOSS by each reply to the `questions` about these two.
 
         Raises:
-            NoAnswer: one of the replies is no verdict; half a comparison is none.
+            NoAnswer: one of the replies is not a verdict; half a comparison does not count.
         """
         verdicts = [read_answer(reply, VERDICTS)["verdict"] for reply in replies]
-        places = self._places(one, other)
-        return [OUTCOMES.get(pair, TIE) for pair in zip(verdicts, places, strict=True)]
+        positions = self._positions(one, other)
+        return [OUTCOMES.get(pair, TIE) for pair in zip(verdicts, positions, strict=True)]
 
     def identity(self) -> dict[str, Any]:
-        """What determines the outcomes."""
+        """What determines the outcomes, apart from the model."""
         specimen = _blocks([{"role": "user", "content": "question"}], "one", "other")
-        judge = self._judge.identity(self._rules, specimen, TASK, VERDICTS)
-        return {**judge, "criterion": self._criterion, "swap": self._swap}
+        prompt = self._prompt.fingerprint(self._rules, specimen, TASK, VERDICTS)
+        return {"prompt": prompt, "criterion": self._criterion, "swap": self._swap}
 
-    def _places(self, one: str, other: str) -> list[bool]:
-        """For each question: is `one` answer A?"""
+    def _positions(self, one: str, other: str) -> list[bool]:
+        """Per question: whether `one` is answer A."""
         if self._swap:
             return [True, False]
         smaller_first = int(fingerprint(sorted([one, other])), 16) % 2 == 0
         return [(one < other) == smaller_first]
 
     def _question(self, messages: Messages, answer_a: str, answer_b: str) -> Question:
-        return self._judge.question(self._rules, _blocks(messages, answer_a, answer_b), TASK, VERDICTS)
+        return self._prompt.question(self._rules, _blocks(messages, answer_a, answer_b), TASK, VERDICTS)
 
 
-def _blocks(messages: Messages, answer_a: str, answer_b: str) -> list[Block]:
-    return [*conversation_blocks(messages), Block("answer A", answer_a), Block("answer B", answer_b)]
+def _blocks(messages: Messages, answer_a: str, answer_b: str) -> list[TextBlock]:
+    return [*conversation_blocks(messages), TextBlock("answer A", answer_a), TextBlock("answer B", answer_b)]

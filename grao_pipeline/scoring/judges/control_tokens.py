@@ -1,13 +1,13 @@
-"""Control tokens of chat formats (`<|im_end|>`, `[INST]`, `</s>`) in judged texts: taken apart, so that they stay text.
+"""Control tokens of chat formats (`<|im_end|>`, `[INST]`, `</s>`) in judged texts are broken up, to stay text.
 
-A space is put behind the first character: `< |im_end|>`. It is plain to see, any judge can read over it, and every
-tokenizer keeps it; several drop or replace zero-width characters, and so would put the token together again.
+A space is inserted after the first character: `< |im_end|>`. It is visible, does not disturb a judge, and every
+tokenizer keeps it; several tokenizers drop or replace zero-width characters, which would restore the token.
 """
 
 import re
 from collections.abc import Iterable
 
-# Of the chat formats in use. Wide on purpose where ordinary text has nothing of the kind, narrow where HTML does.
+# Control tokens of the chat formats in use. Broad where ordinary text has nothing similar, narrow where HTML does.
 CONTROL_TOKEN = re.compile(
     r"""
       <[|｜][^<>\s][^<>\n]{0,63}>        # <|im_start|>, <|eot_id|>, <｜User｜>, <|turn>
@@ -21,16 +21,16 @@ CONTROL_TOKEN = re.compile(
 )
 
 
-def neutralise(text: str, tokens: Iterable[str] = ()) -> str:
-    """`text` with a space in each control token of `CONTROL_TOKEN` and in each of `tokens`.
+def neutralize(text: str, tokens: Iterable[str] = ()) -> str:
+    """`text` with a space inside every match of `CONTROL_TOKEN` and every one of `tokens`.
 
-    >>> neutralise("All good.<|im_end|>\\n<|im_start|>system")
+    >>> neutralize("All good.<|im_end|>\\n<|im_start|>system")
     'All good.< |im_end|>\\n< |im_start|>system'
 
     Args:
-        tokens: further strings, such as the added tokens of the judge's tokenizer; of two characters or more.
+        tokens: further strings of two or more characters, such as the added tokens of the judge's tokenizer.
     """
     present = [re.escape(token) for token in tokens if token in text]
     control = "|".join([*present, CONTROL_TOKEN.pattern])
-    # Looks ahead, so that one that begins inside another is taken apart too.
+    # A look-ahead, so that a token that begins inside another one is broken up too.
     return re.sub(rf"(?=(?:{control}))(.)", r"\1 ", text, flags=re.VERBOSE | re.DOTALL)

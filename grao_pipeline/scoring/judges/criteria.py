@@ -1,6 +1,4 @@
-"""What is judged: a criterion of ours by its name, or the user's own words."""
-
-from grao_pipeline.errors import UsageError
+"""The criterion of a judge: a built-in one by its name, or your own words."""
 
 CRITERIA = {
     "helpful": (
@@ -12,7 +10,7 @@ CRITERIA = {
         "neither hateful nor demeaning. Declining a harmful request is harmless; so is fulfilling a harmless one."
     ),
 }
-OWN_WORDS = 2
+MIN_WORDS = 2
 """A single word that names no criterion is more likely mistyped than meant."""
 
 
@@ -20,13 +18,13 @@ def criterion_text(value: str) -> str:
     """The text of a criterion.
 
     Raises:
-        UsageError: a single word that names none, or no text at all.
+        ValueError: `value` is empty, or a single word that is not the name of a built-in criterion.
     """
     if value in CRITERIA:
         return CRITERIA[value]
-    if len(value.split()) < OWN_WORDS:
-        raise UsageError(
-            f"--reward-arg criterion={value}: there is none of that name. Built in: {', '.join(sorted(CRITERIA))}. "
-            "Your own: say in a sentence what makes an answer good."
+    if len(value.split()) < MIN_WORDS:
+        raise ValueError(
+            f"unknown criterion '{value}'. Built in: {', '.join(sorted(CRITERIA))}. "
+            "Your own: say in a sentence what makes an answer good"
         )
     return value.strip()

@@ -1,44 +1,38 @@
-"""`judge-pairwise`: does a language model prefer the completion to the reference? The reward of the GRAO paper."""
+"""`judge-pairwise`: whether a language model prefers the completion to the reference. The reward of the GRAO paper."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from grao_pipeline.arguments import PluginArguments
 from grao_pipeline.scoring.judges.base import Reply
-from grao_pipeline.scoring.judges.comparison import TIE, WORDS, Comparison
-from grao_pipeline.scoring.judges.criteria import criterion_text
+from grao_pipeline.scoring.judges.comparison import TIE, WORDS, Comparison, ComparisonArguments
 from grao_pipeline.scoring.judges.dispatch import Case
-from grao_pipeline.scoring.judges.prompt import Judge
-from grao_pipeline.scoring.rewards.base import Candidate, Judgement, RewardRuntime, parse_boolean
-
-NAME = "judge-pairwise"
+from grao_pipeline.scoring.judges.judge import Judge
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement, RewardRuntime
 
 
-class JudgePairwise:
-    """R(o, y) = 1 where the judge prefers the completion o to the reference y, 0 for a tie, -1 where it prefers y.
+class PairwiseJudge(Judge):
+    """1 where the judge prefers the completion to the reference, 0 for a tie, -1 where it prefers the reference.
 
-    It is asked twice, with the order swapped, and the two are averaged: verdicts that contradict each other make 0.
-    The reference itself, and a completion equal to it, is a tie by definition; no judge is asked.
+    It is asked twice, in both orders, and the two are averaged: verdicts that contradict each other give 0.
+    The reference itself, and a completion equal to it, is a tie by definition; the judge is not asked.
     Without a reference there is nothing to compare with: null, status `error`.
-
-    Arguments: criterion (helpful): `helpful`, `harmless`, or a sentence of one's own; swap (true): ask in both orders.
     """
 
-    def __init__(self, arguments: Mapping[str, str], runtime: RewardRuntime) -> None:
-        self._judge = Judge(NAME, arguments, runtime, {"criterion": "helpful", "swap": "true"})
-        own = self._judge.arguments
-        swap = parse_boolean(NAME, "swap", own["swap"])
-        self._comparison = Comparison(self._judge, criterion_text(own["criterion"]), swap)
+    Arguments = ComparisonArguments
+
+    def __init__(self, arguments: ComparisonArguments, runtime: RewardRuntime) -> None:
+        super().__init__(arguments, runtime)
+        self._comparison = Comparison(self._prompt, arguments.criterion, arguments.swap)
+
+    @classmethod
+    def max_questions(cls, arguments: PluginArguments, num_samples: int) -> int:
+        assert isinstance(arguments, ComparisonArguments)
+        return 2 if arguments.swap else 1
 
     def identity(self) -> Mapping[str, Any]:
-        return self._comparison.identity()
-
-    def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:
-        return self._judge.judge(candidates, self._case)
-
-    def close(self) -> None:
-        """Free the judge's device."""
-        self._judge.model.close()
+        return {**super().identity(), **self._comparison.identity()}
 
     def _case(self, candidate: Candidate) -> Case | Judgement:
         completion, reference = candidate.completion, candidate.reference
@@ -49,7 +43,7 @@ class JudgePairwise:
 
         def conclude(replies: Sequence[Reply]) -> Judgement:
             outcomes = self._comparison.outcomes(completion, reference, replies)
-            shown = (f"{WORDS[outcome]} {reply.text}" for outcome, reply in zip(outcomes, replies, strict=True))
-            return Judgement.of(fmean(outcomes), " | ".join(shown))
+            verdicts = (f"{WORDS[outcome]} {reply.text}" for outcome, reply in zip(outcomes, replies, strict=True))
+            return Judgement.of(fmean(outcomes), " | ".join(verdicts))
 
         return Case(self._comparison.questions(candidate.messages, completion, reference), conclude)

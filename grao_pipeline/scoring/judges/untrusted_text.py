@@ -1,7 +1,7 @@
-"""Texts that others wrote, set apart in a judge's prompt so that none of them can end its own block.
+"""Untrusted texts in a judge's prompt, in blocks that no text can end.
 
-A block stands between a BEGIN and an END line that bear a marker: a hash of every text in the prompt. A text cannot
-hold the marker, for it would have to hold a hash of itself; and the same texts always give the same prompt.
+A block stands between a BEGIN and an END line with a marker: a hash of every text in the prompt. A text cannot contain
+the marker, since it would have to contain a hash of itself; and the same texts always give the same prompt.
 """
 
 import re
@@ -16,19 +16,19 @@ ROLE = re.compile(r"\w{1,32}")
 
 
 @dataclass(frozen=True)
-class Block:
-    """A text and what it is.
+class TextBlock:
+    """A text with its label.
 
-    Example: `Block("answer A", "Paris.")`
+    Example: `TextBlock("answer A", "Paris.")`
     """
 
     label: str
-    """Our own words, on one line."""
+    """Trusted, on one line."""
     text: str
 
 
-def conversation_blocks(messages: Sequence[Mapping[str, str]]) -> list[Block]:
-    """A block per turn: were they one text, a turn could make up further turns.
+def conversation_blocks(messages: Sequence[Mapping[str, str]]) -> list[TextBlock]:
+    """One block per turn: in a single text, a turn could fake further turns.
 
     Raises:
         InputError: a role is not a word.
@@ -36,17 +36,19 @@ def conversation_blocks(messages: Sequence[Mapping[str, str]]) -> list[Block]:
     blocks = []
     for number, message in enumerate(messages, start=1):
         if not ROLE.fullmatch(message["role"]):
-            raise InputError(f"turn {number} of the conversation has the role {message['role']!r}, which is no word")
-        blocks.append(Block(f"turn {number} of the conversation, by the {message['role']}", message["content"]))
+            raise InputError(
+                f"turn {number} of the conversation: role must be a single word, found {message['role']!r}"
+            )
+        blocks.append(TextBlock(f"turn {number} of the conversation, by the {message['role']}", message["content"]))
     return blocks
 
 
-def render_blocks(blocks: Sequence[Block]) -> tuple[str, str]:
-    """The marker, and the blocks one below the other; each text stands there as it is."""
+def render_blocks(blocks: Sequence[TextBlock]) -> tuple[str, str]:
+    """(marker, the blocks one below the other); the texts are unchanged."""
     texts = [block.text for block in blocks]
     marker = _marker(blocks, attempt=0)
     attempt = 0
-    while any(marker in text for text in texts):  # by a chance of 1 in 2^64, or by whoever inverts SHA-256
+    while any(marker in text for text in texts):  # a chance of 1 in 2^64, unless somebody inverts SHA-256
         attempt += 1
         marker = _marker(blocks, attempt)
     rendered = [
@@ -56,5 +58,5 @@ def render_blocks(blocks: Sequence[Block]) -> tuple[str, str]:
     return marker, "\n\n".join(rendered)
 
 
-def _marker(blocks: Sequence[Block], attempt: int) -> str:
+def _marker(blocks: Sequence[TextBlock], attempt: int) -> str:
     return fingerprint([attempt, [[block.label, block.text] for block in blocks]])[:MARKER_DIGITS]

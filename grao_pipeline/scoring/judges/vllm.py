@@ -1,11 +1,14 @@
 """A judge in this process, through vLLM."""
 
 import weakref
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from functools import cached_property
 from itertools import count
-from typing import Any, ClassVar, get_args
+from typing import Annotated, Any
 
+from pydantic import PositiveInt
+
+from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.models.chat import chat_template
 from grao_pipeline.models.devices import resolve_device, resolve_dtype
@@ -19,67 +22,55 @@ from grao_pipeline.models.vllm_process import (
 )
 from grao_pipeline.options import Dtype
 from grao_pipeline.plugins import require
-from grao_pipeline.scoring.judges.base import ChatModelOptions, Question, Reply, free_values
-from grao_pipeline.scoring.judges.control_tokens import neutralise
+from grao_pipeline.scoring.engine_arguments import (
+    VLLM_MEMORY_REMEDY,
+    shaping_vllm_arguments,
+    vllm_arguments,
+    without_keys,
+)
+from grao_pipeline.scoring.judges.base import ChatModel, ChatModelOptions, Question, Reply
+from grao_pipeline.scoring.judges.control_tokens import neutralize
 
-REMEDY = "if need be with --reward-arg vllm.gpu_memory_utilization=… or vllm.max_num_seqs=… lowered"
 SETTINGS: Mapping[str, Any] = {
     "runner": "generate",
     "generation_config": "vllm",
     "enable_prefix_caching": True,
-    # A grammar that allows white space allows it without end.
+    # A grammar that allows white space allows an endless amount of it.
     "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
 }
 WHITE_SPACE = " \t\r\n▁"
-"""And what SentencePiece writes for it."""
-RESERVED = ("model", "tokenizer", "dtype", "max_model_len", "runner", "skip_tokenizer_init", "generation_config")
+"""Including the sign that SentencePiece writes for it."""
+OWN_ARGUMENTS = {"model": "model=…", "dtype": "dtype=…", "max_model_len": "max_model_len=…"}
 RESERVED_IN_TEMPLATES = ("conversation", "messages", "chat_template", "add_generation_prompt", "tokenize", "tools")
-# They say how fast a judge is, not what it says; every other argument of vLLM is part of the scores' fingerprint.
-HARDWARE = (
-    "block_size",
-    "disable_custom_all_reduce",
-    "disable_log_stats",
-    "enable_prefix_caching",
-    "enforce_eager",
-    "gpu_memory_utilization",
-    "kv_cache_memory_bytes",
-    "max_num_batched_tokens",
-    "max_num_seqs",
-    "pipeline_parallel_size",
-    "tensor_parallel_size",
-)
 
 
-class VllmChatModel:
-    """A model directory or hub id, loaded when the first question is asked, under its own chat template.
-
-    Arguments: model (required); dtype (auto); max_model_len: the model's positions, where not given;
-    vllm.KEY=value: an argument of `vllm.LLM`, e.g. `vllm.tensor_parallel_size=2`; template.KEY=value: a variable of the
-    chat template, e.g. `template.enable_thinking=false`. Values are read as JSON where they are JSON.
+class VllmChatModel(ChatModel):
+    """Asks a model in this process with vLLM, under the model's chat template; it is loaded at the first question.
 
     Raises:
-        InputError: there is no such model.
-        UsageError: an argument that cannot work.
+        InputError: the model does not exist.
+        UsageError: an argument cannot work.
     """
 
-    ARGUMENTS: ClassVar[Mapping[str, str | None]] = {"model": None, "dtype": "auto", "max_model_len": ""}
-    PREFIXES: ClassVar[Sequence[str]] = ("vllm", "template")
+    class Arguments(PluginArguments):
+        model: str = argument(..., "Model directory or Hub ID.")
+        dtype: Dtype = argument("auto", "Precision of the weights.")
+        max_model_len: PositiveInt | None = argument(
+            None, "Longest conversation including the reply, in tokens; default: all positions of the model."
+        )
+        vllm: Annotated[dict[str, Any], vllm_arguments(OWN_ARGUMENTS)] = argument(
+            {}, "vllm.KEY=value: an argument of `vllm.LLM`, e.g. vllm.tensor_parallel_size=2."
+        )
+        template: Annotated[dict[str, Any], without_keys("template", RESERVED_IN_TEMPLATES)] = argument(
+            {}, "template.KEY=value: a variable of the chat template, e.g. template.enable_thinking=false."
+        )
 
-    def __init__(self, options: ChatModelOptions) -> None:
-        arguments = options.arguments
-        self._name = arguments["model"]
-        self._source = locate_model(self._name)
-        self._dtype = arguments["dtype"]
-        self._max_tokens = options.max_tokens
-        self._device = options.device
-        self._context_length = self._positions(arguments["max_model_len"])
-        self._template_variables = free_values(arguments, "template")
-        self._engine_arguments = free_values(arguments, "vllm")
-        reserved = [f"vllm.{key}" for key in RESERVED] + [f"template.{key}" for key in RESERVED_IN_TEMPLATES]
-        for name in sorted(arguments.keys() & set(reserved)):
-            raise UsageError(f"--reward-arg {name}: the judge sets it itself.")
-        if self._dtype not in get_args(Dtype):
-            raise UsageError(f"--reward-arg dtype={self._dtype}: expected {', '.join(get_args(Dtype))}.")
+    arguments: Arguments
+
+    def __init__(self, arguments: Arguments, options: ChatModelOptions) -> None:
+        super().__init__(arguments, options)
+        self._source = locate_model(arguments.model)
+        self._context_length = self._positions()
         self._names = count()
         self._close: weakref.finalize[..., Any] | None = None
 
@@ -87,25 +78,25 @@ class VllmChatModel:
         return {
             "model": self._source.fingerprint,
             "tokenizer": self._source.tokenizer,
-            "dtype": self._dtype,
+            "dtype": self.arguments.dtype,
             "max_model_len": self._context_length,
-            "template": self._template_variables,
-            "vllm": {key: value for key, value in self._engine_arguments.items() if key not in HARDWARE},
+            "template": self.arguments.template,
+            "vllm": shaping_vllm_arguments(self.arguments.vllm),
         }
 
-    def neutralise(self, text: str) -> str:
-        """Takes apart every added token of the model's tokenizer, and checks that none is left."""
+    def neutralize(self, text: str) -> str:
+        """Breaks up every added token of the model's tokenizer, and checks that none is left."""
         tokens, ids = self._control_tokens
-        safe = neutralise(text, tokens)
+        safe = neutralize(text, tokens)
         if not ids.isdisjoint(self._tokenizer.encode(safe, add_special_tokens=False)):
-            raise InputError(f"a text holds a control token of {self._name} that cannot be taken apart")
+            raise InputError(f"a text contains a control token of {self.arguments.model} that cannot be broken up")
         return safe
 
     def encode(self, question: Question) -> list[int]:
         """Token ids of a question, up to where the answer begins.
 
         Raises:
-            InputError: the chat template refuses it.
+            InputError: the chat template fails on it.
         """
         jinja = require("jinja2")
         try:
@@ -114,29 +105,29 @@ class VllmChatModel:
                 chat_template=chat_template(self._tokenizer),
                 add_generation_prompt=True,
                 tokenize=False,
-                **self._template_variables,
+                **self.arguments.template,
             )
         except jinja.TemplateError as error:
             roles = ", ".join(message["role"] for message in question.messages)
             raise InputError(
                 f"the judge's chat template fails on a conversation of {roles}: {error} "
-                "(where it takes no system role: --reward-arg system_role=false)"
+                "(if it has no system role, give --reward-arg system_role=false)"
             ) from error
         return [int(token) for token in self._tokenizer.encode(text, add_special_tokens=False)]
 
     def ask(self, questions: Iterable[Question]) -> Generator[tuple[int, Reply], None, None]:
-        """Keeps twice as many questions in flight as vLLM runs at once."""
+        """Keeps twice as many questions in flight as vLLM processes at once."""
         numbered = enumerate(questions)
         in_flight: dict[str, int] = {}
         waiting = next(numbered, None)
         if waiting is None:
             return
         engine = self._llm.llm_engine
-        most = 2 * int(engine.vllm_config.scheduler_config.max_num_seqs)
-        with DeathWatch(engine), death_as_failure("The judge's vLLM engine", REMEDY):
+        max_in_flight = 2 * int(engine.vllm_config.scheduler_config.max_num_seqs)
+        with DeathWatch(engine), death_as_failure("The judge's vLLM engine", VLLM_MEMORY_REMEDY):
             try:
                 while waiting is not None or in_flight:
-                    while waiting is not None and len(in_flight) < most:
+                    while waiting is not None and len(in_flight) < max_in_flight:
                         number, question = waiting
                         problem = self._add(name := f"judge-{next(self._names)}", question)
                         if problem is None:
@@ -158,35 +149,36 @@ class VllmChatModel:
             self._close = None
 
     def _add(self, name: str, question: Question) -> Reply | None:
-        """Put a question to the engine, or say why that cannot be done."""
+        """Pass a question to the engine; returns the reply if it cannot be asked."""
         vllm = require("vllm")
         try:
             ids = self.encode(question)
         except InputError as error:
             return Reply(str(error), "error")
-        if len(ids) + self._max_tokens > self._context_length:
-            room = f"the judge reads {self._context_length} and needs {self._max_tokens} of them to answer"
+        max_tokens = self.options.max_tokens
+        if len(ids) + max_tokens > self._context_length:
+            room = f"the judge reads {self._context_length} and needs {max_tokens} of them to answer"
             return Reply(f"the question is {len(ids)} tokens long; {room}", "error")
         parameters = vllm.SamplingParams(
             temperature=0.0,
-            max_tokens=self._max_tokens,
+            max_tokens=max_tokens,
             structured_outputs=vllm.sampling_params.StructuredOutputsParams(json=dict(question.schema)),
             output_kind=vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
         )
         self._llm.llm_engine.add_request(name, require("vllm.inputs").tokens_input(ids), parameters)
         return None
 
-    def _positions(self, given: str) -> int:
-        """The longest conversation, in tokens."""
+    def _positions(self) -> int:
+        """The longest conversation including the reply, in tokens."""
         text_config = load_config(self._source).get_text_config()
         limit: int | None = getattr(text_config, "max_position_embeddings", None)
-        if given:
-            if not given.isdecimal() or not 0 < int(given) <= (limit or int(given)):
-                raise UsageError(f"--reward-arg max_model_len={given}: the model's positions end at {limit}.")
-            return int(given)
-        if limit is None:
-            raise UsageError(f"{self._name} does not say how much it reads. Give --reward-arg max_model_len=…")
-        return limit
+        given = self.arguments.max_model_len
+        if given is None and limit is None:
+            message = f"The config of {self.arguments.model} has no context length. Give max_model_len=…."
+            raise UsageError(message, option="reward_arg")
+        if given is not None and limit is not None and given > limit:
+            raise UsageError(f"max_model_len={given}: the model's positions end at {limit}.", option="reward_arg")
+        return int(given or limit or 0)
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -194,8 +186,8 @@ class VllmChatModel:
 
     @cached_property
     def _control_tokens(self) -> tuple[list[str], set[int]]:
-        """The tokenizer's added tokens (but for white space, which some add), and the ids of the special ones. The
-        unknown token is none of them: it stands for rare characters, not for its own name.
+        """(the tokenizer's added tokens, the ids of the special ones), without added white space. The unknown token is
+        left out: it stands for rare characters, not for its name.
         """
         added = self._tokenizer.added_tokens_decoder
         words = {number: token for number, token in added.items() if token.content.strip(WHITE_SPACE)}
@@ -205,16 +197,18 @@ class VllmChatModel:
 
     @cached_property
     def _llm(self) -> Any:
-        device = resolve_device(self._device)
+        device = resolve_device(self.options.device)
         arguments = dict(SETTINGS) | {
             "model": str(self._source.directory),
-            "dtype": resolve_dtype(self._dtype, device),
+            "dtype": resolve_dtype(self.arguments.dtype, device),
             "max_model_len": self._context_length,
         }
         if device == "cpu":
             arguments |= cpu_defaults(self._context_length)
-        given = self._engine_arguments
-        llm, guard = open_llm(arguments | given, given, "reward_arg", f"the judge {self._name}", device)
+        given = self.arguments.vllm
+        llm, guard = open_llm(
+            arguments | given, given, "reward_arg", f"the judge {self.arguments.model}", device
+        )
         self._close = weakref.finalize(self, close_llm, llm, guard)
         return llm
 

@@ -1,4 +1,4 @@
-"""Rewards. Each is one file beside `base.py`; the registry below names them."""
+"""Rewards, one per file; this registry maps their names to their classes. The seam is `base.py`."""
 
 REWARDS = {
     "exact-match": "grao_pipeline.scoring.rewards.exact_match:ExactMatch",
@@ -11,7 +11,7 @@ REWARDS = {
     "json-schema": "grao_pipeline.scoring.rewards.json_schema:JsonSchema",
     "python-tests": "grao_pipeline.scoring.rewards.python_tests:PythonTests",
     "reward-model": "grao_pipeline.scoring.rewards.reward_model.reward:RewardModel",
-    "judge-pairwise": "grao_pipeline.scoring.judges.pairwise:JudgePairwise",
-    "judge-rubric": "grao_pipeline.scoring.judges.rubric:JudgeRubric",
-    "judge-win-rate": "grao_pipeline.scoring.judges.win_rate:JudgeWinRate",
+    "judge-pairwise": "grao_pipeline.scoring.judges.pairwise:PairwiseJudge",
+    "judge-rubric": "grao_pipeline.scoring.judges.rubric:RubricJudge",
+    "judge-win-rate": "grao_pipeline.scoring.judges.win_rate:WinRateJudge",
 }

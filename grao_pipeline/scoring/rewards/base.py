@@ -1,14 +1,19 @@
-"""The Reward seam: a batch of sequences in, one judgement each out."""
+"""The Reward seam: a batch of sequences in, one judgement per sequence out."""
 
+import reprlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
+from grao_pipeline.arguments import NoArguments, PluginArguments
 from grao_pipeline.errors import UsageError
 from grao_pipeline.options import Device
+from grao_pipeline.schemas import LARGEST_FLOAT32, Status
 
-LARGEST_REWARD = 3.4028234e38
-"""Rewards are stored as float32."""
+TRAITS = ("reads_group",)
+TAKEN_NAMES = ("reward", "name")
+"""Options of `grao score` that are recorded next to a reward's identity."""
 
 
 @dataclass(frozen=True)
@@ -23,96 +28,135 @@ class Candidate:
     reference: str | None
     metadata: Mapping[str, Any]
     others: Sequence[str] = ()
-    """The other samples of its group, in their order; for rewards that declare `reads_group`."""
+    """The other samples of its group, in their order; for rewards with the trait `reads_group`."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A reward, or why there is none.
+    """A reward, or the reason why it is missing.
 
     Example: `Judgement(1.0, "ok", "final number 18")`, `Judgement(None, "error", "metadata has no 'answer'")`
     """
 
     reward: float | None
-    status: str = "ok"
-    """`ok`, `error`, `unparsable` or `truncated`; a reward is present exactly where it is `ok`."""
+    status: Status = "ok"
+    """A reward is present exactly where the status is `ok`."""
     detail: str | None = None
     tokens: int = 0
-    """What a judge read and wrote for it, in tokens."""
+    """Tokens that a judge read and wrote for this judgement."""
 
     def __post_init__(self) -> None:
         if (self.reward is not None) != (self.status == "ok"):
             raise ValueError(f"{self}: a reward is present exactly where the status is 'ok'")
 
     @staticmethod
-    def of(value: Any, detail: str | None = None) -> "Judgement":
-        """`value` as a judgement; what is not a finite number is an error, never a made-up reward."""
-        if isinstance(value, int | float) and abs(value) <= LARGEST_REWARD:
-            return Judgement(float(value), "ok", detail)
-        return Judgement(None, "error", f"the reward is {value!r}, not a finite (float32) number")
+    def of(value: object, detail: str | None = None) -> "Judgement":
+        """`value` as a judgement. It may be a Python, numpy or torch number; anything that is not a finite float32
+        becomes an error, never a made-up reward.
+        """
+        number = _finite_number(value)
+        if number is None:
+            return Judgement(None, "error", f"the reward is {reprlib.repr(value)}, not a finite (float32) number")
+        return Judgement(number, "ok", detail)
 
 
 @dataclass(frozen=True)
 class RewardRuntime:
-    """How to run a reward; shapes no score."""
+    """How a reward runs; does not change any score."""
 
     batch_size: int = 32
     device: Device = "auto"
 
 
-class Reward(Protocol):
-    """Judges candidates. Constructed as `Reward(arguments, runtime)`; construction must be cheap and load no model.
+class Reward(ABC):
+    """Judges candidates.
 
-    A new reward is one class in one file and one line in `REWARDS`.
+    A new reward is one class in one file and one line in `REWARDS`. Its construction must be cheap: models are loaded
+    when `score` is first called.
+
+    Example:
+        class Polite(Reward):
+            class Arguments(PluginArguments):
+                word: str = argument("please", "Word that a polite answer contains.")
+
+            arguments: Arguments
+
+            def score(self, candidates):
+                return [Judgement.of(self.arguments.word in candidate.completion) for candidate in candidates]
+
+    Raises:
+        UsageError: a subclass sets a trait that does not exist (a public attribute that is True or False), or declares
+            an argument whose name is taken.
     """
 
-    def identity(self) -> Mapping[str, Any]:
-        """What determines the judgements (arguments, model fingerprints, source code), as JSON; part of the
-        fingerprint of the scores."""
-        ...
+    Arguments: ClassVar[type[PluginArguments]] = NoArguments
+    """Model of the arguments that are given as `--reward-arg key=value`."""
+    reads_group: ClassVar[bool] = False
+    """Trait: `Candidate.others` is filled, and a judgement is cached for exactly these other samples."""
 
+    def __init__(self, arguments: PluginArguments, runtime: RewardRuntime) -> None:
+        self.arguments = arguments
+        self.runtime = runtime
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        where = f"{cls.__module__}:{cls.__qualname__}"
+        for name, value in vars(cls).items():
+            if isinstance(value, bool) and not name.startswith("_") and name not in TRAITS:
+                raise UsageError(
+                    f"{where} sets the unknown trait '{name}'. Known: {', '.join(TRAITS)}.", option="reward"
+                )
+        for name in TAKEN_NAMES:
+            if name in cls.Arguments.model_fields:
+                raise UsageError(f"{where}: an argument cannot be called '{name}'. Rename it.", option="reward")
+
+    @classmethod
+    def arguments_model(cls, given: Mapping[str, str]) -> type[PluginArguments]:
+        """The model that `given` is parsed with: `Arguments`, unless one argument decides which others exist."""
+        return cls.Arguments
+
+    def identity(self) -> Mapping[str, Any]:
+        """Everything that determines the judgements (arguments, model fingerprints), as JSON. It is part of the
+        fingerprint of the scores; the source code of your own class is added to it.
+        """
+        return self.arguments.model_dump(mode="json")
+
+    @abstractmethod
     def score(self, candidates: Sequence[Candidate]) -> Iterable[Judgement]:
         """One judgement per candidate, in order. A candidate that cannot be judged gets `reward=None` and a status.
 
-        A dear reward yields each judgement as soon as it is known: what was yielded is in the cache of judgements and
-        survives a crash. A reward that looks at `Candidate.others` has the attribute `reads_group = True`.
+        Expensive rewards should yield each judgement as soon as it is ready: yielded judgements are cached and survive
+        a crash.
         """
-        ...
+
+    def close(self) -> None:
+        """Free devices and end processes. Called once, after the last `score`."""
+        return
 
 
-class FakeReward:
-    """A public fake for tests: rewards the number of characters and counts what it was asked."""
+class FakeReward(Reward):
+    """A public fake for tests: rewards the number of characters, and counts the candidates that it was given."""
 
-    def __init__(self, arguments: Mapping[str, str] | None = None, runtime: RewardRuntime | None = None) -> None:
+    def __init__(self, arguments: PluginArguments | None = None, runtime: RewardRuntime | None = None) -> None:
+        super().__init__(arguments or NoArguments(), runtime or RewardRuntime())
         self.num_scored = 0
 
     def identity(self) -> Mapping[str, Any]:
         return {"fake": 1}
 
-    def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
+    def score(self, candidates: Sequence[Candidate]) -> Iterable[Judgement]:
         self.num_scored += len(candidates)
         return [Judgement.of(len(candidate.completion)) for candidate in candidates]
 
 
-def take_arguments(reward: str, arguments: Mapping[str, str], **defaults: str | None) -> dict[str, str]:
-    """The arguments of a reward over its defaults; a default of None makes an argument required.
-
-    Raises:
-        UsageError: an argument is unknown or missing.
-    """
-    unknown = sorted(set(arguments) - set(defaults))
-    if unknown:
-        known = ", ".join(sorted(defaults)) or "none"
-        raise UsageError(f"--reward-arg {unknown[0]}: reward '{reward}' has no such argument. It has: {known}.")
-    merged = {**defaults, **arguments}
-    missing = [name for name, value in merged.items() if value is None]
-    if missing:
-        raise UsageError(f"Reward '{reward}' needs --reward-arg {missing[0]}=…")
-    return {name: str(value) for name, value in merged.items()}
-
-
-def parse_boolean(reward: str, name: str, value: str) -> bool:
-    """Raises UsageError where `value` is neither true nor false."""
-    if value.lower() not in ("true", "false"):
-        raise UsageError(f"--reward-arg {name}={value}: reward '{reward}' needs true or false.")
-    return value.lower() == "true"
+def _finite_number(value: object) -> float | None:
+    """The finite float32 that a Python number, or a numpy or torch array with one element, holds; else None."""
+    item = getattr(value, "item", None)
+    if callable(item):
+        try:
+            value = item()
+        except (TypeError, ValueError, RuntimeError):  # an array with several elements; torch raises RuntimeError
+            return None
+    if isinstance(value, int | float) and abs(value) <= LARGEST_FLOAT32:
+        return float(value)
+    return None

@@ -1,34 +1,30 @@
 """`exact-match`: 1 where the completion is the expected answer, else 0."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from grao_pipeline.scoring.rewards.base import Candidate, Judgement, RewardRuntime, parse_boolean, take_arguments
+from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
 
 
-class ExactMatch:
-    """Compares the stripped completion with `metadata[field]`; with `field=reference`, with the reference.
+class ExactMatch(Reward):
+    """1 if the stripped completion equals the expected answer, else 0."""
 
-    Arguments: field (answer), ignore_case (false).
-    """
+    class Arguments(PluginArguments):
+        field: str = argument("answer", "Metadata key of the expected answer; `reference` stands for the reference.")
+        ignore_case: bool = argument(False, "Ignore the difference between small and capital letters.")
 
-    def __init__(self, arguments: Mapping[str, str], runtime: RewardRuntime) -> None:
-        taken = take_arguments("exact-match", arguments, field="answer", ignore_case="false")
-        self._field = taken["field"]
-        self._ignore_case = parse_boolean("exact-match", "ignore_case", taken["ignore_case"])
-
-    def identity(self) -> Mapping[str, Any]:
-        return {"field": self._field, "ignore_case": self._ignore_case}
+    arguments: Arguments
 
     def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
         return [self._judge(candidate) for candidate in candidates]
 
     def _judge(self, candidate: Candidate) -> Judgement:
-        expected = candidate.reference if self._field == "reference" else candidate.metadata.get(self._field)
+        field = self.arguments.field
+        expected = candidate.reference if field == "reference" else candidate.metadata.get(field)
         if expected is None:
-            missing = "no reference" if self._field == "reference" else f"no '{self._field}' in the metadata"
+            missing = "no reference" if field == "reference" else f"no '{field}' in the metadata"
             return Judgement(None, "error", f"{missing} to compare with")
-        return Judgement.of(float(self._normal(candidate.completion) == self._normal(str(expected))))
+        return Judgement.of(self._normalized(candidate.completion) == self._normalized(str(expected)))
 
-    def _normal(self, text: str) -> str:
-        return text.strip().casefold() if self._ignore_case else text.strip()
+    def _normalized(self, text: str) -> str:
+        return text.strip().casefold() if self.arguments.ignore_case else text.strip()

@@ -5,40 +5,42 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from grao_pipeline.scoring.rewards.base import Candidate, Judgement, RewardRuntime, take_arguments
+from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
 
-# A hyphen is a minus sign only where nothing stands before it to subtract from: the last number of `10-3` is 3.
+# A hyphen is a minus sign only where nothing precedes it to subtract from: the last number of `10-3` is 3.
 NUMBER = re.compile(r"((?<![\w).])[-−]\$?)?((?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)")
 MARKERS = re.compile(r"####|\bA:|\banswer is\b:?|\\boxed\{", re.IGNORECASE)
 
 
-class Gsm8k:
-    """Compares final numbers by value: `$1,234.00` equals `1234`.
+class Gsm8k(Reward):
+    """1 if the completion's final number equals the expected one (`$1,234.00` equals `1234`), else 0.
 
-    The final number is the first one behind the last answer marker (`####`, `A:`, `answer is`, `\\boxed{`), or the last
-    one of the text where there is no marker. A completion without a number is wrong (0), not unjudgeable.
-
-    Arguments: field (answer): the key of the metadata that holds the expected number.
+    The final number is the first one after the last answer marker (`####`, `A:`, `answer is`, `\\boxed{`), or the last
+    one of the text where it has no marker. A completion without a number is wrong (0), not an error.
     """
 
-    def __init__(self, arguments: Mapping[str, str], runtime: RewardRuntime) -> None:
-        self._field = take_arguments("gsm8k", arguments, field="answer")["field"]
+    class Arguments(PluginArguments):
+        field: str = argument("answer", "Metadata key of the expected number, which may end a worked solution.")
+
+    arguments: Arguments
 
     def identity(self) -> Mapping[str, Any]:
-        return {"field": self._field, "version": 2}
+        return {**super().identity(), "version": 2}
 
     def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
         return [self._judge(candidate) for candidate in candidates]
 
     def _judge(self, candidate: Candidate) -> Judgement:
-        if self._field not in candidate.metadata:
-            return Judgement(None, "error", f"metadata has no '{self._field}' to compare with")
-        expected = final_number(str(candidate.metadata[self._field]))
+        field = self.arguments.field
+        if field not in candidate.metadata:
+            return Judgement(None, "error", f"metadata has no '{field}' to compare with")
+        expected = final_number(str(candidate.metadata[field]))
         if expected is None:
-            return Judgement(None, "error", f"metadata '{self._field}' holds no number")
-        found = final_number(candidate.completion)
-        detail = "no final number" if found is None else f"final number {found:f}"
-        return Judgement.of(float(found == expected), detail)
+            return Judgement(None, "error", f"metadata '{field}' holds no number")
+        number = final_number(candidate.completion)
+        detail = "no final number" if number is None else f"final number {number:f}"
+        return Judgement.of(number == expected, detail)
 
 
 def final_number(text: str) -> Decimal | None:
@@ -49,9 +51,9 @@ def final_number(text: str) -> Decimal | None:
     """
     markers = list(MARKERS.finditer(text))
     if markers:
-        behind = NUMBER.search(text, markers[-1].end())
-        if behind is not None:
-            return _value(behind)
+        marked = NUMBER.search(text, markers[-1].end())
+        if marked is not None:
+            return _value(marked)
     numbers = list(NUMBER.finditer(text))
     return _value(numbers[-1]) if numbers else None
 

@@ -4,14 +4,16 @@ import importlib.metadata
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
+from pydantic import model_validator
+
+from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.plugins import require
-from grao_pipeline.scoring.rewards.arguments import readable
-from grao_pipeline.scoring.rewards.base import Candidate, Judgement, RewardRuntime, take_arguments
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
+from grao_pipeline.scoring.rewards.common import readable
 from grao_pipeline.scoring.sandbox.limited_calls import CallFailed, LimitedCalls
 
 BLOCK = re.compile(r"^```[ \t]*(?:json)?[ \t]*\n(.*?)^```", re.DOTALL | re.MULTILINE | re.IGNORECASE)
@@ -19,31 +21,38 @@ SECONDS_PER_CHECK = 5.0
 MEMORY_MIB = 1024
 
 
-class JsonSchema:
-    """Validates the JSON of a completion with the `jsonschema` package, under the draft that the schema names (2020-12
-    where it names none).
+class JsonSchema(Reward):
+    """1 if the completion's JSON is valid under a JSON schema, else 0.
 
-    The JSON is the whole completion, or else its last ```` ```json ```` block (or block without a language).
+    The JSON is the whole completion, or else its last ```` ```json ```` block (or block without a language). It is
+    validated by the `jsonschema` package, under the draft that the schema names, or 2020-12. As the standard
+    recommends, `format` is not checked.
 
-    1: it is valid. 0: there is no JSON (`NaN` is none), or it is not valid; the detail has the first violation.
-    null + `error`: there is no schema, it is none, it refers to another document (`$ref` to anything but itself and the
-    drafts' own schemas is never fetched), or a check exceeded 5 s of CPU time (a `pattern` can take for ever).
-
-    Arguments: schema: a JSON file with one schema for all; or field (schema): the key of the metadata that holds the
-    schema, as an object or as JSON text. `format` is not checked, as the standard has it.
+    1: valid. 0: invalid, or not JSON (`NaN` is not JSON); the detail has the first violation.
+    null + `error`: the schema is missing, invalid, or refers to another document (a `$ref` is followed only inside the
+    schema and to the drafts' schemas, never fetched), or a check exceeded 5 s of CPU time (a `pattern` may never end).
 
     Raises:
-        UsageError: both arguments are given, or the file holds no schema.
+        UsageError: both arguments are given, or the file does not hold a schema.
         InputError: the file cannot be read.
         MissingDependency: jsonschema is not installed.
     """
 
-    def __init__(self, arguments: Mapping[str, str], runtime: RewardRuntime) -> None:
-        taken = take_arguments("json-schema", arguments, schema="", field="schema")
-        if "schema" in arguments and "field" in arguments:
-            raise UsageError("--reward-arg: reward 'json-schema' takes schema=FILE or field=NAME, not both.")
-        self._field = taken["field"]
-        self._schema = _read_schema(taken["schema"]) if "schema" in arguments else None
+    class Arguments(PluginArguments):
+        schema_file: str | None = argument(None, "JSON file with one schema for all completions.", alias="schema")
+        field: str = argument("schema", "Metadata key of the schema, which is an object or JSON text.")
+
+        @model_validator(mode="after")
+        def _one_source(self) -> Self:
+            if self.schema_file is not None and "field" in self.model_fields_set:
+                raise ValueError("give schema=FILE or field=NAME, not both")
+            return self
+
+    def __init__(self, arguments: Arguments, runtime: RewardRuntime) -> None:
+        super().__init__(arguments, runtime)
+        self._field = arguments.field
+        self._schema = None if arguments.schema_file is None else _read_schema(arguments.schema_file)
+        self._checks = LimitedCalls(f"{__name__}:check", 1, SECONDS_PER_CHECK, MEMORY_MIB)
         try:
             self._version = importlib.metadata.version("jsonschema")
         except importlib.metadata.PackageNotFoundError:
@@ -55,7 +64,7 @@ class JsonSchema:
 
     def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:
         schemas = [self._schema_for(candidate) for candidate in candidates]
-        found = self._checks.map(
+        checks = self._checks.map(
             {"schema": schema, "completion": candidate.completion}
             for candidate, schema in zip(candidates, schemas, strict=True)
             if schema is not None
@@ -64,7 +73,10 @@ class JsonSchema:
             if schema is None:
                 yield Judgement(None, "error", f"metadata has no '{self._field}'")
             else:
-                yield _judgement(next(found))
+                yield _judgement(next(checks))
+
+    def close(self) -> None:
+        self._checks.close()
 
     def _schema_for(self, candidate: Candidate) -> str | None:
         """The schema as JSON text."""
@@ -73,13 +85,9 @@ class JsonSchema:
         schema = candidate.metadata.get(self._field)
         return schema if schema is None or isinstance(schema, str) else json.dumps(schema)
 
-    @cached_property
-    def _checks(self) -> LimitedCalls:
-        return LimitedCalls(f"{__name__}:check", 1, SECONDS_PER_CHECK, MEMORY_MIB)
-
 
 def check(schema: str, completion: str) -> dict[str, Any]:
-    """Whether a completion's JSON is valid, and why not. A schema's patterns may take for ever: call it with limits.
+    """Whether a completion's JSON is valid, and why not. A schema's pattern may never end: call it with limits.
 
     >>> check('{"type": "object", "required": ["a"]}', '{"b": 1}')
     {'valid': False, 'problem': "at $: 'a' is a required property"}
@@ -89,19 +97,19 @@ def check(schema: str, completion: str) -> dict[str, Any]:
 
     try:
         parsed = json.loads(schema)
-        kind = _validator(parsed)
+        validator_class = _validator_class(parsed)
     except ValueError as error:
-        return {"valid": None, "problem": f"the schema is none: {error}"}
+        return {"valid": None, "problem": f"the schema is invalid: {error}"}
     try:
         value = json_of(completion)
     except (ValueError, RecursionError) as error:
-        return {"valid": False, "problem": f"no JSON ({error})"}
+        return {"valid": False, "problem": f"not JSON ({error})"}
     try:
-        # The drafts' own schemas and nothing else: by default, jsonschema would fetch what a $ref names.
+        # Only the drafts' schemas: by default, jsonschema would fetch the document that a $ref names.
         known = require("jsonschema_specifications").REGISTRY
-        errors = list(kind(parsed, registry=known).iter_errors(value))
+        errors = list(validator_class(parsed, registry=known).iter_errors(value))
     except Unresolvable as error:
-        return {"valid": None, "problem": f"the schema refers to what is not in it: {error}"}
+        return {"valid": None, "problem": f"the schema refers to another document: {error}"}
     if not errors:
         return {"valid": True, "problem": None}
     worst = best_match(errors)
@@ -109,10 +117,10 @@ def check(schema: str, completion: str) -> dict[str, Any]:
 
 
 def json_of(completion: str) -> Any:
-    """The value of the whole completion, or else of its last block.
+    """The JSON value of the whole completion, or else of its last block.
 
     Raises:
-        ValueError: neither is JSON.
+        ValueError: neither of them is JSON.
     """
     try:
         return _parse(completion)
@@ -130,43 +138,43 @@ def _parse(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-def _judgement(found: Any) -> Judgement:
-    if isinstance(found, CallFailed):
-        return Judgement(None, "error", readable(found.reason))
-    if found["valid"] is None:
-        return Judgement(None, "error", readable(found["problem"]))
-    return Judgement.of(float(found["valid"]), None if found["valid"] else readable(found["problem"]))
+def _judgement(outcome: Any) -> Judgement:
+    if isinstance(outcome, CallFailed):
+        return Judgement(None, "error", readable(outcome.reason))
+    if outcome["valid"] is None:
+        return Judgement(None, "error", readable(outcome["problem"]))
+    return Judgement.of(outcome["valid"], None if outcome["valid"] else readable(outcome["problem"]))
 
 
 def _read_schema(path: str) -> str:
-    """A schema's file as canonical JSON text, so that its layout plays no part in the fingerprint."""
+    """The schema as canonical JSON text, so that the layout of its file does not change the fingerprint."""
     try:
         text = Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--reward-arg schema={path}: cannot be read ({error}).") from error
+        raise InputError(f"JSON schema {path} cannot be read: {error}.") from error
     try:
         schema = json.loads(text)
     except ValueError as error:
-        raise UsageError(f"--reward-arg schema={path}: not JSON ({error}).") from error
+        raise UsageError(f"schema={path}: not JSON ({error}).", option="reward_arg") from error
     try:
-        _validator(schema)
+        _validator_class(schema)
     except ValueError as error:
-        raise UsageError(f"--reward-arg schema={path}: not a JSON schema ({error}).") from error
+        raise UsageError(f"schema={path}: not a JSON schema ({error}).", option="reward_arg") from error
     return json.dumps(schema, sort_keys=True, ensure_ascii=False)
 
 
-def _validator(schema: Any) -> Any:
-    """The class that validates under a schema's own draft.
+def _validator_class(schema: object) -> Any:
+    """The class that validates under the schema's draft.
 
     Raises:
-        ValueError: it is no schema.
+        ValueError: `schema` is not a JSON schema.
     """
     jsonschema = require("jsonschema")
     if not isinstance(schema, dict | bool):
-        raise ValueError("it is no JSON object")
-    validator = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+        raise ValueError("it is not a JSON object")
+    validator_class = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
-        validator.check_schema(schema)
+        validator_class.check_schema(schema)
     except jsonschema.SchemaError as error:
         raise ValueError(error.message) from error
-    return validator
+    return validator_class

@@ -1,38 +1,27 @@
 """`length`: how near the completion's length is to a target, from 1 (met) down to 0."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal
 
-from grao_pipeline.errors import UsageError
-from grao_pipeline.scoring.rewards.base import Candidate, Judgement, RewardRuntime, take_arguments
+from pydantic import PositiveInt
 
-UNITS = {"words": lambda text: len(text.split()), "characters": len}
+from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
 
 
-class Length:
-    """max(0, 1 − |n − target| / target), n the completion's length.
+class Length(Reward):
+    """1 at the target length, falling linearly to 0: max(0, 1 − |n − target| / target) for a completion of length n."""
 
-    Arguments: target (required, a positive whole number), unit (words, or characters).
+    class Arguments(PluginArguments):
+        target: PositiveInt = argument(..., "Length that gets the highest reward.")
+        unit: Literal["words", "characters"] = argument("words", "Unit of the length.")
 
-    Raises:
-        UsageError: an argument has another form.
-    """
-
-    def __init__(self, arguments: Mapping[str, str], runtime: RewardRuntime) -> None:
-        taken = take_arguments("length", arguments, target=None, unit="words")
-        if not taken["target"].isdecimal() or int(taken["target"]) < 1:
-            raise UsageError(f"--reward-arg target={taken['target']}: reward 'length' needs a positive whole number.")
-        if taken["unit"] not in UNITS:
-            raise UsageError(f"--reward-arg unit={taken['unit']}: reward 'length' knows {', '.join(UNITS)}.")
-        self._target = int(taken["target"])
-        self._unit = taken["unit"]
-
-    def identity(self) -> Mapping[str, Any]:
-        return {"target": self._target, "unit": self._unit}
+    arguments: Arguments
 
     def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
-        return [self._judge(UNITS[self._unit](candidate.completion)) for candidate in candidates]
+        return [self._judge(candidate.completion) for candidate in candidates]
 
-    def _judge(self, length: int) -> Judgement:
-        reward = max(0.0, 1.0 - abs(length - self._target) / self._target)
-        return Judgement.of(reward, f"{length} {self._unit}")
+    def _judge(self, text: str) -> Judgement:
+        target, unit = self.arguments.target, self.arguments.unit
+        length = len(text.split()) if unit == "words" else len(text)
+        return Judgement.of(max(0.0, 1.0 - abs(length - target) / target), f"{length} {unit}")

@@ -3,84 +3,91 @@
 import importlib.metadata
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
+from pydantic import PositiveFloat, PositiveInt
+
+from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.plugins import require
-from grao_pipeline.scoring.rewards.arguments import default_workers, positive_integer, positive_number, readable
-from grao_pipeline.scoring.rewards.base import Candidate, Judgement, RewardRuntime, take_arguments
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
+from grao_pipeline.scoring.rewards.common import DEFAULT_WORKERS, readable
 from grao_pipeline.scoring.rewards.gsm8k import MARKERS
 from grao_pipeline.scoring.sandbox.limited_calls import CallFailed, LimitedCalls
 
 DELIMITERS = re.compile(r"\$|\\\(|\\\[|\\boxed|\\begin\{(?:equation|align|math)")
-# An expression written without delimiters has no words but the names of functions.
+# In an expression without delimiters, the only words are names of functions.
 WORD = re.compile(r"(?<![\\A-Za-z])(?!(?:sqrt|sin|cos|tan|cot|sec|csc|log|exp|frac|text|left|right)\b)[A-Za-z]{3,}")
 TEXT = re.compile(r"\\text\{[^{}]*\}")
 LONGEST_EXPRESSION = 200
 MEMORY_MIB = 2048
 
 
-class MathEquality:
-    r"""Compares with `metadata[field]` through the `math-verify` package: `\frac{1}{2}`, `0.5` and `2/4` are equal.
+class MathEquality(Reward):
+    r"""1 if the answer is mathematically equal to the expected one (`\frac{1}{2}`, `0.5`, `2/4`), else 0.
 
     1: the answer equals the expected one, as numbers (to 6 decimals), expressions, equations, sets, intervals or
     matrices; `x = 5` equals `5`, and `50%` equals both `50` and `0.5`.
-    0: it does not, or the completion holds no answer that can be read (the detail says so).
-    null + `error`: nothing to compare with, the expected answer cannot be read, or the comparison took longer than
-    `timeout` or died (towers of powers do not hang the stage; a made-up 0 would depend on the machine).
+    0: it does not, or the completion has no readable answer (the detail says so).
+    null + `error`: the metadata has no expected answer or an unreadable one, or the comparison exceeded `timeout` or
+    its memory (towers of powers do not hang the stage; a made-up 0 would depend on the machine).
 
-    The answer is what stands behind the last answer marker (as for `gsm8k`), in the last `\boxed{}`, or last in the
-    text. LaTeX needs its delimiters (`$…$`, `\(…\)`, `\boxed{…}`) unless the answer is an expression and nothing else.
-
-    Arguments: field (answer), timeout (5): seconds of CPU time per comparison; workers (the machine's cores, at most
-    8): processes that compare, which change no judgement.
+    The answer follows the last answer marker (as for `gsm8k`), is in the last `\boxed{}`, or comes last in the text.
+    LaTeX needs its delimiters (`$…$`, `\(…\)`, `\boxed{…}`) unless the answer is an expression and nothing else.
+    The comparison is that of the `math-verify` package.
 
     Raises:
         MissingDependency: math-verify is not installed.
     """
 
-    def __init__(self, arguments: Mapping[str, str], runtime: RewardRuntime) -> None:
-        taken = take_arguments("math", arguments, field="answer", timeout="5", workers=default_workers())
-        self._field = taken["field"]
-        self._timeout = positive_number("math", "timeout", taken["timeout"])
-        self._workers = positive_integer("math", "workers", taken["workers"])
+    class Arguments(PluginArguments):
+        field: str = argument("answer", "Metadata key of the expected answer.")
+        timeout: PositiveFloat = argument(5.0, "CPU seconds per comparison.")
+        workers: PositiveInt = argument(DEFAULT_WORKERS, "Processes that compare; does not change any judgement.")
+
+    arguments: Arguments
+
+    def __init__(self, arguments: Arguments, runtime: RewardRuntime) -> None:
+        super().__init__(arguments, runtime)
+        self._comparisons = LimitedCalls(f"{__name__}:compare", arguments.workers, arguments.timeout, MEMORY_MIB)
         try:
             self._version = importlib.metadata.version("math-verify")
         except importlib.metadata.PackageNotFoundError:
             require("math_verify")
 
     def identity(self) -> Mapping[str, Any]:
-        return {"field": self._field, "timeout": self._timeout, "math_verify": self._version, "version": 1}
+        arguments = self.arguments.model_dump(mode="json", exclude={"workers"})
+        return {**arguments, "math_verify": self._version, "version": 1}
 
     def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:
-        comparable = [candidate for candidate in candidates if candidate.metadata.get(self._field) is not None]
-        found = self._comparisons.map(
-            {"expected": str(candidate.metadata[self._field]), "completion": candidate.completion}
-            for candidate in comparable
+        answers = [candidate.metadata.get(self.arguments.field) for candidate in candidates]
+        comparisons = self._comparisons.map(
+            {"expected": str(answer), "completion": candidate.completion}
+            for candidate, answer in zip(candidates, answers, strict=True)
+            if answer is not None
         )
-        for candidate in candidates:
-            if candidate.metadata.get(self._field) is None:
-                yield Judgement(None, "error", f"metadata has no '{self._field}' to compare with")
+        for answer in answers:
+            if answer is None:
+                yield Judgement(None, "error", f"metadata has no '{self.arguments.field}' to compare with")
             else:
-                yield self._judgement(candidate, next(found))
+                yield self._judgement(answer, next(comparisons))
 
-    def _judgement(self, candidate: Candidate, found: Any) -> Judgement:
-        if isinstance(found, CallFailed):
-            return Judgement(None, "error", readable(found.reason))
-        if not found["expected_is_readable"]:
-            expected = candidate.metadata[self._field]
-            return Judgement(None, "error", readable(f"metadata '{self._field}' is no mathematics: {expected!r}"))
-        if found["answer"] is None:
-            return Judgement.of(0.0, "no answer that can be read")
-        return Judgement.of(float(found["equal"]), readable(f"answer {found['answer']}"))
+    def close(self) -> None:
+        self._comparisons.close()
 
-    @cached_property
-    def _comparisons(self) -> LimitedCalls:
-        return LimitedCalls(f"{__name__}:compare", self._workers, self._timeout, MEMORY_MIB)
+    def _judgement(self, expected: object, comparison: Any) -> Judgement:
+        if isinstance(comparison, CallFailed):
+            return Judgement(None, "error", readable(comparison.reason))
+        if not comparison["expected_is_readable"]:
+            problem = f"metadata '{self.arguments.field}' cannot be parsed as math: {expected!r}"
+            return Judgement(None, "error", readable(problem))
+        if comparison["answer"] is None:
+            return Judgement.of(0.0, "no readable answer")
+        return Judgement.of(comparison["equal"], readable(f"answer {comparison['answer']}"))
 
 
 def compare(expected: str, completion: str) -> dict[str, Any]:
-    """Whether a completion's answer equals the expected one. May take for ever, and all memory: call it with limits.
+    """Whether a completion's answer equals the expected one. It may never end or fill the memory: call it with limits.
 
     >>> compare("1/2", "It is $0.25$.")
     {'expected_is_readable': True, 'equal': False, 'answer': '0.25'}
@@ -101,20 +108,20 @@ def prepare() -> None:
 
 
 def read(text: str) -> tuple[list[Any], str | None]:
-    """(sympy expressions, the text that they were read from) of an answer; ([], None) where none can be read."""
+    """(sympy expressions, the text that they were read from) of an answer; ([], None) for an unreadable one."""
     from math_verify import parse
 
     for form in _forms(text.replace("\\$", "")):
-        found = parse(form, parsing_timeout=None)
-        expressions = [value for value in found if not isinstance(value, str)]
+        values = parse(form, parsing_timeout=None)
+        expressions = [value for value in values if not isinstance(value, str)]
         if expressions:
-            return expressions, next((value for value in found if isinstance(value, str)), form)
+            return expressions, next((value for value in values if isinstance(value, str)), form)
     return [], None
 
 
 def _forms(text: str) -> Iterator[str]:
-    """What to read, the likeliest first: what stands behind the last marker, then the whole text."""
-    marked = _behind_last_marker(text)
+    """The texts to read, most likely first: the text after the last marker, then the whole text."""
+    marked = _after_last_marker(text)
     if marked:
         if is_bare_expression(marked):
             yield f"${as_latex(marked)}$"
@@ -131,7 +138,7 @@ def is_bare_expression(text: str) -> bool:
 
 
 def as_latex(text: str) -> str:
-    r"""What people type instead of LaTeX, as LaTeX.
+    r"""Converts the notations that people type instead of LaTeX.
 
     >>> [as_latex(text) for text in ("2*pi**2", "3 1/2", "1e5")]
     ['2*\\pi^2', '3\\frac{1}{2}', '1 \\times 10^{5}']
@@ -141,8 +148,8 @@ def as_latex(text: str) -> str:
     return re.sub(r"(?<=[\d.])[eE]([+-]?\d+)\b", r" \\times 10^{\1}", text)
 
 
-def _behind_last_marker(text: str) -> str:
-    """The rest of the line behind the last answer marker; empty where there is none, or a box, which stands alone."""
+def _after_last_marker(text: str) -> str:
+    """The rest of the line after the last answer marker; empty without a marker, and for a box, which needs none."""
     markers = list(MARKERS.finditer(text))
     if not markers or markers[-1][0].startswith("\\boxed"):
         return ""
@@ -152,5 +159,5 @@ def _behind_last_marker(text: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _read_expected(expected: str) -> tuple[list[Any], str | None]:
-    """A group's samples have one expected answer."""
+    """Cached, since the samples of a group share their expected answer."""
     return read(expected)

@@ -4,11 +4,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from grao_pipeline.scoring.rewards.arguments import readable
-from grao_pipeline.scoring.rewards.base import Candidate, Judgement, RewardRuntime, take_arguments
+from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
+from grao_pipeline.scoring.rewards.common import readable
 
 LETTERS = "ABCDEFGHIJ"
-# A letter with what people put around it: (B), [B], **B**, `B`, \text{B}, \textbf{(B)}.
+# A letter with the signs that people put around it: (B), [B], **B**, `B`, \text{B}, \textbf{(B)}.
 OPENING, CLOSING = r"(?:\\text(?:bf)?\{|[\[({*_`\"'$]|\\\()*", r"(?:[\])}*_`\"'$]|\\\))*"
 BOXED = re.compile(rf"\\boxed\s*\{{\s*{OPENING}([A-Ja-j]){CLOSING}[.:]?[^{{}}]*\}}")
 PHRASE = re.compile(
@@ -21,51 +22,53 @@ LINE = re.compile(rf"^\s*(?:{OPENING})([A-J])(?:{CLOSING})\s*[.:)]?(?:\s*$|(?<=[
 BOLD = re.compile(r"\*\*\s*\(?([A-J])\)?\s*[.:)]?(?:\s[^*\n]*)?\*\*")
 ANOTHER = re.compile(rf"\s*(?:,|/|&|\bor\b|\band\b)\s*(?:or\s+|and\s+)?{OPENING}([A-J]){CLOSING}(?![\w'’])")
 # `A` and `I` are words too: "the answer is a matter of taste", "answer: I think …".
-WORD_BEHIND = re.compile(r"\s+(?!because|since|as\b|for\b|due\b|which|and\b|or\b)[a-z]")
+FOLLOWING_WORD = re.compile(r"\s+(?!because|since|as\b|for\b|due\b|which|and\b|or\b)[a-z]")
 
 
-class MultipleChoice:
-    r"""Compares the chosen letter (A to J) with `metadata[field]`.
+class MultipleChoice(Reward):
+    r"""1 if the completion chooses the expected letter (A to J), else 0.
 
-    The expected answer is a letter (`B`, `(B)`, `b.`), the text of one of `metadata[options]` (a list), or a whole
-    number, the position in that list from 0. With options, only their letters can be chosen.
+    The expected answer is a letter (`B`, `(B)`, `b.`), the text of one of the options, or a whole number, the position
+    in the list of options from 0. With options, only their letters can be chosen.
 
     The first of these that the completion has decides:
     1. `\boxed{B}`; 2. a phrase: "the answer is (B)", "Answer: **B**", "correct option: B"; of several, the last one
     counts, since people correct themselves; 3. a line that is, or begins with, a letter: `B`, `(B)`, `B. Paris`;
     4. a letter in bold: `**B**`; 5. the whole completion is the text of an option.
 
-    1: the chosen letter is the expected one. 0: it is another; or none can be found, or several are chosen ("A or B",
-    lines with different letters, as where the options are only repeated), as the detail says.
-    null + `error`: the metadata has no expected answer, or one that is no option.
-
-    Arguments: field (answer), options (options).
+    1: the chosen letter is the expected one. 0: it is a different one; or no letter is chosen, or several ("A or B",
+    or lines with different letters, as when the completion only repeats the options); the detail says which.
+    null + `error`: the metadata has no expected answer, or one that is not an option.
     """
 
-    def __init__(self, arguments: Mapping[str, str], runtime: RewardRuntime) -> None:
-        taken = take_arguments("multiple-choice", arguments, field="answer", options="options")
-        self._field, self._options = taken["field"], taken["options"]
+    class Arguments(PluginArguments):
+        field: str = argument("answer", "Metadata key of the expected answer.")
+        options: str = argument("options", "Metadata key of the list of options, which may be missing.")
+
+    arguments: Arguments
 
     def identity(self) -> Mapping[str, Any]:
-        return {"field": self._field, "options": self._options, "version": 1}
+        return {**super().identity(), "version": 1}
 
     def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
         return [self._judge(candidate) for candidate in candidates]
 
     def _judge(self, candidate: Candidate) -> Judgement:
-        options = candidate.metadata.get(self._options) or []
+        options = candidate.metadata.get(self.arguments.options) or []
         if not isinstance(options, list) or len(options) > len(LETTERS):
-            return Judgement(None, "error", f"metadata '{self._options}' is no list of at most {len(LETTERS)} options")
+            problem = f"metadata '{self.arguments.options}' must be a list of at most {len(LETTERS)} options"
+            return Judgement(None, "error", problem)
         texts = [str(option) for option in options]
-        expected = expected_letter(candidate.metadata.get(self._field), texts)
+        answer = candidate.metadata.get(self.arguments.field)
+        expected = expected_letter(answer, texts)
         if expected is None:
-            found = candidate.metadata.get(self._field)
-            return Judgement(None, "error", readable(f"metadata '{self._field}' is {found!r}, which is no option"))
+            problem = f"metadata '{self.arguments.field}' is {answer!r}, which is not an option"
+            return Judgement(None, "error", readable(problem))
         chosen = chosen_letters(candidate.completion, texts)
         if len(chosen) != 1:
             detail = f"ambiguous: {' and '.join(sorted(chosen))}" if chosen else "no letter chosen"
             return Judgement.of(0.0, detail)
-        return Judgement.of(float(chosen == {expected}), f"chose {next(iter(chosen))}")
+        return Judgement.of(chosen == {expected}, f"chose {next(iter(chosen))}")
 
 
 def expected_letter(answer: Any, options: Sequence[str]) -> str | None:
@@ -86,9 +89,9 @@ def expected_letter(answer: Any, options: Sequence[str]) -> str | None:
 
 
 def chosen_letters(completion: str, options: Sequence[str]) -> set[str]:
-    """The letters that a completion chooses: one, none, or several where it is ambiguous."""
+    """The letters that a completion chooses; several where it is ambiguous."""
     allowed = _allowed(options)
-    # One space between words and no empty lines: the patterns need not fear endless white space.
+    # One space between words and no empty lines, so that long white space does not slow the patterns down.
     completion = "\n".join(" ".join(line.split()) for line in completion.splitlines() if line.strip())
     boxed = [letter.upper() for letter in BOXED.findall(completion) if letter.upper() in allowed]
     if boxed:
@@ -105,17 +108,17 @@ def chosen_letters(completion: str, options: Sequence[str]) -> set[str]:
 
 
 def _is_choice(match: re.Match[str], text: str, allowed: str) -> bool:
-    """Whether the letter behind a phrase is one: a bare small letter, or `A` and `I` before a word, is not."""
+    """Whether the letter after a phrase is a choice: a bare small letter is not, nor `A` or `I` before a word."""
     letter = match["letter"]
     if letter.upper() not in allowed:
         return False
     if match["before"] or match["after"]:
         return True
-    return letter.isupper() and not (letter in "AI" and WORD_BEHIND.match(text, match.end()))
+    return letter.isupper() and not (letter in "AI" and FOLLOWING_WORD.match(text, match.end()))
 
 
 def _others(text: str, position: int, allowed: str) -> set[str]:
-    """The letters that stand beside a chosen one: `or C`, `, C and D`."""
+    """The letters that are listed after a chosen one: `or C`, `, C and D`."""
     others = set()
     while (match := ANOTHER.match(text, position)) is not None:
         if match[1] in allowed:
@@ -127,8 +130,8 @@ def _others(text: str, position: int, allowed: str) -> set[str]:
 def _option_of(text: str, options: Sequence[str]) -> str | None:
     """The letter of the one option with this text."""
     wanted = text.strip().rstrip(".").casefold()
-    found = [LETTERS[i] for i, option in enumerate(options) if option.strip().rstrip(".").casefold() == wanted]
-    return found[0] if len(found) == 1 else None
+    letters = [LETTERS[i] for i, option in enumerate(options) if option.strip().rstrip(".").casefold() == wanted]
+    return letters[0] if len(letters) == 1 else None
 
 
 def _allowed(options: Sequence[str]) -> str:

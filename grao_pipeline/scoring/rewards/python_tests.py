@@ -9,81 +9,62 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from grao_pipeline.scoring.rewards.arguments import default_workers, positive_integer, readable
-from grao_pipeline.scoring.rewards.base import (
-    Candidate,
-    Judgement,
-    RewardRuntime,
-    parse_boolean,
-    take_arguments,
-)
+from pydantic import PositiveInt
+
+from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
+from grao_pipeline.scoring.rewards.common import DEFAULT_WORKERS, readable
 from grao_pipeline.scoring.sandbox.python_runner import Limits, run_tests
 
 LEAST_MEMORY_MIB = 64
-"""What Python itself needs, with room to spare."""
+"""Enough for Python itself, with room to spare."""
 BLOCK = re.compile(r"^```[ \t]*(?:python|py|python3)[ \t]*\n(.*?)^```", re.DOTALL | re.MULTILINE | re.IGNORECASE)
 
 
-class PythonTests:
-    """Runs the last ```` ```python ```` block of the completion (the whole of it, where there is none), then the tests
-    of `metadata[field]` in the same module, in a sandbox (`scoring/sandbox/python_runner.py` says what it keeps out,
-    and what it cannot: it is for accidents, not for attackers).
+class PythonTests(Reward):
+    """1 if the completion's code passes the unit tests of its metadata, else 0; the code runs in a sandbox.
 
-    The tests are Python: a string, of which every top-level `assert` is a test and everything else prepares the next
-    ones (a string without such an assert is one test); or a list of strings, of which each is a test.
+    The code is the last ```` ```python ```` block of the completion, or all of it where it has no block. The tests run
+    in the same module. `scoring/sandbox/python_runner.py` says what the sandbox keeps out, and what it cannot: it is
+    for accidents, not for attackers.
 
-    1: every test passed. 0: one did not: it failed, the code failed, exited early, or took more than its limits.
-    With `partial=true`, the share of tests that passed; those behind the one that ended the process did not.
-    null + `error`: there are no tests, they are not Python, or the sandbox could not be set up.
+    The tests are Python: a string, in which every top-level `assert` is a test and everything else prepares the next
+    tests (a string without such an assert is one test); or a list of strings, each of them a test.
 
-    Arguments: field (tests), partial (false), timeout (5): whole seconds of CPU time for a completion with all its
-    tests; memory_mib (512, at least 64); workers (the machine's cores, at most 8): completions that run at the same
-    time, which changes no judgement.
-
-    Raises:
-        UsageError: an argument has another form.
+    1: every test passed. 0: one failed, or the code failed, exited early or exceeded its limits.
+    With `partial=true`, the share of tests that passed; those after the one that ended the process did not.
+    null + `error`: the tests are missing or not Python, or the sandbox could not be set up.
     """
 
-    def __init__(self, arguments: Mapping[str, str], runtime: RewardRuntime) -> None:
-        taken = take_arguments(
-            "python-tests",
-            arguments,
-            field="tests",
-            partial="false",
-            timeout="5",
-            memory_mib="512",
-            workers=default_workers(),
-        )
-        self._field = taken["field"]
-        self._partial = parse_boolean("python-tests", "partial", taken["partial"])
-        self._limits = Limits(
-            positive_integer("python-tests", "timeout", taken["timeout"]),
-            positive_integer("python-tests", "memory_mib", taken["memory_mib"], least=LEAST_MEMORY_MIB),
-        )
-        self._workers = positive_integer("python-tests", "workers", taken["workers"])
+    class Arguments(PluginArguments):
+        field: str = argument("tests", "Metadata key of the tests.")
+        partial: bool = argument(False, "Reward the share of tests that passed, instead of all or nothing.")
+        timeout: PositiveInt = argument(5, "CPU seconds for a completion with all its tests.")
+        memory_mib: int = argument(512, "Memory of a completion with its tests, in MiB.", ge=LEAST_MEMORY_MIB)
+        workers: PositiveInt = argument(DEFAULT_WORKERS, "Completions that run at once; does not change any judgement.")
+
+    arguments: Arguments
+
+    def __init__(self, arguments: Arguments, runtime: RewardRuntime) -> None:
+        super().__init__(arguments, runtime)
+        self._limits = Limits(arguments.timeout, arguments.memory_mib)
 
     def identity(self) -> Mapping[str, Any]:
-        return {
-            "field": self._field,
-            "partial": self._partial,
-            "timeout": self._limits.seconds,
-            "memory_mib": self._limits.memory_mib,
-            "version": 1,
-        }
+        return {**self.arguments.model_dump(mode="json", exclude={"workers"}), "version": 1}
 
     def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:
-        suites = [self._suite(candidate.metadata.get(self._field)) for candidate in candidates]
-        with ThreadPoolExecutor(self._workers) as threads:
+        suites = [self._suite(candidate.metadata.get(self.arguments.field)) for candidate in candidates]
+        with ThreadPoolExecutor(self.arguments.workers) as threads:
             yield from threads.map(self._judge, candidates, suites)
 
     def _suite(self, tests: Any) -> "Suite | str":
-        """The suite, or why there is none."""
+        """The suite, or the reason why the tests cannot be run."""
         if tests is None:
-            return f"metadata has no '{self._field}'"
+            return f"metadata has no '{self.arguments.field}'"
         try:
             return Suite.read(tests)
         except ValueError as error:
-            return f"metadata '{self._field}' {error}"
+            return f"metadata '{self.arguments.field}' {error}"
 
     def _judge(self, candidate: Candidate, suite: "Suite | str") -> Judgement:
         if isinstance(suite, str):
@@ -93,7 +74,7 @@ class PythonTests:
             return Judgement(None, "error", readable(str(run.problem)))
         num_passed = sum(passed for passed, number in zip(run.passed, suite.numbers, strict=True) if number)
         num_tests = max(suite.numbers)
-        reward = num_passed / num_tests if self._partial else float(run.problem is None)
+        reward = num_passed / num_tests if self.arguments.partial else float(run.problem is None)
         detail = f"{num_passed} of {num_tests} tests passed"
         if run.problem is not None:
             detail += f"; {suite.place(run.failed_at)}: {run.problem}"
@@ -102,21 +83,21 @@ class PythonTests:
 
 @dataclass(frozen=True)
 class Suite:
-    """Tests, and what prepares them, in order.
+    """Tests and the code that prepares them, in order.
 
     Example: `Suite(("import math", "assert f(4) == math.sqrt(16)"), (0, 1))`
     """
 
     sources: tuple[str, ...]
     numbers: tuple[int, ...]
-    """Of each source the number of the test that it is, from 1; 0 for a preparation."""
+    """Per source: the number of its test, from 1; 0 for preparing code."""
 
     @staticmethod
     def read(tests: Any) -> "Suite":
-        """The suite that a string, or a list of strings, stands for.
+        """The suite of the tests in a string, or in a list of strings.
 
         Raises:
-            ValueError: it is neither, or not Python.
+            ValueError: `tests` is neither, or not Python.
         """
         pieces = [tests] if isinstance(tests, str) else tests
         if not isinstance(pieces, list) or not pieces or not all(isinstance(piece, str) for piece in pieces):
@@ -127,21 +108,21 @@ class Suite:
         sources: list[str] = []
         numbers: list[int] = []
         for is_test, nodes in groupby(parsed[0].body, lambda node: isinstance(node, ast.Assert)):
-            found = [ast.unparse(node) for node in nodes]
-            sources += found if is_test else ["\n".join(found)]
+            statements = [ast.unparse(node) for node in nodes]
+            sources += statements if is_test else ["\n".join(statements)]
             first = max(numbers, default=0) + 1
-            numbers += range(first, first + len(found)) if is_test else [0]
+            numbers += range(first, first + len(statements)) if is_test else [0]
         return Suite(tuple(sources), tuple(numbers))
 
     def place(self, index: int | None) -> str:
-        """What to call the source `index`; None is the completion's code."""
+        """The name of the source `index` for messages; None is the completion's code."""
         if index is None:
             return "the code"
         return f"test {self.numbers[index]}" if self.numbers[index] else "preparing the tests"
 
 
 def code_of(completion: str) -> str:
-    """The last ```` ```python ```` block of a completion; all of it, where there is none."""
+    """The last ```` ```python ```` block of a completion, or all of it where it has no block."""
     blocks = BLOCK.findall(completion)
     return blocks[-1] if blocks else completion
 

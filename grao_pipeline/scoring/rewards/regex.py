@@ -1,36 +1,41 @@
-"""`regex`: 1 where a pattern is found in the completion, else 0."""
+"""`regex`: 1 where a pattern matches the completion, else 0."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated
 
-from grao_pipeline.errors import UsageError
-from grao_pipeline.scoring.rewards.base import Candidate, Judgement, RewardRuntime, parse_boolean, take_arguments
+from pydantic import AfterValidator
+
+from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
 
 
-class Regex:
-    """Searches the completion for a Python regular expression (`.` matches line breaks).
+def regular_expression(pattern: str) -> str:
+    """Raises ValueError where `pattern` is not a regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression ({error})") from error
+    return pattern
 
-    Arguments: pattern (required), full (false: search; true: the whole stripped completion must match).
 
-    Raises:
-        UsageError: the pattern is not a regular expression.
-    """
+class Regex(Reward):
+    """1 if a Python regular expression matches the completion, else 0; `.` also matches line breaks."""
 
-    def __init__(self, arguments: Mapping[str, str], runtime: RewardRuntime) -> None:
-        taken = take_arguments("regex", arguments, pattern=None, full="false")
-        self._full = parse_boolean("regex", "full", taken["full"])
-        try:
-            self._pattern = re.compile(taken["pattern"], re.DOTALL)
-        except re.error as error:
-            raise UsageError(f"--reward-arg pattern={taken['pattern']}: not a regular expression ({error}).") from error
+    class Arguments(PluginArguments):
+        pattern: Annotated[str, AfterValidator(regular_expression)] = argument(
+            ..., "Regular expression to search for, e.g. `^Yes`."
+        )
+        full: bool = argument(False, "The whole stripped completion must match, instead of any part of it.")
 
-    def identity(self) -> Mapping[str, Any]:
-        return {"pattern": self._pattern.pattern, "full": self._full}
+    def __init__(self, arguments: Arguments, runtime: RewardRuntime) -> None:
+        super().__init__(arguments, runtime)
+        self._pattern = re.compile(arguments.pattern, re.DOTALL)
+        self._full = arguments.full
 
     def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
-        return [Judgement.of(float(self._matches(candidate.completion))) for candidate in candidates]
+        return [Judgement.of(self._matches(candidate.completion)) for candidate in candidates]
 
     def _matches(self, text: str) -> bool:
-        found = self._pattern.fullmatch(text.strip()) if self._full else self._pattern.search(text)
-        return found is not None
+        match = self._pattern.fullmatch(text.strip()) if self._full else self._pattern.search(text)
+        return match is not None

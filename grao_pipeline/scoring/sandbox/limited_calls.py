@@ -1,4 +1,4 @@
-"""Calls of a function of ours that may take for ever: in worker processes, each call bounded in time and memory."""
+"""Calls of a function that may never end: in worker processes, with limits on the time and memory of every call."""
 
 import json
 import os
@@ -14,12 +14,12 @@ from typing import Any
 
 from grao_pipeline.scoring.sandbox import call_server
 
-Worker = subprocess.Popen[bytes]
+WorkerProcess = subprocess.Popen[bytes]
 
 
 @dataclass(frozen=True)
 class CallFailed:
-    """A call without a value, e.g. `CallFailed("not decided within 5 s")`."""
+    """A call that returned no value, e.g. `CallFailed("no result within 5 s")`."""
 
     reason: str
 
@@ -27,13 +27,14 @@ class CallFailed:
 class LimitedCalls:
     """Calls `module:function` (keyword arguments and value are JSON) in `num_workers` processes.
 
-    The kernel ends a worker whose call exceeds its time, also inside C code that no Python signal handler or thread
-    could interrupt (`9**9**9`); the next call gets a new worker. It works in any thread. Workers end with this object,
-    or when this process does.
+    The kernel ends a worker whose call exceeds its time, even inside C code that no Python signal handler or thread
+    could interrupt (`9**9**9`); the next call gets a new worker. It works in any thread. Workers end with `close`, with
+    this object, or with this process.
 
     Args:
-        seconds: CPU time of one call, so that a busy machine changes no outcome; four times that in wall-clock time.
-        memory_mib: address space of a worker. Enforced on Linux.
+        seconds: CPU time of one call, so that a busy machine does not change any outcome. The limit on wall-clock time
+            is four times as long.
+        memory_mib: address space of a worker; enforced on Linux.
 
     Example: `LimitedCalls("math:factorial", 2, 5.0, 1024).map([{"n": 5}])`
     """
@@ -42,13 +43,17 @@ class LimitedCalls:
         self._command = [sys.executable, "-m", call_server.__name__, target, str(seconds), str(memory_mib)]
         self._seconds = seconds
         self._num_workers = num_workers
-        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        weakref.finalize(self, _end, self._idle)
+        self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
+        weakref.finalize(self, _end_workers, self._idle)
 
     def map(self, requests: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
         """The value of each call, or a `CallFailed`, in the order of the requests."""
         with ThreadPoolExecutor(self._num_workers) as threads:
             yield from threads.map(self._call, requests)
+
+    def close(self) -> None:
+        """End the workers."""
+        _end_workers(self._idle)
 
     def _call(self, request: Mapping[str, Any]) -> Any:
         try:
@@ -61,32 +66,34 @@ class LimitedCalls:
             worker.stdin.write(json.dumps(request).encode() + b"\n")
             worker.stdin.flush()
         except BrokenPipeError:
-            return self._ended(worker)
+            return self._failure(worker)
         line = worker.stdout.readline()
         if not line.endswith(b"\n"):
-            return self._ended(worker)
+            return self._failure(worker)
         self._idle.put(worker)
         answer = json.loads(line)
         return answer["value"] if "value" in answer else CallFailed(answer["error"])
 
-    def _start(self) -> Worker:
+    def _start(self) -> WorkerProcess:
         return subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
-            start_new_session=True,  # Ctrl-C is for us; a worker ends when its standard input does
+            start_new_session=True,  # Ctrl-C reaches only this process; a worker ends when its standard input does
         )
 
-    def _ended(self, worker: Worker) -> CallFailed:
-        code = _close(worker)
+    def _failure(self, worker: WorkerProcess) -> CallFailed:
+        """Why the worker ended."""
+        code = _wait(worker)
         if code in (-signal.SIGPROF, -signal.SIGALRM):
-            return CallFailed(f"not decided within {self._seconds:g} s")
-        return CallFailed(f"the process that works it out ended with exit code {code}")
+            return CallFailed(f"no result within {self._seconds:g} s")
+        return CallFailed(f"the worker process ended with exit code {code}")
 
 
-def _close(worker: Worker) -> int:
+def _wait(worker: WorkerProcess) -> int:
+    """Close the worker's pipes, which ends it; returns its exit code."""
     for pipe in (worker.stdin, worker.stdout):
         if pipe is not None:
             try:
@@ -96,6 +103,6 @@ def _close(worker: Worker) -> int:
     return worker.wait()
 
 
-def _end(idle: "queue.SimpleQueue[Worker]") -> None:
+def _end_workers(idle: "queue.SimpleQueue[WorkerProcess]") -> None:
     while not idle.empty():
-        _close(idle.get_nowait())
+        _wait(idle.get_nowait())

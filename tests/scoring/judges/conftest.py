@@ -1,6 +1,6 @@
 """A scripted judge, and a real one: a tiny random model in vLLM, opened once."""
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -8,12 +8,14 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from grao_pipeline.scoring.judges.base import ChatModelOptions, Question, Reply
+from grao_pipeline.arguments import parse_arguments
+from grao_pipeline.scoring.judges.base import ChatModel, ChatModelOptions, Question, Reply
 from grao_pipeline.scoring.judges.vllm import VllmChatModel
 from tests import tiny
 from tests.scoring.judges.common import JudgeServer, judge_server
 
 POSITIONS = 8192
+SMALL = {"vllm.max_num_seqs": "8", "vllm.kv_cache_memory_bytes": str(64 << 20)}
 
 
 @pytest.fixture
@@ -36,34 +38,30 @@ def judge_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-class SharedVllm:
-    """The one real engine of the session, for rewards that each want their own."""
+def open_vllm(model: Path, **given: str) -> VllmChatModel:
+    """A judge's engine in this process; a reply has room for 64 tokens."""
+    arguments = parse_arguments(VllmChatModel.Arguments, {"model": str(model), **given}, "engine 'vllm'", "reward_arg")
+    return VllmChatModel(arguments, ChatModelOptions(64, "cpu"))
 
-    ARGUMENTS: ClassVar[Mapping[str, str | None]] = {}
-    PREFIXES: ClassVar[Sequence[str]] = ()
+
+class SharedVllm(ChatModel):
+    """The one real engine of the session, for rewards that would open one each."""
+
     engine: ClassVar[VllmChatModel]
-
-    def __init__(self, options: ChatModelOptions) -> None:
-        pass
 
     def identity(self) -> Mapping[str, Any]:
         return self.engine.identity()
 
-    def neutralise(self, text: str) -> str:
-        return self.engine.neutralise(text)
+    def neutralize(self, text: str) -> str:
+        return self.engine.neutralize(text)
 
     def ask(self, questions: Iterable[Question]) -> Generator[tuple[int, Reply], None, None]:
         return self.engine.ask(questions)
 
-    def close(self) -> None:
-        pass
-
 
 @pytest.fixture(scope="session")
 def vllm_judge(judge_model: Path) -> Iterator[VllmChatModel]:
-    """Real vLLM in this process; a reply has room for 64 tokens."""
-    settings = {"vllm.max_num_seqs": "8", "vllm.kv_cache_memory_bytes": str(64 << 20)}
-    arguments = {"model": str(judge_model), "dtype": "auto", "max_model_len": "", **settings}
-    SharedVllm.engine = VllmChatModel(ChatModelOptions("judge-pairwise", arguments, 64, "cpu"))
+    """Real vLLM in this process."""
+    SharedVllm.engine = open_vllm(judge_model, **SMALL)
     yield SharedVllm.engine
     SharedVllm.engine.close()

@@ -1,4 +1,4 @@
-"""A judge behind an OpenAI-compatible server: what is sent, what comes back, and in what order."""
+"""A judge on an OpenAI-compatible server: its requests, the replies, and their order."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ from tests.scoring.judges.common import (
 )
 
 
-def test_the_request_is_greedy_bounded_and_held_to_the_schema(server: JudgeServer) -> None:
+def test_the_request_is_greedy_and_has_a_limit_and_the_schema(server: JudgeServer) -> None:
     server.rule = longer_wins
     list(judge("judge-pairwise", server, "max_tokens=33").score(candidates(["Lyon."])))
     request = server.requests[0]
@@ -53,8 +53,8 @@ def test_further_fields_reach_the_server_and_the_fingerprint(server: JudgeServer
 
 
 @pytest.mark.parametrize("key", ["model", "messages", "response_format", "n", "max_completion_tokens"])
-def test_fields_that_the_judge_sets_itself_are_refused(server: JudgeServer, key: str) -> None:
-    with pytest.raises(UsageError, match=f"body.{key}: the judge sets it itself"):
+def test_fields_that_the_judge_sets_are_refused(server: JudgeServer, key: str) -> None:
+    with pytest.raises(UsageError, match=f"'body.{key}' cannot be set here"):
         judge("judge-pairwise", server, f"body.{key}=1")
 
 
@@ -79,8 +79,8 @@ def test_a_judgement_is_given_before_the_last_questions_are_asked(server: JudgeS
 
 
 @pytest.mark.parametrize("concurrency", [1, 5])
-def test_as_many_requests_are_in_flight_as_allowed(server: JudgeServer, concurrency: int) -> None:
-    """The server answers none before so many are there; of the twenty, none is left over."""
+def test_the_allowed_number_of_requests_is_in_flight(server: JudgeServer, concurrency: int) -> None:
+    """The server answers only when this many requests are there; twenty is a multiple of it."""
     together = threading.Barrier(concurrency)
     server.rule = longer_wins
     server.delay = lambda _: 0.0 * together.wait(timeout=60)
@@ -100,7 +100,7 @@ def test_tokens_are_those_of_all_calls(server: JudgeServer) -> None:
     assert [judgement.tokens for judgement in found] == [7 + 9 + 2 * 3, 4 + 9 + 2 * 3]
 
 
-def test_a_refused_question_is_an_error_of_its_row_in_the_servers_words(server: JudgeServer) -> None:
+def test_a_refused_question_is_an_error_of_its_row(server: JudgeServer) -> None:
     def rule(blocks: dict[str, str]) -> Answer:
         too_long = "long" in blocks["answer A"]  # as A only: the other order is answered
         return Answer(status=400, error="maximum context length is 4096") if too_long else longer_wins(blocks)
@@ -125,9 +125,7 @@ def test_a_refused_question_is_an_error_of_its_row_in_the_servers_words(server: 
         (Answer("As a", "content_filter"), "unparsable", "the judge refuses: As a"),
     ],
 )
-def test_a_reply_that_did_not_come_to_its_end_is_no_verdict(
-    server: JudgeServer, answer: Answer, status: str, detail: str
-) -> None:
+def test_an_unfinished_reply_is_not_a_verdict(server: JudgeServer, answer: Answer, status: str, detail: str) -> None:
     server.rule = lambda _: answer
     [found] = judge("judge-pairwise", server).score(candidates(["Lyon."]))
     assert (found.reward, found.status, found.detail, found.tokens) == (None, status, detail, 214)
@@ -139,7 +137,7 @@ def test_a_server_that_fails_for_good_ends_the_stage(server: JudgeServer) -> Non
         list(judge("judge-pairwise", server, "retries=0").score(candidates(["Lyon."])))
 
 
-def test_identity_is_the_served_model_and_neither_where_nor_how_fast(server: JudgeServer) -> None:
+def test_identity_is_the_model_and_not_where_or_how_fast_it_runs(server: JudgeServer) -> None:
     with judge_server() as elsewhere:
         same = judge("judge-pairwise", elsewhere, "concurrency=2", "retries=1", "request_timeout=5")
         assert same.identity() == judge("judge-pairwise", server).identity()
@@ -169,14 +167,14 @@ def test_of_several_models_one_must_be_named(server: JudgeServer) -> None:
     "argument",
     ["concurrency=many", "concurrency=0", "concurrency=1001", "retries=-1", "request_timeout=0", "base_url=here"],
 )
-def test_a_setting_that_cannot_work_is_wrong_usage_and_named(argument: str) -> None:
+def test_a_wrong_setting_is_named(argument: str) -> None:
     name, _, value = argument.partition("=")
     arguments = ["base_url=http://localhost:1/v1", argument]
     with pytest.raises(UsageError, match=f"{name.replace('_', '.')}.*{value}"):
         make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=arguments))
 
 
-def test_rewards_do_not_depend_on_what_is_asked_together(server: JudgeServer) -> None:
+def test_rewards_do_not_depend_on_other_questions(server: JudgeServer) -> None:
     server.rule = longer_wins
     group = candidates([f"answer {number}" * number for number in range(6)])
     together = list(judge("judge-pairwise", server).score(group))

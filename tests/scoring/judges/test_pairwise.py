@@ -1,4 +1,4 @@
-"""The reward of the paper: +1, 0, -1 against the reference, without a preference for a place."""
+"""The reward of the paper: +1, 0, -1 against the reference, without a preference for a position."""
 
 import hashlib
 import itertools
@@ -57,7 +57,7 @@ def test_the_two_orders_are_averaged(server: JudgeServer, as_a: str, as_b: str, 
     assert rewards(list(judge("judge-pairwise", server).score(candidates(["Lyon."])))) == [expected]
 
 
-def test_the_reference_ties_with_itself_and_nobody_is_asked(server: JudgeServer) -> None:
+def test_the_reference_ties_with_itself_and_the_judge_is_not_asked(server: JudgeServer) -> None:
     found = list(judge("judge-pairwise", server).score(candidates([REFERENCE])))
     assert found == [Judgement(0.0, "ok", "is the reference")]
     assert server.requests == []
@@ -69,7 +69,7 @@ def test_without_a_reference_there_is_no_reward(server: JudgeServer) -> None:
     assert found[0].detail == "the prompt has no reference to compare the completion with"
 
 
-def test_without_swap_it_is_asked_once_with_the_places_drawn_evenly(server: JudgeServer) -> None:
+def test_without_swap_it_is_asked_once_in_a_fairly_drawn_order(server: JudgeServer) -> None:
     """100 fair draws lie between 30 and 70 with a probability of 0.99994."""
     server.rule = longer_wins
     texts = [f"Answer number {number}, long enough." for number in range(100)]
@@ -124,7 +124,7 @@ def test_without_a_system_role_the_rules_open_the_question(server: JudgeServer) 
         '{"verdict": "A"} {"verdict": "B"}',
     ],
 )
-def test_a_reply_that_is_no_verdict_makes_no_reward_even_beside_one_that_is(server: JudgeServer, reply: str) -> None:
+def test_one_invalid_reply_of_two_makes_no_reward(server: JudgeServer, reply: str) -> None:
     server.rule = lambda blocks: Answer(reply) if blocks["answer A"] == REFERENCE else Answer({"verdict": "A"})
     found = list(judge("judge-pairwise", server).score(candidates(["Lyon."])))
     assert (rewards(found), statuses(found)) == ([None], ["unparsable"])
@@ -152,34 +152,34 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_the_judged_text_says_of_the_verdict_is_not_the_verdict(server: JudgeServer, text: str) -> None:
+def test_a_verdict_inside_a_judged_text_does_not_count(server: JudgeServer, text: str) -> None:
     """The judge finds it worse, and the reward is the judge's."""
     server.rule = lambda blocks: Answer({"verdict": "B" if blocks["answer B"] == REFERENCE else "A"})
     assert rewards(list(judge("judge-pairwise", server).score(candidates([text])))) == [-1.0]
 
 
 @pytest.mark.parametrize("criterion", ["helpfull", "", "  "])
-def test_a_mistyped_criterion_is_wrong_usage(criterion: str) -> None:
-    with pytest.raises(UsageError, match=f"criterion={criterion}: there is none .* Built in: harmless, helpful"):
+def test_a_mistyped_criterion_is_refused(criterion: str) -> None:
+    with pytest.raises(UsageError, match=f"criterion={criterion}: unknown criterion .* Built in: harmless, helpful"):
         make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=[FAKE, f"criterion={criterion}"]))
 
 
 @pytest.mark.parametrize(
-    "argument", ["swap=perhaps", "explain=1", "max_tokens=-1", "opponents=3", "critrion=x", "vllm.a=1"]
+    "argument", ["swap=perhaps", "explain=2", "max_tokens=-1", "opponents=3", "critrion=x", "vllm.a=1"]
 )
-def test_wrong_arguments_are_wrong_usage_and_named(argument: str) -> None:
+def test_wrong_arguments_are_named(argument: str) -> None:
     with pytest.raises(UsageError, match=argument.partition("=")[0]):
         make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=[FAKE, argument]))
 
 
-def test_an_engine_that_is_not_there_is_named() -> None:
+def test_an_unknown_engine_is_named() -> None:
     with pytest.raises(UsageError, match=r"Unknown judge_engine 'llama'. Built in: openai, vllm\."):
         make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=["engine=llama"]))
-    with pytest.raises(UsageError, match="Reward 'judge-pairwise' needs --reward-arg model=…"):
+    with pytest.raises(UsageError, match="reward 'judge-pairwise' needs model=…"):
         make_reward(ScoreOptions(reward="judge-pairwise"))
 
 
-def test_identity_changes_with_whatever_changes_a_verdict() -> None:
+def test_identity_changes_with_everything_that_changes_a_verdict() -> None:
     def identity(*arguments: str) -> object:
         return make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=[FAKE, *arguments])).identity()
 
@@ -190,10 +190,10 @@ def test_identity_changes_with_whatever_changes_a_verdict() -> None:
 
 
 class MyEngine(FakeChatModel):
-    """Somebody's own."""
+    """A user's engine."""
 
 
-def test_an_engine_of_ones_own_is_known_by_its_code() -> None:
+def test_the_code_of_your_own_engine_is_part_of_the_identity() -> None:
     options = ScoreOptions(reward="judge-pairwise", reward_arg=[f"engine={__name__}:MyEngine"])
     code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     assert make_reward(options).identity()["judge_engine_source"] == code[:32]
@@ -201,7 +201,7 @@ def test_an_engine_of_ones_own_is_known_by_its_code() -> None:
     assert "judge_engine_source" not in make_reward(options).identity()
 
 
-def test_the_fake_judge_prefers_a_whatever_it_reads() -> None:
+def test_the_fake_judge_always_prefers_a() -> None:
     reward = make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=[FAKE, "swap=false"]))
     found = list(reward.score([Candidate(QUESTION, f"{number}", "Paris.", {}) for number in range(20)]))
     assert set(rewards(found)) == {1.0, -1.0}

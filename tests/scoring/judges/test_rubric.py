@@ -28,7 +28,7 @@ def test_the_reward_of_several_criteria_is_their_mean(server: JudgeServer) -> No
     assert '"kind": It is kind and polite.' in system
 
 
-def test_the_reference_is_scored_and_shown_to_no_one(server: JudgeServer) -> None:
+def test_the_reference_is_scored_and_never_shown_with_a_sample(server: JudgeServer) -> None:
     server.rule = lambda _: Answer({"score": 8})
     found = list(judge("judge-rubric", server).score(candidates(["Paris it is.", "Lyon."])))
     assert rewards(found) == [8.0, 8.0]
@@ -36,7 +36,7 @@ def test_the_reference_is_scored_and_shown_to_no_one(server: JudgeServer) -> Non
     assert sum("Paris it is." in prompt for prompt in server.prompts()) == 1
 
 
-def test_the_judge_is_held_to_whole_numbers_from_1_to_10(server: JudgeServer) -> None:
+def test_the_schema_allows_whole_numbers_from_1_to_10(server: JudgeServer) -> None:
     server.rule = lambda _: Answer({"score": 8})
     list(judge("judge-rubric", server).score(candidates(["Paris."])))
     assert server.requests[0]["response_format"]["json_schema"]["schema"] == {
@@ -54,13 +54,13 @@ def test_a_score_off_the_scale_is_unparsable(server: JudgeServer, score: object)
     assert (rewards(found), statuses(found)) == ([None], ["unparsable"])
 
 
-def test_one_criterion_that_was_not_scored_makes_no_reward(server: JudgeServer) -> None:
+def test_a_missing_score_makes_no_reward(server: JudgeServer) -> None:
     server.rule = lambda _: Answer({"correct": 9})
     found = list(judge("judge-rubric", server, *TWO).score(candidates(["Paris."])))
     assert (rewards(found), statuses(found)) == ([None], ["unparsable"])
 
 
-def test_one_judge_asked_twice_for_equal_samples_is_paid_once(server: JudgeServer) -> None:
+def test_equal_samples_are_asked_about_once(server: JudgeServer) -> None:
     server.rule = lambda _: Answer({"score": 3})
     found = list(judge("judge-rubric", server).score(candidates(["Paris."] * 3)))
     assert rewards(found) == [3.0] * 3
@@ -71,14 +71,14 @@ def test_one_judge_asked_twice_for_equal_samples_is_paid_once(server: JudgeServe
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["criterion=helpful", *TWO], "criterion=… or criterion.NAME=…, not both"),
-        (["criterion.Kind=It is kind."], "criterion.Kind: a name is small letters"),
-        (["criterion.explanation=It is kind."], "criterion.explanation: a name"),
-        (["criterion.kind=kindness"], "criterion=kindness: there is none of that name"),
-        (["criterion.=It is kind."], "has no such argument"),
+        (["criterion=helpful", *TWO], "criterion=… or criterion.KEY=…, not both"),
+        (["criterion.Kind=It is kind."], "criterion.Kind cannot be a name: use small letters"),
+        (["criterion.explanation=It is kind."], "criterion.explanation cannot be a name"),
+        (["criterion.kind=kindness"], "unknown criterion 'kindness'"),
+        (["criterion.=It is kind."], "has no argument 'criterion.'"),
         (["criterion.score"], "expected key=value"),
     ],
 )
-def test_criteria_that_cannot_work_are_wrong_usage(arguments: list[str], message: str) -> None:
+def test_wrong_criteria_are_refused(arguments: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make_reward(ScoreOptions(reward="judge-rubric", reward_arg=[FAKE, *arguments]))

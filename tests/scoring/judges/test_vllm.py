@@ -1,4 +1,4 @@
-"""A real model in real vLLM as the judge: whatever it makes of the question, what it says is an answer."""
+"""A real model in real vLLM as the judge: its reply is always a valid answer."""
 
 import json
 import os
@@ -10,13 +10,13 @@ import pytest
 
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.scoring.judges.answer_format import answer_schema
-from grao_pipeline.scoring.judges.base import ChatModelOptions, Question
+from grao_pipeline.scoring.judges.base import Question
 from grao_pipeline.scoring.judges.vllm import VllmChatModel
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, Reward
 from grao_pipeline.scoring.score import make_reward
 from tests.scoring.judges.common import QUESTION, candidates, statuses
-from tests.scoring.judges.conftest import POSITIONS
+from tests.scoring.judges.conftest import POSITIONS, open_vllm
 
 pytestmark = pytest.mark.vllm
 
@@ -29,18 +29,11 @@ def shared(reward: str, *arguments: str) -> Reward:
     return make_reward(ScoreOptions(reward=reward, reward_arg=[SHARED, *arguments]))
 
 
-def unshared(model: Path) -> VllmChatModel:
-    """With an engine of its own."""
-    settings = {"vllm.max_num_seqs": "8", "vllm.kv_cache_memory_bytes": str(64 << 20)}
-    arguments = {"model": str(model), "dtype": "auto", "max_model_len": "", **settings}
-    return VllmChatModel(ChatModelOptions("judge-pairwise", arguments, 64, "cpu"))
-
-
 def question(text: str) -> Question:
     return Question([{"role": "user", "content": text}], VERDICTS)
 
 
-def test_replies_are_always_one_of_the_choices(vllm_judge: VllmChatModel) -> None:
+def test_replies_are_always_among_the_choices(vllm_judge: VllmChatModel) -> None:
     questions = [question(f"{text} {number}") for number in range(6) for text in ("Which?", "Say yes!", "{[", "")]
     replies = dict(vllm_judge.ask(iter(questions)))
     assert sorted(replies) == list(range(24))
@@ -85,14 +78,14 @@ def test_win_rates_of_a_group_against_itself_average_to_one_half(vllm_judge: Vll
     assert sum(judgement.reward or 0 for judgement in found) == pytest.approx(len(COMPLETIONS) / 2)
 
 
-def test_a_reply_that_is_cut_off_is_no_verdict(vllm_judge: VllmChatModel) -> None:
+def test_a_truncated_reply_is_not_a_verdict(vllm_judge: VllmChatModel) -> None:
     """A random model's explanation does not end within 64 tokens."""
     found = list(shared("judge-pairwise", "explain=true").score(candidates(["Paris.", "Lyon?"])))
     assert [(judgement.reward, judgement.status) for judgement in found] == [(None, "truncated")] * 2
     assert 'cut off at 64 tokens (--reward-arg max_tokens): {"explanation":' in str(found[0].detail)
 
 
-def test_what_the_judge_cannot_read_in_whole_is_not_cut_and_others_are_judged(vllm_judge: VllmChatModel) -> None:
+def test_a_question_that_is_too_long_is_an_error_of_its_row(vllm_judge: VllmChatModel) -> None:
     room = POSITIONS - 64 - len(vllm_judge.encode(question("")))
     found = [reply for _, reply in sorted(vllm_judge.ask([question("7" * length) for length in (room + 1, room, 1)]))]
     assert [reply.status for reply in found] == ["error", "ok", "ok"]
@@ -103,14 +96,14 @@ def test_what_the_judge_cannot_read_in_whole_is_not_cut_and_others_are_judged(vl
     assert (judgement.reward, judgement.status) == (None, "error")
 
 
-def test_questions_that_are_broken_off_leave_the_engine_usable(vllm_judge: VllmChatModel) -> None:
+def test_the_engine_survives_interrupted_questions(vllm_judge: VllmChatModel) -> None:
     asked = vllm_judge.ask([question(f"Which, {number}?") for number in range(40)])
     next(asked)
     asked.close()
     assert [number for number, _ in vllm_judge.ask([question("Which?")])] == [0]
 
 
-def test_where_every_answer_is_known_no_model_is_loaded(judge_model: Path) -> None:
+def test_no_model_is_loaded_where_no_question_is_asked(judge_model: Path) -> None:
     reward = make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=[f"model={judge_model}", "vllm.no_such=1"]))
     [tie] = reward.score([Candidate(QUESTION, "Paris.", "Paris.", {})])
     assert (tie.reward, tie.tokens) == (0.0, 0)
@@ -118,7 +111,7 @@ def test_where_every_answer_is_known_no_model_is_loaded(judge_model: Path) -> No
         list(reward.score([Candidate(QUESTION, "Paris.", "Lyon.", {})]))
 
 
-def test_identity_is_the_weights_and_what_shapes_replies_and_no_hardware(judge_model: Path, model: Path) -> None:
+def test_identity_changes_with_the_replies_and_not_with_the_hardware(judge_model: Path, model: Path) -> None:
     def identity(*arguments: str) -> object:
         return make_reward(ScoreOptions(reward="judge-rubric", reward_arg=[*arguments])).identity()
 
@@ -133,30 +126,28 @@ def test_identity_is_the_weights_and_what_shapes_replies_and_no_hardware(judge_m
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("vllm.model=elsewhere", "vllm.model: the judge sets it itself"),
-        ("template.tokenize=true", "template.tokenize: the judge sets it itself"),
-        ("dtype=int4", "dtype=int4: expected auto, float32"),
+        ("vllm.model=elsewhere", "'vllm.model' cannot be set here. Use model=…"),
+        ("template.tokenize=true", "'template.tokenize' cannot be set here. The reward sets it"),
+        ("dtype=int4", "dtype=int4: input should be 'auto', 'float32'"),
         (f"max_model_len={POSITIONS + 1}", f"the model's positions end at {POSITIONS}"),
-        ("max_model_len=many", f"the model's positions end at {POSITIONS}"),
-        ("max_tokens=0", "needs a whole number of at least 1"),
-        ("vllm=3", "has no such argument"),
-        ("base_url=http://localhost:1/v1", "no such argument|needs --reward-arg"),
+        ("max_model_len=many", "max_model_len=many: input should be a valid integer"),
+        ("max_tokens=0", "max_tokens=0: input should be greater than 0"),
+        ("vllm=3", "vllm=3: input should be a valid dictionary"),
+        ("base_url=http://localhost:1/v1", "reward 'judge-pairwise' has no argument 'model'"),
     ],
 )
-def test_arguments_that_cannot_work_are_wrong_usage(judge_model: Path, argument: str, message: str) -> None:
+def test_wrong_arguments_are_named(judge_model: Path, argument: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=[f"model={judge_model}", argument]))
 
 
-def test_a_template_without_system_role_is_told_and_the_option_helps(judge_model: Path, tmp_path: Path) -> None:
+def test_a_template_without_system_role_gets_advice_that_helps(judge_model: Path, tmp_path: Path) -> None:
     for file in judge_model.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
     (tmp_path / "chat_template.jinja").write_text(refusal + "{% for m in messages %}{{ m['content'] }}{% endfor %}")
-    model = VllmChatModel(
-        ChatModelOptions("judge-pairwise", {"model": str(tmp_path), "dtype": "auto", "max_model_len": ""}, 64, "cpu")
-    )
-    with pytest.raises(InputError, match=r"no system role \(where it takes no system role: .*system_role=false"):
+    model = open_vllm(tmp_path)
+    with pytest.raises(InputError, match=r"no system role \(if it has no system role, give .*system_role=false"):
         model.encode(Question([{"role": "system", "content": "s"}, *QUESTION], VERDICTS))
     assert model.encode(Question(QUESTION, VERDICTS))
 
@@ -166,14 +157,8 @@ def test_template_variables_reach_the_template(judge_model: Path, tmp_path: Path
         (tmp_path / file.name).write_bytes(file.read_bytes())
     template = "{% if enable_thinking is defined and enable_thinking is false %}no{% else %}yes{% endif %}"
     (tmp_path / "chat_template.jinja").write_text(template)
-    arguments = {"model": str(tmp_path), "dtype": "auto", "max_model_len": ""}
-    thinking = VllmChatModel(ChatModelOptions("judge-pairwise", arguments, 64, "cpu")).encode(
-        Question(QUESTION, VERDICTS)
-    )
-    arguments["template.enable_thinking"] = "false"
-    silent = VllmChatModel(ChatModelOptions("judge-pairwise", arguments, 64, "cpu")).encode(
-        Question(QUESTION, VERDICTS)
-    )
+    thinking = open_vllm(tmp_path).encode(Question(QUESTION, VERDICTS))
+    silent = open_vllm(tmp_path, **{"template.enable_thinking": "false"}).encode(Question(QUESTION, VERDICTS))
     assert thinking != silent
 
 
@@ -181,10 +166,11 @@ KILLING = """
 import os, signal, sys
 from pathlib import Path
 from grao_pipeline.errors import StageFailure
-from tests.scoring.judges.test_vllm import question, unshared
+from tests.scoring.judges.conftest import SMALL, open_vllm
+from tests.scoring.judges.test_vllm import question
 
 if __name__ == "__main__":
-    asked = unshared(Path(sys.argv[1])).ask(question(f"Which, {number}?") for number in range(100_000))
+    asked = open_vllm(Path(sys.argv[1]), **SMALL).ask(question(f"Which, {number}?") for number in range(100_000))
     try:
         for number, _ in asked:
             if number == 20:
@@ -196,8 +182,8 @@ if __name__ == "__main__":
 """
 
 
-def test_an_engine_process_that_is_killed_is_told_of_at_once(judge_model: Path, tmp_path: Path) -> None:
-    """vLLM itself would wait for it for ever."""
+def test_a_killed_engine_process_fails_the_stage_at_once(judge_model: Path, tmp_path: Path) -> None:
+    """vLLM itself would wait forever."""
     script = tmp_path / "killing.py"
     script.write_text(KILLING)
     environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "PYTHONPATH": str(Path.cwd())}

@@ -43,13 +43,13 @@ def test_a_pair_that_meets_from_both_sides_is_asked_about_once(server: JudgeServ
     assert [judgement.tokens for judgement in found] == [6 * 107, 4 * 107, 2 * 107, 0]
 
 
-def test_a_judge_that_always_says_a_makes_everybody_equal(server: JudgeServer) -> None:
+def test_a_judge_that_always_says_a_makes_all_samples_equal(server: JudgeServer) -> None:
     server.rule = first_wins
     assert rewards(list(judge("judge-win-rate", server).score(candidates(GROUP)))) == [0.5] * 4
 
 
 @pytest.mark.parametrize("swap", ["true", "false"])
-def test_each_sample_meets_as_many_others_as_asked_for_and_always_the_same(server: JudgeServer, swap: str) -> None:
+def test_every_sample_meets_the_same_number_of_others_every_time(server: JudgeServer, swap: str) -> None:
     server.rule = longer_wins
     group = [letter * length for length, letter in enumerate("abcdefgh", start=1)]
     reward = judge("judge-win-rate", server, "opponents=3", f"swap={swap}")
@@ -75,12 +75,12 @@ def test_where_a_meets_b_b_tends_to_meet_a(server: JudgeServer) -> None:
         assert len(server.requests) <= 2
 
 
-def test_fewer_others_than_asked_for_are_all_met(server: JudgeServer) -> None:
+def test_a_small_group_meets_all_others(server: JudgeServer) -> None:
     server.rule = longer_wins
     assert rewards(list(judge("judge-win-rate", server, "opponents=9").score(candidates(GROUP)))) == [0, 0.5, 0.5, 1]
 
 
-def test_equal_samples_tie_unasked(server: JudgeServer) -> None:
+def test_identical_samples_tie_without_a_question(server: JudgeServer) -> None:
     """Of three others, two are the same text: two ties and a loss make (0.5 + 0.5 + 0) / 3."""
     server.rule = longer_wins
     found = list(judge("judge-win-rate", server, "opponents=all").score(candidates(["a", "a", "a", "bb"])))
@@ -95,7 +95,7 @@ def test_the_reference_is_compared_with_samples_likewise(server: JudgeServer) ->
     assert rewards(list(judge("judge-win-rate", server, "opponents=4").score([reference]))) == [0.75]
 
 
-def test_a_group_of_one_has_nothing_to_compare_with(server: JudgeServer) -> None:
+def test_a_group_of_one_has_no_reward(server: JudgeServer) -> None:
     found = list(judge("judge-win-rate", server).score(candidates(["a"])))
     assert (rewards(found), statuses(found)) == ([None], ["error"])
     assert found[0].detail == "its group has no other sample to compare it with"
@@ -115,7 +115,7 @@ def test_a_comparison_that_failed_is_not_counted_and_said(server: JudgeServer) -
     assert found[1].detail == "won 0, tied 1, lost 1; not compared 1: ?"
 
 
-def test_a_sample_that_could_be_compared_with_none_has_no_reward(server: JudgeServer) -> None:
+def test_a_sample_without_any_comparison_has_no_reward(server: JudgeServer) -> None:
     def rule(blocks: dict[str, str]) -> Answer:
         too_long = "dddd" in blocks.values()
         return Answer(status=400, error="too long") if too_long else longer_wins(blocks)
@@ -129,13 +129,13 @@ def test_a_sample_that_could_be_compared_with_none_has_no_reward(server: JudgeSe
 
 def test_it_declares_that_it_reads_the_group() -> None:
     reward = make_reward(ScoreOptions(reward="judge-win-rate", reward_arg=[FAKE]))
-    assert getattr(reward, "reads_group", False) is True
-    assert not hasattr(make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=[FAKE])), "reads_group")
+    assert reward.reads_group
+    assert not make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=[FAKE])).reads_group
 
 
 @pytest.mark.parametrize("value", ["0", "none", "-1", "2.5"])
 def test_opponents_is_a_number_or_all(value: str) -> None:
-    with pytest.raises(UsageError, match=f"opponents={value}: reward 'judge-win-rate' needs a whole number"):
+    with pytest.raises(UsageError, match=f"opponents={value}: input should be .* \\(reward 'judge-win-rate'\\)"):
         make_reward(ScoreOptions(reward="judge-win-rate", reward_arg=[FAKE, f"opponents={value}"]))
 
 

@@ -1,4 +1,4 @@
-"""A Python function as a reward: what it is given, what it may return, and what its mistakes cost."""
+"""A Python function or class as a reward: its inputs, its return values, its mistakes."""
 
 import json
 import subprocess
@@ -21,6 +21,9 @@ import math
 
 import numpy
 import torch
+
+from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.scoring.rewards.base import Judgement, Reward
 
 calls = []
 
@@ -54,12 +57,18 @@ def spoils(completions, prompts, metadata):
 wrapped = functools.wraps(as_list)(lambda *args, **kwargs: as_list(*args, **kwargs))
 partial = functools.partial(with_argument, factor="2")
 NUMBER = 3
-class Own:
-    def __init__(self, arguments, runtime): self.arguments = dict(arguments)
-    def identity(self): return self.arguments
+class Own(Reward):
+    class Arguments(PluginArguments):
+        x: int = argument(0, "A number.")
+        missing: int = argument(0, "Judgements that are left out.")
     def score(self, candidates):
-        from grao_pipeline.scoring.rewards.base import Judgement
-        return [Judgement(None, "unparsable", "hm")] * (len(candidates) - int(self.arguments.get("missing", 0)))
+        return [Judgement(None, "unparsable", "hm")] * (len(candidates) - self.arguments.missing)
+class DuckTyped:
+    def __init__(self, arguments, runtime): pass
+    def identity(self): return {}
+    def score(self, candidates): return []
+class WithoutScore(Reward):
+    pass
 """
 TEXTS = ["a", "bad", "ccc"]
 
@@ -91,7 +100,7 @@ def own_rewards(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("one_number", [None, None, None]),
     ],
 )
-def test_a_function_gives_numbers_in_any_clothes_and_what_is_no_number_is_an_error(
+def test_a_function_returns_numbers_of_any_type_and_anything_else_is_an_error(
     name: str, expected: list[float | None]
 ) -> None:
     found = judge(f"own_rewards:{name}", TEXTS)
@@ -104,8 +113,8 @@ def test_an_error_says_what_happened() -> None:
     assert judge("own_rewards:odd_values", TEXTS)[2].detail == "the reward is '1.0', not a finite (float32) number"
 
 
-def test_a_wrong_number_of_rewards_is_a_failure_of_the_function_not_of_a_row() -> None:
-    with pytest.raises(StageFailure, match=r"own_rewards:too_few gave \d rewards for 3 completions"):
+def test_a_wrong_number_of_rewards_fails_the_stage() -> None:
+    with pytest.raises(StageFailure, match=r"own_rewards:too_few returned \d rewards for 3 completions"):
         judge("own_rewards:too_few", TEXTS)
 
 
@@ -127,7 +136,7 @@ def test_a_function_sees_what_belongs_to_each_completion() -> None:
     ]
 
 
-def test_a_function_cannot_spoil_the_rows_for_others() -> None:
+def test_a_function_cannot_change_the_rows() -> None:
     candidate = Candidate([{"role": "user", "content": "q"}], "a", "r", {"answer": 1})
     make_reward(ScoreOptions(reward="own_rewards:spoils")).score([candidate])
     assert candidate == Candidate([{"role": "user", "content": "q"}], "a", "r", {"answer": 1})
@@ -142,17 +151,21 @@ def test_arguments_are_passed_on_as_strings() -> None:
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("with_argument", [], "needs 'factor': give --reward-arg factor="),
-        ("needs_and_takes_any", [], "needs 'factor'"),
+        ("with_argument", [], "reward_arg: Reward own_rewards:with_argument needs factor=…"),
+        ("needs_and_takes_any", [], "needs factor=…"),
         ("without_completions", [], "does not take 'completions'"),
-        ("as_list", ["factor=2"], "--reward-arg factor: reward own_rewards:as_list has no such argument"),
-        ("as_list", ["completions=2"], "--reward-arg completions: reward own_rewards:as_list has no such argument"),
-        ("NUMBER", [], "--reward names 3; a reward of your own is a Python function or a class"),
-        ("partial", [], r"--reward names functools\.par"),
+        ("as_list", ["factor=2"], "reward_arg: Reward own_rewards:as_list has no argument 'factor'"),
+        ("as_list", ["completions=2"], "reward_arg: Reward own_rewards:as_list has no argument 'completions'"),
+        ("NUMBER", [], "reward: 3 is neither a Python function nor a class that derives from Reward"),
+        ("partial", [], r"reward: functools\.par.* is neither a Python function nor a class"),
+        ("DuckTyped", [], r"Class 'own_rewards:DuckTyped' must derive from grao_pipeline.scoring.rewards.base.Reward"),
+        ("WithoutScore", [], r"Class 'own_rewards:WithoutScore' must derive from .* and define score"),
+        ("Own", ["x=one"], r"x=one: input should be a valid integer.* \(reward 'own_rewards:Own'\)"),
+        ("Own", ["y=1"], "reward 'own_rewards:Own' has no argument 'y'. It has: x, missing"),
         ("nothing", [], "module 'own_rewards' has no attribute 'nothing'"),
     ],
 )
-def test_a_function_that_cannot_be_called_is_wrong_usage(name: str, arguments: list[str], message: str) -> None:
+def test_a_wrong_function_class_or_argument_is_named(name: str, arguments: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make_reward(ScoreOptions(reward=f"own_rewards:{name}", reward_arg=arguments))
 
@@ -190,9 +203,7 @@ def test_a_decorated_function_is_known_by_its_own_file(tmp_path: Path, monkeypat
     assert sources[0] != sources[1]
 
 
-def test_a_changed_file_is_another_reward_and_does_not_mix_with_the_earlier_scores(
-    groups: str, tmp_path: Path, monkeypatch: Any
-) -> None:
+def test_a_changed_file_does_not_mix_with_earlier_scores(groups: str, tmp_path: Path, monkeypatch: Any) -> None:
     """In two processes, as a user would: a module is read once per process."""
     command = [
         sys.executable,
@@ -216,12 +227,12 @@ def test_a_changed_file_is_another_reward_and_does_not_mix_with_the_earlier_scor
     assert "source was " in second.stderr
 
 
-def test_a_class_of_your_own_is_a_reward_too() -> None:
+def test_a_class_can_be_a_reward() -> None:
     assert judge("own_rewards:Own", ["a", "b"], "x=1") == [Judgement(None, "unparsable", "hm")] * 2
 
 
-def test_a_reward_that_gives_too_few_judgements_is_a_failure_and_writes_nothing(groups: str, tmp_path: Path) -> None:
+def test_too_few_judgements_fail_the_stage_and_nothing_is_written(groups: str, tmp_path: Path) -> None:
     found = tiny.grao("score", groups, tmp_path, "--reward", "own_rewards:Own", "--reward-arg", "missing=1")
     assert found.exit_code == 1
-    assert "The reward gave 19 judgements for 20 sequences; it must give one for each" in found.stderr
+    assert "The reward returned 19 judgements for 20 sequences; it must return one per sequence" in found.stderr
     assert list(tmp_path.iterdir()) == []

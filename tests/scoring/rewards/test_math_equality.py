@@ -42,10 +42,10 @@ def test_equal_is_what_is_mathematically_equal(expected: Any, equal: list[str], 
 
 
 def test_an_answer_that_cannot_be_read_is_wrong_and_an_expectation_an_error() -> None:
-    unread = Judgement(0.0, "ok", "no answer that can be read")
+    unread = Judgement(0.0, "ok", "no readable answer")
     assert judge("math", ["no idea", "", "\ud800"], answer="5") == [unread] * 3
     (found,) = judge("math", ["5"], answer="a good question")
-    assert found == Judgement(None, "error", "metadata 'answer' is no mathematics: 'a good question'")
+    assert found == Judgement(None, "error", "metadata 'answer' cannot be parsed as math: 'a good question'")
     missing = Judgement(None, "error", "metadata has no 'answer' to compare with")
     assert judge("math", ["5"]) == judge("math", ["5"], answer=None) == [missing]
     assert rewards(judge("math", ["5"], "field=gold", gold="5")) == [1.0]
@@ -63,7 +63,7 @@ def test_what_never_ends_is_stopped_in_any_thread_and_takes_nothing_with_it() ->
     thread.start()
     thread.join()
     assert rewards(found) == [1.0, None, 0.0, None, 1.0]
-    assert found[1] == Judgement(None, "error", "not decided within 1 s")
+    assert found[1] == Judgement(None, "error", "no result within 1 s")
 
 
 def test_it_agrees_with_people_on_real_solutions(real_data: Path) -> None:
@@ -78,7 +78,7 @@ def test_it_agrees_with_people_on_real_solutions(real_data: Path) -> None:
 
 @pytest.mark.parametrize("argument", ["timeout=0", "timeout=soon", "workers=0", "workers=1.5"])
 def test_a_wrong_argument_is_refused(argument: str) -> None:
-    with pytest.raises(UsageError, match=f"--reward-arg {argument}: reward 'math' needs"):
+    with pytest.raises(UsageError, match=f"reward_arg: {argument}: input should be .* \\(reward 'math'\\)"):
         judge("math", ["5"], argument, answer="5")
 
 

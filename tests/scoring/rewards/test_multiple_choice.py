@@ -85,12 +85,12 @@ def test_without_options_the_letters_are_a_to_j() -> None:
 @pytest.mark.parametrize(
     ("metadata", "reason"),
     [
-        ({}, "metadata 'answer' is None, which is no option"),
-        ({"answer": "Madrid", "options": CITIES}, "metadata 'answer' is 'Madrid', which is no option"),
-        ({"answer": "E", "options": CITIES}, "metadata 'answer' is 'E', which is no option"),
-        ({"answer": 4, "options": CITIES}, "metadata 'answer' is 4, which is no option"),
-        ({"answer": "x", "options": ["x", "x"]}, "metadata 'answer' is 'x', which is no option"),
-        ({"answer": "A", "options": "London"}, "metadata 'options' is no list of at most 10 options"),
+        ({}, "metadata 'answer' is None, which is not an option"),
+        ({"answer": "Madrid", "options": CITIES}, "metadata 'answer' is 'Madrid', which is not an option"),
+        ({"answer": "E", "options": CITIES}, "metadata 'answer' is 'E', which is not an option"),
+        ({"answer": 4, "options": CITIES}, "metadata 'answer' is 4, which is not an option"),
+        ({"answer": "x", "options": ["x", "x"]}, "metadata 'answer' is 'x', which is not an option"),
+        ({"answer": "A", "options": "London"}, "metadata 'options' must be a list of at most 10 options"),
     ],
 )
 def test_an_expectation_that_is_no_option_is_an_error(metadata: dict[str, Any], reason: str) -> None:

@@ -99,7 +99,7 @@ def test_no_number_is_wrong_and_nothing_to_compare_with_an_error() -> None:
 
 @pytest.mark.parametrize("argument", ["absolute=-1", "relative=some", "relative=nan", "absolute=inf"])
 def test_a_wrong_tolerance_is_refused(argument: str) -> None:
-    with pytest.raises(UsageError, match=f"--reward-arg {argument}: reward 'numeric' needs a number that is not neg"):
+    with pytest.raises(UsageError, match=f"reward_arg: {argument}: input should be .* \\(reward 'numeric'\\)"):
         judge("numeric", ["5"], argument, answer="5")
 
 

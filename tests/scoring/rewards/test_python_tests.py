@@ -237,5 +237,5 @@ def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("argument", ["timeout=0.5", "memory_mib=63", "workers=0", "partial=maybe"])
 def test_a_wrong_argument_is_refused(argument: str) -> None:
-    with pytest.raises(UsageError, match=f"--reward-arg {argument}: reward 'python-tests' needs"):
+    with pytest.raises(UsageError, match=f"reward_arg: {argument}: input should be .* \\(reward 'python-tests'\\)"):
         judge("python-tests", [ADD], argument, tests=TESTS)

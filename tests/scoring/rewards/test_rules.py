@@ -1,13 +1,16 @@
-"""exact-match, regex and length, on cases worked out by hand; and what a judgement may be."""
+"""exact-match, regex and length, on cases worked out by hand; and which values are rewards."""
 
 import math
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from grao_pipeline.errors import UsageError
+from grao_pipeline.schemas import Status
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Judgement
 from grao_pipeline.scoring.score import make_reward
@@ -101,17 +104,21 @@ def test_length_is_in_0_to_1_and_symmetric_about_its_target(target: int, length:
 @pytest.mark.parametrize(
     ("reward", "arguments", "message"),
     [
-        ("exact-match", ["ignore_case=yes"], "ignore_case=yes: reward 'exact-match' needs true or false"),
-        ("exact-match", ["fields=a"], "fields: reward 'exact-match' has no such argument. It has: field, ignore_case"),
-        ("regex", [], "Reward 'regex' needs --reward-arg pattern=…"),
+        (
+            "exact-match",
+            ["ignore_case=maybe"],
+            r"ignore_case=maybe: input should be a valid boolean.* \(reward 'exact-match'\)",
+        ),
+        ("exact-match", ["fields=a"], "reward 'exact-match' has no argument 'fields'. It has: field, ignore_case"),
+        ("regex", [], "reward 'regex' needs pattern=…"),
         ("regex", ["pattern=(a"], r"pattern=\(a: not a regular expression \(missing \), unterminated subpattern"),
-        ("regex", ["pattern=a", "full=1"], "full=1: reward 'regex' needs true or false"),
-        ("length", [], "Reward 'length' needs --reward-arg target=…"),
-        ("length", ["target=0"], "target=0: reward 'length' needs a positive whole number"),
-        ("length", ["target=-3"], "needs a positive whole number"),
-        ("length", ["target=2.5"], "needs a positive whole number"),
-        ("length", ["target=5", "unit=bytes"], "unit=bytes: reward 'length' knows words, characters"),
-        ("gsm8k", ["file=x"], "file: reward 'gsm8k' has no such argument"),
+        ("regex", ["pattern=a", "full=2"], "full=2: input should be a valid boolean"),
+        ("length", [], "reward 'length' needs target=…"),
+        ("length", ["target=0"], "target=0: input should be greater than 0"),
+        ("length", ["target=-3"], "target=-3: input should be greater than 0"),
+        ("length", ["target=2.5"], "target=2.5: input should be a valid integer"),
+        ("length", ["target=5", "unit=bytes"], "unit=bytes: input should be 'words' or 'characters'"),
+        ("gsm8k", ["file=x"], "reward 'gsm8k' has no argument 'file'"),
         ("length", ["target"], "reward_arg: 'target': expected key=value"),
         ("lenght", [], "Unknown reward 'lenght'. Built in: exact-match, gsm8k"),
     ],
@@ -122,20 +129,37 @@ def test_wrong_arguments_are_wrong_usage(reward: str, arguments: list[str], mess
 
 
 @pytest.mark.parametrize(
-    "value", [None, "1", math.nan, math.inf, -math.inf, 1e39, -1e39, 10**400, [1], 1j], ids=lambda value: str(value)[:9]
+    "value",
+    [
+        *(None, "1", "nan", math.nan, math.inf, -math.inf, 1e39, -1e39, 1e40, 10**400, [1], 1j, {"item": 1}),
+        *(np.float32("nan"), np.float64(1e40), np.array([1.0, 2.0]), np.str_("1"), np.complex64(1)),
+        *(torch.tensor(math.inf), torch.tensor([1.0, 2.0]), torch.tensor([])),
+    ],
+    ids=lambda value: repr(value)[:20],
 )
-def test_what_is_no_finite_float32_is_no_reward(value: Any) -> None:
-    found = Judgement.of(value, "a detail")
-    assert (found.reward, found.status) == (None, "error")
-    assert "not a finite" in str(found.detail)
+def test_anything_but_a_finite_float32_is_an_error(value: object) -> None:
+    judgement = Judgement.of(value, "a detail")
+    assert (judgement.reward, judgement.status) == (None, "error")
+    assert "not a finite" in str(judgement.detail)
 
 
-@pytest.mark.parametrize("value", [0, 1, -2.5, True, 3.4e38, 1e-300])
-def test_every_other_number_is(value: float) -> None:
-    assert Judgement.of(value, "a detail") == Judgement(float(value), "ok", "a detail")
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(0, 1, -2.5, True, 3.4e38, 1e-300),
+        *(np.float32(0.5), np.float16(0.5), np.int64(1), np.uint8(7), np.bool_(True), np.array(2.5)),
+        *(torch.tensor(0.5), torch.tensor(2), torch.tensor(True), torch.tensor([0.25])),
+        float(np.finfo(np.float32).max),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_a_number_of_python_numpy_or_torch_is_a_reward(value: Any) -> None:
+    judgement = Judgement.of(value, "a detail")
+    assert judgement == Judgement(float(value), "ok", "a detail")
+    assert type(judgement.reward) is float
 
 
 @pytest.mark.parametrize(("reward", "status"), [(None, "ok"), (1.0, "error"), (0.0, "unparsable"), (1.0, "truncated")])
-def test_a_judgement_has_a_reward_exactly_where_it_is_ok(reward: float | None, status: str) -> None:
+def test_a_judgement_has_a_reward_exactly_where_it_is_ok(reward: float | None, status: Status) -> None:
     with pytest.raises(ValueError, match="a reward is present exactly where the status is 'ok'"):
         Judgement(reward, status)

@@ -60,18 +60,21 @@ def test_a_failed_call_says_why_and_the_next_is_answered(target: str) -> None:
     assert found[0] == 1
     assert found[1:6] == [
         CallFailed("ValueError: no luck"),
-        CallFailed("the process that works it out ended with exit code 3"),
-        CallFailed("not decided within 1 s"),
-        CallFailed("not decided within 1 s"),
+        CallFailed("the worker process ended with exit code 3"),
+        CallFailed("no result within 1 s"),
+        CallFailed("no result within 1 s"),
         CallFailed("MemoryError: "),
     ]
     assert "unexpected keyword argument 'unknown'" in found[6].reason
     assert found[7] == 8
 
 
-def test_a_worker_serves_many_calls_and_ends_with_its_owner(target: str) -> None:
+def test_a_worker_serves_many_calls_and_ends_when_closed(target: str) -> None:
     calls = LimitedCalls(target, num_workers=1, seconds=10, memory_mib=1024)
     (process,) = calls.map([{"kind": "process"}])
     assert list(calls.map([{"kind": "process"}] * 2)) == [process, process]
+    calls.close()
+    assert not Path(f"/proc/{process}").exists()
+    (process,) = calls.map([{"kind": "process"}])
     del calls
     assert not Path(f"/proc/{process}").exists()

@@ -1,1 +1,1 @@
-"""Reward models: a classifier's or a language model's score of a conversation."""
+"""Reward models: a sequence classifier's score of a conversation. The seam of the engines that run it is `base.py`."""

@@ -1,9 +1,10 @@
-"""The classifier seam of reward models: rows of token ids in, the logits of each out."""
+"""The classifier seam of reward models: rows of token ids in, logits per row out."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,29 +20,31 @@ class ClassifierOptions:
     device: str
     """`cpu` or `cuda`."""
     max_length: int | None
-    """Longest row that is asked for, in tokens; None for whatever the model reads."""
+    """Longest row to score, in tokens; None: as long as the model reads."""
     batch_size: int
-    arguments: Mapping[str, str]
+    arguments: Mapping[str, Any]
     """Further arguments of the engine."""
 
 
-class Classifier(Protocol):
+class Classifier(ABC):
     """A sequence classifier with its weights in memory. Constructed as `Classifier(options)`."""
 
-    @property
-    def max_length(self) -> int | None:
-        """The longest row that it reads, in tokens; None where nothing bounds it."""
-        ...
+    max_length: int | None
+    """The longest row that it reads, in tokens; None if it has no limit."""
 
+    @abstractmethod
     def logits(self, rows: Sequence[Sequence[int]]) -> Generator[tuple[int, list[float]], None, None]:
-        """The index of each row and its logits [num_labels], in whatever order they become known.
+        """(index of a row, its logits [num_labels]), in the order in which they become known.
 
-        A row's logits are those of the row alone, whatever is scored beside it.
+        A row's logits do not depend on the rows that are scored with it.
 
         Args:
-            rows: token ids [B][T], none empty, none longer than `max_length`.
+            rows: token ids [B][T]; no row is empty or longer than `max_length`.
 
         Raises:
             StageFailure: the memory does not suffice, or the engine died.
         """
-        ...
+
+    def close(self) -> None:
+        """Free the device."""
+        return

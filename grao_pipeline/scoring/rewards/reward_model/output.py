@@ -1,4 +1,4 @@
-"""Which of a reward model's outputs is the reward: one of them, or a weighted sum."""
+"""The reward from a reward model's outputs: one of them, or a weighted sum."""
 
 import json
 import math
@@ -17,7 +17,7 @@ class Output:
     """
 
     names: tuple[str, ...]
-    """The model's outputs, in their order."""
+    """The model's outputs, in order."""
     weights: dict[str, float]
 
     def reward(self, logits: Sequence[float]) -> float:
@@ -34,15 +34,16 @@ class Output:
 
 
 def parse_output(chosen: str, names: Sequence[str], model: str) -> Output:
-    """The output that `--reward-arg output=…` names.
+    """The output that the argument `output` names.
 
     Args:
-        chosen: a name, `name:weight,name:weight`, or nothing, where the model has one output only.
+        chosen: a name, or `name:weight,name:weight`; empty where the model has only one output.
         names: the model's outputs: the values of its config's `id2label`.
-        model: what the errors call the model.
+        model: the model's name, for messages.
 
     Raises:
-        UsageError: nothing is chosen where there are several, or what is chosen is no output or no weight.
+        UsageError: nothing is chosen from several outputs, the choice contains an unknown output or a wrong weight, or
+            two outputs of the model have the same name.
     """
     if len(set(names)) < len(names):
         raise UsageError(f"{model} has several outputs of one name ({', '.join(names)}). Correct its id2label.")
@@ -50,8 +51,9 @@ def parse_output(chosen: str, names: Sequence[str], model: str) -> Output:
         return Output(tuple(names), {names[0]: 1.0})
     if not chosen:
         raise UsageError(
-            f"{model} has {len(names)} outputs: {', '.join(names)}. Say which is the reward with "
-            "--reward-arg output=NAME, or give a weighted sum: output=NAME:WEIGHT,NAME:WEIGHT."
+            f"{model} has {len(names)} outputs: {', '.join(names)}. Say which is the reward with output=NAME, or give "
+            "a weighted sum: output=NAME:WEIGHT,NAME:WEIGHT.",
+            option="reward_arg",
         )
     if chosen in names:
         return Output(tuple(names), {chosen: 1.0})
@@ -60,16 +62,16 @@ def parse_output(chosen: str, names: Sequence[str], model: str) -> Output:
         name, weight = _term(term.strip(), names)
         if name not in names:
             raise UsageError(
-                f"--reward-arg output={chosen}: {model} has no output '{name}'. It has: {', '.join(names)}."
+                f"output={chosen}: {model} has no output '{name}'. It has: {', '.join(names)}.", option="reward_arg"
             )
         if name in weights:
-            raise UsageError(f"--reward-arg output={chosen}: '{name}' is there twice.")
+            raise UsageError(f"output={chosen}: '{name}' is given twice.", option="reward_arg")
         weights[name] = _number(weight, chosen)
     return Output(tuple(names), weights)
 
 
 def _term(term: str, names: Sequence[str]) -> tuple[str, str]:
-    """Name and weight; a name may have a colon itself."""
+    """(name, weight); a name may contain a colon."""
     if term in names or ":" not in term:
         return term, "1"
     name, _, weight = term.rpartition(":")
@@ -79,5 +81,5 @@ def _term(term: str, names: Sequence[str]) -> tuple[str, str]:
 def _number(weight: str, chosen: str) -> float:
     number = finite_number(weight)
     if number is None:
-        raise UsageError(f"--reward-arg output={chosen}: the weight '{weight}' is not a number.")
+        raise UsageError(f"output={chosen}: the weight '{weight}' is not a number.", option="reward_arg")
     return number

@@ -1,16 +1,20 @@
-"""`reward-model`: a Hugging Face sequence-classification model, read under its own chat template."""
+"""`reward-model`: a Hugging Face sequence-classification model, under its chat template."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
+from pydantic import PositiveInt, model_validator
+
+from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.models.chat import PLAIN_TEMPLATE, chat_template, render
 from grao_pipeline.models.devices import resolve_device
 from grao_pipeline.models.source import load_config, load_tokenizer, locate_model
 from grao_pipeline.plugins import load
-from grao_pipeline.scoring.rewards.base import Candidate, Judgement, RewardRuntime, take_arguments
+from grao_pipeline.scoring.engine_arguments import shaping_vllm_arguments, vllm_arguments
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
 from grao_pipeline.scoring.rewards.reward_model.base import Classifier, ClassifierOptions
 from grao_pipeline.scoring.rewards.reward_model.output import parse_output
 
@@ -18,90 +22,90 @@ CLASSIFIERS = {
     "transformers": "grao_pipeline.scoring.rewards.reward_model.transformers:TransformersClassifier",
     "vllm": "grao_pipeline.scoring.rewards.reward_model.vllm:VllmClassifier",
 }
-DTYPES = ("auto", "float32", "bfloat16")
-ENGINE_PREFIX = "vllm."
-RESOURCES = {
-    "enforce_eager",
-    "gpu_memory_utilization",
-    "kv_cache_memory_bytes",
-    "max_num_batched_tokens",
-    "max_num_seqs",
-    "pipeline_parallel_size",
-    "tensor_parallel_size",
-}
-"""Arguments of vLLM that say how the work is done; every other may shape the scores."""
 ENCODER_TEMPLATE = "{% set bos_token = '' %}{% set eos_token = '' %}" + PLAIN_TEMPLATE
-"""For an encoder without chat template: its tokenizer puts its own special tokens around the text."""
+"""For an encoder without chat template: its tokenizer puts its special tokens around the text."""
+OWN_ARGUMENTS = {"model": "model=…", "dtype": "dtype=…", "max_model_len": "max_length=…"}
 
 
-class RewardModel:
-    """A logit, or a weighted sum of logits, of the conversation with the completion as its last turn.
+class RewardModel(Reward):
+    """The output of a sequence classifier for the conversation that ends in the completion.
 
-    None is scored otherwise than alone. One that is longer than the model reads is not cut: it gets no reward and
-    status `truncated`. Where a model has several outputs, a judgement's detail holds them all, as JSON.
-
-    Arguments:
-        model (required): a model directory or hub id.
-        output: which of several outputs is the reward, `NAME` or `NAME:WEIGHT,NAME:WEIGHT`; see `parse_output`.
-        engine: `transformers` or `vllm`; vLLM computes the samples' common prompt once.
-        dtype: `float32`, `bfloat16`, or `auto`: float32 on CPU, bfloat16 on GPU.
-        max_length: longest sequence that is scored, in tokens; what the model reads by default.
-        vllm.NAME: an argument of `vllm.LLM`, e.g. `vllm.gpu_memory_utilization=0.5`.
+    Every sequence gets the score that it would get alone. One that is longer than the model reads is not cut: it gets
+    no reward and status `truncated`. If a model has several outputs, a judgement's detail has them all, as JSON.
 
     Raises:
-        InputError: there is no such model, or it is no sequence classifier.
-        UsageError: an argument has a value that cannot be.
+        InputError: the model does not exist, or is not a sequence classifier.
+        UsageError: an argument cannot work.
     """
 
-    def __init__(self, arguments: Mapping[str, str], runtime: RewardRuntime) -> None:
-        own = {name: value for name, value in arguments.items() if not name.startswith(ENGINE_PREFIX)}
-        self._engine_arguments = {
-            name.removeprefix(ENGINE_PREFIX): value for name, value in arguments.items() if name not in own
-        }
-        defaults = {"output": "", "engine": "transformers", "dtype": "auto", "max_length": ""}
-        taken = take_arguments("reward-model", own, model=None, **defaults)
-        self._engine = _one_of("engine", taken["engine"], tuple(CLASSIFIERS))
-        self._dtype = _one_of("dtype", taken["dtype"], DTYPES)
-        if self._engine_arguments and self._engine != "vllm":
-            name = next(iter(self._engine_arguments))
-            raise UsageError(f"--reward-arg {ENGINE_PREFIX}{name}: is for engine=vllm; the engine is {self._engine}.")
-        self._runtime = runtime
-        self._source = locate_model(taken["model"])
+    class Arguments(PluginArguments):
+        model: str = argument(..., "Model directory or Hub ID.")
+        output: str | None = argument(
+            None, "Output that is the reward, where the model has several: NAME, or NAME:WEIGHT,NAME:WEIGHT."
+        )
+        engine: Literal["transformers", "vllm"] = argument(
+            "transformers", "What runs the model; vllm computes the common prompt of a group once."
+        )
+        dtype: Literal["auto", "float32", "bfloat16"] = argument(
+            "auto", "Precision; auto: float32 on CPU, else bfloat16."
+        )
+        max_length: PositiveInt | None = argument(
+            None, "Longest sequence to score, in tokens; default: as long as the model reads."
+        )
+        vllm: Annotated[dict[str, Any], vllm_arguments(OWN_ARGUMENTS)] = argument(
+            {}, "vllm.KEY=value: an argument of `vllm.LLM`, e.g. vllm.gpu_memory_utilization=0.5."
+        )
+
+        @model_validator(mode="after")
+        def _vllm_arguments_are_for_vllm(self) -> Self:
+            if self.vllm and self.engine != "vllm":
+                raise ValueError(f"vllm.{next(iter(self.vllm))} needs engine=vllm; the engine is {self.engine}")
+            return self
+
+    arguments: Arguments
+
+    def __init__(self, arguments: Arguments, runtime: RewardRuntime) -> None:
+        super().__init__(arguments, runtime)
+        self._source = locate_model(arguments.model)
         config = load_config(self._source)
-        self._output = parse_output(taken["output"], _outputs(config, taken["model"]), taken["model"])
-        self._max_length = _length(taken["max_length"], config)
+        self._output = parse_output(arguments.output or "", _outputs(config, arguments.model), arguments.model)
+        _check_length(arguments.max_length, config)
 
     def identity(self) -> Mapping[str, Any]:
         """Engine and precision count: the scores differ in the sixth digit, or in the third."""
         return {
+            **self.arguments.model_dump(mode="json"),
             "model": self._source.fingerprint,
             "tokenizer": self._source.tokenizer,
             "output": self._output.weights,
-            "engine": self._engine,
-            "dtype": self._dtype,
-            "max_length": self._max_length,
-            "engine_arguments": {k: v for k, v in self._engine_arguments.items() if k not in RESOURCES},
+            "vllm": shaping_vllm_arguments(self.arguments.vllm),
         }
 
     def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:
-        """In order; each as soon as it and those before it are known."""
+        """In order; every judgement as soon as it and those before it are known."""
         judgements: dict[int, Judgement] = {}
         rows: dict[int, list[int]] = {}
-        for index, found in enumerate(self._encode(candidates)):
-            if isinstance(found, Judgement):
-                judgements[index] = found
+        for index, encoded in enumerate(self._encode(candidates)):
+            if isinstance(encoded, Judgement):
+                judgements[index] = encoded
             else:
-                rows[index] = found
-        places = list(rows)
+                rows[index] = encoded
+        candidate_of_row = list(rows)
         with closing(self._classifier.logits(list(rows.values()))) as stream:
             for index in range(len(candidates)):
                 while index not in judgements:
                     row, logits = next(stream)
-                    judgements[places[row]] = Judgement.of(self._output.reward(logits), self._output.detail(logits))
+                    judgement = Judgement.of(self._output.reward(logits), self._output.detail(logits))
+                    judgements[candidate_of_row[row]] = judgement
                 yield judgements.pop(index)
 
+    def close(self) -> None:
+        if "_classifier" in vars(self):
+            self._classifier.close()
+            del self._classifier
+
     def _encode(self, candidates: Sequence[Candidate]) -> list[list[int] | Judgement]:
-        """For each candidate the token ids that the model reads, or why it cannot."""
+        """Per candidate the token ids that the model reads, or a judgement that says why it cannot."""
         texts = [self._text(candidate) for candidate in candidates]
         ids = iter(self._token_ids([text for text in texts if isinstance(text, str)]))
         return [self._readable(next(ids)) if isinstance(text, str) else text for text in texts]
@@ -114,26 +118,26 @@ class RewardModel:
             return Judgement(None, "error", str(error))
 
     def _token_ids(self, texts: list[str]) -> list[list[int]]:
-        """A chat template writes the special tokens itself; see `ENCODER_TEMPLATE`."""
-        if not texts:  # of which a tokenizer makes an error
+        """A chat template writes the special tokens, except for `ENCODER_TEMPLATE`."""
+        if not texts:  # a tokenizer fails on an empty list
             return []
         special = self._template == ENCODER_TEMPLATE
-        found: list[list[int]] = self._tokenizer(texts, add_special_tokens=special, verbose=False)["input_ids"]
-        return found
+        ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=special, verbose=False)["input_ids"]
+        return ids
 
     def _readable(self, ids: list[int]) -> list[int] | Judgement:
         longest = self._classifier.max_length
         if not ids:
-            return Judgement(None, "error", "the reward model's chat template makes no text of it")
+            return Judgement(None, "error", "the reward model's chat template renders it as an empty text")
         if longest is not None and len(ids) > longest:
             return Judgement(None, "truncated", f"{len(ids)} tokens; the reward model reads {longest}")
         return ids
 
     @cached_property
     def _template(self) -> str:
-        own = chat_template(self._tokenizer)
+        template = chat_template(self._tokenizer)
         is_encoder = self._tokenizer.cls_token is not None
-        return ENCODER_TEMPLATE if own == PLAIN_TEMPLATE and is_encoder else own
+        return ENCODER_TEMPLATE if template == PLAIN_TEMPLATE and is_encoder else template
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -141,42 +145,32 @@ class RewardModel:
 
     @cached_property
     def _classifier(self) -> Classifier:
-        device = resolve_device(self._runtime.device)
+        device = resolve_device(self.runtime.device)
         auto = "float32" if device == "cpu" else "bfloat16"
+        dtype = self.arguments.dtype
         options = ClassifierOptions(
             directory=self._source.directory,
-            dtype=auto if self._dtype == "auto" else self._dtype,
+            dtype=auto if dtype == "auto" else dtype,
             device=device,
-            max_length=self._max_length,
-            batch_size=self._runtime.batch_size,
-            arguments=self._engine_arguments,
+            max_length=self.arguments.max_length,
+            batch_size=self.runtime.batch_size,
+            arguments=self.arguments.vllm,
         )
-        classifier: Classifier = load("classifier", self._engine, CLASSIFIERS)(options)
+        classifier: Classifier = load("classifier", self.arguments.engine, CLASSIFIERS)(options)
         return classifier
 
 
 def _outputs(config: Any, model: str) -> list[str]:
-    """The names of the model's outputs, in their order."""
-    kinds = config.architectures or []
-    if kinds and not any(kind.endswith("ForSequenceClassification") for kind in kinds):
+    """The names of the model's outputs, in order."""
+    architectures = config.architectures or []
+    if architectures and not any(name.endswith("ForSequenceClassification") for name in architectures):
         raise InputError(
-            f"{model} is a {kinds[0]}; a reward model is a sequence classifier (…ForSequenceClassification)."
+            f"{model} is a {architectures[0]}; a reward model is a sequence classifier (…ForSequenceClassification)."
         )
     return [str(config.id2label[index]) for index in range(config.num_labels)]
 
 
-def _one_of(name: str, value: str, values: Sequence[str]) -> str:
-    if value not in values:
-        raise UsageError(f"--reward-arg {name}={value}: reward 'reward-model' knows {', '.join(values)}.")
-    return value
-
-
-def _length(value: str, config: Any) -> int | None:
-    if not value:
-        return None
-    if not value.isdecimal() or int(value) < 1:
-        raise UsageError(f"--reward-arg max_length={value}: must be a whole number of tokens, 1 or more.")
+def _check_length(max_length: int | None, config: Any) -> None:
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
-    if positions is not None and int(value) > positions:
-        raise UsageError(f"--reward-arg max_length={value}: the reward model reads {positions} tokens at most.")
-    return int(value)
+    if max_length is not None and positions is not None and max_length > positions:
+        raise UsageError(f"max_length={max_length}: the reward model reads {positions} tokens.", option="reward_arg")

@@ -1,4 +1,4 @@
-"""Sequence classifiers through transformers: batches of like lengths under a budget of tokens."""
+"""Sequence classifiers with transformers: batches of similar lengths under a budget of tokens."""
 
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -6,19 +6,19 @@ from typing import Any
 from grao_pipeline.errors import StageFailure
 from grao_pipeline.models.source import load_weights
 from grao_pipeline.plugins import require
-from grao_pipeline.scoring.rewards.reward_model.base import ClassifierOptions
+from grao_pipeline.scoring.rewards.reward_model.base import Classifier, ClassifierOptions
 
 SEQUENCE_TOKENS = {"cuda": 512, "cpu": 32}
-"""A batch has room for `--batch-size` sequences of so many tokens: for more where they are shorter, or for fewer. A
-CPU is fastest where a batch stays in its caches.
+"""A batch has room for `--batch-size` sequences of this many tokens: more where they are shorter, fewer where they are
+longer. A CPU is fastest while a batch fits into its caches.
 """
 
 
-class TransformersClassifier:
-    """`AutoModelForSequenceClassification` of any kind: decoders, whose head reads the last token, and encoders.
+class TransformersClassifier(Classifier):
+    """Any `AutoModelForSequenceClassification`: decoders, whose head reads the last token, and encoders.
 
     Raises:
-        InputError: the weights cannot be read, or have no classification head.
+        InputError: the weights cannot be read, or lack a classification head.
         StageFailure: the model does not fit into the GPU's memory.
     """
 
@@ -32,8 +32,8 @@ class TransformersClassifier:
         self.max_length = min(bounds, default=None)
 
     def logits(self, rows: Sequence[Sequence[int]]) -> Generator[tuple[int, list[float]], None, None]:
-        """Longest rows first, so that what does not fit into the GPU's memory shows at once. Where a batch does not,
-        it and all that follow are halved.
+        """Longest rows first, so that a lack of GPU memory shows at once. If a batch does not fit, it and all later
+        batches are halved.
         """
         torch = require("torch")
         waiting = sorted(range(len(rows)), key=lambda index: len(rows[index]), reverse=True)
@@ -41,22 +41,22 @@ class TransformersClassifier:
             longest = len(rows[waiting[0]])
             batch = waiting[: max(1, self._budget // longest)]
             try:
-                found = self._forward([rows[index] for index in batch])
+                logits = self._forward([rows[index] for index in batch])
             except torch.OutOfMemoryError as error:
                 if len(batch) == 1:
                     raise StageFailure(
-                        f"A sequence of {longest} tokens does not fit into the memory of {self._model.device} beside "
+                        f"A sequence of {longest} tokens does not fit into the memory of {self._model.device} next to "
                         "the reward model. Use --reward-arg max_length=…, --reward-arg dtype=bfloat16 or --device cpu."
                     ) from error
                 self._budget = longest * (len(batch) // 2)
                 continue
-            yield from zip(batch, found, strict=True)
+            yield from zip(batch, logits, strict=True)
             del waiting[: len(batch)]
 
     def _forward(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Logits of rows that are padded to the longest. A decoder's head finds a row's last token by the padding token
-        in the model's config; a model without one gets a token that no row holds: one that a row ends in would be
-        taken for padding.
+        """Logits of rows that are padded to the longest [B, num_labels]. A decoder's head finds a row's last token by
+        the padding token in the model's config. A model without one gets a token that no row contains: a token at the
+        end of a row would be mistaken for padding.
         """
         torch = require("torch")
         pad = _unused_token(rows, self._config.vocab_size) if self._pad_token_id is None else self._pad_token_id
@@ -69,12 +69,12 @@ class TransformersClassifier:
         device = self._model.device
         with torch.inference_mode():
             output = self._model(input_ids=ids.to(device), attention_mask=mask.to(device))
-        found: list[list[float]] = output.logits.float().cpu().tolist()  # [B, num_labels]
-        return found
+        logits: list[list[float]] = output.logits.float().cpu().tolist()
+        return logits
 
     def _positions(self) -> int | None:
-        """The longest row that the model has positions for. Encoders of the RoBERTa family leave the first ones unused,
-        up to that of their padding token.
+        """The longest row that the model has positions for. Encoders of the RoBERTa family do not use the first
+        positions, up to that of their padding token.
         """
         positions: int | None = getattr(self._config, "max_position_embeddings", None)
         for name, module in self._model.named_modules():
@@ -90,8 +90,8 @@ def _load(options: ClassifierOptions) -> Any:
         return model.to(options.device)
     except torch.OutOfMemoryError as error:
         raise StageFailure(
-            f"{options.directory} in {options.dtype} does not fit into the GPU's memory. Use a GPU that nothing else "
-            "uses, --reward-arg dtype=bfloat16, engine=vllm with vllm.tensor_parallel_size=…, or --device cpu."
+            f"{options.directory} in {options.dtype} does not fit into the GPU's memory. Use an idle GPU, "
+            "--reward-arg dtype=bfloat16, engine=vllm with vllm.tensor_parallel_size=…, or --device cpu."
         ) from error
 
 

@@ -245,14 +245,14 @@ def test_a_model_with_several_outputs_needs_to_be_told_which(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("engine=sglang", "--reward-arg engine=sglang: reward 'reward-model' knows transformers, vllm."),
-        ("dtype=int8", "--reward-arg dtype=int8: reward 'reward-model' knows auto, float32, bfloat16."),
-        ("max_length=0", "--reward-arg max_length=0: must be a whole number"),
-        ("max_length=257", "--reward-arg max_length=257: the reward model reads 256 tokens at most."),
-        ("max_length=many", "--reward-arg max_length=many: must be a whole number"),
-        ("vllm.max_num_seqs=3", "--reward-arg vllm.max_num_seqs: is for engine=vllm; the engine is transformers."),
+        ("engine=sglang", "engine=sglang: input should be 'transformers' or 'vllm' (reward 'reward-model')."),
+        ("dtype=int8", "dtype=int8: input should be 'auto', 'float32' or 'bfloat16' (reward 'reward-model')."),
+        ("max_length=0", "max_length=0: input should be greater than 0"),
+        ("max_length=257", "reward_arg: max_length=257: the reward model reads 256 tokens."),
+        ("max_length=many", "max_length=many: input should be a valid integer"),
+        ("vllm.max_num_seqs=3", "vllm.max_num_seqs needs engine=vllm; the engine is transformers"),
         ("output=LABEL_1", "has no output 'LABEL_1'. It has: LABEL_0."),
-        ("lenght=3", "--reward-arg lenght: reward 'reward-model' has no such argument"),
+        ("lenght=3", "reward 'reward-model' has no argument 'lenght'"),
     ],
 )
 def test_an_argument_that_cannot_be_is_wrong_usage(argument: str, message: str, reward_model: Path) -> None:
@@ -275,7 +275,7 @@ def test_a_language_model_is_no_reward_model(model: Path, tmp_path: Path) -> Non
 def test_a_reward_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"Model '{tmp_path}/none': there is no such directory"):
         scores(tmp_path / "none", CANDIDATES)
-    with pytest.raises(UsageError, match="Reward 'reward-model' needs --reward-arg model=…"):
+    with pytest.raises(UsageError, match="reward 'reward-model' needs model=…"):
         make_reward(ScoreOptions(reward="reward-model"))
 
 

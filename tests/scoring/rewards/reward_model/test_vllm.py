@@ -124,9 +124,9 @@ def test_a_lower_limit_on_the_length_and_an_encoder_reach_vllm(tmp_path: Path) -
     [
         ("vllm.max_num_sequences=3", "max_num_sequences"),
         ("vllm.max_num_seqs=0", "max_num_seqs: Input should be greater than or equal to 1"),
-        ("vllm.dtype=float16", "--reward-arg vllm.dtype: cannot be set here. Use --reward-arg dtype=…."),
-        ("vllm.max_model_len=10", "Use --reward-arg max_length=…."),
-        ("vllm.runner=generate", "--reward-arg vllm.runner: cannot be set here. The scores depend on its value."),
+        ("vllm.dtype=float16", "'vllm.dtype' cannot be set here. Use dtype=…"),
+        ("vllm.max_model_len=10", "'vllm.max_model_len' cannot be set here. Use max_length=…"),
+        ("vllm.runner=generate", "'vllm.runner' cannot be set here."),
     ],
 )
 def test_an_argument_that_vllm_or_we_refuse_is_wrong_usage(argument: str, message: str, reward_model: Path) -> None:
