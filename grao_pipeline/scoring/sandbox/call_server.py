@@ -1,4 +1,4 @@
-"""The worker process of `LimitedCalls`: one JSON request a line in, one JSON answer a line out.
+"""The worker process of `LimitedCalls`: one JSON request per line in, one JSON answer per line out.
 
 A module's `prepare()`, if it has one, is called before the first request, outside the time limit.
 """
@@ -17,9 +17,9 @@ WALL_CLOCK_FACTOR = 4
 
 
 def serve(function: Callable[..., Any], seconds: float) -> None:
-    """Answer until standard input ends. A call that exceeds its time is the last: the timers kill this process.
+    """Answer until standard input ends. The timers kill this process if a call exceeds its time.
 
-    Standard output is kept for the answers; what the function prints goes to standard error.
+    Standard output is reserved for the answers; the function's own output goes to standard error.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -31,7 +31,7 @@ def serve(function: Callable[..., Any], seconds: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, WALL_CLOCK_FACTOR * seconds)
         try:
             answer = {"value": function(**request)}
-        except Exception as error:  # whatever a request provokes is the answer to it
+        except Exception as error:  # any error of the function is the answer to its request
             answer = {"error": f"{type(error).__name__}: {error}"[:LONGEST_REASON]}
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -1,10 +1,11 @@
-"""The program that runs a completion and its tests, in a process of its own, under limits.
+"""The program that runs a completion and its tests in a separate process, under limits.
 
-A script on the standard library alone: `python -P -s -S harness.py < job.json`. It reports over standard output, each
-line behind a nonce that the job brings, so that nothing that the completion prints, and no early exit, is a report.
+It is a script that needs only the standard library: `python -P -s -S harness.py < job.json`. It reports on standard
+output, and every line begins with a nonce from the job, so that neither output of the completion nor an early exit
+counts as a report.
 
-What it keeps from whom: a completion that does harm or cheats by accident, or because a policy stumbled upon it, is
-stopped. Code that is written to break out of a Python process is not: see `python_runner`.
+It stops a completion that does harm or cheats by accident, or because a policy stumbled upon a trick. It does not stop
+code that was written to break out of a Python process: see `python_runner`.
 """
 
 import _thread
@@ -32,7 +33,7 @@ FORBIDDEN = (
     ("pty.", "processes"),
     ("os.kill", "processes"),
     ("signal.pthread_kill", "processes"),
-    ("ctypes.", "foreign functions"),  # they pass every other rule
+    ("ctypes.", "foreign functions"),  # they would bypass all other rules
     ("os.chdir", "another directory"),
     ("os.fchdir", "another directory"),
 )
@@ -43,39 +44,40 @@ WRITES_AT_PATHS = (
 
 
 def isolate_network() -> None:
-    """A network namespace with no interface, where the kernel allows one (Linux; user namespaces unless root)."""
+    """Enter a network namespace without interfaces, if the kernel allows it (Linux; user namespaces unless root)."""
     import ctypes
 
     try:
         unshare = ctypes.CDLL(None).unshare
     except AttributeError:
-        return  # no Linux: the audit hook alone refuses sockets
+        return  # not Linux: only the audit hook refuses sockets
     if unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
         unshare(CLONE_NEWNET)
 
 
 def limit_resources(seconds: int, memory_mib: int, file_mib: int) -> None:
-    """Limits that the kernel enforces. They are below the user's own, and can only be lowered from here on."""
-    wanted = {
+    """Set limits that the kernel enforces: below the user's limits, and impossible to raise again."""
+    limits = {
         resource.RLIMIT_FSIZE: file_mib << 20,
         resource.RLIMIT_NOFILE: OPEN_FILES,
-        resource.RLIMIT_NPROC: 0,  # no process and no thread; does not bind root, whom the audit hook refuses
+        resource.RLIMIT_NPROC: 0,  # no process and no thread; for root, only the audit hook refuses them
         resource.RLIMIT_CORE: 0,
     }
     if sys.platform == "linux":
-        wanted[resource.RLIMIT_AS] = memory_mib << 20
-    for limit, value in wanted.items():
+        limits[resource.RLIMIT_AS] = memory_mib << 20
+    for limit, value in limits.items():
         hard = resource.getrlimit(limit)[1]
         lowered = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (lowered, lowered))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))  # SIGXCPU says what it was; then SIGKILL
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))  # SIGXCPU tells the reason; then SIGKILL
 
 
 def forbid_the_outside(directory: str) -> None:
-    """An audit hook: no network, no processes, no files but those in `directory` and (to read) Python's own library.
+    """Install an audit hook: no network, no processes, and no files except those in `directory` and, for reading,
+    Python's library.
 
-    Threads are refused too: the limit on processes counts them, but not for root, and a verdict must not depend on
-    who runs it.
+    Threads are refused too: the limit on processes counts them, except for root, and a verdict must not depend on the
+    user.
     """
     library = tuple(os.path.realpath(path) + os.sep for path in (sys.base_prefix, sys.base_exec_prefix))
     inside = os.path.realpath(directory) + os.sep
@@ -86,7 +88,7 @@ def forbid_the_outside(directory: str) -> None:
 
     def check(path: object, readable: bool) -> None:
         if not isinstance(path, str | bytes):
-            return  # a descriptor: what it stands for was opened under the same rule
+            return  # a descriptor: its file was opened under the same rule
         real = realpath(join(inside, fsdecode(path)))
         if not (real + os.sep).startswith(inside) and not (
             readable and (real in READABLE_FILES or real.startswith(library))
@@ -117,7 +119,7 @@ def forbid_the_outside(directory: str) -> None:
 
 
 def message_of(error: BaseException, test: str | None = None) -> str:
-    """What a person wants to know of a failure; a bare assertion is shown itself."""
+    """A failure for people; for an assertion without message, its source."""
     try:
         text = str(error)
     except Exception:

@@ -1,19 +1,19 @@
-"""A completion's Python code and its tests, run in a process of its own: what passed, and why not what did not.
+"""Runs a completion's Python code and its tests in a sandboxed process; reports what passed and why the rest failed.
 
-| what is held | how |
+| limited | how |
 |---|---|
 | CPU time, file size, open files; memory (Linux) | `setrlimit` |
 | wall-clock time | the whole process group is killed |
-| network | an audit hook refuses sockets; and, where the kernel grants one, a network namespace without interfaces |
-| processes, threads | an audit hook refuses them; and, unless root runs it, RLIMIT_NPROC = 0 |
-| files | an audit hook: an empty directory that is removed afterwards; Python's own library, to read |
-| environment | five variables, none of the caller's: no keys, no tokens |
-| packages | the standard library alone, so that a verdict is the same everywhere |
-| output | goes nowhere |
+| network | an audit hook refuses sockets; also a network namespace without interfaces, if the kernel allows it |
+| processes, threads | an audit hook refuses them; also RLIMIT_NPROC = 0, which does not bind root |
+| files | an audit hook allows an empty directory that is removed afterwards, and Python's library for reading |
+| environment | five variables, none of them the caller's: no keys, no tokens |
+| packages | only the standard library, so that a verdict is the same everywhere |
+| output | discarded |
 
-This is isolation against accidents, not against attackers. Code that searches the interpreter's frames finds the nonce
-and can forge reports, and can undo what the hook rests on; an object whose `__eq__` is always true passes
-`assert f(x) == y`. Do not run completions of a model that may be hostile outside a container or a virtual machine.
+This protects from accidents, not from attackers. Code that searches the interpreter's frames finds the nonce, can forge
+reports and can disable the hook; an object whose `__eq__` is always true passes `assert f(x) == y`. Do not run
+completions of a model that may be hostile outside a container or a virtual machine.
 """
 
 import json
@@ -41,38 +41,38 @@ MOST_REPORT_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run may take."""
+    """Limits of a run."""
 
     seconds: int = 5
-    """CPU time, of the code and all its tests together. In wall-clock time three times that, and 5 s to start."""
+    """CPU time of the code and all its tests together; the wall-clock limit is three times that plus 5 s to start."""
     memory_mib: int = 512
 
 
 @dataclass(frozen=True)
 class SuiteRun:
-    """What came of a run.
+    """The result of a run.
 
     Example: `SuiteRun(passed=(True, False), problem="AssertionError: assert f(2) == 4", failed_at=1)`
     """
 
     passed: tuple[bool, ...]
-    """Of each test."""
+    """Per test."""
     problem: str | None = None
-    """The first thing that went wrong; None where everything passed."""
+    """The first failure; None if everything passed."""
     failed_at: int | None = None
-    """The test that it went wrong in; None where that was the code itself, or the sandbox."""
+    """The test that failed first; None if it was the code or the sandbox."""
     started: bool = True
-    """False where the sandbox itself could not be set up, so that the code was not judged."""
+    """False if the sandbox could not be set up, so that the code was not judged."""
 
 
 def run_tests(code: str, tests: Sequence[str], limits: Limits) -> SuiteRun:
-    """Run `code`, then each test in its module, one after another until one of them ends the process.
+    """Run `code`, then every test in its module, until one of them ends the process.
 
     Args:
-        tests: Python sources; a test passes where it runs to its end without an exception.
+        tests: Python sources; a test passes if it runs to its end without an exception.
 
     Raises:
-        StageFailure: the system starts no process.
+        StageFailure: the system cannot start a process.
     """
     nonce = secrets.token_hex(16)
     job = {"nonce": nonce, "code": code, "tests": list(tests), "seconds": limits.seconds}
@@ -81,15 +81,14 @@ def run_tests(code: str, tests: Sequence[str], limits: Limits) -> SuiteRun:
         output, ending = _run(json.dumps(job).encode(), directory, limits)
     lines = output.split(b"\n")[:-1]
     reports = [json.loads(line[len(nonce) :]) for line in lines if line.startswith(nonce.encode())]
-    nothing = (False,) * len(tests)
     if not reports:
-        return SuiteRun(nothing, f"the sandbox did not start ({ending})", started=False)
-    of_tests = [report for report in reports if "test" in report]
-    passed = {report["test"] for report in of_tests if report["failed"] is None}
+        return SuiteRun((False,) * len(tests), f"the sandbox did not start ({ending})", started=False)
+    test_reports = [report for report in reports if "test" in report]
+    passed = {report["test"] for report in test_reports if report["failed"] is None}
     failed = next((report for report in reports if report.get("failed") is not None), None)
-    if failed is None and len(of_tests) < len(tests):  # it ended before its last report
-        begun = any("code" in report for report in reports)
-        failed = {"failed": ending, "test": len(of_tests)} if begun else {"failed": ending}
+    if failed is None and len(test_reports) < len(tests):  # the process ended before its last report
+        code_ran = any("code" in report for report in reports)
+        failed = {"failed": ending, "test": len(test_reports)} if code_ran else {"failed": ending}
     return SuiteRun(
         tuple(index in passed for index in range(len(tests))),
         failed["failed"] if failed else None,
@@ -98,7 +97,7 @@ def run_tests(code: str, tests: Sequence[str], limits: Limits) -> SuiteRun:
 
 
 def _run(job: bytes, directory: str, limits: Limits) -> tuple[bytes, str]:
-    """(what the harness reported, how its process ended)."""
+    """(the harness's output, how its process ended)."""
     environment = {
         "PATH": os.defpath,
         "HOME": directory,
@@ -106,7 +105,7 @@ def _run(job: bytes, directory: str, limits: Limits) -> tuple[bytes, str]:
         "LANG": "C.UTF-8",
         "PYTHONHASHSEED": "0",  # the order of a set must not decide a reward
     }
-    with tempfile.TemporaryFile() as job_file:  # not a file that the code could find, as one in its directory
+    with tempfile.TemporaryFile() as job_file:  # nameless, so that the code cannot find it
         job_file.write(job)
         job_file.seek(0)
         try:
@@ -120,7 +119,7 @@ def _run(job: bytes, directory: str, limits: Limits) -> tuple[bytes, str]:
                 start_new_session=True,
             )
         except OSError as error:
-            raise StageFailure(f"The system starts no process for the tests of a completion: {error}.") from error
+            raise StageFailure(f"The system cannot start a process for the tests of a completion: {error}.") from error
     with process:
         try:
             output, in_time = _read(process, WALL_CLOCK_FACTOR * limits.seconds + WALL_CLOCK_STARTUP)
@@ -131,7 +130,7 @@ def _run(job: bytes, directory: str, limits: Limits) -> tuple[bytes, str]:
 
 
 def _read(process: "subprocess.Popen[bytes]", seconds: float) -> tuple[bytes, bool]:
-    """(what the process wrote before it ended or its time was over, whether it ended in time)."""
+    """(the output of the process until it ended or its time was over, whether it ended in time)."""
     assert process.stdout is not None
     deadline = time.monotonic() + seconds
     output = bytearray()
@@ -153,6 +152,6 @@ def _ending(returncode: int, in_time: bool, limits: Limits) -> str:
     if returncode == -signal.SIGXCPU:
         return f"more than {limits.seconds} s of CPU time"
     if returncode < 0:
-        named = (known.name for known in signal.Signals if known == -returncode)
-        return f"the process was ended by {next(named, f'signal {-returncode}')}"
+        names = (known.name for known in signal.Signals if known == -returncode)
+        return f"the process was ended by {next(names, f'signal {-returncode}')}"
     return f"the process ended early, with exit code {returncode}"
