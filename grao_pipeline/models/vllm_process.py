@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from pydantic import ValidationError
-from safetensors import SafetensorError
 
 from grao_pipeline.errors import InputError, StageFailure, UsageError
 from grao_pipeline.models.process_guard import dismiss, guarded_children
@@ -87,7 +86,7 @@ def open_llm(
         if any(detail["loc"] and detail["loc"][-1] in given for detail in error.errors()):
             raise UsageError(f"vLLM refuses an argument: {reasons}", option=option) from error
         raise InputError(f"vLLM cannot load {name}: {reasons}") from error
-    except (ValueError, OSError, RuntimeError, MemoryError, SafetensorError) as error:
+    except (ValueError, OSError, RuntimeError, MemoryError, require("safetensors").SafetensorError) as error:
         raise InputError(f"vLLM cannot load {name}: {_last_line(error)}") from error
 
 

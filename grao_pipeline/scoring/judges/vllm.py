@@ -206,9 +206,7 @@ class VllmChatModel(ChatModel):
         if device == "cpu":
             arguments |= cpu_defaults(self._context_length)
         given = self.arguments.vllm
-        llm, guard = open_llm(
-            arguments | given, given, "reward_arg", f"the judge {self.arguments.model}", device
-        )
+        llm, guard = open_llm(arguments | given, given, "reward_arg", f"the judge {self.arguments.model}", device)
         self._close = weakref.finalize(self, close_llm, llm, guard)
         return llm
 
