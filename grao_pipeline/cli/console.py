@@ -65,7 +65,7 @@ def verbosity_options(function: Function) -> Function:
 
 
 def current_progress() -> Progress:
-    """The progress of the command that is running: one object, however often it is asked for.
+    """The progress of the command that is running: the same object at every call.
 
     Raises:
         UsageError: GRAO_LOG is not a level.
@@ -74,6 +74,8 @@ def current_progress() -> Progress:
     if context is None:
         return make_progress(quiet=False, verbose=False)
     if CONTEXT_KEY not in context.meta:
+        if LEVEL_VARIABLE in context.meta:
+            context.with_resource(_environment_level(context.meta[LEVEL_VARIABLE]))
         context.meta[CONTEXT_KEY] = make_progress(quiet=False, verbose=False)
     return cast(Progress, context.meta[CONTEXT_KEY])
 
@@ -207,11 +209,9 @@ class _StandardError(logging.Handler):
 def _take_level(context: click.Context, parameter: click.Parameter, is_given: bool) -> None:
     if not is_given:
         return
-    if context.meta.get(LEVEL_VARIABLE, parameter.name) != parameter.name:
-        raise click.UsageError("Give --quiet or --verbose, not both.")
-    context.meta[LEVEL_VARIABLE] = parameter.name
     level: Level = "warning" if parameter.name == "quiet" else "debug"
-    context.with_resource(_environment_level(level))
+    if context.meta.setdefault(LEVEL_VARIABLE, level) != level:
+        raise click.UsageError("Give --quiet or --verbose, not both.")
 
 
 @contextmanager
