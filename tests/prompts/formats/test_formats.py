@@ -234,9 +234,7 @@ def test_columns_that_fit_no_format_or_several_are_refused_with_the_choices(
 
 
 def test_a_format_that_lacks_its_column_is_refused_by_name() -> None:
-    with pytest.raises(
-        UsageError, match=r"format: 'question-answer' needs a column 'answer'.*Columns: question,"
-    ):
+    with pytest.raises(UsageError, match=r"format: 'question-answer' needs a column 'answer'.*Columns: question,"):
         choose_format("question-answer", ["question", "label"], [])
 
 
