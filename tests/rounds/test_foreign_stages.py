@@ -18,7 +18,7 @@ def test_a_users_own_stages_package_does_not_shadow_ours(tmp_path: Path, model: 
     for name in ("score.py", "train.py", "torch.py", "json.py"):
         (tmp_path / name).write_text("raise RuntimeError('this is a module of the user')\n")
     config = write_config(tmp_path, model, prompts, rounds=1)
-    command = [Path(sys.executable).parent / "grao", "rounds", "run", str(config), "--json"]
+    command = [str(Path(sys.executable).parent / "grao"), "rounds", "run", str(config), "--json"]
     process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert process.returncode == 0, process.stderr
     assert len(json.loads(process.stdout)["made"]) == 4

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from grao_pipeline.cli.train import train
+from grao_pipeline.cli.main import stage_command
 
 CREATING = os.O_CREAT | os.O_TRUNC
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
@@ -31,7 +31,7 @@ def run(out: Path, arguments: list[str], report: Path, kill_before: int | None =
     if pid == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         watch(out, report, kill_before)
-        train.main([*arguments[:2], str(out), *arguments[2:]], standalone_mode=False)
+        stage_command("train").main([*arguments[:2], str(out), *arguments[2:]], standalone_mode=False)
         report.with_suffix(".modules").write_text("\n".join(sys.modules))
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -38,7 +38,7 @@ def without(package: str) -> tuple[list[str], dict[str, str]]:
     """How to start a training as if a package were not installed."""
     start = (
         f"import runpy, sys; sys.modules[{package!r}] = None; del sys.argv[1:3]; "  # what is left are its arguments
-        "runpy.run_module('grao_pipeline.cli.train', run_name='__main__')"
+        "runpy.run_module('grao_pipeline', run_name='__main__')"
     )
     return [sys.executable, "-c", start], ENVIRONMENT
 
