@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -44,28 +45,54 @@ FLOORS = {
 HEAVY = ("torch", "transformers", "vllm", "datasets", "polars")
 
 
-def imports_of(path: Path) -> set[str]:
-    """Modules that a file imports, wherever in the file."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-        elif isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-    return found
+Name = tuple[str, ...]
+"""A module, e.g. `("grao_pipeline", "storage", "writer")`."""
+MODULES: dict[Name, Path] = {
+    path.relative_to(ROOT).with_suffix("").parts: path for path in sorted((ROOT / "grao_pipeline").rglob("*.py"))
+}
+PACKAGES = [name[:-1] for name in MODULES if name[-1] == "__init__"]
+PENDING = {("grao_pipeline", "cli"), ("grao_pipeline", "rounds"), ("grao_pipeline", "generation", "engines")}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "grao_pipeline").rglob("*.py")), ids=lambda path: path.stem)
-def test_a_file_imports_only_from_lower_floors_or_its_own_folder(path: Path) -> None:
-    parts = path.relative_to(ROOT / "grao_pipeline").with_suffix("").parts
-    if parts in (("__init__",), ("__main__",)):
-        return
-    for module in imports_of(path):
-        assert parts[0] == "cli" or not module.startswith("click"), f"{path} imports {module}"
-        if module.startswith("grao_pipeline."):
-            other = module.split(".")[1]
-            same_room = other == parts[0] or FLOORS[other] == FLOORS[parts[0]] < 2
-            assert same_room or FLOORS[other] < FLOORS[parts[0]], f"{path} imports upward: {module}"
+def imports_of(module: Name) -> set[Name]:
+    """Modules that a module imports, wherever in it."""
+    imported: set[Name] = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            imported.update(tuple(alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module, f"{MODULES[module]}, line {node.lineno}: a relative import; write the whole name."
+            package = tuple(node.module.split("."))
+            imported.update(
+                (*package, alias.name) if (*package, alias.name) in MODULES else package for alias in node.names
+            )
+    return imported
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if len(name) > 2 or name[1][0] != "_"], ids=".".join)
+def test_a_file_imports_only_from_lower_floors_or_its_own_folder(module: Name) -> None:
+    room = module[1]
+    for name in imports_of(module):
+        assert room == "cli" or name[0] != "click", f"{MODULES[module]} imports click"
+        if name[0] == "grao_pipeline" and len(name) > 1:
+            other = name[1]
+            is_near = other == room or FLOORS[other] == FLOORS[room] < 2
+            assert is_near or FLOORS[other] < FLOORS[room], f"{MODULES[module]} imports upward: {'.'.join(name)}"
+
+
+@pytest.mark.parametrize("package", [name for name in PACKAGES if name not in PENDING], ids=".".join)
+def test_no_circle_in_a_package(package: Name) -> None:
+    """The files and folders of every package have an order in which each imports only from earlier ones."""
+    depth = len(package)
+    arrows: dict[str, set[str]] = {}
+    for module in MODULES:
+        if module[:depth] == package:
+            imported = ((*name, "__init__")[depth] for name in imports_of(module) if name[:depth] == package)
+            arrows.setdefault(module[depth], set()).update(name for name in imported if name != module[depth])
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        pytest.fail(f"{'.'.join(package)} has a circle: {' imports '.join(reversed(error.args[1]))}")
 
 
 @pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS), *(["rounds", v] for v in ("run", "plan"))])

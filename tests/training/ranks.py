@@ -10,14 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.commands import Command
+
 # One thread, so that trainings round alike. The models are loaded without a thread pool.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_DEACTIVATE_ASYNC_LOAD": "1"}
 TIMINGS = {"seconds", "tokens_per_second"}
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 class Training:
-    """`grao train` on so many ranks.
+    """`grao train` on one rank or several, in processes that start in a moment (tests/commands.py).
+
+    Args:
+        launcher: start interpreters instead: what precedes `-m grao_pipeline`, e.g. `TORCHRUN`.
 
     Attributes:
         returncode, stdout, stderr: once it has ended.
@@ -30,13 +35,14 @@ class Training:
         launcher: list[str] | None = None,
         environment: dict[str, str] = ENVIRONMENT,
     ) -> None:
-        command = launcher or ([*TORCHRUN, str(ranks)] if ranks > 1 else [sys.executable])
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        self._process = subprocess.Popen(
-            [*command, "-m", "grao_pipeline", "train", *map(str, arguments), "--device", "cpu", "--json"],
-            env=environment,
-            **pipes,
-        )
+        command = ["train", *map(str, arguments), "--device", "cpu", "--json"]
+        self._process: Command | subprocess.Popen[str]
+        if launcher is None and environment is ENVIRONMENT:
+            self._process = Command(*command, ranks=ranks, environment=environment)
+        else:
+            pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            interpreter = launcher or [sys.executable]
+            self._process = subprocess.Popen([*interpreter, "-m", "grao_pipeline", *command], env=environment, **pipes)
         self.returncode: int | None = None
         self.stdout = self.stderr = ""
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from grao_pipeline.training.data.balance import balance
-from tests.training.ranks import TIMINGS, Training, metrics, steps_logged
+from tests.training.ranks import TIMINGS, TORCHRUN, Training, metrics, steps_logged
 
 LEARNING_RATE = 1e-4
 
@@ -56,7 +56,7 @@ def test_two_ranks_train_what_one_process_trains(
 ) -> None:
     """Micro-batches of 150 tokens, so that the ranks have different numbers of them."""
     out = tmp_path / "out"
-    summary = Training(2, groups, advantages, out, *options(model)).summary()
+    summary = Training(2, groups, advantages, out, *options(model), launcher=TORCHRUN).summary()
     assert summary["ranks"] == 2
     assert_same_training(out, alone)
     of_one, of_two = (json.loads((each / "manifest.json").read_text()) for each in (alone, out))
@@ -158,7 +158,7 @@ def test_two_machines_with_all_weights_each_train_alike(
 def test_a_mistake_is_said_once(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "config.json").write_text("{}")
-    refused = Training(2, groups, advantages, tmp_path / "out", *options(model)).end()
+    refused = Training(2, groups, advantages, tmp_path / "out", *options(model), launcher=TORCHRUN).end()
     assert refused.returncode != 0
     assert refused.stderr.count("already holds config.json") == 1
     assert "stages/train.py" not in refused.stderr  # no traceback of ours

@@ -1,0 +1,127 @@
+"""Commands in processes of their own that start in a moment: forked from one that has imported torch already.
+
+Such a process is as good as `python -m grao_pipeline …` for what a command does, survives and leaves: it has its own
+process ID, streams, environment and return code. Where importing itself is the subject, start an interpreter.
+"""
+
+import multiprocessing
+import os
+import runpy
+import shutil
+import signal
+import sys
+import tempfile
+import weakref
+from collections.abc import Mapping
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+MODULES = ["torch", "torch.distributed.launcher.api", "transformers.models.auto.modeling_auto", "safetensors.torch"]
+MODULES += ["transformers.models.qwen2.modeling_qwen2", "transformers.models.auto.tokenization_auto"]
+"""Imported once, in a process that forks the others. None of them starts a thread, which a fork would lose: Polars and
+PyArrow do, and are imported after the fork."""
+
+
+class Command:
+    """`grao …` in another process, with those methods of `subprocess.Popen` that tests need.
+
+    Args:
+        arguments: of grao.
+        ranks: more than one: as many processes below a launcher, with what torchrun runs.
+        environment: of the process.
+
+    Example:
+        command = Command("score", groups, out, "--reward", "length")
+        stdout, stderr = command.communicate()
+        assert command.returncode == 0, stderr
+    """
+
+    def __init__(self, *arguments: object, ranks: int = 1, environment: Mapping[str, str] | None = None) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix="grao-command-"))
+        weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
+        texts = [str(argument) for argument in arguments]
+        given = (texts, ranks, dict(os.environ if environment is None else environment), self._directory)
+        self._process = _context().Process(target=_start, args=given)
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        self._process.join(timeout)
+        return self.returncode
+
+    def communicate(self) -> tuple[str, str]:
+        """Wait for the end; standard output and standard error."""
+        self.wait()
+        return self.written("stdout"), self.written("stderr")
+
+    def written(self, stream: str) -> str:
+        """What is there so far of a standard stream."""
+        path = self._directory / stream
+        return path.read_text() if path.exists() else ""
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def _context() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(MODULES)
+    return context
+
+
+def _start(arguments: list[str], ranks: int, environment: dict[str, str], directory: Path) -> None:
+    """In the new process: be the command, or the launcher of its ranks."""
+    threads = Path(f"/proc/{os.getppid()}/task")
+    assert not threads.exists() or len(list(threads.iterdir())) == 1, "The process that forks has threads."
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        file = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(file, number)
+        os.close(file)
+    os.environ.clear()
+    os.environ.update(environment)
+    if ranks == 1:
+        _run(arguments)
+    else:
+        _launch(arguments, ranks)
+
+
+def _run(arguments: list[str]) -> None:
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", 1, closefd=False)
+    sys.argv = ["grao", *arguments]
+    runpy.run_module("grao_pipeline", run_name="__main__", alter_sys=True)
+
+
+def _launch(arguments: list[str], ranks: int) -> None:
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    place = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": str(os.getpid())}
+    config = LaunchConfig(1, 1, ranks, start_method="fork", monitor_interval=0.1, max_restarts=0, **place)
+    elastic_launch(config, _run_rank)(arguments)
+
+
+def _run_rank(arguments: list[str]) -> None:
+    """The launcher waits for a value of each rank that succeeds."""
+    try:
+        _run(arguments)
+    except SystemExit as end:
+        if end.code:
+            raise
