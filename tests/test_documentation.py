@@ -15,9 +15,10 @@ from grao_pipeline.pipeline import stages
 ROOT = Path(__file__).parents[1]
 COMMANDS = [*(stage.name for stage in stages()), *OTHER_COMMANDS]
 README = (ROOT / "README.md").read_text()
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_the_layout_in_the_readme_is_the_tree_of_folders() -> None:
+def test_the_layout_in_the_documents_is_the_tree_of_folders() -> None:
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "grao_pipeline", "stages", "examples"],
         capture_output=True,
@@ -27,11 +28,14 @@ def test_the_layout_in_the_readme_is_the_tree_of_folders() -> None:
     )
     files = [Path(name) for name in listed.stdout.split() if (ROOT / name).is_file()]
     folders = {f"{path.parent}/" for path in files if path.suffix == ".py"}
-    assert set(re.findall(r"^\| `(\S+/)` \|", README, re.MULTILINE)) == folders
+    documents = README + (ROOT / "docs" / "architecture.md").read_text()
+    assert sorted(re.findall(r"^\| `(\S+/)` \|", documents, re.MULTILINE)) == sorted(
+        {*folders, "tests/", "benchmarks/"}
+    )
 
 
 def test_the_readme_is_short_enough_to_be_read() -> None:
-    assert len(README.splitlines()) < 250
+    assert len(README.splitlines()) < 200
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -57,10 +61,19 @@ def test_the_changelog_begins_with_the_version_of_the_package() -> None:
     assert match[1] == __version__
 
 
-def test_make_targets_of_the_readme_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"make (\w+) ", README):
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_make_targets_and_links_of_a_document_exist(document: Path) -> None:
+    makefile, text = (ROOT / "Makefile").read_text(), document.read_text()
+    for target in re.findall(r"^    make ([\w-]+)", text, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", text):
+        assert (document.parent / link).exists(), link
+
+
+def test_pre_commit_runs_the_ruff_of_make_check() -> None:
+    pinned = re.search(r"^ruff==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert pinned
+    assert f"rev: v{pinned[1]}" in (ROOT / ".pre-commit-config.yaml").read_text()
 
 
 def test_grao_is_the_only_command_that_is_installed() -> None:
