@@ -113,8 +113,17 @@ def _run(arguments: list[str]) -> None:
 def _launch(arguments: list[str], ranks: int) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    place = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": str(os.getpid())}
-    config = LaunchConfig(1, 1, ranks, start_method="fork", monitor_interval=0.1, max_restarts=0, **place)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=ranks,
+        run_id=str(os.getpid()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.1,
+        start_method="fork",
+    )
     elastic_launch(config, _run_rank)(arguments)
 
 
