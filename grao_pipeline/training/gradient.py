@@ -73,7 +73,7 @@ class GradientAccumulator:
     def cut(self, groups: Sequence[TrainingGroup]) -> list[list[TrainingSequence]]:
         """This rank's micro-batches of a step."""
         mine = balance([packed_tokens(group.sequences) for group in groups], self._ranks.size)[self._ranks.rank]
-        whole = bool(getattr(self._objective, "couples_group", False))
+        whole = self._objective.traits.couples_group
         return list(micro_batches([groups[index] for index in mine], self._options.tokens_per_batch, whole))
 
     def add_batch(self, sequences: list[TrainingSequence], num_groups: int, step: StepStats) -> None:

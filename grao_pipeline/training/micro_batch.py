@@ -54,7 +54,7 @@ def run_micro_batch(
         return replace(found, token_weights=found.token_weights * correction.factors(objective, found))
 
     # A correction's factors depend on the log-probs, so that these must be known before the gradient.
-    is_linear = bool(getattr(objective, "is_linear", False)) and not is_corrected
+    is_linear = objective.traits.is_linear and not is_corrected
     surrogate, logprobs = policy(batch, lambda leaf: objective(inputs(leaf)).loss, is_linear)
     with torch.no_grad():
         found = inputs(logprobs)

@@ -1,6 +1,6 @@
 """Options of `grao train`."""
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import model_validator
 
@@ -95,15 +95,3 @@ class TrainOptions(StageOptions):
         if given:
             raise ValueError(f"{option_flag(given[0])} needs an adapter: give --lora-rank, e.g. 16")
         return self
-
-    def content(self) -> dict[str, Any]:
-        """A training without what came after the first release is the work that it was, under the same fingerprint."""
-        later = {"objective_arg", "correction", "ratio_cap", "ratio_low", "ratio_high", "negative_floor"}
-        later |= {"max_rounds_behind"}
-        later |= {"optimizer", "lora_rank", "lora_alpha", "lora_target", "lora_dropout", "save_adapter", "load_in_4bit"}
-        fields = type(self).model_fields
-        return {
-            name: value
-            for name, value in super().content().items()
-            if name not in later or value != fields[name].default
-        }

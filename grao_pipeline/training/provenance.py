@@ -28,8 +28,7 @@ def train_provenance(
         "advantages": advantages_fingerprint,
         "model": source.fingerprint,
         "tokenizer": source.tokenizer,
+        "replay": [list(pair) for pair in replay],
     }
-    if replay:  # a training without is the work that it was before there was replay
-        inputs["replay"] = [list(pair) for pair in replay]
     shaping = options.content() | named_source("objective", options.objective, OBJECTIVES)
     return Provenance("model", stage_fingerprint("train", shaping, inputs), shaping, inputs)

@@ -10,7 +10,13 @@ from torch import Tensor
 from grao_pipeline.training.data.groups import TrainingGroup, TrainingSequence, micro_batches
 from grao_pipeline.training.micro_batch import objective_inputs, run_micro_batch
 from grao_pipeline.training.model.policy import Policy
-from grao_pipeline.training.objectives.base import FakeObjective, Objective, ObjectiveInputs, ObjectiveOutputs
+from grao_pipeline.training.objectives.base import (
+    FakeObjective,
+    Objective,
+    ObjectiveInputs,
+    ObjectiveOutputs,
+    Traits,
+)
 from grao_pipeline.training.objectives.grao import Grao
 from tests.training import families, oracle
 from tests.training.families import VOCABULARY, twin
@@ -21,7 +27,7 @@ Plain = Callable[[Sequence[TrainingSequence], list[Tensor]], Tensor]
 """The sequences and each one's log-probs → the loss."""
 
 
-class Contrast:
+class Contrast(Objective):
     """−log σ(sum of the samples' log-probs less the references'), as preference losses are."""
 
     def __call__(self, inputs: ObjectiveInputs) -> ObjectiveOutputs:
@@ -35,7 +41,7 @@ def plain_contrast(sequences: Sequence[TrainingSequence], logprobs: list[Tensor]
     return -torch.log(1 / (1 + torch.exp(-sum(signed, torch.zeros(())))))
 
 
-class SquaredError:
+class SquaredError(Objective):
     """Σ_s Â_s mean (log p + 1)²."""
 
     def __call__(self, inputs: ObjectiveInputs) -> ObjectiveOutputs:
@@ -48,7 +54,7 @@ def plain_squared_error(sequences: Sequence[TrainingSequence], logprobs: list[Te
     return torch.stack([s.advantage * ((x + 1) ** 2).mean() for s, x in zip(sequences, logprobs, strict=True)]).sum()
 
 
-class ClippedRatio:
+class ClippedRatio(Objective):
     """PPO's: min(r Â, clip(r) Â) per token, r against log-probs of −4; flat wherever it is clipped."""
 
     def __call__(self, inputs: ObjectiveInputs) -> ObjectiveOutputs:
@@ -70,9 +76,9 @@ def plain_clipped_ratio(sequences: Sequence[TrainingSequence], logprobs: list[Te
 
 
 class Likelihood(FakeObjective):
-    """The linear fake, without saying so."""
+    """The linear fake, which does not declare it."""
 
-    is_linear = False
+    traits = Traits()
 
 
 def plain_likelihood(sequences: Sequence[TrainingSequence], logprobs: list[Tensor]) -> Tensor:

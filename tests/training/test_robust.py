@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,11 @@ import torch
 from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from grao_pipeline.arguments import NoArguments
 from grao_pipeline.errors import StageFailure
 from grao_pipeline.progress import RecordedProgress
 from grao_pipeline.training.data.groups import epoch_order
-from grao_pipeline.training.objectives.base import NO_ARGUMENTS, FakeObjective, ObjectiveInputs, ObjectiveOutputs
+from grao_pipeline.training.objectives.base import FakeObjective, ObjectiveInputs, ObjectiveOutputs, Traits
 from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.train import train_model
 from tests import tiny
@@ -27,8 +27,10 @@ from tests.training.ranks import ENVIRONMENT, Training, metrics, of_40_steps, st
 class Sometimes(FakeObjective):
     """No number for the groups whose advantage is the mark."""
 
-    def __init__(self, beta: float, lambda_: float, arguments: Mapping[str, str] = NO_ARGUMENTS) -> None:
-        super().__init__()
+    traits = Traits(is_linear=True, uses_beta_and_lambda=True)
+
+    def __init__(self, beta: float, lambda_: float, arguments: NoArguments) -> None:
+        super().__init__(arguments)
         self._bad = beta
 
     def __call__(self, inputs: ObjectiveInputs) -> ObjectiveOutputs:

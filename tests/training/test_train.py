@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from grao_pipeline.training.data.groups import epoch_order
-from grao_pipeline.training.objectives.base import FakeObjective, ObjectiveInputs, ObjectiveOutputs
+from grao_pipeline.training.objectives.base import FakeObjective, ObjectiveInputs, ObjectiveOutputs, Traits
 from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.schedule import learning_rate
 from grao_pipeline.training.train import train_model
@@ -308,7 +308,7 @@ def test_another_objective_is_trained_by_its_path(tmp_path: Path, groups: str, a
 class WholeGroups(FakeObjective):
     """Refuses a part of a group."""
 
-    couples_group = True
+    traits = Traits(is_linear=True, couples_group=True)
 
     def __call__(self, inputs: ObjectiveInputs) -> ObjectiveOutputs:
         samples = ~inputs.is_reference

@@ -42,7 +42,7 @@ class Policy(nn.Module):
         self._own_attention = own_attention(model.config)
         model.set_attn_implementation(self._own_attention)
         self._buffer = Buffer()
-        self._kernel: SharedPrefixAttention | None = None
+        self._kernel: SharedPrefixAttention[Any] | None = None
         if attention != ROWS:
             self._kernel = make_attention(attention)
             attach(model)

@@ -1,4 +1,4 @@
-"""Objectives. Each is one file beside `base.py`; the registry below names them."""
+"""Objectives, one file each; `base.py` is the seam, the registry below gives their names."""
 
 OBJECTIVES = {
     "asymre": "grao_pipeline.training.objectives.asymre:AsymRe",

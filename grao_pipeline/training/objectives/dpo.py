@@ -4,57 +4,48 @@ Per group, to be minimized, o⁺ and o⁻ the samples with the highest and the l
 
     L = −log σ( dpo_beta · [ Σ_t log r_t(o⁺) − Σ_t log r_t(o⁻) ] )        r_t = π_θ(t) / π_behavior(t)
 
-The reference policy is the behavior policy, whose log-probs lie beside the samples: no second model. A group whose
-samples all have the same reward has no pair and counts as L = 0; of several best or worst, the first is taken.
+The reference policy is the behavior policy, whose log-probs are stored with the samples: no second model. A group whose
+samples all have the same reward has no pair and counts as L = 0; of several best or worst samples the first is used.
 """
 
-from collections.abc import Mapping
-
 import torch
+from pydantic import PositiveFloat
 from torch import Tensor
 
-from grao_pipeline.training.objectives.base import (
-    NO_ARGUMENTS,
-    ObjectiveInputs,
-    ObjectiveOutputs,
-    parse_number,
-    take_arguments,
-)
+from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs, ObjectiveOutputs, Traits
 
 
-class Dpo:
-    """DPO. Needs rewards and behavior log-probs of every trained sample; what an advantage's value is (or a token's
-    weight) is of no account. References are not trained on.
+class Dpo(Objective):
+    """Prefers the best sample of each group to its worst.
 
-    Arguments: `dpo_beta` (0.1).
+    Needs rewards and behavior log-probs of every trained sample. Neither the value of an advantage nor the weight of a
+    token has an effect. References are not trained on.
     """
 
-    couples_group = True
-    needs_behavior_logprobs = True
-    needs_rewards = True
-    uses_beta_and_lambda = False
+    class Arguments(PluginArguments):
+        dpo_beta: PositiveFloat = argument(0.1, "Scale of the margin between the two samples.")
 
-    def __init__(self, beta: float = 0.0, lambda_: float = 0.0, arguments: Mapping[str, str] = NO_ARGUMENTS) -> None:
-        taken = take_arguments("dpo", arguments, dpo_beta="0.1")
-        self.dpo_beta = parse_number("dpo", "dpo_beta", taken["dpo_beta"], above=0.0)
+    arguments: Arguments
+    traits = Traits(couples_group=True, needs_behavior_logprobs=True, needs_rewards=True)
 
     def __call__(self, inputs: ObjectiveInputs) -> ObjectiveOutputs:
-        log_ratios = inputs.log_ratios().sum(dim=1)
+        log_ratios = inputs.log_ratios().sum(dim=1)  # [S]
         best, worst = pairs(inputs)
-        margins = self.dpo_beta * (log_ratios[best] - log_ratios[worst])
-        found = margins.detach()
+        margins = self.arguments.dpo_beta * (log_ratios[best] - log_ratios[worst])  # [P]
+        detached = margins.detach()
         return ObjectiveOutputs(
             -torch.nn.functional.logsigmoid(margins).sum(),
             {
-                "pairs": torch.full_like(found, 1.0).sum(),
-                "pairs_in_order": (found > 0).to(found.dtype).sum(),
-                "margin": found.sum(),
+                "pairs": torch.full_like(detached, 1.0).sum(),
+                "pairs_in_order": (detached > 0).to(detached.dtype).sum(),
+                "margin": detached.sum(),
             },
         )
 
 
 def pairs(inputs: ObjectiveInputs) -> tuple[Tensor, Tensor]:
-    """Rows of the best and the worst sample of every group that has samples of different rewards. [P] each"""
+    """Row of the best and row of the worst sample of every group that has samples of different rewards. [P] each"""
     best: list[int] = []
     worst: list[int] = []
     rewards = inputs.rewards.tolist()

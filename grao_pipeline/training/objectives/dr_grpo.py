@@ -1,45 +1,39 @@
-"""Dr. GRPO (arXiv 2503.20783): GRPO without the division by each sample's own length, which favors long failures.
+"""Dr. GRPO (arXiv 2503.20783): GRPO without the division by each sample's length, which favors long failures.
 
 Per group, to be minimized, with the loss per token of `clipped.py`:
 
     L = (1/G) Σ_i (1/max_completion_length) Σ_t loss_t
 
-This is `loss_type="dr_grpo"` of TRL where all groups have the same number of samples. The paper also leaves out the
-division of the advantages by σ: that is the estimator's part (`grao advantages --estimator`).
+This is `loss_type="dr_grpo"` of TRL where all groups have the same number of samples. The paper also omits the
+division of the advantages by σ: that is up to the estimator (`grao advantages --estimator`).
 """
 
-from collections.abc import Mapping
-
-from grao_pipeline.training.objectives.base import (
-    NO_ARGUMENTS,
-    ObjectiveInputs,
-    ObjectiveOutputs,
-    parse_number,
-    take_arguments,
-)
-from grao_pipeline.training.objectives.clipped import DEFAULTS, ClippedLoss
+from grao_pipeline.arguments import argument
+from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs, ObjectiveOutputs, Traits
+from grao_pipeline.training.objectives.clipped import ClippedArguments, token_losses
 
 
-class DrGrpo:
-    """Dr. GRPO. Needs the behavior log-probs of every trained sample; references are not trained on.
+class DrGrpo(Objective):
+    """Dr. GRPO: the loss of `grpo` summed over tokens and divided by a constant length.
 
-    Arguments: those of `grpo`, and `max_completion_length`, which is required: it sets the loss's scale, so it must
-    not depend on which samples a table happens to hold. The sampler's --max-new-tokens is what the paper takes.
+    Needs the behavior log-probs of every trained sample; references are not trained on.
     """
 
-    needs_behavior_logprobs = True
-    uses_beta_and_lambda = False
+    class Arguments(ClippedArguments):
+        max_completion_length: float = argument(
+            ...,
+            "Length that every sample's loss is divided by, e.g. the sampler's --max-new-tokens. Required: it sets the "
+            "scale of the loss, which must not depend on the samples that a table happens to hold.",
+            ge=1.0,
+        )
 
-    def __init__(self, beta: float = 0.0, lambda_: float = 0.0, arguments: Mapping[str, str] = NO_ARGUMENTS) -> None:
-        taken = take_arguments("dr-grpo", arguments, **DEFAULTS, max_completion_length=None)
-        self.token_losses = ClippedLoss.parse("dr-grpo", taken)
-        name = "max_completion_length"
-        self.max_completion_length = parse_number("dr-grpo", name, taken[name], lowest=1.0)
+    arguments: Arguments
+    traits = Traits(needs_behavior_logprobs=True)
 
     def __call__(self, inputs: ObjectiveInputs) -> ObjectiveOutputs:
-        tokens = self.token_losses(inputs)
-        share = inputs.sample_share()
-        scale = share / self.max_completion_length
+        tokens = token_losses(self.arguments, inputs)
+        share = inputs.sample_share()  # [S]
+        scale = share / self.arguments.max_completion_length  # [S]
         return ObjectiveOutputs(
             (scale * (tokens.loss * inputs.token_mask).sum(dim=1)).sum(),
             {

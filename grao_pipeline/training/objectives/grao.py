@@ -1,4 +1,4 @@
-"""GRAO's objective as what it is: a signed, weighted likelihood (arXiv 2508.07750, Eq. 3).
+"""GRAO's objective in weighted form: a signed, weighted likelihood (arXiv 2508.07750, Eq. 3).
 
 Per group, to be maximized:
 
@@ -11,39 +11,36 @@ Per group, to be maximized:
 
 Without a trained reference there is no ℓ(y): imitation and regularizer vanish and w_i = Â_i / G.
 
-The paper's ablation "without exploration" asks for a weight of the first term too: `exploration` times Â_i ℓ(o_i), 1 in
+The paper's ablation "without exploration" needs a weight of the first term, too: `exploration` times Â_i ℓ(o_i), 1 in
 the formula above, so that w_i = (exploration + λ) Â_i / G.
 """
 
-from collections.abc import Mapping
-
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from grao_pipeline.training.objectives.base import (
-    NO_ARGUMENTS,
-    ObjectiveInputs,
-    ObjectiveOutputs,
-    parse_number,
-    take_arguments,
-)
+from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs, ObjectiveOutputs, Traits
 
 
-class Grao:
-    """GRAO in weighted form. Needs advantages of the samples and, for two of its three terms, of the reference.
+class Grao(Objective):
+    """GRAO: exploration, imitation of the reference, and the alignment regularizer, as one weighted likelihood.
+
+    Needs advantages of the samples and, for two of its three terms, of the reference.
 
     Args:
         beta: β, weight of the imitation term.
         lambda_: λ, weight of the alignment regularizer.
-        arguments: `exploration` (1), weight of the exploration term.
     """
 
-    is_linear = True
-    takes_corrections = True
+    class Arguments(PluginArguments):
+        exploration: NonNegativeFloat = argument(1.0, "Weight of the exploration term.")
 
-    def __init__(self, beta: float, lambda_: float, arguments: Mapping[str, str] = NO_ARGUMENTS) -> None:
-        taken = take_arguments("grao", arguments, exploration="1")
-        self.exploration = parse_number("grao", "exploration", taken["exploration"], lowest=0.0)
+    arguments: Arguments
+    traits = Traits(is_linear=True, takes_corrections=True, uses_beta_and_lambda=True)
+
+    def __init__(self, beta: float, lambda_: float, arguments: Arguments | None = None) -> None:
+        super().__init__(arguments)
         self.beta = beta
         self.lambda_ = lambda_
 
@@ -61,10 +58,10 @@ class Grao:
         return ObjectiveOutputs(loss, {name: (part * detached).sum() for name, part in zip(names, parts, strict=True)})
 
     def _component_weights(self, inputs: ObjectiveInputs) -> tuple[Tensor, Tensor, Tensor]:
-        """Each term's share of every sequence's weight. [S] each"""
+        """Weight of every sequence in each of the three terms. [S] each"""
         zero = torch.zeros_like(inputs.advantages)
         of_sample = torch.where(inputs.is_reference, zero, inputs.advantages / inputs.group_size.clamp(min=1))
         imitation = torch.where(inputs.is_reference, self.beta * inputs.advantages, zero)
         against_reference = torch.where(inputs.is_reference, -inputs.group_mean_advantage, of_sample)
         regularizer = torch.where(inputs.group_has_reference, self.lambda_ * against_reference, zero)
-        return self.exploration * of_sample, imitation, regularizer
+        return self.arguments.exploration * of_sample, imitation, regularizer

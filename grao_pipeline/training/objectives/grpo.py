@@ -4,33 +4,28 @@ Per group, to be minimized, with the loss per token of `clipped.py`:
 
     L = (1/G) Σ_i (1/|o_i|) Σ_t loss_t
 
-This is `loss_type="grpo"` of TRL where all groups have the same number of samples; where they have not, every group
+This is `loss_type="grpo"` of TRL where all groups have the same number of samples; where they do not, every group
 counts alike here, and every sample there.
 """
 
-from collections.abc import Mapping
-
-from grao_pipeline.training.objectives.base import NO_ARGUMENTS, ObjectiveInputs, ObjectiveOutputs, take_arguments
-from grao_pipeline.training.objectives.clipped import DEFAULTS, ClippedLoss
+from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs, ObjectiveOutputs, Traits
+from grao_pipeline.training.objectives.clipped import ClippedArguments, token_losses
 
 
-class Grpo:
-    """GRPO. Needs the behavior log-probs of every trained sample; references are not trained on.
+class Grpo(Objective):
+    """GRPO and GSPO: clipped importance ratio times advantage, averaged over the tokens of each sample.
 
-    Arguments: `ratio` (`token` or `sequence`), `clip_low` and `clip_high` (0.2), `kl` (0: coefficient of the KL
-    penalty against the behavior policy), `unbiased_kl` (`yes` or `no`). Advantages are the table's:
-    `grao advantages --statistics samples` is GRPO's.
+    Needs the behavior log-probs of every trained sample; references are not trained on. Advantages are those of the
+    table: `grao advantages --statistics samples` computes GRPO's.
     """
 
-    needs_behavior_logprobs = True
-    uses_beta_and_lambda = False
-
-    def __init__(self, beta: float = 0.0, lambda_: float = 0.0, arguments: Mapping[str, str] = NO_ARGUMENTS) -> None:
-        self.token_losses = ClippedLoss.parse("grpo", take_arguments("grpo", arguments, **DEFAULTS))
+    Arguments = ClippedArguments
+    arguments: ClippedArguments
+    traits = Traits(needs_behavior_logprobs=True)
 
     def __call__(self, inputs: ObjectiveInputs) -> ObjectiveOutputs:
-        tokens = self.token_losses(inputs)
-        share = inputs.sample_share()
+        tokens = token_losses(self.arguments, inputs)
+        share = inputs.sample_share()  # [S]
         return ObjectiveOutputs(
             (share * inputs.mean_over_tokens(tokens.loss)).sum(),
             {

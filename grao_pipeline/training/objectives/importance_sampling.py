@@ -1,16 +1,16 @@
-"""Care for off-policy samples: factors without a gradient on the weights of tokens, off by default.
+"""Importance-sampling corrections for off-policy samples: factors of token weights, without a gradient; off by default.
 
-The likelihood of GRAO and its kin has no importance ratio. With r_t = π_θ(t) / π_behavior(t), from the log-probs
-stored beside the samples, a token's log-prob may be multiplied by
+GRAO and the other likelihood objectives have no importance ratio. With r_t = π_θ(t) / π_behavior(t), from the log-probs
+stored with the samples, the log-prob of a token may be multiplied by
 
     truncated-is    min(r_t, cap)                       truncated importance sampling, per token
-    sequence-is     min(exp(mean_t log r_t), cap)       the same with the sequence's geometric mean ratio
-    mask-band       1 where low ≤ r_t ≤ high, else 0    tokens that left the band are not trained on
+    sequence-is     min(exp(mean_t log r_t), cap)       the same with the geometric mean ratio of the sequence
+    mask-band       1 where low ≤ r_t ≤ high, else 0    tokens whose ratio left the band are not trained on
 
-References, and samples whose log-probs are not stored, count as r = 1, which every cap and band leaves as it is: their
-factor is 1. And against −log π growing without bound:
+References, and samples without stored log-probs, count as r = 1, which every cap and band leaves unchanged: their
+factor is 1. Independent of that, against −log π growing without bound:
 
-    negative floor  0 where the loss pushes a token down whose log-prob is below the floor already
+    negative floor  0 where the loss pushes a token down whose log-prob is already below the floor
 """
 
 import math
@@ -48,25 +48,22 @@ def inside_band(log_ratio: Tensor, token_mask: Tensor, low: float, high: float) 
 
 
 def pushed_down(objective: Objective, inputs: ObjectiveInputs) -> Tensor:
-    """True at tokens whose log-prob a step along −gradient would lower: the loss grows with it. [S, L]"""
+    """True at tokens whose log-prob a gradient step would lower: the loss grows with it. [S, L]"""
     with torch.enable_grad():
         leaf = inputs.token_logprobs.detach().requires_grad_()
         (slopes,) = torch.autograd.grad(objective(replace(inputs, token_logprobs=leaf)).loss, leaf)
-    found: Tensor = slopes > 0
-    return found
+    is_pushed_down: Tensor = slopes > 0
+    return is_pushed_down
 
 
 @dataclass(frozen=True)
 class Correction:
-    """What is done about off-policy samples; by default nothing.
-
-    Attributes:
-        ratio_factor: of the three above.
-        negative_floor: in nats.
-    """
+    """How the token weights of off-policy samples are corrected; not at all by default."""
 
     ratio_factor: RatioFactor | None = None
+    """One of the three functions of the ratio above."""
     negative_floor: float | None = None
+    """In nats."""
 
     @property
     def is_off(self) -> bool:
@@ -74,36 +71,35 @@ class Correction:
 
     @property
     def needs_behavior(self) -> bool:
-        """Whether it compares with the policy that sampled."""
+        """Whether it needs the log-probs of the policy that sampled."""
         return self.ratio_factor is not None
 
     @torch.no_grad()
     def factors(self, objective: Objective, inputs: ObjectiveInputs) -> Tensor:
-        """By what each token's weight is multiplied: constants. [S, L]"""
-        found = torch.ones_like(inputs.token_logprobs)
+        """What the weight of every token is multiplied by, without a graph. [S, L]"""
+        factors = torch.ones_like(inputs.token_logprobs)
         if self.ratio_factor is not None:
-            found = self.ratio_factor(inputs.log_ratios(), inputs.token_mask)
+            factors = self.ratio_factor(inputs.log_ratios(), inputs.token_mask)
         if self.negative_floor is not None:
             is_below = inputs.token_logprobs < self.negative_floor
-            found = torch.where(is_below & pushed_down(objective, inputs), 0.0, found)
-        return found
+            factors = torch.where(is_below & pushed_down(objective, inputs), 0.0, factors)
+        return factors
 
 
 def make_correction(options: TrainOptions) -> Correction:
     """The correction that the options ask for.
 
     Raises:
-        UsageError: a bound is missing, or given and of no use.
+        UsageError: a bound is missing, or is given and has no effect.
     """
     factor, bounds = RATIO_FACTORS[options.correction]
     given = {bound: getattr(options, bound) for bound in ("ratio_cap", "ratio_low", "ratio_high")}
     for bound, value in given.items():
-        flag = option_flag(bound)
         if value is None and bound in bounds:
-            raise UsageError(f"--correction {options.correction} needs {flag}.")
+            raise UsageError(f"{options.correction} needs {option_flag(bound)}.", option="correction")
         if value is not None and bound not in bounds:
             users = [name for name, (_, needed) in RATIO_FACTORS.items() if bound in needed]
-            raise UsageError(f"{flag} {value:g} means something with --correction {' or '.join(users)} alone.")
+            raise UsageError(f"{value:g} applies only to --correction {' or '.join(users)}.", option=bound)
     if factor is None:
         return Correction(None, options.negative_floor)
     return Correction(partial(factor, **{bounds[bound]: given[bound] for bound in bounds}), options.negative_floor)
@@ -115,4 +111,4 @@ RATIO_FACTORS: dict[str, tuple[Callable[..., Tensor] | None, dict[str, str]]] = 
     "sequence-is": (truncated_sequence_ratio, {"ratio_cap": "cap"}),
     "mask-band": (inside_band, {"ratio_low": "low", "ratio_high": "high"}),
 }
-"""Each --correction: its function, and which options are its arguments."""
+"""Function of every --correction, and the options that are its arguments."""

@@ -1,8 +1,8 @@
-"""From the options of a training to its objective, with all that can be refused before a model is loaded."""
+"""From the options of a training to its objective, with every check that is possible before a model is loaded."""
 
-import inspect
 from typing import Any
 
+from grao_pipeline.arguments import parse_arguments
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.parsing import key_values
 from grao_pipeline.plugins import load
@@ -15,15 +15,15 @@ from grao_pipeline.training.options import TrainOptions
 
 
 def make_objective(options: TrainOptions, data: TrainingSet) -> tuple[Objective, Correction]:
-    """The objective, and the care for off-policy samples that it is given.
+    """The objective and the importance-sampling correction of its token weights.
 
     Raises:
-        UsageError: there is no such objective or argument, or options that mean nothing to it.
-        InputError: the data lacks what it, or the correction, needs.
+        UsageError: unknown objective or argument, or an option that has no effect on this objective.
+        InputError: the data lacks what the objective, or the correction, needs.
     """
-    objective = _construct(options)
+    objective = construct(options)
     correction = make_correction(options)
-    _refuse_meaningless(objective, correction, options)
+    _refuse_options_without_effect(objective, correction, options)
     check_data(objective, data, options.objective)
     if correction.needs_behavior and len(data) and not _has_behavior(data):
         raise InputError(
@@ -33,36 +33,45 @@ def make_objective(options: TrainOptions, data: TrainingSet) -> tuple[Objective,
     return objective, correction
 
 
-def _construct(options: TrainOptions) -> Objective:
-    found = load("objective", options.objective, OBJECTIVES)
-    values: dict[str, Any] = {"beta": options.beta, "lambda_": options.lambda_}
-    if options.objective_arg:
-        values["arguments"] = key_values(options.objective_arg, "objective_arg")
-    try:
-        inspect.signature(found).bind(**values)
-    except TypeError as error:
-        raise UsageError(
-            f"--objective {options.objective} cannot be constructed with {', '.join(values)} ({error}). "
-            "Only an objective that takes `arguments` has an --objective-arg."
-        ) from None
-    objective: Objective = found(**values)
-    return objective
+def construct(options: TrainOptions) -> Objective:
+    """The objective with its arguments; with β and λ only where it uses them.
 
-
-def _refuse_meaningless(objective: Objective, correction: Correction, options: TrainOptions) -> None:
-    if not correction.is_off and not getattr(objective, "takes_corrections", False):
-        flag = f"--correction {options.correction}" if correction.needs_behavior else "--negative-floor"
+    Raises:
+        UsageError: unknown objective, unknown argument, or a wrong value.
+    """
+    objective_class = load("objective", options.objective, OBJECTIVES)
+    if not (isinstance(objective_class, type) and issubclass(objective_class, Objective)):
         raise UsageError(
-            f"{flag}: objective '{options.objective}' has an importance ratio of its own, or no use for one. "
-            "Leave it out, or choose grao, asymre or opmd."
+            f"'{options.objective}' is not a subclass of Objective (grao_pipeline.training.objectives.base). Derive "
+            "from it and declare what the objective needs as traits = Traits(…).",
+            option="objective",
         )
-    if not getattr(objective, "uses_beta_and_lambda", True):
-        for flag, field in (("--beta", "beta"), ("--lambda", "lambda_")):
-            value = getattr(options, field)
-            if value != TrainOptions.model_fields[field].default:
+    given = key_values(options.objective_arg, "objective_arg")
+    plugin = f"objective '{options.objective}'"
+    values: dict[str, Any] = {
+        "arguments": parse_arguments(objective_class.Arguments, given, plugin, "objective_arg"),
+    }
+    if objective_class.traits.uses_beta_and_lambda:
+        values |= {"beta": options.beta, "lambda_": options.lambda_}
+    return objective_class(**values)
+
+
+def _refuse_options_without_effect(objective: Objective, correction: Correction, options: TrainOptions) -> None:
+    name, traits = options.objective, objective.traits
+    if not correction.is_off and not traits.takes_corrections:
+        option = "correction" if correction.needs_behavior else "negative_floor"
+        raise UsageError(
+            f"{getattr(options, option)} does not apply to objective '{name}', which has an importance ratio itself "
+            "or no use for one. Leave it out, or choose grao, asymre or opmd.",
+            option=option,
+        )
+    if not traits.uses_beta_and_lambda:
+        for option in ("beta", "lambda_"):
+            value = getattr(options, option)
+            if value != TrainOptions.model_fields[option].default:
                 raise UsageError(
-                    f"{flag} {value:g}: objective '{options.objective}' has no such weight. "
-                    "What it has is set with --objective-arg."
+                    f"{value:g} has no effect on objective '{name}'. Its arguments are given with --objective-arg.",
+                    option=option,
                 )
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from grao_pipeline.models.source import locate_model
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
-from grao_pipeline.training.objectives.base import FakeObjective, ObjectiveInputs, ObjectiveOutputs
+from grao_pipeline.training.objectives.base import FakeObjective, ObjectiveInputs, ObjectiveOutputs, Traits
 from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.provenance import train_provenance
 from tests import tiny
@@ -195,7 +195,7 @@ def test_a_dry_run_counts_all_tables(tmp_path: Path, three: list[Pair], merged: 
 class Recorder(FakeObjective):
     """Keeps the weights of tokens that it is given, by the sequence's advantage."""
 
-    takes_corrections = True
+    traits = Traits(is_linear=True, takes_corrections=True)
     seen: ClassVar[dict[float, list[float]]] = {}
 
     def __call__(self, inputs: ObjectiveInputs) -> ObjectiveOutputs:

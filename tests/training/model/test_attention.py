@@ -144,7 +144,7 @@ def attend(
     window: int | None,
     softcap: float | None,
 ) -> Tensor:
-    kernel: SharedPrefixAttention = make_attention(name)
+    kernel: SharedPrefixAttention[Any] = make_attention(name)
     return kernel.attend(*states, kernel.prepare(batch), scale, window, softcap)
 
 
@@ -301,7 +301,7 @@ def test_dropout_on_attention_is_unsupported(batch: PackedBatch, family: str, op
     changes: dict[str, Any] = {option: 0.1}
     policy = Policy(families.make_model(family, **changes), attention)
     policy.train()
-    with pytest.raises(UnsupportedAttention, match="Attention wants dropout"):
+    with pytest.raises(UnsupportedAttention, match="Attention needs dropout"):
         policy.logprobs(batch)
 
 
@@ -310,14 +310,14 @@ def test_attention_sinks_are_unsupported(batch: PackedBatch) -> None:
 
     config = GptOssConfig(**families.COMMON, head_dim=16, num_local_experts=2, num_experts_per_tok=1, sliding_window=8)
     policy = Policy(GptOssForCausalLM(config).eval(), "split")
-    with pytest.raises(UnsupportedAttention, match="GptOssAttention wants attention sinks"):
+    with pytest.raises(UnsupportedAttention, match="GptOssAttention needs attention sinks"):
         policy.logprobs(batch)
 
 
 def test_a_model_that_drops_the_layout_on_its_way_is_unsupported() -> None:
     model = families.make_model("llama")
     Policy(model, "split")
-    with pytest.raises(UnsupportedAttention, match="LlamaAttention is not handed the layout"):
+    with pytest.raises(UnsupportedAttention, match="LlamaAttention does not pass on the layout"):
         model(torch.tensor([[1, 2, 3]]))
 
 

@@ -194,7 +194,7 @@ def test_without_a_choice_such_a_model_is_trained_on_plain_rows(
     arguments = [groups, advantages, tmp_path / "out", "--model", dropout_model, "--allow-off-policy"]
     result = tiny.grao("train", *arguments, "--device", "cpu")
     assert result.exit_code == 0, result.output
-    assert "Qwen2ForCausalLM cannot share prompts (Qwen2Attention wants dropout)" in result.stderr
+    assert "Qwen2ForCausalLM cannot share prompts (Qwen2Attention needs dropout)" in result.stderr
     assert "attention: rows" in result.stderr
 
 

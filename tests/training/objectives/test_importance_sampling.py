@@ -1,4 +1,4 @@
-"""Off-policy corrections: detached factors on token weights, against hand-worked numbers and naive autograd."""
+"""Importance-sampling corrections: detached token-weight factors, against hand-worked numbers and naive autograd."""
 
 import math
 from collections.abc import Sequence
@@ -216,21 +216,21 @@ def test_the_objective_sees_weights_of_tokens_times_factors(model: Any, policy: 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"correction": "truncated-is"}, "--correction truncated-is needs --ratio-cap."),
-        ({"correction": "sequence-is"}, "--correction sequence-is needs --ratio-cap."),
-        ({"correction": "mask-band", "ratio_low": 0.5}, "--correction mask-band needs --ratio-high."),
-        ({"ratio_cap": 2.0}, "--ratio-cap 2 means something with --correction truncated-is or sequence-is alone."),
+        ({"correction": "truncated-is"}, "correction: truncated-is needs --ratio-cap."),
+        ({"correction": "sequence-is"}, "correction: sequence-is needs --ratio-cap."),
+        ({"correction": "mask-band", "ratio_low": 0.5}, "correction: mask-band needs --ratio-high."),
+        ({"ratio_cap": 2.0}, "ratio_cap: 2 applies only to --correction truncated-is or sequence-is."),
         (
             {"correction": "mask-band", "ratio_low": 0.5, "ratio_high": 2.0, "ratio_cap": 3.0},
-            "--ratio-cap 3 means something with --correction truncated-is or sequence-is alone.",
+            "ratio_cap: 3 applies only to --correction truncated-is or sequence-is.",
         ),
         (
             {"correction": "truncated-is", "ratio_cap": 2.0, "ratio_low": 0.5},
-            "--ratio-low 0.5 means something with --correction mask-band alone.",
+            "ratio_low: 0.5 applies only to --correction mask-band.",
         ),
     ],
 )
-def test_bounds_that_are_missing_or_of_no_use_are_refused(values: dict[str, Any], message: str) -> None:
+def test_a_bound_that_is_missing_or_has_no_effect_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         make_correction(TrainOptions.model_validate({"model": "m", **values}))
     assert str(caught.value) == message

@@ -1,6 +1,6 @@
 """`sft`, `asymre` and `opmd` are the weighted likelihoods of their formulas; every objective may be cut anywhere."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from grao_pipeline.errors import InputError, UsageError
-from grao_pipeline.plugins import load
 from grao_pipeline.training.data.groups import TrainingGroup, micro_batches
 from grao_pipeline.training.micro_batch import objective_inputs, run_micro_batch
 from grao_pipeline.training.model.policy import Policy
@@ -21,6 +20,7 @@ from grao_pipeline.training.objectives.base import Objective
 from grao_pipeline.training.objectives.dpo import Dpo
 from grao_pipeline.training.objectives.grpo import Grpo
 from grao_pipeline.training.objectives.importance_sampling import Correction, make_correction
+from grao_pipeline.training.objectives.make import construct
 from grao_pipeline.training.objectives.opmd import Opmd
 from grao_pipeline.training.objectives.sft import Sft
 from grao_pipeline.training.options import TrainOptions
@@ -33,7 +33,13 @@ from tests.training.steps import Scored, ragged_groups, scored_groups, sequence,
 Weights = Callable[[list[float]], list[float]]
 """Rewards of a group's trained samples → their weights in J."""
 
-REQUIRED = {"dr-grpo": {"max_completion_length": "20"}}
+REQUIRED = {"dr-grpo": ["max_completion_length=20"]}
+
+
+def objective_of(name: str, arguments: Sequence[str] | None = None) -> Objective:
+    """An objective by its name, with these arguments or those that it cannot do without."""
+    given_arguments = REQUIRED.get(name, []) if arguments is None else list(arguments)
+    return construct(TrainOptions(model="m", objective=name, objective_arg=given_arguments))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +66,7 @@ def step_gradient(
 ) -> tuple[float, list[Tensor]]:
     """J and the gradient of −J, of the step."""
     total = 0.0
-    for sequences in micro_batches(groups, tokens_per_batch, bool(getattr(objective, "couples_group", False))):
+    for sequences in micro_batches(groups, tokens_per_batch, objective.traits.couples_group):
         micro_batch = run_micro_batch(policy, objective, sequences, correction=correction)
         backward(micro_batch.surrogate / len(groups))
         total -= float(micro_batch.outputs.loss) / len(groups)
@@ -104,9 +110,9 @@ def naive_j(model: Any, scored: Scored, weights: Weights | None) -> Tensor | Non
 LIKELIHOODS: dict[str, tuple[Objective, Weights | None]] = {
     "sft": (Sft(), None),
     "asymre": (AsymRe(), mean_reward_less(-0.1, 1.0)),
-    "asymre, delta_v 0.3": (AsymRe(arguments={"delta_v": "0.3"}), mean_reward_less(0.3, 1.0)),
+    "asymre, delta_v 0.3": (AsymRe(AsymRe.Arguments(delta_v=0.3)), mean_reward_less(0.3, 1.0)),
     "opmd": (Opmd(), mean_reward_less(0.0, 0.5)),
-    "opmd, tau 3": (Opmd(arguments={"tau": "3"}), mean_reward_less(0.0, 0.25)),
+    "opmd, tau 3": (Opmd(Opmd.Arguments(tau=3.0)), mean_reward_less(0.0, 0.25)),
 }
 
 
@@ -141,14 +147,14 @@ def test_every_cut_of_a_step_gives_its_gradient(
 ) -> None:
     bounds = {"truncated-is": {"ratio_cap": 1.5}, "sequence-is": {"ratio_cap": 1.5}}
     given_bounds = bounds.get(correction, {"ratio_low": 0.1, "ratio_high": 3.0} if correction == "mask-band" else {})
-    made = make_correction(
+    correction_of_weights = make_correction(
         TrainOptions.model_validate({"model": "m", "correction": correction, "negative_floor": -4.0, **given_bounds})
     )
-    objective = load("objective", name, OBJECTIVES)(beta=0.5, lambda_=0.6, arguments=REQUIRED.get(name, {}))
-    if not getattr(objective, "takes_corrections", False):
-        made = Correction()
-    whole, expected = step_gradient(policy, objective, ragged, correction=made)
-    found, gradient = step_gradient(policy, objective, ragged, tokens_per_batch, made)
+    objective = objective_of(name)
+    if not objective.traits.takes_corrections:
+        correction_of_weights = Correction()
+    whole, expected = step_gradient(policy, objective, ragged, correction=correction_of_weights)
+    found, gradient = step_gradient(policy, objective, ragged, tokens_per_batch, correction_of_weights)
     assert found == pytest.approx(whole, rel=1e-9)
     assert_equal(gradient, expected)
 
@@ -189,8 +195,8 @@ def test_opmd_is_the_hand_worked_one() -> None:
     shared: dict[str, Any] = {"reward": [1.0, 0.0], "group_mean_reward": [0.5] * 2, "group_size": [2] * 2}
     assert hand_loss(Opmd(), [-1.0, -2.0], **shared)[0] == pytest.approx(-0.125)
     # Without tau and delta_v it is AsymRE: twice that.
-    assert hand_loss(AsymRe(arguments={"delta_v": "0"}), [-1.0, -2.0], **shared)[0] == pytest.approx(-0.25)
-    assert hand_loss(Opmd(arguments={"tau": "0"}), [-1.0, -2.0], **shared)[0] == pytest.approx(-0.25)
+    assert hand_loss(AsymRe(AsymRe.Arguments(delta_v=0.0)), [-1.0, -2.0], **shared)[0] == pytest.approx(-0.25)
+    assert hand_loss(Opmd(Opmd.Arguments(tau=0.0)), [-1.0, -2.0], **shared)[0] == pytest.approx(-0.25)
 
 
 def test_grpo_and_its_metrics_are_the_hand_worked_ones() -> None:
@@ -211,10 +217,10 @@ def test_grpo_and_its_metrics_are_the_hand_worked_ones() -> None:
 def test_the_kl_penalty_is_the_hand_worked_one() -> None:
     # r = e^0.5: k3 = e^−0.5 − 1 + 0.5 = 0.10653; times r = 0.17564; Â = 0.
     columns: dict[str, Any] = {"behavior_logprobs": [[-1.5]], "advantage": [0.0]}
-    loss, sums = hand_loss(Grpo(arguments={"kl": "2"}), [-1.0], **columns)
+    loss, sums = hand_loss(Grpo(Grpo.Arguments(kl=2.0)), [-1.0], **columns)
     assert loss == pytest.approx(2 * 0.17564, abs=1e-5)
     assert sums["kl_penalty"] == pytest.approx(loss)
-    loss, _ = hand_loss(Grpo(arguments={"kl": "2", "unbiased_kl": "no"}), [-1.0], **columns)
+    loss, _ = hand_loss(Grpo(Grpo.Arguments(kl=2.0, unbiased_kl=False)), [-1.0], **columns)
     assert loss == pytest.approx(2 * 0.10653, abs=1e-5)
 
 
@@ -242,54 +248,44 @@ def test_groups_without_a_pair_have_no_gradient(policy: Policy) -> None:
 
 @pytest.mark.parametrize("name", ["grpo", "dr-grpo", "dpo"])
 def test_a_ratio_without_behavior_log_probs_is_refused_with_the_group_named(policy: Policy, name: str) -> None:
-    objective = load("objective", name, OBJECTIVES)(arguments=REQUIRED.get(name, {}))
+    objective = objective_of(name)
     reference = sequence([1], [7], is_reference=True, group_id="g0")
     known = sequence([1], [5], reward=1.0, behavior_logprobs=[-1.0], group_id="g1")
     run_micro_batch(policy, objective, [reference, known])
-    with pytest.raises(InputError, match="group g2 has a sample without completion_logprobs"):
+    with pytest.raises(InputError, match="Group g2 has a sample without completion_logprobs"):
         run_micro_batch(policy, objective, [known, sequence([1], [6], reward=1.0, group_id="g2")])
 
 
 @pytest.mark.parametrize("name", ["dpo", "asymre", "opmd"])
 def test_an_objective_made_of_rewards_refuses_a_sample_without_one(policy: Policy, name: str) -> None:
-    objective = load("objective", name, OBJECTIVES)()
-    with pytest.raises(InputError, match="group g2 has a sample with an advantage but without a reward"):
+    objective = objective_of(name)
+    with pytest.raises(InputError, match="Group g2 has a sample with an advantage but without a reward"):
         run_micro_batch(policy, objective, [sequence([1], [6], behavior_logprobs=[-1.0], group_id="g2")])
 
 
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("grao", {"beta": "1"}, "--objective-arg beta: objective 'grao' has no such argument. It has: exploration."),
-        ("grao", {"exploration": "-1"}, "--objective-arg exploration=-1: objective 'grao' needs a number at least 0."),
-        ("sft", {"x": "1"}, "--objective-arg x: objective 'sft' has no such argument. It has: none."),
+        ("grao", ["beta=1"], "objective 'grao' has no argument 'beta'. It has: exploration."),
+        ("grao", ["exploration=-1"], "exploration=-1: input should be greater than or equal to 0 (objective 'grao')."),
+        ("sft", ["x=1"], "objective 'sft' has no argument 'x'. It has: none."),
         (
             "grpo",
-            {"clip": "1"},
-            "--objective-arg clip: objective 'grpo' has no such argument. "
-            "It has: clip_high, clip_low, kl, ratio, unbiased_kl.",
+            ["clip=1"],
+            "objective 'grpo' has no argument 'clip'. It has: ratio, clip_low, clip_high, kl, unbiased_kl.",
         ),
-        ("grpo", {"ratio": "word"}, "--objective-arg ratio=word: objective 'grpo' knows token and sequence."),
-        (
-            "grpo",
-            {"clip_low": "1.5"},
-            "--objective-arg clip_low=1.5: objective 'grpo' needs a number at least 0 and at most 1.",
-        ),
-        ("grpo", {"kl": "nan"}, "--objective-arg kl=nan: objective 'grpo' needs a number at least 0."),
-        (
-            "dr-grpo",
-            {},
-            "Objective 'dr-grpo' needs --objective-arg max_completion_length=…; its arguments are: "
-            "clip_high, clip_low, kl, max_completion_length, ratio, unbiased_kl.",
-        ),
-        ("dpo", {"dpo_beta": "0"}, "--objective-arg dpo_beta=0: objective 'dpo' needs a number more than 0."),
-        ("asymre", {"delta_v": "low"}, "--objective-arg delta_v=low: objective 'asymre' needs a number."),
-        ("opmd", {"tau": "-1"}, "--objective-arg tau=-1: objective 'opmd' needs a number at least 0."),
+        ("grpo", ["ratio=word"], "ratio=word: input should be 'token' or 'sequence' (objective 'grpo')."),
+        ("grpo", ["clip_low=1.5"], "clip_low=1.5: input should be less than or equal to 1 (objective 'grpo')."),
+        ("grpo", ["kl=nan"], "kl=nan: input should be a finite number (objective 'grpo')."),
+        ("grpo", ["unbiased_kl=perhaps"], "unbiased_kl=perhaps: input should be a valid boolean, unable to interpret "),
+        ("dr-grpo", [], "objective 'dr-grpo' needs max_completion_length=…. Its arguments: ratio, clip_low, "),
+        ("dpo", ["dpo_beta=0"], "dpo_beta=0: input should be greater than 0 (objective 'dpo')."),
+        ("asymre", ["delta_v=low"], "delta_v=low: input should be a valid number, unable to parse string as a number"),
+        ("opmd", ["tau=-1"], "tau=-1: input should be greater than or equal to 0 (objective 'opmd')."),
     ],
 )
-def test_a_wrong_argument_is_named_with_what_the_objective_takes(
-    name: str, arguments: Mapping[str, str], message: str
-) -> None:
+def test_a_wrong_argument_is_named_with_the_known_ones(name: str, arguments: list[str], message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        load("objective", name, OBJECTIVES)(beta=0.5, lambda_=0.6, arguments=arguments)
-    assert str(caught.value) == message
+        objective_of(name, arguments)
+    assert caught.value.option == "objective_arg"
+    assert caught.value.message.startswith(message)

@@ -84,7 +84,7 @@ def test_exploration_weighs_the_first_term_alone(
 ) -> None:
     """J = (1/G) Σ_i [e Â_i ℓ(o_i) + β Â_y ℓ(y) + λ Â_i (ℓ(o_i) − ℓ(y))]."""
     scored = two_groups([0.0, 0.5, 3.0], "samples_and_reference")
-    objective = Grao(0.5, 0.6, {"exploration": str(exploration)})
+    objective = Grao(0.5, 0.6, Grao.Arguments(exploration=exploration))
     gradient, report = library_step(policy, training_groups(tmp_path, *scored), objective, 100_000)
     terms = oracle.step_terms(float64_model, *scored, 0.5, 0.6)
     total = exploration * terms.exploration + terms.imitation + terms.regularizer

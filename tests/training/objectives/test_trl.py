@@ -27,13 +27,13 @@ from tests.training.steps import sequence, take_gradient
 pytestmark = pytest.mark.filterwarnings("ignore:TRL currently supports vLLM")  # none is used here
 
 MAX_LENGTH = 50
-GRPO_ARGUMENTS: dict[str, dict[str, str]] = {
+GRPO_ARGUMENTS: dict[str, dict[str, Any]] = {
     "plain": {},
-    "asymmetric clip": {"clip_low": "0.1", "clip_high": "0.4"},
-    "KL to the behavior policy": {"kl": "0.3"},
-    "KL without the ratio": {"kl": "0.3", "unbiased_kl": "no"},
-    "sequence ratio": {"ratio": "sequence", "clip_low": "0.03", "clip_high": "0.04"},
-    "sequence ratio and KL": {"ratio": "sequence", "kl": "0.05"},
+    "asymmetric clip": {"clip_low": 0.1, "clip_high": 0.4},
+    "KL to the behavior policy": {"kl": 0.3},
+    "KL without the ratio": {"kl": 0.3, "unbiased_kl": False},
+    "sequence ratio": {"ratio": "sequence", "clip_low": 0.03, "clip_high": 0.04},
+    "sequence ratio and KL": {"ratio": "sequence", "kl": 0.05},
 }
 
 Group = list[TrainingSequence]
@@ -81,13 +81,13 @@ def trl_grpo(tmp_path_factory: pytest.TempPathFactory, model: Any) -> Callable[.
     )
     trainer.current_gradient_accumulation_steps = 1  # what `train()` would set
 
-    def with_arguments(loss_type: str, arguments: dict[str, str]) -> Any:
+    def with_arguments(loss_type: str, arguments: dict[str, Any]) -> Any:
         trainer.loss_type = loss_type
         trainer.importance_sampling_level = arguments.get("ratio", "token")
-        trainer.epsilon_low = float(arguments.get("clip_low", 0.2))
-        trainer.epsilon_high = float(arguments.get("clip_high", 0.2))
-        trainer.beta = float(arguments.get("kl", 0.0))
-        trainer.args.use_bias_correction_kl = arguments.get("unbiased_kl", "yes") == "yes"
+        trainer.epsilon_low = arguments.get("clip_low", 0.2)
+        trainer.epsilon_high = arguments.get("clip_high", 0.2)
+        trainer.beta = arguments.get("kl", 0.0)
+        trainer.args.use_bias_correction_kl = arguments.get("unbiased_kl", True)
         return trainer
 
     return with_arguments
@@ -192,14 +192,15 @@ def test_loss_and_gradient_of_grpo_are_trls(
     model: Any,
     policy: Policy,
     name: str,
-    arguments: dict[str, str],
+    arguments: dict[str, Any],
     groups: list[Group],
     seed: int,
 ) -> None:
     """Ratios are between e^−0.5 and e^0.5, so that some tokens are clipped and some are not."""
     flat = [each for group in with_behavior(groups, model, 0.5, seed) for each in group]
-    own = {"max_completion_length": str(MAX_LENGTH)} if name == "dr_grpo" else {}
-    objective = (DrGrpo if name == "dr_grpo" else Grpo)(arguments=arguments | own)
+    objective: Objective = Grpo(Grpo.Arguments(**arguments))
+    if name == "dr_grpo":
+        objective = DrGrpo(DrGrpo.Arguments(**arguments, max_completion_length=MAX_LENGTH))
     loss, gradient = library_loss(policy, objective, flat, len(groups))
     trainer = trl_grpo(name, arguments)
     expected = trainer._compute_loss(trainer.model, rows_of_trl(flat))
@@ -234,7 +235,7 @@ def test_loss_and_gradient_of_dpo_are_trls_on_best_against_worst(
     trl_dpo: Any, behavior_model: Any, policy: Policy, groups: list[Group], dpo_beta: float
 ) -> None:
     groups = with_behavior(groups, behavior_model, 0.0, seed=0)
-    objective = Dpo(arguments={"dpo_beta": str(dpo_beta)})
+    objective = Dpo(Dpo.Arguments(dpo_beta=dpo_beta))
     loss, gradient = library_loss(policy, objective, [each for group in groups for each in group], len(groups))
     trl_dpo.beta = dpo_beta
     chosen = [max(group, key=lambda each: each.reward or 0.0) for group in groups]

@@ -1,36 +1,45 @@
 """The attention seam: how the decoder's layers attend over a packed row.
 
-Registered with transformers as an attention implementation, so no modeling code is forked: the layers hand over the
-rotated queries, keys and values of the packed row. What the layout needs is prepared once per batch and passes through
-the model's keyword arguments.
+It is registered with transformers as an attention implementation, so no modeling code is forked: the layers pass the
+rotated queries, keys and values of the packed row. The layout of a batch is prepared once and reaches the layers
+through keyword arguments of the model.
 """
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
+from grao_pipeline.arguments import NoArguments, PluginArguments
 from grao_pipeline.errors import UsageError
 from grao_pipeline.plugins import load, require
 from grao_pipeline.training.data.packing import PackedBatch
 from grao_pipeline.training.model.attention import ATTENTIONS
 
+Layout = TypeVar("Layout")
 NAME = "grao_shared_prefix"
 
 
-class SharedPrefixAttention(Protocol):
-    """One kernel. A new one is one class in one file and one line in `ATTENTIONS`."""
+class SharedPrefixAttention(ABC, Generic[Layout]):
+    """One attention kernel. A new kernel is one class in one file and one line in `ATTENTIONS`."""
 
-    def prepare(self, batch: PackedBatch) -> Any:
-        """What every layer needs of a batch's layout."""
-        ...
+    Arguments: ClassVar[type[PluginArguments]] = NoArguments
 
+    def __init__(self, arguments: PluginArguments | None = None) -> None:
+        self.arguments = self.Arguments() if arguments is None else arguments
+
+    @abstractmethod
+    def prepare(self, batch: PackedBatch) -> Layout:
+        """What every layer needs to know of the layout of a batch."""
+
+    @abstractmethod
     def attend(
         self,
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        layout: Any,
+        layout: Layout,
         scale: float | None,
         window: int | None,
         softcap: float | None,
@@ -39,19 +48,18 @@ class SharedPrefixAttention(Protocol):
 
         Args:
             query: [T, H, D]; key, value: [T, K, D] with K dividing H (grouped-query attention).
-            layout: what `prepare` made.
-            scale: of the scores; 1/√D where None.
-            window: a token sees so many tokens, itself included; all where None.
-            softcap: scores become softcap · tanh(scores / softcap); None for none.
+            layout: the result of `prepare`.
+            scale: of the scores; None for 1/√D.
+            window: number of tokens that a token sees, itself included; None for all.
+            softcap: scores become softcap · tanh(scores / softcap); None for no cap.
 
         Returns:
             [T, H, D].
         """
-        ...
 
 
 def choose_attention(name: str, device: torch.device, dtype: str) -> str:
-    """What `auto` stands for on this device, training in this precision (flash attention has half precision alone)."""
+    """The kernel that `auto` means on this device and in this precision (flash attention is half precision only)."""
     if name != "auto":
         return name
     if device.type != "cuda":
@@ -59,30 +67,30 @@ def choose_attention(name: str, device: torch.device, dtype: str) -> str:
     return "flex" if dtype == "float32" else "varlen"
 
 
-def make_attention(name: str) -> SharedPrefixAttention:
+def make_attention(name: str) -> SharedPrefixAttention[Any]:
     """A kernel by its name.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: unknown name.
     """
-    made: SharedPrefixAttention = load("attention", name, ATTENTIONS)()
-    return made
+    attention_class: type[SharedPrefixAttention[Any]] = load("attention", name, ATTENTIONS)
+    return attention_class()
 
 
 def attach(model: Any) -> None:
-    """Have a transformers model attend through `dispatch`.
+    """Make the layers of a transformers model attend through `dispatch`.
 
     Raises:
-        UsageError: the model does not let its attention be chosen.
+        UsageError: the attention of this model cannot be replaced.
     """
     require("transformers").AttentionInterface.register(NAME, dispatch)
     try:
         model.set_attn_implementation(NAME)
     except (ValueError, AttributeError) as error:
-        raise UsageError(f"{type(model).__name__} does not take another attention: {error}") from error
+        raise UsageError(f"The attention of {type(model).__name__} cannot be replaced: {error}.") from error
 
 
-# Compiled layers stop here: the layout changes with every batch.
+# Compiled layers break their graph here: the layout changes with every batch.
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def dispatch(
     module: Any,
@@ -95,19 +103,19 @@ def dispatch(
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
-    shared_prefix: tuple[SharedPrefixAttention, Any] | None = None,
+    shared_prefix: tuple[SharedPrefixAttention[Any], Any] | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """What transformers calls in every layer. query: [1, H, T, D]; returns [1, T, H, D].
+    """The function that transformers calls in every layer. query: [1, H, T, D]; returns [1, T, H, D].
 
     Raises:
-        UnsupportedAttention: the layer wants something that the kernels do not have.
+        UnsupportedAttention: the layer needs a feature that the kernels do not have.
     """
-    for what, wanted in {"dropout": dropout, "attention sinks": s_aux}.items():
-        if wanted is not None and not (isinstance(wanted, float) and wanted == 0.0):
-            raise UnsupportedAttention(f"{type(module).__name__} wants {what}")
+    for feature, setting in {"dropout": dropout, "attention sinks": s_aux}.items():
+        if setting is not None and not (isinstance(setting, float) and setting == 0.0):
+            raise UnsupportedAttention(f"{type(module).__name__} needs {feature}")
     if shared_prefix is None:
-        raise UnsupportedAttention(f"{type(module).__name__} is not handed the layout of the batch")
+        raise UnsupportedAttention(f"{type(module).__name__} does not pass on the layout of the batch")
     attention, layout = shared_prefix
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     return attention.attend(q, k, v, layout, scaling, sliding_window, softcap)[None], None

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from grao_pipeline.plugins import require
 from grao_pipeline.training.data.packing import PackedBatch
+from grao_pipeline.training.model.attention.base import SharedPrefixAttention
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class FlexLayout:
     """Block masks by window, made when a layer first needs one."""
 
 
-class FlexAttention:
+class FlexAttention(SharedPrefixAttention[FlexLayout]):
     """See the module. Compiled on CUDA; elsewhere it runs uncompiled, for tests."""
 
     def prepare(self, batch: PackedBatch) -> FlexLayout:

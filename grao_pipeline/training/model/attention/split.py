@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from grao_pipeline.training.data.packing import PackedBatch
+from grao_pipeline.training.model.attention.base import SharedPrefixAttention
 
 BLOCK_SCORES = 1 << 20
 """Scores of one block, in elements: 4 MiB in float32, so that a block stays in cache from product to product."""
@@ -119,7 +120,7 @@ class Scoring:
         return scores, slope
 
 
-class SplitAttention:
+class SplitAttention(SharedPrefixAttention[tuple[Segment, ...]]):
     """See the module."""
 
     def prepare(self, batch: PackedBatch) -> tuple[Segment, ...]:

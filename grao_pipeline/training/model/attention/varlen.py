@@ -13,7 +13,7 @@ from torch import Tensor
 
 from grao_pipeline.plugins import require
 from grao_pipeline.training.data.packing import PackedBatch
-from grao_pipeline.training.model.attention.base import UnsupportedAttention
+from grao_pipeline.training.model.attention.base import SharedPrefixAttention, UnsupportedAttention
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class VarlenLayout:
     longest_key: int
 
 
-class VarlenAttention:
+class VarlenAttention(SharedPrefixAttention[VarlenLayout]):
     """See the module."""
 
     def prepare(self, batch: PackedBatch) -> VarlenLayout:
