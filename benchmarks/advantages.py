@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 taskset -c 0 python -m benchmarks.advantages
     OMP_NUM_THREADS=1 taskset -c 0 python -m benchmarks.advantages --samples 100000 --no-transform-function
 
-Every side is a process of its own, timed from its start; its memory is the peak that the kernel reports for it.
+Each side runs in a separate process, timed from its start; its memory is the peak that the kernel reports.
 
 - bare Polars: scan → sink (zstd) of the columns that `grao advantages` reads of groups and scores, nothing computed.
 - pandas, built-in: flat rows, `groupby("group_id").transform("mean")` and `transform("std", ddof=0)`, flat Parquet out.
@@ -62,20 +62,20 @@ flat.to_parquet(out, compression="zstd")
 
 @dataclass(frozen=True)
 class Measured:
-    """What one process took."""
+    """Time and memory of one process."""
 
     seconds: float
     peak_gib: float
 
 
 def run(command: Sequence[str]) -> Measured:
-    """Run a process; its wall time and its own peak of resident memory."""
+    """Run a process; its wall time and its peak of resident memory."""
     start, peak = time.perf_counter(), 0
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     while process.poll() is None:
-        # Not rusage: its peak is that of the parent where this was larger at the fork.
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
-        peak = max(peak, int(found[1]) if found else 0)
+        # Not rusage, which starts from the parent's peak at the fork.
+        match = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+        peak = max(peak, int(match[1]) if match else 0)
         time.sleep(0.01)
     seconds = time.perf_counter() - start
     if process.returncode:
@@ -96,7 +96,7 @@ def lists(lengths: np.ndarray, values: pa.Array) -> pa.Array:
 
 
 def tokens(rng: np.random.Generator, count: int, shortest: int, longest: int) -> tuple[np.ndarray, pa.Array]:
-    """Lengths, and [count] lists of so many random token ids."""
+    """Lengths, and [count] lists of random token ids of these lengths."""
     lengths = rng.integers(shortest, longest + 1, count)
     return lengths, lists(lengths, pa.array(rng.integers(0, VOCABULARY, lengths.sum(), dtype=np.int32)))
 
@@ -161,7 +161,7 @@ def write_tables(place: Path, num_groups: int, groups_per_part: int) -> tuple[st
 
 
 def compare(place: Path, num_samples: int, groups_per_part: int, pandas: Sequence[str]) -> list[list[str]]:
-    """One row for each side, the first of them ours."""
+    """One row per side, ours first."""
     groups, scores = write_tables(place, num_samples // GROUP_SIZE, groups_per_part)
     command = [
         sys.executable,
@@ -198,7 +198,7 @@ def compare(place: Path, num_samples: int, groups_per_part: int, pandas: Sequenc
 @click.option("--small-parts", default=64, show_default=True, help="Groups per part of one more run; 0 leaves it out.")
 @click.option("--transform-function/--no-transform-function", default=True, show_default=True)
 def main(samples: tuple[int, ...], groups_per_part: int, small_parts: int, transform_function: bool) -> None:
-    """Time `grao advantages` beside bare Polars and pandas."""
+    """Time `grao advantages` against bare Polars and pandas."""
     click.echo(describe_machine())
     rows = []
     sizes = [(count, groups_per_part) for count in samples]

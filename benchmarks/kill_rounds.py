@@ -1,9 +1,9 @@
-"""Rounds killed at random moments, against the same rounds left alone: same outputs, nothing committed made again.
+"""Rounds killed at random moments against the same rounds undisturbed: equal outputs, nothing committed redone.
 
     OMP_NUM_THREADS=1 python -m benchmarks.kill_rounds
 
-SIGKILL goes to the rounds' process (its stage then stops by itself) or, every second time, to the stage as well. The
-reward appends every sequence that it judges to a file. Exit code 1 where a claim does not hold.
+SIGKILL goes to the process of the rounds (its stage then stops by itself) and, every second time, to the stage as well.
+The reward appends every sequence that it judges to a file. The exit code is 1 if a claim does not hold.
 """
 
 import hashlib
@@ -42,15 +42,15 @@ TIMES = ("seconds", "tokens_per_second", "flops_utilization")
 
 @dataclass
 class Run:
-    """One run in a directory of its own, with a cache of judgements of its own."""
+    """One run, with a separate directory and a separate cache of judgements."""
 
     root: Path
     config: Path
     parts: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Inode and time of every part that was seen committed."""
+    """Path of every committed part → its inode and time when it was first seen."""
     changed: int = 0
     committed: list[tuple[int, set[str]]] = field(default_factory=list)
-    """At each kill: lines of the log of judgements so far, and the sequences in committed parts."""
+    """Per kill: lines of the log of judgements until then, and the sequences in committed parts."""
 
     @property
     def store(self) -> Path:
@@ -74,31 +74,31 @@ class Run:
         self.look()
 
     def kill_after(self, seconds: float, whole_tree: bool) -> bool:
-        """Whether it was still running then."""
+        """Kill the run after some seconds; whether it was still running then."""
         process = self.start()
         time.sleep(seconds)
         stages = children(process.pid) if whole_tree else []
         alive = process.poll() is None
         for number in [process.pid, *stages] if alive else []:
             os.kill(number, signal.SIGKILL)
-        process.communicate()  # ends when the stage has, too
+        process.communicate()  # returns once the stage has ended too
         self.look()
         self.committed.append((len(self.judged()), self.sequences()))
         return alive
 
     def look(self) -> None:
-        """Compare the committed parts with those that were seen before."""
+        """Count the committed parts that changed since they were first seen."""
         for path in sorted(self.store.glob("*/*/part-*.parquet")):
             status = path.stat()
-            found = (status.st_ino, status.st_mtime_ns)
-            self.changed += self.parts.setdefault(str(path), found) != found
+            version = (status.st_ino, status.st_mtime_ns)
+            self.changed += self.parts.setdefault(str(path), version) != version
 
     def judged(self) -> list[str]:
         path = self.root / "judged"
         return path.read_text().split() if path.exists() else []
 
     def sequences(self) -> set[str]:
-        """Keys, as the reward writes them, of the sequences in committed parts of scores."""
+        """The sequences in committed parts of scores, as the keys that the reward writes."""
         keys = set()
         for path in self.store.glob("score/*/part-*.parquet"):
             provenance = json.loads(pq.read_schema(path).metadata[b"grao"])
@@ -110,19 +110,19 @@ class Run:
         return keys
 
     def outputs(self) -> dict[str, Any]:
-        """Checksums of all parts, models' files and evaluations, and the metrics of every training step."""
-        found: dict[str, Any] = {}
+        """Checksums of all parts, model files and evaluations, and the metrics of every training step."""
+        outputs: dict[str, Any] = {}
         for path in sorted(self.store.glob("*/*/*")):
             name = str(path.relative_to(self.store))
             if path.name == "manifest.json":
                 value = json.loads(path.read_text())
-                found[name] = value.get("parts") or value.get("files")
+                outputs[name] = value.get("parts") or value.get("files")
             elif path.name == "metrics.json":
-                found[name] = json.loads(path.read_text())
+                outputs[name] = json.loads(path.read_text())
             elif path.name == "metrics.jsonl":
                 steps = [json.loads(line) for line in path.read_text().splitlines()]
-                found[name] = [{k: v for k, v in step.items() if k not in TIMES} for step in steps]
-        return found
+                outputs[name] = [{k: v for k, v in step.items() if k not in TIMES} for step in steps]
+        return outputs
 
 
 def children(parent: int) -> list[int]:
@@ -160,9 +160,9 @@ def make_run(root: Path, model: Path, prompts: tuple[str, str | None], rounds: i
 @click.option("--latest", default=9.0, show_default=True, help="Latest moment of a kill, in seconds after the start.")
 @click.option("--prompts", "num_prompts", default=24, show_default=True, help="Prompts to train on.")
 @click.option("--held-out", default=8, show_default=True, help="Prompts to evaluate on; 0 for no evaluation.")
-@click.option("--seed", default=0, show_default=True, help="Of the moments.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the moments.")
 def main(kills: int, rounds: int, latest: float, num_prompts: int, held_out: int, seed: int) -> None:
-    """Print one table; exit code 1 where the two runs differ."""
+    """Print one table; the exit code is 1 if the two runs differ."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
@@ -188,23 +188,23 @@ def main(kills: int, rounds: int, latest: float, num_prompts: int, held_out: int
 
 
 def compare(alone: Run, killed: Run) -> tuple[list[list[object]], bool]:
-    """Rows of the table, and whether all that must be 0 is."""
-    expected, found = alone.outputs(), killed.outputs()
-    differing = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
+    """Rows of the table, and whether every number that must be 0 is 0."""
+    expected, outputs = alone.outputs(), killed.outputs()
+    differing = [name for name in expected.keys() | outputs.keys() if expected.get(name) != outputs.get(name)]
     judged = killed.judged()
-    again = sum(key in known for lines, known in killed.committed for key in judged[lines:])
-    repeated = sum(count - 1 for count in Counter(judged).values())
+    redone = sum(key in known for lines, known in killed.committed for key in judged[lines:])
+    judged_twice = sum(count - 1 for count in Counter(judged).values())
     rows: list[list[object]] = [
-        ["outputs compared (tables' parts, models' files, metrics)", len(expected)],
+        ["outputs compared (parts of tables, model files, metrics)", len(expected)],
         ["outputs that differ", len(differing)],
         ["committed parts", len(killed.parts)],
-        ["committed parts that were made again", killed.changed],
+        ["committed parts that were written again", killed.changed],
         ["sequences judged, undisturbed", len(alone.judged())],
         ["sequences judged, killed", len(judged)],
-        ["committed judgements made again", again],
-        ["judgements in flight at a kill, made again", repeated],
+        ["committed judgements repeated", redone],
+        ["judgements in flight at a kill, repeated", judged_twice],
     ]
-    return rows, not differing and not killed.changed and not again
+    return rows, not differing and not killed.changed and not redone
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The float32 matrix products of a training step on CPU, as torch makes them and as `grao train` does.
+"""The float32 matrix products of a training step on CPU, as torch computes them and as `grao train` does.
 
     OMP_NUM_THREADS=1 taskset -c 1 python -m benchmarks.linear
 
@@ -26,10 +26,10 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def by_turns(ours: Callable[[], object], other: Callable[[], object], repetitions: int) -> tuple[float, float]:
-    """Median seconds of both."""
-    made = [(seconds(ours), seconds(other)) for _ in range(repetitions + 1)][1:]
-    of_ours, of_other = zip(*made, strict=True)
-    return statistics.median(of_ours), statistics.median(of_other)
+    """Median seconds of both, measured in turns; the first turn warms up and does not count."""
+    turns = [(seconds(ours), seconds(other)) for _ in range(repetitions + 1)][1:]
+    our_seconds, other_seconds = zip(*turns, strict=True)
+    return statistics.median(our_seconds), statistics.median(other_seconds)
 
 
 def linear_call(inputs: int, outputs: int, tokens: int, onednn: bool) -> Callable[[], Tensor]:
@@ -54,7 +54,7 @@ def head_calls(logits: Tensor, hidden_size: int) -> list[Callable[[], Tensor]]:
 @click.option("--hidden-size", default=384, show_default=True)
 @click.option("--intermediate-size", default=1024, show_default=True)
 @click.option("--vocab-size", default=32768, show_default=True)
-@click.option("--tokens", default=5632, show_default=True, help="Of a step, in the decoder.")
+@click.option("--tokens", default=5632, show_default=True, help="Tokens of a step in the decoder.")
 @click.option("--chunk", default=1024, show_default=True, help="Tokens that reach the head at a time.")
 @click.option("--repetitions", default=9, show_default=True)
 @click.option("--threads", default=1, show_default=True)
@@ -66,8 +66,9 @@ def main(
     table: list[list[object]] = []
 
     def measure(name: str, flops: float, ours: Callable[[], object], other: Callable[[], object]) -> None:
-        mine, its = by_turns(ours, other, repetitions)
-        table.append([name, flops / its / 1e9, flops / mine / 1e9, its / mine])
+        our_seconds, torch_seconds = by_turns(ours, other, repetitions)
+        speeds = [flops / torch_seconds / 1e9, flops / our_seconds / 1e9]
+        table.append([name, *speeds, torch_seconds / our_seconds])
 
     for inputs, outputs in [
         (hidden_size, hidden_size),
@@ -78,11 +79,11 @@ def main(
         measure(f"linear layer, {inputs} → {outputs}", 4 * tokens * inputs * outputs, *calls)
     apart = Buffer().matrix(chunk, vocab_size, like=torch.empty(0))
     ours, others = head_calls(apart, hidden_size), head_calls(torch.empty(chunk, vocab_size), hidden_size)
-    for name, mine, its in zip(["head", "head, gradient of its weight"], ours, others, strict=True):
-        measure(name, 2 * chunk * vocab_size * hidden_size, mine, its)
+    for name, our_call, other_call in zip(["head", "head, gradient of its weight"], ours, others, strict=True):
+        measure(name, 2 * chunk * vocab_size * hidden_size, our_call, other_call)
     print_table(
         f"float32 matrix products, medians of {repetitions} ({describe_machine()})",
-        ["", "torch, GFLOP/s", "ours, GFLOP/s", "times"],
+        ["", "torch, GFLOP/s", "ours, GFLOP/s", "torch / ours (time)"],
         table,
     )
 

@@ -3,10 +3,10 @@
     python -m benchmarks.reward_model
     python -m benchmarks.reward_model --device cuda --dtype bfloat16 --model Skywork/Skywork-Reward-V2-Qwen3-0.6B
 
-Both judge the same conversations in one process, in turns. The peer is in its ordinary use, batches of 32 in the order
-of the data, and is given texts on which the chat template was applied before; ours begins from the messages.
-Without --model it is a random Qwen2-style classifier of 5 million parameters. On CPU, processor time stands beside
-wall-clock time, which other processes lengthen.
+Both judge the same conversations in one process, in turns. The peer runs as it is ordinarily used, in batches of 32 in
+the order of the data, on texts to which the chat template is already applied; ours starts from the messages. Without
+--model, the model is a random Qwen2-style classifier of 5 million parameters. On CPU the table also has processor time,
+because other processes lengthen wall-clock time.
 """
 
 import argparse
@@ -66,17 +66,17 @@ def make_model(path: Path) -> Path:
 
 def make_candidates(tokenizer: Any, num_sequences: int, seed: int = 0) -> list[Candidate]:
     """Groups of conversations whose lengths are log-normal, from 16 to 512 tokens, with a median of about 100."""
-    drawn = random.Random(seed)
-    found: list[Candidate] = []
-    while len(found) < num_sequences:
-        prompt = [{"role": "user", "content": " ".join(drawn.choices(WORDS, k=drawn.randint(3, 12)))}]
-        for _ in range(min(SAMPLES_PER_PROMPT, num_sequences - len(found))):
-            target = min(max(drawn.lognormvariate(4.6, 0.8), SHORTEST), LONGEST)
-            words = drawn.choices(WORDS, k=LONGEST)
+    rng = random.Random(seed)
+    candidates: list[Candidate] = []
+    while len(candidates) < num_sequences:
+        prompt = [{"role": "user", "content": " ".join(rng.choices(WORDS, k=rng.randint(3, 12)))}]
+        for _ in range(min(SAMPLES_PER_PROMPT, num_sequences - len(candidates))):
+            target = min(max(rng.lognormvariate(4.6, 0.8), SHORTEST), LONGEST)
+            words = rng.choices(WORDS, k=LONGEST)
             while words and num_tokens(tokenizer, prompt, words) > target:
                 words = words[: int(len(words) * 0.9)]
-            found.append(Candidate(prompt, " ".join(words), None, {}))
-    return found
+            candidates.append(Candidate(prompt, " ".join(words), None, {}))
+    return candidates
 
 
 def num_tokens(tokenizer: Any, prompt: list[dict[str, str]], words: Sequence[str]) -> int:
@@ -95,9 +95,7 @@ def measure(judge: Callable[[], list[float]]) -> Measured:
 
 
 def compare(model: Path, options: argparse.Namespace, table: Table) -> None:
-    """One row for each number of threads: medians over turns that alternate, each over sequences of its own, of which
-    no cache can know.
-    """
+    """Add a row per number of threads: medians over alternating turns. Every turn has new sequences: no cache helps."""
     auto = "float32" if options.device == "cpu" else "bfloat16"
     dtype = auto if options.dtype == "auto" else options.dtype
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(model))
@@ -116,7 +114,7 @@ def compare(model: Path, options: argparse.Namespace, table: Table) -> None:
         return [float(judgement.reward or 0.0) for judgement in reward.score(candidates)]
 
     def theirs(texts: Sequence[str]) -> list[float]:
-        return [float(found["score"]) for found in peer(texts, function_to_apply="none")]
+        return [float(output["score"]) for output in peer(texts, function_to_apply="none")]
 
     seeds = itertools.count()
     for threads in options.threads:
@@ -148,14 +146,14 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     parser.add_argument("--engine", default="transformers", choices=["transformers", "vllm"])
-    parser.add_argument("--batch-size", type=int, default=32, help="as of grao score")
-    parser.add_argument("--peer-batch-size", type=int, default=32, help="of the pipeline; on CPU it does best with 1")
+    parser.add_argument("--batch-size", type=int, default=32, help="as in grao score")
+    parser.add_argument("--peer-batch-size", type=int, default=32, help="of the pipeline; on CPU, 1 is fastest")
     parser.add_argument("--sequences", type=int, default=64 * SAMPLES_PER_PROMPT)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", help="by default 1 2 on CPU")
     options = parser.parse_args()
     options.threads = options.threads or ([1, 2] if options.device == "cpu" else [torch.get_num_threads()])
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # its processor time is then this process's
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # its processor time then counts as this process's
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,10 +1,10 @@
-"""What a sweep shares: 3 × 3 values of β and λ on one generated and scored set, counted and timed.
+"""A sweep shares its samples and scores: 3 × 3 values of β and λ on one set of groups, counted and timed.
 
     python -m benchmarks.sweep
 
-One `grao rounds run` in a process of its own, without evaluation. Counted are the tasks that it made, by stage; its
-wall time, process start included, is held against the sum of what the stages took: generate, score and advantages once,
-and nine trainings (from their receipts).
+One `grao rounds run` in a separate process, without evaluation. The table counts the tasks that it ran, by stage, and
+compares its wall time, process start included, with the sum of the stages' times from their receipts: generate, score
+and advantages once, and nine trainings.
 """
 
 import json
@@ -29,7 +29,7 @@ BETAS, LAMBDAS = [0.25, 0.5, 1.0], [0.3, 0.6, 0.9]
 @click.option("--max-new-tokens", default=48, show_default=True)
 @click.option("--epochs", default=2, show_default=True)
 def main(num_prompts: int, max_new_tokens: int, epochs: int) -> None:
-    """Tasks by stage and the sweep's wall time against the sum of its parts."""
+    """Print the tasks by stage, and the sweep's wall time against the sum of its parts."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         config = {
@@ -50,13 +50,13 @@ def main(num_prompts: int, max_new_tokens: int, epochs: int) -> None:
         made = Counter(name.rpartition("/")[2].partition("-")[0] for name in json.loads(done.stdout)["made"])
         seconds: dict[str, float] = {}
         for task in status_rounds(str(path))[0]:
-            assert task.seconds is not None, f"{task.name} left no receipt"
+            assert task.seconds is not None, f"{task.name} has no receipt"
             stage = task.name.rpartition("/")[2].partition("-")[0]
             seconds[stage] = seconds.get(stage, 0.0) + task.seconds
     total = sum(seconds.values())
     rows: list[list[object]] = [[stage, made[stage], seconds[stage]] for stage in seconds]
     rows += [["sum of these", made.total(), total], ["the sweep, wall", "", wall]]
-    print_table(f"A 3 × 3 sweep ({describe_machine()})", ["stage", "tasks made", "seconds"], rows)
+    print_table(f"A 3 × 3 sweep ({describe_machine()})", ["stage", "tasks run", "seconds"], rows)
     click.echo(f"wall / sum: {wall / total:.3f}")
 
 

@@ -1,6 +1,6 @@
 """Lazy exports of a package (PEP 562): a name loads its module when it is first used, not when the package is."""
 
-import importlib
+import sys
 
 
 class LazyExports:
@@ -8,7 +8,7 @@ class LazyExports:
 
     Example:
         _EXPORTS = LazyExports(__name__, {"score_groups": "grao_pipeline.scoring.score"})
-        __getattr__, __dir__ = _EXPORTS.load, _EXPORTS.names
+        __getattr__, __dir__ = _EXPORTS.load, _EXPORTS.directory
 
     Type checkers do not run this: the package imports the same names under `if TYPE_CHECKING`.
     """
@@ -26,8 +26,14 @@ class LazyExports:
         """
         if name not in self.modules:
             raise AttributeError(f"module '{self.package}' has no attribute '{name}'")
-        return getattr(importlib.import_module(self.modules[name]), name)
+        module = self.modules[name]
+        __import__(module)  # importlib.import_module without loading importlib, for those who only import the package
+        return getattr(sys.modules[module], name)
 
     def names(self) -> list[str]:
-        """All exported names, for `dir` and for completion in an editor or a notebook."""
+        """The exported names."""
         return sorted(self.modules)
+
+    def directory(self) -> list[str]:
+        """Everything that the package has, for `dir` and for completion in a notebook."""
+        return sorted({*vars(sys.modules[self.package]), *self.modules})

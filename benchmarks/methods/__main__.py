@@ -24,13 +24,13 @@ from benchmarks.methods.tasks import TASKS
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("runs/methods"), show_default=True
 )
 @click.option("--seeds", type=click.IntRange(2, MAX_SEEDS), default=5, show_default=True, help="Seeds to report.")
-@click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Processes, of one thread each.")
-@click.option("--only", multiple=True, type=click.Choice([*TASKS, *METHODS]), help="Train these alone; no table.")
+@click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Processes with one thread each.")
+@click.option("--only", multiple=True, type=click.Choice([*TASKS, *METHODS]), help="Train only these; no table.")
 @click.option(
     "--images", type=click.Path(path_type=Path, file_okay=False), default=Path("docs/images"), show_default=True
 )
 def main(out: Path, seeds: int, jobs: int, only: tuple[str, ...], images: Path) -> None:
-    """Compare SFT, DPO, GRPO, GRAO and its ablations. Finished runs in OUT are kept; delete OUT to start anew."""
+    """Compare SFT, DPO, GRPO, GRAO and its ablations. Finished runs in OUT are reused; delete OUT to start again."""
     tasks = [task for name, task in TASKS.items() if name in only or not set(only) & set(TASKS)]
     methods = [name for name in METHODS if name in only or not set(only) & set(METHODS)]
     _refuse_other_settings(out)
@@ -71,7 +71,7 @@ def _report(out: Path, seeds: Sequence[int], images: Path) -> None:
 
 
 def _refuse_other_settings(out: Path) -> None:
-    """Results of other settings are not to be mixed into one table."""
+    """Results of other settings must not be mixed into one table."""
     names = [name for name in dir(settings) if name.isupper()]
     now = json.dumps({name: str(getattr(settings, name)) for name in names}, indent=1) + "\n"
     path = out / "settings.json"

@@ -1,4 +1,4 @@
-"""A task's base model and its answers to the held-out prompts, made once and kept in the output folder."""
+"""A task's base model and its answers to the held-out prompts, made once per output folder."""
 
 import json
 import shutil
@@ -10,8 +10,7 @@ from benchmarks.methods.sampling import Scored, sample_and_score
 from benchmarks.methods.settings import EVALUATION_PROMPTS, EVALUATION_SAMPLES
 from benchmarks.methods.tasks import Task, draw_rows
 from examples.demo.pretraining import pretrain
-from grao_pipeline.evaluation.evaluate import evaluate
-from grao_pipeline.evaluation.options import EvaluateOptions
+from grao_pipeline import EvaluateOptions, evaluate
 
 BASE_SEED = 0
 HELD_OUT_SEEDS = {"tuning": 1, "reported": 2}
@@ -24,7 +23,7 @@ class Base:
     """A base model, and the held-out prompts with its answers to them.
 
     Attributes:
-        held_out: of each use (`tuning`, `reported`), the base model's scored answers.
+        held_out: use (`tuning`, `reported`) → the base model's scored answers.
     """
 
     model: Path
@@ -37,7 +36,7 @@ def held_out_rows(task: Task, use: str) -> list[dict[str, Any]]:
 
 
 def make_base(task: Task, out: Path) -> Base:
-    """Pre-train the base model and judge it; what is there already is kept."""
+    """Pre-train the base model and judge it, unless an earlier run did."""
     folder = out / "base" / task.name
     model = folder / "model"
     if not model.exists():
@@ -67,7 +66,7 @@ def judge(task: Task, base: Base, use: str, model: Path, folder: Path, seed: int
 
 
 def metrics_of(scored: Scored, base: Scored, out: Path) -> Values:
-    """Mean reward, RAS and NAG over the prompts, by `grao evaluate`'s own function."""
+    """Mean reward, RAS and NAG over the prompts, by the function of `grao evaluate`."""
     options = EvaluateOptions(base_groups=base.groups, base_scores=base.scores, bootstrap_samples=100)
-    found = asdict(evaluate(scored.groups, scored.scores, str(out), options))["metrics"]
-    return {name: found[name]["value"] for name in METRICS}
+    metrics = asdict(evaluate(scored.groups, scored.scores, str(out), options))["metrics"]
+    return {name: metrics[name]["value"] for name in METRICS}

@@ -1,4 +1,4 @@
-"""The methods, each by name: what makes it differ from the others."""
+"""The methods by name, and what makes each differ from the others."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ Train: TypeAlias = Callable[[Task, Run, Path, Rows, Path], Iterator[Path]]
 """(task, run, base model, rows of each round, scratch folder) → the model after each round."""
 
 METHODS: dict[str, Train] = {
-    "sft": Offline({"objective": "sft"}, num_samples=1),  # it needs none
+    "sft": Offline({"objective": "sft"}, num_samples=1),  # trains on references alone
     "dpo": train_dpo,
     "grpo": train_grpo,
     "grpo-offline": Offline({"objective": "grpo"}, statistics="samples"),

@@ -8,10 +8,7 @@ from typing import Any, Literal
 from benchmarks.methods.sampling import sample_and_score
 from benchmarks.methods.settings import GROUPS_PER_STEP, MAX_GRAD_NORM, SAMPLES, WEIGHT_DECAY, Run
 from benchmarks.methods.tasks import Task
-from grao_pipeline.advantages.compute import compute_advantages
-from grao_pipeline.advantages.options import AdvantagesOptions, WeightedScores
-from grao_pipeline.training.options import TrainOptions
-from grao_pipeline.training.train import train_model
+from grao_pipeline import AdvantagesOptions, TrainOptions, WeightedScores, compute_advantages, train_model
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ class Result:
     Attributes:
         seconds: CPU time of training, sampling and judging.
         curve: metrics after every round, each with its `step`.
-        shares: of every step, the components' shares of the loss magnitude; empty for methods that have none.
+        shares: per step, the components' shares of the loss magnitude; empty for methods without components.
     """
 
     run: Run
@@ -57,7 +57,7 @@ def grid_runs(task: str, method: str) -> list[Run]:
 
 
 def choose_rate(out: Path, task: str, method: str) -> float:
-    """The rate with the highest mean held-out reward at the end; of equals the lowest."""
+    """The rate with the highest mean held-out reward at the end; the lowest of equally good ones."""
     results = [read_result(out, run) for run in grid_runs(task, method)]
     return max(results, key=lambda result: result.curve[-1]["mean_reward"]).run.learning_rate
 
@@ -69,7 +69,7 @@ def reported(out: Path, task: str, method: str, seeds: Sequence[int]) -> list[Re
 
 
 def curve_of(out: Path, results: Sequence[Result], metric: str) -> tuple[list[int], list[list[float]]]:
-    """Steps, from 0 (the base model), and of every run its values there."""
+    """Steps, from 0 (the base model), and the values of every run at these steps."""
     steps = [number * BUDGET.steps for number in range(BUDGET.rounds + 1)]
     start = read_base(out, results[0].run.task)[metric]
     return steps, [[start, *(point[metric] for point in result.curve)] for result in results]

@@ -17,7 +17,7 @@ from benchmarks.methods.tasks import TASKS, draw_rows
 from grao_pipeline.training.metrics import COMPONENTS
 
 TRAINING_SEEDS = 1000
-"""A run's training prompts are drawn with this plus its seed, from outside the held-out ones."""
+"""The training prompts of a run are drawn with this plus its seed, none of them held out."""
 
 
 def quieten() -> None:
@@ -52,7 +52,7 @@ def perform(run: Run, out: Path) -> Result:
 
 
 def read_shares(model: Path) -> list[dict[str, Any]]:
-    """The components' shares of the loss magnitude, step by step; empty for a model that is not of GRAO."""
+    """The components' shares of the loss magnitude, step by step; empty for a model that GRAO did not train."""
     path = model / "metrics.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return [{name: line[f"{name}_share"] for name in COMPONENTS} for line in lines if "exploration_share" in line]

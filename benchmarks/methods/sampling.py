@@ -1,4 +1,4 @@
-"""Rows → prompts → groups → scores, by the stages' own functions, in this process."""
+"""Rows → prompts → groups → scores, by the functions of the stages, in this process."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,12 +6,14 @@ from typing import Any
 
 from benchmarks.methods.settings import MAX_NEW_TOKENS, TEMPERATURE
 from benchmarks.methods.tasks import Task, write_rows
-from grao_pipeline.generation.generate import generate_groups
-from grao_pipeline.generation.options import GenerateOptions
-from grao_pipeline.prompts.build import build_prompts
-from grao_pipeline.prompts.options import PromptsOptions
-from grao_pipeline.scoring.options import ScoreOptions
-from grao_pipeline.scoring.score import score_groups
+from grao_pipeline import (
+    GenerateOptions,
+    PromptsOptions,
+    ScoreOptions,
+    build_prompts,
+    generate_groups,
+    score_groups,
+)
 
 
 @dataclass(frozen=True)

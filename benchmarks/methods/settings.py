@@ -5,7 +5,7 @@ from dataclasses import dataclass
 GROUPS_PER_STEP = 16
 SAMPLES = 8
 TEMPERATURE = 0.7
-"""Of the samples that are trained on and of those that are judged."""
+"""Of the samples for training and of those for evaluation."""
 MAX_NEW_TOKENS = 12
 WEIGHT_DECAY = 0.01
 MAX_GRAD_NORM = 1.0
@@ -13,7 +13,7 @@ EVALUATION_PROMPTS = 128
 EVALUATION_SAMPLES = 4
 LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 TUNING_SEED = 0
-"""Its training prompts and its held-out prompts are others than those of the reported seeds."""
+"""Seed of the tuning runs; its training and held-out prompts differ from those of the reported seeds."""
 
 
 @dataclass(frozen=True)

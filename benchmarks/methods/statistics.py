@@ -29,5 +29,5 @@ def t_interval(values: Sequence[float]) -> Interval:
 
 
 def first_step(steps: Sequence[int], means: Sequence[float], target: float) -> int | None:
-    """The first step whose value is at least `target`; None where none is."""
+    """The first step whose value is at least `target`; None where no value is."""
     return next((step for step, mean in zip(steps, means, strict=True) if mean >= target), None)

@@ -16,7 +16,7 @@ HEADER = "| method | learning rate | reward | RAS | NAG, win rate | NAG, net | s
 
 
 def make_table(out: Path, task: Task, seeds: Sequence[int]) -> str:
-    """One row a method: mean ± half of the 95 % t-interval over seeds, after the last step."""
+    """One row per method: mean ± half of the 95 % t-interval over seeds, after the last step."""
     lines = [HEADER, "|---" * HEADER.count(" |") + "|", _base_row(out, task)]
     target = max(_mean_rewards(out, reported(out, task.name, "grpo", seeds))[1])
     lines += [_row(out, task, method, seeds, target) for method in METHODS]

@@ -59,7 +59,7 @@ TASKS = {
 
 
 def draw_rows(task: Task, num: int, seed: int, excluded: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Rows with `prompt`, `completion` (the reference) and `words`; all prompts differ, none is an excluded one."""
+    """Rows with `prompt`, `completion` (the reference) and `words`; all prompts differ and none is excluded."""
     rng = random.Random(seed)
     rows: dict[str, dict[str, Any]] = {}
     slips = task.reference_slips

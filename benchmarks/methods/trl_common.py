@@ -1,4 +1,4 @@
-"""What both of TRL's trainers are given: the shared optimizer settings, and silence."""
+"""Settings of both of TRL's trainers: the shared optimizer, and no output."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def load_tokenizer(model: Path) -> Any:
 
 
 def prompt_text(tokenizer: Any, prompt: str) -> str:
-    """The prompt as the model reads it, so that a trainer adds nothing of its own."""
+    """The prompt as the model reads it, so that a trainer adds nothing."""
     chat = [{"role": "user", "content": prompt}]
     return str(tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
 

@@ -1,4 +1,4 @@
-"""DPO by TRL, in rounds: pairs are made of the groups that our stages sampled from the current model and scored."""
+"""DPO by TRL, in rounds: its pairs come from groups that our stages sampled from the current model and scored."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +13,9 @@ from benchmarks.methods.trl_common import arguments, load_tokenizer, prompt_text
 
 
 def make_pairs(scored: Scored) -> list[dict[str, str]]:
-    """The best of a group, its reference included, against its worst sample; a group without a worse sample has none.
+    """The best of a group, its reference included, against its worst sample; groups without a worse sample are skipped.
 
-    A sample that is as good as the reference goes before it.
+    A sample that is as good as the reference is preferred to it.
     """
     groups = pl.read_parquet(f"{scored.groups}/*.parquet", columns=["messages", "completions", "reference"]).to_dicts()
     scores = pl.read_parquet(f"{scored.scores}/*.parquet", columns=["rewards", "reference_reward"]).to_dicts()
@@ -32,7 +32,7 @@ def make_pairs(scored: Scored) -> list[dict[str, str]]:
 
 
 def train_dpo(task: Task, run: Run, model: Path, rounds: list[list[dict[str, Any]]], scratch: Path) -> Iterator[Path]:
-    """The reference policy of a round is the model that sampled it. Where pairs are missing, pairs are seen twice."""
+    """The reference policy of a round is the model that sampled it. If there are too few pairs, some are seen twice."""
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 

@@ -11,7 +11,7 @@ from grao_pipeline.plugins import load
 
 
 def train_grpo(task: Task, run: Run, model: Path, rounds: list[list[dict[str, Any]]], scratch: Path) -> Iterator[Path]:
-    """Every step samples 16 groups of 8 from the current weights. Nothing of TRL's GRPO is set but what all share."""
+    """Every step samples 16 groups of 8 from the current weights. Other settings of TRL's GRPO keep their defaults."""
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer

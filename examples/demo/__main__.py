@@ -1,4 +1,4 @@
-"""`make demo`: the task, the base model, three rounds, and what came of them."""
+"""`make demo`: write the prompts, make the base model, run three rounds, show the results."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ NUM_PROMPTS = 500
 
 
 def make_inputs() -> None:
-    """Write the prompts and the base model, where they are not there yet."""
+    """Write the prompts and the base model, unless an earlier run did."""
     if not PROMPTS.is_file():
         PROMPTS.parent.mkdir(exist_ok=True)
         write_prompts(PROMPTS, NUM_PROMPTS, seed=0)
@@ -26,7 +26,7 @@ def make_inputs() -> None:
 
 
 def show_answers(num: int = 3) -> None:
-    """The first held-out prompts with an answer of the base and of the last model."""
+    """Print the first held-out prompts with an answer of the base model and of the last one."""
     before, after = (
         pl.read_parquet(RUN / name / "evaluate-generate" / "part-000000.parquet") for name in ("base", "round-2")
     )

@@ -13,7 +13,7 @@ import click
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--seed", default=0, show_default=True, help="Seed of the weights and the demonstrations.")
 def main(out: Path, seed: int) -> None:
-    """Pre-train the base model and write it with its tokenizer to OUT; if OUT holds one, do nothing.
+    """Pre-train the base model and write it with its tokenizer to OUT; if OUT holds a model, do nothing.
 
     OUT appears whole or not at all: a run that is killed leaves only a hidden folder next to it.
 

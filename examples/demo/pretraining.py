@@ -1,8 +1,8 @@
 """Pre-training of the demo's base model: a byte-level BPE tokenizer and a small Qwen2, from scratch.
 
-The model is taught by demonstrations of which only every fourth is right: the others leave most words in
-English. So it knows every word yet answers like its teachers, and a lower temperature does not raise its mean
-reward: keeping the English word is the likelier habit. That gap is what post-training closes.
+Only every fourth of the demonstrations is right: the others leave most words in English. So the model knows every word
+yet answers like its teachers, and a lower temperature does not raise its mean reward: keeping the English word is the
+likelier habit. That gap is what post-training closes.
 """
 
 import math
@@ -32,7 +32,7 @@ HEAD_DIM = 32
 Batch: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 Demonstrate: TypeAlias = Callable[[random.Random], tuple[str, str]]
 IGNORED = -100
-"""The label of a token that no loss is taken on, as torch's cross-entropy has it."""
+"""The label of tokens without a loss: the default of torch's cross-entropy."""
 
 
 def make_tokenizer() -> Any:

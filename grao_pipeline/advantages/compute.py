@@ -155,6 +155,10 @@ def compute_advantages(
 ) -> AdvantagesSummary:
     """Combine rewards, estimate advantages, mask what is not trained on; write the table part by part.
 
+    Example:
+        options = AdvantagesOptions(scores=[WeightedScores(url="runs/scores")])
+        compute_advantages("runs/groups", "runs/advantages", options)
+
     Raises:
         UsageError: see `open_computation`.
         MismatchError: see `open_computation`; or `out` holds a table with another fingerprint.

@@ -87,6 +87,10 @@ def evaluate(
 ) -> EvaluateSummary:
     """Compare a model's samples with the references and, where given, with the base model's samples.
 
+    Example:
+        options = EvaluateOptions(base_groups="runs/base", base_scores="runs/base-scores")
+        evaluate("runs/eval", "runs/eval-scores", "runs/metrics", options).metrics["nag_net"]
+
     Raises:
         MismatchError: the tables do not belong together, were scored by different rewards or have no prompt in common;
             or `out` holds another evaluation.

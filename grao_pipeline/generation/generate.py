@@ -59,9 +59,14 @@ def generate_groups(
     out: str,
     options: GenerateOptions,
     progress: Progress = SILENT,
+    *,
     make_engine: EngineMaker | None = None,
 ) -> GenerateSummary:
     """Sample a group for every prompt and write the groups table, part by part.
+
+    Example:
+        options = GenerateOptions(model="models/base", engine="transformers", samples=4, max_new_tokens=16)
+        generate_groups("data/train", "runs/groups", options)
 
     Args:
         make_engine: opens the engine; by default the one of `options.engine` and `options.executor`.

@@ -54,6 +54,9 @@ class ImportSummary:
 def import_groups(source: str, out: str, options: ImportOptions, progress: Progress = SILENT) -> ImportSummary:
     """Write the groups of `source` to OUT/groups, and their rewards, where there are any, to OUT/scores.
 
+    Example:
+        import_groups("responses.jsonl", "runs/imported", ImportOptions())
+
     Without a tokenizer the groups have texts and no token ids: they can be scored, compared and inspected, and their
     advantages can be computed, but they cannot be trained on.
 

@@ -47,6 +47,9 @@ class Inspection:
 def inspect_path(path: str, options: InspectOptions) -> Inspection:
     """Describe a directory.
 
+    Example:
+        inspect_path("runs/groups", InspectOptions(examples=1)).counts["samples"]
+
     Raises:
         InputError: the directory holds neither a table, nor a model, nor an evaluation.
     """

@@ -38,6 +38,9 @@ class PromptsSummary:
 def build_prompts(source: str, out: str, options: PromptsOptions, progress: Progress = SILENT) -> PromptsSummary:
     """Write the prompts of `source` to the table OUT, or to OUT/train and OUT/eval where some are held out.
 
+    Example:
+        build_prompts("questions.jsonl", "data", PromptsOptions(eval_fraction=0.25))
+
     Args:
         source: a hub dataset, or a local JSONL, JSON, CSV, Parquet or Arrow file, or a directory of such files.
 

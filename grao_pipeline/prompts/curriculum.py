@@ -65,6 +65,10 @@ def choose_prompts(
 ) -> CurriculumSummary:
     """Write the prompts of the next round to the table OUT, in the order of `prompts_url`.
 
+    Example:
+        history = [("runs/groups", "runs/scores")]
+        choose_prompts("data/train", "runs/next", CurriculumOptions(history=history, fraction=0.5))
+
     For a prompt in several rounds of `options.history`, the last round counts.
 
     Raises:

@@ -31,6 +31,9 @@ class RunSummary:
 def run_rounds(path: str, progress: Progress = SILENT) -> RunSummary:
     """Do what is left of a configuration's rounds.
 
+    Example:
+        run_rounds("rounds.yaml").made
+
     Raises:
         GraoError: the configuration or an input is not usable, another process runs it, or a stage failed.
     """
@@ -44,7 +47,11 @@ def run_rounds(path: str, progress: Progress = SILENT) -> RunSummary:
 
 
 def plan_rounds(path: str) -> list[PlannedTask]:
-    """Every task of a configuration and whether it is done; nothing is made and no model is loaded."""
+    """Every task of a configuration and whether it is done; nothing is made and no model is loaded.
+
+    Example:
+        [task.state for task in plan_rounds("rounds.yaml")]
+    """
     return [planned for _, planned in plan_tasks(load_plan(path))[1]]
 
 

@@ -100,9 +100,14 @@ def score_groups(
     out: str,
     options: ScoreOptions,
     progress: Progress = SILENT,
+    *,
     reward: Reward | None = None,
 ) -> ScoreSummary:
     """Judge every sequence of a groups table and write the scores table, part by part.
+
+    Example:
+        options = ScoreOptions(reward="length", reward_arg=["target=40"])
+        score_groups("runs/groups", "runs/scores", options)
 
     Args:
         reward: the reward itself, which stays open; None makes the one that the options name, and closes it.

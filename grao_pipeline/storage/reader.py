@@ -163,6 +163,9 @@ class TableReader:
 def open_table(url: str, expected: str | None = None) -> TableReader:
     """Open a complete table.
 
+    Example:
+        open_table("runs/scores", "scores").polars()
+
     A directory of Parquet files (or one file) without a manifest, written by other software, is accepted as a
     *foreign* table of the expected kind: it is validated when read, and fingerprinted by content.
 

@@ -55,4 +55,4 @@ _EXPORTS = LazyExports(
 )
 __all__ = _EXPORTS.names()
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = _EXPORTS.load, _EXPORTS.names
+    __getattr__, __dir__ = _EXPORTS.load, _EXPORTS.directory

@@ -65,6 +65,10 @@ def train_model(
 ) -> TrainSummary:
     """Train a model on groups and write it as a Hugging Face model directory; under torchrun, over all ranks.
 
+    Example:
+        options = TrainOptions(model="models/base", learning_rate=1e-5)
+        train_model("runs/groups", "runs/advantages", "runs/model", options)
+
     The groups of `options.replay` are trained on as if they followed in the main tables.
 
     Raises:

@@ -224,7 +224,9 @@ def test_where_a_part_of_the_groups_was_made_anew_its_scores_are_too(tmp_path: P
     rows[2] = tiny.group_row("2", ["other", "x"], reference="r", token_ids=[[9, 2], [8, 2]])
     tiny.write_table(tmp_path / "groups", "groups", rows, rows_per_part=2, fingerprint="f" * 32)
     notices: list[str] = []
-    summary = score_groups(groups, str(tmp_path / "scores"), options, RecordedProgress(notices.append), FakeReward())
+    summary = score_groups(
+        groups, str(tmp_path / "scores"), options, RecordedProgress(notices.append), reward=FakeReward()
+    )
     assert summary.parts_made == 1
     assert any("part-000001.parquet does not hold the groups" in notice for notice in notices)
     assert [row["rewards"] for row in scores_of(tmp_path / "scores")] == [

@@ -1,0 +1,71 @@
+"""The examples of the seams: the command in each docstring runs, and what it writes is right."""
+
+import importlib
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import AutoModelForCausalLM
+
+from grao_pipeline import open_table
+from grao_pipeline.testing import (
+    group_row,
+    make_tiny_model,
+    prompt_row,
+    score_row,
+    write_table,
+)
+from tests import tiny
+from tests.training.oracle import sequence_logprobs
+
+REWARDS = [[1.0, 0.0, 0.5], [0.0, 0.25, 100.0]]
+
+
+@pytest.fixture
+def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: `data`, `models/base`, and in `runs` groups with keywords and their scores."""
+    monkeypatch.chdir(tmp_path)
+    make_tiny_model("models/base")
+    write_table("data", "prompts", [prompt_row("Say hello.", "Hello!"), prompt_row("Count to three.")])
+    completions = ["Plum and FIG", "only plums", "nothing"]
+    groups = [group_row(f"prompt {n}", completions, keywords=["plum", "fig"]) for n in range(2)]
+    write_table("runs/groups", "groups", groups, fingerprint="a" * 32)
+    rows = [score_row(row["group_id"], rewards, 0.5) for row, rewards in zip(groups, REWARDS, strict=True)]
+    write_table("runs/scores", "scores", rows, options={"name": "points"}, inputs={"groups": "a" * 32})
+    return tmp_path
+
+
+def run_command_of(module: str, *options: str) -> None:
+    """Run the command of an example's docstring, with further options."""
+    documentation = importlib.import_module(f"examples.{module}").__doc__ or ""
+    match = re.search(r"^    grao (.+?(?:\\\n.+?)*)$", documentation, re.MULTILINE)
+    assert match is not None
+    tiny.grao_json(*shlex.split(match[1].replace("\\\n", " ")), *options)
+
+
+def test_the_estimator_takes_the_distance_from_the_median(tables: Path) -> None:
+    run_command_of("custom_estimator")
+    advantages = open_table("runs/advantages").read().to_pylist()
+    for row, rewards in zip(advantages, REWARDS, strict=True):
+        median = np.median([*rewards, 0.5])  # with the reference's
+        assert row["advantages"] == pytest.approx([(reward - median) / 0.5 for reward in rewards])
+        assert row["reference_advantage"] == pytest.approx((0.5 - median) / 0.5)
+
+
+def test_the_engine_samples_with_the_models_log_probs(tables: Path) -> None:
+    shutil.rmtree("runs/groups")
+    run_command_of("custom_engine", "--samples", "3", "--max-new-tokens", "12", "--temperature", "0.9")
+    rows = open_table("runs/groups").read().to_pylist()
+    model = AutoModelForCausalLM.from_pretrained("models/base")
+    for row in rows:
+        assert len({tuple(ids) for ids in row["completion_token_ids"]}) == 3
+        for ids, logprobs, reason in zip(
+            row["completion_token_ids"], row["completion_logprobs"], row["finish_reasons"], strict=True
+        ):
+            expected = sequence_logprobs(model, row["prompt_token_ids"], ids).tolist()
+            assert logprobs == pytest.approx(expected, abs=1e-4)
+            assert reason == ("stop" if ids[-1] == 2 else "length")
+            assert 2 not in ids[:-1]
