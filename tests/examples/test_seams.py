@@ -46,6 +46,22 @@ def run_command_of(module: str, *options: str) -> None:
     tiny.grao_json(*shlex.split(match[1].replace("\\\n", " ")), *options)
 
 
+def test_the_reward_counts_keywords(tables: Path) -> None:
+    run_command_of("custom_reward")
+    scores = open_table("runs/keywords").read().to_pylist()
+    assert [row["rewards"] for row in scores] == [[1.0, 0.5, 0.0]] * 2
+    assert scores[0]["details"] == ["contains plum, fig", "contains plum", "contains none"]
+    assert [row["reference_reward"] for row in scores] == [0.0, 0.0]
+
+
+def test_a_missing_field_is_an_error_and_no_number(tables: Path) -> None:
+    found = tiny.grao(
+        "score", "runs/groups", "out", "--reward", "examples.custom_reward:Keywords", "--reward-arg", "field=no"
+    )
+    assert found.exit_code == 1
+    assert "metadata has no list 'no'" in found.stderr
+
+
 def test_the_estimator_takes_the_distance_from_the_median(tables: Path) -> None:
     run_command_of("custom_estimator")
     advantages = open_table("runs/advantages").read().to_pylist()
