@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from grao_pipeline.errors import InputError
 from grao_pipeline.schemas import CONTRACT_VERSION
@@ -20,7 +19,7 @@ VOLATILE_ADAPTER_KEYS = {"base_model_name_or_path", "revision", "inference_mode"
 VOLATILE_CONFIG_KEYS = {"_name_or_path", "transformers_version", "use_cache"}
 
 
-def fingerprint(value: Any) -> str:
+def fingerprint(value: object) -> str:
     """The hash of a value that JSON can hold, independent of the order of keys."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
@@ -38,7 +37,7 @@ def group_fingerprint(prompt_id: str, policy: str, completion_token_ids: Sequenc
     return fingerprint([prompt_id, policy, [list(ids) for ids in completion_token_ids]])
 
 
-def stage_fingerprint(stage: str, options: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
+def stage_fingerprint(stage: str, options: Mapping[str, object], inputs: Mapping[str, object]) -> str:
     """The fingerprint of a stage's output.
 
     Args:

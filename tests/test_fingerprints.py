@@ -37,7 +37,7 @@ def digest(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("found", "text", "known"),
+    ("computed", "text", "known"),
     [
         # What is hashed is compact JSON, in UTF-8, with sorted keys; the literal keeps it so.
         (
@@ -62,8 +62,8 @@ def digest(text: str) -> str:
         ),
     ],
 )
-def test_fingerprints_never_drift(found: str, text: str, known: str) -> None:
-    assert found == known == digest(text)
+def test_fingerprints_never_drift(computed: str, text: str, known: str) -> None:
+    assert computed == known == digest(text)
 
 
 @settings(max_examples=examples(50))
@@ -86,7 +86,7 @@ def test_half_a_surrogate_pair_can_be_hashed_and_nan_cannot() -> None:
 
 
 def test_every_field_of_a_row_counts() -> None:
-    made = {
+    fingerprints = {
         prompt_fingerprint(MESSAGES, None, None, "{}"),
         prompt_fingerprint(MESSAGES[:1], None, None, "{}"),
         prompt_fingerprint(MESSAGES[::-1], None, None, "{}"),
@@ -103,7 +103,7 @@ def test_every_field_of_a_row_counts() -> None:
         stage_fingerprint("score", {"a": 1}, {}),
         stage_fingerprint("score", {}, {"a": 1}),
     }
-    assert len(made) == 15
+    assert len(fingerprints) == 15
 
 
 def test_checksums_are_sha256_of_bytes_and_of_files(tmp_path: Path) -> None:
@@ -209,10 +209,10 @@ def test_a_directory_without_a_model_is_refused(model: Path, tmp_path: Path) -> 
 
 
 def test_a_tokenizer_is_its_files_and_chat_template(model: Path, tmp_path: Path) -> None:
-    found = [tokenizer_fingerprint(model)]
+    fingerprints = [tokenizer_fingerprint(model)]
     shutil.copytree(model, tmp_path / "copy")
-    assert tokenizer_fingerprint(tmp_path / "copy") == found[0]
+    assert tokenizer_fingerprint(tmp_path / "copy") == fingerprints[0]
     for name in ("chat_template.jinja", "tokenizer_config.json", "tokenizer.json"):
         (model / name).write_text('{"another": "one"}')
-        found.append(tokenizer_fingerprint(model))
-    assert len(set(found)) == 4
+        fingerprints.append(tokenizer_fingerprint(model))
+    assert len(set(fingerprints)) == 4

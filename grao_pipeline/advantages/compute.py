@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -69,7 +68,7 @@ def advantages_provenance(
         scores: per scores table the name of its reward, its fingerprint and its weight.
         pool: the pooled tables. Their order has no influence, nor has the order of their rewards.
     """
-    inputs: dict[str, Any] = {"groups": groups_fingerprint, "scores": [list(score) for score in scores]}
+    inputs: dict[str, object] = {"groups": groups_fingerprint, "scores": [list(score) for score in scores]}
     if pool:
         inputs["pool"] = sorted([groups, sorted(map(list, rewards))] for groups, rewards in pool)
     shaping = options.content() | named_source("estimator", options.estimator, ESTIMATORS)

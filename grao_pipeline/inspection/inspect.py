@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -37,11 +36,11 @@ class Inspection:
 
     path: str
     kind: str
-    counts: dict[str, Any]
+    counts: dict[str, object]
     columns: dict[str, tuple[str, str]] = field(default_factory=dict)
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, object] = field(default_factory=dict)
     distributions: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    examples: list[dict[str, Any]] = field(default_factory=list)
+    examples: list[dict[str, object]] = field(default_factory=list)
 
 
 def inspect_path(path: str, options: InspectOptions) -> Inspection:
@@ -84,11 +83,13 @@ def _inspect_table(reader: TableReader, options: InspectOptions) -> Inspection:
             "versions": provenance.versions,
         },
         distributions=_distributions(frame),
-        examples=[_shorten(row) for row in frame.head(options.examples).to_dicts()],
+        examples=[
+            {name: _shorten(value) for name, value in row.items()} for row in frame.head(options.examples).to_dicts()
+        ],
     )
 
 
-def _counts(frame: pl.DataFrame, kind: str) -> dict[str, Any]:
+def _counts(frame: pl.DataFrame, kind: str) -> dict[str, object]:
     if kind == "prompts":
         return {"references": frame["reference"].count(), "rejected": frame["rejected"].count()}
     if kind == "groups":
@@ -147,7 +148,7 @@ def _inspect_model(path: str) -> Inspection:
     counts = {name: config[name] for name in names if name in config}
     weights = [item for item in Path(path).iterdir() if item.suffix in (".safetensors", ".bin")]
     counts["weight_bytes"] = sum(item.stat().st_size for item in weights)
-    provenance: dict[str, Any] = {"fingerprint": model_fingerprint(path)}
+    provenance: dict[str, object] = {"fingerprint": model_fingerprint(path)}
     manifest = Path(path) / MANIFEST
     if manifest.is_file():
         value = json.loads(manifest.read_text())
@@ -186,7 +187,7 @@ def _foreign_kind(path: str) -> str:
     )
 
 
-def _shorten(value: Any, length: int = 12) -> Any:
+def _shorten(value: object, length: int = 12) -> object:
     """Long lists and texts, shortened for display."""
     if isinstance(value, dict):
         return {key: _shorten(item) for key, item in value.items()}

@@ -47,11 +47,11 @@ def write(path: Path, groups: Sequence[Group], rows_per_part: int = 4) -> tuple[
             scores.setdefault(name, []).append(score | {"reference_reward": references[name]})
     url = tiny.write_table(path / "groups", "groups", rows, rows_per_part)
     inputs = {"groups": open_table(url).fingerprint}
-    made = {
+    scores_urls = {
         name: tiny.write_table(path / name, "scores", of_name, rows_per_part, inputs=inputs, options={"name": name})
         for name, of_name in scores.items()
     }
-    return url, made
+    return url, scores_urls
 
 
 def compute(
@@ -62,10 +62,11 @@ def compute(
     weights: dict[str, float] | None = None,
     **options: Any,
 ) -> tuple[list[tuple[list[float | None], float | None]], AdvantagesSummary]:
-    """(advantages of the samples, of the reference) of each group, and the summary."""
-    url, made = write(path, groups, rows_per_part)
+    """(advantages of the samples, of the reference) per group, and the summary."""
+    url, scores_urls = write(path, groups, rows_per_part)
     scores = [
-        WeightedScores(url=scores_url, weight=(weights or {}).get(name, 1.0)) for name, scores_url in made.items()
+        WeightedScores(url=scores_url, weight=(weights or {}).get(name, 1.0))
+        for name, scores_url in scores_urls.items()
     ]
     out = str(path / "out")
     chosen = AdvantagesOptions(scores=scores, pool=list(pool), **options)

@@ -1,4 +1,4 @@
-"""Every estimator against numpy, group by group, and against TRL's own lines."""
+"""Every estimator against numpy, group by group, and against lines of TRL's source."""
 
 import ast
 import math
@@ -32,7 +32,7 @@ def of_one(name: str, value: float, counted: Array, others: Array) -> float:
     """The advantage of one sequence, from the formula of its estimator.
 
     Args:
-        counted: the rewards over which statistics are taken. others: those without the sequence itself.
+        counted: the rewards that count in the statistics. others: the same without the sequence itself.
     """
     mean, std, n = counted.mean(), counted.std(), len(counted)
     if len(set(counted)) == 1:
@@ -98,20 +98,22 @@ BY_GROUP = sorted(set(ESTIMATORS) - {"gdpo", "reinforce++-baseline"})
 @pytest.mark.parametrize("statistics", STATISTICS)
 @pytest.mark.parametrize("name", BY_GROUP)
 @settings(max_examples=examples(15))
-@given(made=st.lists(groups, min_size=1, max_size=5))
-def test_every_estimator_agrees_with_numpy(name: str, statistics: str, made: list[Group]) -> None:
-    """Nulls, unequal sizes, single samples, ties, with and without reference: whatever the strategy makes."""
+@given(test_groups=st.lists(groups, min_size=1, max_size=5))
+def test_every_estimator_agrees_with_numpy(name: str, statistics: str, test_groups: list[Group]) -> None:
+    """Nulls, unequal sizes, single samples, ties, with and without reference."""
     with tempfile.TemporaryDirectory() as place:
-        found, _ = compute(Path(place), made, 2, estimator=name, statistics=statistics, keep_zero_variance=True)
-    for group, row in zip(made, found, strict=True):
+        computed, _ = compute(
+            Path(place), test_groups, 2, estimator=name, statistics=statistics, keep_zero_variance=True
+        )
+    for group, row in zip(test_groups, computed, strict=True):
         samples, reference = oracle(name, group, statistics)
         assert row == ([near(value) for value in samples], near(reference)), group
 
 
-def table_deviations(made: list[Group], statistics: str, names: list[str], weights: list[float]) -> list[Array]:
-    """Of each group Σ_k w_k (R_k − μ_k) / σ_k with gdpo's names, or R − μ for the one reward; reference first."""
-    found = []
-    for group in made:
+def table_deviations(test_groups: list[Group], statistics: str, names: list[str], weights: list[float]) -> list[Array]:
+    """Per group Σ_k w_k (R_k − μ_k) / σ_k of several rewards, or R − μ of one reward; the reference first."""
+    deviations = []
+    for group in test_groups:
         total = np.zeros(1 + len(next(iter(group.rewards.values()))))  # type: ignore[union-attr]
         for name, weight in zip(names, weights, strict=True):
             values = np.array([group.reference[name], *group.rewards[name]], dtype=np.float64)  # type: ignore[index, call-overload]
@@ -122,8 +124,8 @@ def table_deviations(made: list[Group], statistics: str, names: list[str], weigh
                 total += weight * (values - mean) / scale
             elif len(names) == 1:
                 total += values - mean
-        found.append(total)
-    return found
+        deviations.append(total)
+    return deviations
 
 
 @pytest.mark.parametrize("rows_per_part", [1, 3, 50])
@@ -140,14 +142,14 @@ def test_statistics_of_the_table_are_exact_however_it_is_cut(
     def values(size: int) -> list[float]:
         return [float(value) for value in rng.normal(size=size).astype(np.float32)]
 
-    made = [
+    test_groups = [
         Group({key: values(size) for key in names}, {key: values(1)[0] for key in names})
         for size in (1, 2, 3, 8, 8, 5, 4, 2, 9, 7, 6)
     ] + [Group({key: [0.5] * 3 for key in names}, dict.fromkeys(names, 0.5))]
     combine: dict[str, Any] = {"combine": "normalize"} if name == "gdpo" else {}
-    found, _ = compute(
+    computed, _ = compute(
         tmp_path,
-        made,
+        test_groups,
         rows_per_part,
         weights=dict(zip(names, weights, strict=True)),
         estimator=name,
@@ -155,20 +157,20 @@ def test_statistics_of_the_table_are_exact_however_it_is_cut(
         keep_zero_variance=True,
         **combine,
     )
-    deviations = table_deviations(made, statistics, names, weights)
+    deviations = table_deviations(test_groups, statistics, names, weights)
     counted = np.concatenate([row if statistics == "samples_and_reference" else row[1:] for row in deviations])
     std = counted.std()
-    for row, (samples, reference) in zip(deviations, found, strict=True):
+    for row, (samples, reference) in zip(deviations, computed, strict=True):
         assert [reference, *samples] == [near(value / std) for value in row]
-    assert found[-1] == ([0.0] * 3, 0.0)
+    assert computed[-1] == ([0.0] * 3, 0.0)
 
 
 def trl_source(file: str) -> ast.Module:
     """TRL's source, read without importing it (its import needs a vLLM of its liking)."""
-    found = find_spec("trl")
-    assert found is not None
-    assert found.submodule_search_locations is not None
-    return ast.parse((Path(found.submodule_search_locations[0]) / "trainer" / file).read_text())
+    spec = find_spec("trl")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return ast.parse((Path(spec.submodule_search_locations[0]) / "trainer" / file).read_text())
 
 
 def execute(statements: Sequence[ast.stmt], scope: dict[str, Any]) -> dict[str, Any]:
@@ -221,7 +223,7 @@ def trl_rloo(rewards: Array) -> Array:
     return np.asarray(execute(lines, scope)["advantages"]).reshape(rewards.shape)
 
 
-def made_for_trl(num_rewards: int) -> tuple[list[Group], Array]:
+def groups_for_trl(num_rewards: int) -> tuple[list[Group], Array]:
     """Groups of six, with unscored samples, ties, and a group of equal rewards."""
     rng = np.random.default_rng(5)
     rewards = rng.integers(0, 5, (12, 6, num_rewards)) / 4
@@ -229,7 +231,7 @@ def made_for_trl(num_rewards: int) -> tuple[list[Group], Array]:
     if num_rewards == 1:  # TRL sums what is there of several rewards; here a sequence has all or none
         rewards[0, 2] = rewards[5, 0] = rewards[5, 3] = np.nan
     names = "ab"[:num_rewards]
-    made = [
+    test_groups = [
         Group(
             {name: [None if np.isnan(x) else float(x) for x in group[:, k]] for k, name in enumerate(names)},
             dict.fromkeys(names),
@@ -237,20 +239,20 @@ def made_for_trl(num_rewards: int) -> tuple[list[Group], Array]:
         )
         for group in rewards
     ]
-    return made, rewards
+    return test_groups, rewards
 
 
 @pytest.mark.parametrize("name", ["grpo", "dr-grpo", "rloo"])
 def test_estimators_agree_with_trls_own_code(name: str, tmp_path: Path) -> None:
-    made, rewards = made_for_trl(1)
+    test_groups, rewards = groups_for_trl(1)
     if name == "rloo":
         expected = trl_rloo(rewards[:, :, 0])
     else:
         scale = {"grpo": "group", "dr-grpo": "none"}[name]
         plain = "sum_then_normalize"
         expected = trl_advantages(rewards, [1.0], multi_objective_aggregation=plain, scale_rewards=scale)
-    found, _ = compute(tmp_path, made, estimator=name, statistics="samples", keep_zero_variance=True)
-    for (samples, _), row, given_rewards in zip(found, expected, rewards[:, :, 0], strict=True):
+    computed, _ = compute(tmp_path, test_groups, estimator=name, statistics="samples", keep_zero_variance=True)
+    for (samples, _), row, given_rewards in zip(computed, expected, rewards[:, :, 0], strict=True):
         for value, wanted, given_reward in zip(samples, row, given_rewards, strict=True):
             assert value == (None if np.isnan(given_reward) else pytest.approx(wanted, rel=1e-6, abs=1e-6))
 
@@ -259,20 +261,20 @@ def test_gdpo_is_trls_normalize_then_sum_without_its_corrections(tmp_path: Path)
     """TRL divides by s_k + 1e-4 and s_T + 1e-4 with n − 1. Rewards scaled by 1e6 leave 1e-4 no weight in s_k; with
     s_k = σ_k √(6/5) in every group, TRL's sum is ours times √(5/6), and s_T = σ_T √(5/6) √(N / (N − 1)).
     """
-    made, rewards = made_for_trl(2)
+    test_groups, rewards = groups_for_trl(2)
     expected = trl_advantages(
         rewards * 1e6, [1.0, 0.5], multi_objective_aggregation="normalize_then_sum", scale_rewards="group"
     )
-    found, _ = compute(
+    computed, _ = compute(
         tmp_path,
-        made,
+        test_groups,
         weights={"a": 1.0, "b": 0.5},
         estimator="gdpo",
         statistics="samples",
         combine="normalize",
         keep_zero_variance=True,
     )
-    ours = np.array([samples for samples, _ in found], dtype=np.float64)
+    ours = np.array([samples for samples, _ in computed], dtype=np.float64)
     count = ours.size
     std = ours_std = 1.0
     # ours has unit deviation, so σ_T of the sum S = S / ours; TRL's S is √(5/6) of it.
@@ -294,34 +296,34 @@ def trl_sums(rewards: Array) -> Array:
 @pytest.mark.parametrize("name", sorted(set(ESTIMATORS) - {"asymre", "best-of-n", "sft"}))
 @pytest.mark.parametrize("value", [0.1, 0.7, 1 / 3, 1e30])
 def test_equal_rewards_give_exactly_zero(name: str, value: float, tmp_path: Path) -> None:
-    made = [Group([float32(value)] * 7, float32(value)), Group([0.0, 1.0, 0.25], 0.5)]
+    test_groups = [Group([float32(value)] * 7, float32(value)), Group([0.0, 1.0, 0.25], 0.5)]
     combine: dict[str, Any] = {"combine": "normalize"} if name == "gdpo" else {}
-    found, _ = compute(tmp_path, made, estimator=name, keep_zero_variance=True, **combine)
-    assert found[0] == ([0.0] * 7, 0.0)
+    computed, _ = compute(tmp_path, test_groups, estimator=name, keep_zero_variance=True, **combine)
+    assert computed[0] == ([0.0] * 7, 0.0)
 
 
 def test_the_first_of_equally_good_samples_is_the_best(tmp_path: Path) -> None:
-    made = [Group([0.0, None, 2.0, 2.0], 5.0)]
-    assert compute(tmp_path, made, estimator="best-of-n")[0] == [([None, None, 1.0, None], None)]
+    test_groups = [Group([0.0, None, 2.0, 2.0], 5.0)]
+    assert compute(tmp_path, test_groups, estimator="best-of-n")[0] == [([None, None, 1.0, None], None)]
 
 
 def test_references_are_imitated_whatever_the_rewards(tmp_path: Path) -> None:
-    made = [Group([1.0, 1.0], 1.0), Group([None, None], None), Group([0.0, 1.0], None, has_reference=False)]
-    found, summary = compute(tmp_path, made, estimator="sft")
-    assert found == [([None, None], 1.0), ([None, None], 1.0), ([None, None], None)]
+    test_groups = [Group([1.0, 1.0], 1.0), Group([None, None], None), Group([0.0, 1.0], None, has_reference=False)]
+    computed, summary = compute(tmp_path, test_groups, estimator="sft")
+    assert computed == [([None, None], 1.0), ([None, None], 1.0), ([None, None], None)]
     assert (summary.trained_groups, summary.trained_samples) == (2, 0)
 
 
 def test_arguments_reach_the_estimator_and_wrong_ones_are_named(tmp_path: Path) -> None:
-    made = [Group([1.0, 3.0], None, has_reference=False)]  # μ = 2
-    (row,), _ = compute(tmp_path / "a", made, estimator="asymre", estimator_arg=["delta_v=-0.5"])
+    test_groups = [Group([1.0, 3.0], None, has_reference=False)]  # μ = 2
+    (row,), _ = compute(tmp_path / "a", test_groups, estimator="asymre", estimator_arg=["delta_v=-0.5"])
     assert row == ([-0.5, 1.5], None)
-    (row,), _ = compute(tmp_path / "b", made, estimator="opmd", estimator_arg=["tau=3"])
+    (row,), _ = compute(tmp_path / "b", test_groups, estimator="opmd", estimator_arg=["tau=3"])
     assert row == ([-0.25, 0.25], None)
     with pytest.raises(UsageError, match=r"estimator_arg: estimator 'asymre' has no argument 'tau'\. It has: delta_v"):
-        compute(tmp_path / "c", made, estimator="asymre", estimator_arg=["tau=3"])
+        compute(tmp_path / "c", test_groups, estimator="asymre", estimator_arg=["tau=3"])
     with pytest.raises(UsageError, match="estimator_arg: tau=much: input should be a valid number"):
-        compute(tmp_path / "d", made, estimator="opmd", estimator_arg=["tau=much"])
+        compute(tmp_path / "d", test_groups, estimator="opmd", estimator_arg=["tau=much"])
 
 
 def test_unsuitable_rewards_and_combinations_are_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests import tiny
 from tests.tiers import examples
 
 Sequences = list[tuple[float | None, ...]]
-"""Of each sequence of a group its rewards; the first sequence is the reference."""
+"""The rewards of every sequence of a group; the first sequence is the reference."""
 
 
 def combine(groups: list[Sequences], weights: dict[str, float], **options: Any) -> list[list[float | None]]:
@@ -34,8 +34,10 @@ def combine(groups: list[Sequences], weights: dict[str, float], **options: Any) 
     schema = {"group_id": pl.String, "source": pl.String} | {f"reward.{name}": pl.Float32 for name in weights}
     view = pl.DataFrame(rows, schema=schema).with_columns(combined_reward(weights, parsed).alias("reward"))
     assert view.schema["reward"] == pl.Float32
-    found: list[list[float | None]] = view.group_by("group_id", maintain_order=True).agg("reward")["reward"].to_list()
-    return found
+    combined: list[list[float | None]] = (
+        view.group_by("group_id", maintain_order=True).agg("reward")["reward"].to_list()
+    )
+    return combined
 
 
 def float32(value: float) -> float:
@@ -58,9 +60,9 @@ def float32(value: float) -> float:
 )
 def test_each_combination_worked_by_hand(options: dict[str, Any], expected: list[float]) -> None:
     group: Sequences = [(0, 10), (0, 40), (1, 10), (1, 40)]
-    # The second group shows that statistics are taken group by group.
-    found = combine([group, [(5, -3), (7, 9)]], {"a": 1.0, "b": 2.0}, **options)
-    assert found[0] == expected
+    # The second group shows that the statistics are per group.
+    combined = combine([group, [(5, -3), (7, 9)]], {"a": 1.0, "b": 2.0}, **options)
+    assert combined[0] == expected
 
 
 def test_two_gates_make_three_floors() -> None:
@@ -69,19 +71,19 @@ def test_two_gates_make_three_floors() -> None:
     """
     weights = {"format": 1.0, "safety": 2.0, "quality": 1.0}
     group: Sequences = [(1, 0.5, 7), (2, 9, -2), (1, 0, 100), (1, 0.25, -100), (0, 1, 100), (-3, 1, 5)]
-    found = combine([group], weights, combine="lexicographic", gate=["format=1", "safety=0.5"])
-    assert found == [[7, -2, -3, -2.5, -4, -7]]
+    combined = combine([group], weights, combine="lexicographic", gate=["format=1", "safety=0.5"])
+    assert combined == [[7, -2, -3, -2.5, -4, -7]]
 
 
 def test_where_no_sequence_passes_the_distance_to_the_gate_counts() -> None:
-    found = combine([[(0, 5), (0, 9), (0.5, 1)]], {"a": 2.0, "b": 1.0}, combine="lexicographic", gate=["a=1"])
-    assert found == [[-2, -2, -1]]
+    combined = combine([[(0, 5), (0, 9), (0.5, 1)]], {"a": 2.0, "b": 1.0}, combine="lexicographic", gate=["a=1"])
+    assert combined == [[-2, -2, -1]]
 
 
 def test_the_statistics_of_normalize_are_those_of_the_estimator() -> None:
     """Over the samples 1 and 3 alone, μ = 2 and σ = 1; the reference, 8, stands 6 above."""
-    found = combine([[(8,), (1,), (3,)]], {"a": 1.0}, combine="normalize", statistics="samples")
-    assert found == [[6, -1, 1]]
+    combined = combine([[(8,), (1,), (3,)]], {"a": 1.0}, combine="normalize", statistics="samples")
+    assert combined == [[6, -1, 1]]
 
 
 KINDS: list[dict[str, Any]] = [
@@ -101,9 +103,9 @@ sequences = st.lists(st.tuples(reward, reward, reward), min_size=1, max_size=7)
 def oracle(group: Sequences, options: dict[str, Any]) -> list[float | None]:
     """The combined rewards of one group in numpy's float64, from the formulas; rows without a reward are left out."""
     rows = [index for index, rewards in enumerate(group) if None not in rewards]
-    found: list[float | None] = [None] * len(group)
+    combined: list[float | None] = [None] * len(group)
     if not rows:
-        return found
+        return combined
     raw = np.array([group[index] for index in rows], dtype=np.float64)  # [S, K]
     weights = np.array(list(WEIGHTS.values()))
     kind = options["combine"]
@@ -116,7 +118,7 @@ def oracle(group: Sequences, options: dict[str, Any]) -> list[float | None]:
     elif kind == "normalize":
         counted = [position for position, row in enumerate(rows) if options.get("statistics") != "samples" or row > 0]
         if not counted:
-            return found
+            return combined
         values = np.zeros(len(rows))
         for column in range(raw.shape[1]):
             rewards = raw[counted, column]
@@ -133,16 +135,16 @@ def oracle(group: Sequences, options: dict[str, Any]) -> list[float | None]:
                 if passed[row] == gate:
                     values[row] = lowest - weights[gate] * (gates[gate] - raw[row, gate])
     for row, value in zip(rows, values, strict=True):
-        found[row] = float(value)
-    return found
+        combined[row] = float(value)
+    return combined
 
 
 @pytest.mark.parametrize("options", KINDS, ids=str)
 @settings(max_examples=examples(60))
 @given(st.lists(sequences, min_size=1, max_size=3))
 def test_groups_of_any_size_agree_with_numpy(options: dict[str, Any], groups: list[Sequences]) -> None:
-    for group, found in zip(groups, combine(groups, WEIGHTS, **options), strict=True):
-        for actual, wanted in zip(found, oracle(group, options), strict=True):
+    for group, combined in zip(groups, combine(groups, WEIGHTS, **options), strict=True):
+        for actual, wanted in zip(combined, oracle(group, options), strict=True):
             assert (actual is None) == (wanted is None)
             if actual is not None and wanted is not None:
                 assert actual == pytest.approx(wanted, rel=1e-5, abs=1e-4)
@@ -154,10 +156,10 @@ def test_groups_of_any_size_agree_with_numpy(options: dict[str, Any], groups: li
 def test_equal_rewards_are_equal_afterwards_to_the_last_bit(
     options: dict[str, Any], rewards: tuple[float, ...], size: int
 ) -> None:
-    (found,) = combine([[rewards] * size], WEIGHTS, **options)
-    assert len(set(found)) == 1
+    (combined,) = combine([[rewards] * size], WEIGHTS, **options)
+    assert len(set(combined)) == 1
     if options["combine"] == "normalize":
-        assert found[0] == 0.0
+        assert combined[0] == 0.0
 
 
 @given(
@@ -172,8 +174,8 @@ def test_equal_rewards_are_equal_afterwards_to_the_last_bit(
     )
 )
 def test_a_failed_gate_is_strictly_below_a_passed_one(group: Sequences) -> None:
-    (found,) = combine([group], WEIGHTS, combine="lexicographic", gate=["a=0.25", "b=-1"])
-    values = [-math.inf if value is None else value for value in found]
+    (combined,) = combine([group], WEIGHTS, combine="lexicographic", gate=["a=0.25", "b=-1"])
+    values = [-math.inf if value is None else value for value in combined]
     passed = [0 if a < 0.25 else 1 if b < -1 else 2 for a, b, _ in group]  # type: ignore[operator]
     for better, high in zip(passed, values, strict=True):
         for worse, low in zip(passed, values, strict=True):
@@ -184,8 +186,8 @@ def test_a_failed_gate_is_strictly_below_a_passed_one(group: Sequences) -> None:
 def test_a_sequence_that_lacks_a_reward_counts_nowhere(options: dict[str, Any]) -> None:
     whole: Sequences = [(1, 2, 3), (0, 5, 4), (0.25, -2, 1)]
     (without,) = combine([whole], WEIGHTS, **options)
-    (found,) = combine([[*whole, (None, 50, 60), (-70, None, -80), (9, 9, None)]], WEIGHTS, **options)
-    assert found == [*without, None, None, None]
+    (combined,) = combine([[*whole, (None, 50, 60), (-70, None, -80), (9, 9, None)]], WEIGHTS, **options)
+    assert combined == [*without, None, None, None]
 
 
 @pytest.mark.parametrize(
@@ -224,12 +226,12 @@ def tables(tmp_path: Path) -> tuple[str, str, str]:
     """Groups, and scores named a and b: sample rewards (0, 10), (1, 20), reference (1, 40)."""
     group = tiny.group_row("q", ["x", "y"], "z")
     groups = tiny.write_table(tmp_path / "groups", "groups", [group], fingerprint="a" * 32)
-    made: list[str] = []
+    scores_urls: list[str] = []
     for name, rewards, reference in (("a", [0.0, 1.0], 1.0), ("b", [10.0, 20.0], 40.0)):
         row = {"group_id": group["group_id"], "rewards": rewards, "reference_reward": reference, "statuses": ["ok"] * 2}
         url = tiny.write_table(tmp_path / name, "scores", [row], inputs={"groups": "a" * 32}, options={"name": name})
-        made.append(url)
-    return groups, made[0], made[1]
+        scores_urls.append(url)
+    return groups, scores_urls[0], scores_urls[1]
 
 
 def test_the_command_combines_and_refuses_another_combination(tables: tuple[str, str, str], tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from tests.tiers import examples
 
 def combine(weights: dict[str, float], rewards: dict[str, list[float | None]]) -> list[float | None]:
     columns = {f"reward.{name}": pl.Series(values, dtype=pl.Float32) for name, values in rewards.items()}
-    found = pl.DataFrame(columns).select(weighted_sum(weights).alias("reward"))["reward"]
-    assert found.dtype == pl.Float32
-    return found.to_list()
+    combined = pl.DataFrame(columns).select(weighted_sum(weights).alias("reward"))["reward"]
+    assert combined.dtype == pl.Float32
+    return combined.to_list()
 
 
 def test_the_sum_is_weighted_and_null_where_any_reward_is_null() -> None:
@@ -41,7 +41,7 @@ def test_the_sum_is_the_exact_sum_to_the_last_float32_digit(terms: list[tuple[fl
     weights = {str(i): weight for i, (weight, _) in enumerate(terms)}
     rewards: dict[str, list[float | None]] = {str(i): [reward] for i, (_, reward) in enumerate(terms)}
     products = [Fraction(weight) * Fraction(reward) for weight, reward in terms]
-    (found,) = combine(weights, rewards)
+    (combined,) = combine(weights, rewards)
     # One float32 rounding (2^-24 of the result), and float64 roundings of the terms (2^-52 of their magnitudes).
     exact, magnitude = float(sum(products)), float(sum(map(abs, products)))
-    assert found == pytest.approx(exact, rel=2**-24, abs=magnitude * 2**-50 + 1e-45)
+    assert combined == pytest.approx(exact, rel=2**-24, abs=magnitude * 2**-50 + 1e-45)

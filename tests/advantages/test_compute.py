@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 Score = tuple[list[float | None], float | None]
 
 # Rewards of the samples and of the reference, by group; the fifth group has no reference.
-MADE: list[Score] = [
+SCORED: list[Score] = [
     ([1.0, 3.0], 2.0),  # μ = 2, σ = √(2/3)
     ([0.5, 0.5], 0.5),  # zero variance
     ([-1.0, -1.0], 0.0),  # loses throughout
@@ -32,7 +32,7 @@ MADE: list[Score] = [
     ([1.0, 2.0], None),
     ([None, None], None),  # nothing was scored
 ]
-GROUPS = [tiny.group_row(f"q{i}", ["a", "b"], None if i == 4 else "y") for i in range(len(MADE))]
+GROUPS = [tiny.group_row(f"q{i}", ["a", "b"], None if i == 4 else "y") for i in range(len(SCORED))]
 R = math.sqrt(1.5)
 S = math.sqrt(0.5)
 EXPECTED: list[tuple[list[float | None], float | None]] = [
@@ -45,7 +45,7 @@ EXPECTED: list[tuple[list[float | None], float | None]] = [
 ]
 
 
-def score_rows(made: list[Score], factor: float = 1.0) -> list[dict[str, Any]]:
+def score_rows(scored: list[Score], factor: float = 1.0) -> list[dict[str, Any]]:
     return [
         {
             "group_id": group["group_id"],
@@ -53,14 +53,14 @@ def score_rows(made: list[Score], factor: float = 1.0) -> list[dict[str, Any]]:
             "reference_reward": None if reference is None else factor * reference,
             "statuses": ["error" if reward is None else "ok" for reward in rewards],
         }
-        for group, (rewards, reference) in zip(GROUPS, made, strict=True)
+        for group, (rewards, reference) in zip(GROUPS, scored, strict=True)
     ]
 
 
-def scores_table(path: Path, made: list[Score] = MADE, rows_per_part: int = 4, **provenance: Any) -> str:
+def scores_table(path: Path, scored: list[Score] = SCORED, rows_per_part: int = 4, **provenance: Any) -> str:
     """Scores of `GROUPS` in parts of four and two."""
     provenance = {"inputs": {"groups": "a" * 32}, "options": {"name": path.name}, **provenance}
-    return tiny.write_table(path, "scores", score_rows(made), rows_per_part, **provenance)
+    return tiny.write_table(path, "scores", score_rows(scored), rows_per_part, **provenance)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_a_small_table_worked_by_hand(groups: str, tmp_path: Path) -> None:
     assert advantages(tmp_path / "out") == expected()
     table = open_table(str(tmp_path / "out"), "advantages")
     assert [part.num_rows for part in table.parts()] == [4, 2]
-    assert table.read().column("rewards").to_pylist() == [rewards for rewards, _ in MADE]
+    assert table.read().column("rewards").to_pylist() == [rewards for rewards, _ in SCORED]
     assert vars(summary) == {
         "groups": 6,
         "parts_made": 2,
@@ -129,16 +129,16 @@ def test_the_table_records_its_inputs_and_options(groups: str, tmp_path: Path) -
 def test_several_rewards_are_one_weighted_sum(groups: str, tmp_path: Path) -> None:
     """0.75 · r + 0.5 · (r / 2) = r."""
     r = scores_table(tmp_path / "r")
-    half = [([x and x / 2 for x in rewards], reference and reference / 2) for rewards, reference in MADE]
+    half = [([x and x / 2 for x in rewards], reference and reference / 2) for rewards, reference in SCORED]
     compute(groups, tmp_path / "out", f"{r}=0.75", f"{scores_table(tmp_path / 'half', half)}=0.5")
     assert advantages(tmp_path / "out") == expected()
     rewards = open_table(str(tmp_path / "out")).read().column("rewards").to_pylist()
-    assert rewards == [rewards for rewards, _ in MADE]
+    assert rewards == [rewards for rewards, _ in SCORED]
 
 
 @pytest.mark.parametrize("writer", ["pandas", "polars", "two files"])
 def test_foreign_scores_in_any_order_give_the_same_advantages(groups: str, tmp_path: Path, writer: str) -> None:
-    rows = [score_rows(MADE)[i] for i in (5, 2, 0, 4, 1, 3)]
+    rows = [score_rows(SCORED)[i] for i in (5, 2, 0, 4, 1, 3)]
     (tmp_path / "theirs").mkdir()
     url = str(tmp_path / "theirs" / "scores.parquet")
     if writer == "pandas":
@@ -158,7 +158,7 @@ def test_foreign_groups_need_no_manifest(tmp_path: Path) -> None:
     pl.DataFrame(GROUPS[:1]).write_parquet(tmp_path / "groups" / "a.parquet")
     pl.DataFrame(GROUPS[1:], infer_schema_length=None).write_parquet(tmp_path / "groups" / "b.parquet")
     groups = open_table(str(tmp_path / "groups"), "groups")
-    pl.DataFrame(score_rows(MADE)).write_parquet(tmp_path / "scores.parquet")
+    pl.DataFrame(score_rows(SCORED)).write_parquet(tmp_path / "scores.parquet")
     summary = compute(groups.url, tmp_path / "out", str(tmp_path / "scores.parquet"))
     assert (summary.groups, summary.parts_made) == (6, 2)
     assert advantages(tmp_path / "out") == expected()
@@ -169,14 +169,14 @@ def test_a_part_without_rows_is_a_part(tmp_path: Path) -> None:
     frame = pl.DataFrame(GROUPS, infer_schema_length=None)
     frame.clear().write_parquet(tmp_path / "groups" / "a.parquet")
     frame.write_parquet(tmp_path / "groups" / "b.parquet")
-    pl.DataFrame(score_rows(MADE)).write_parquet(tmp_path / "scores.parquet")
+    pl.DataFrame(score_rows(SCORED)).write_parquet(tmp_path / "scores.parquet")
     summary = compute(str(tmp_path / "groups"), tmp_path / "out", str(tmp_path / "scores.parquet"))
     assert (summary.groups, summary.samples, summary.trained_groups) == (6, 12, 4)
     assert advantages(tmp_path / "out") == expected()
 
 
 def test_foreign_scores_with_too_few_rewards_for_a_group_are_refused(groups: str, tmp_path: Path) -> None:
-    rows = score_rows(MADE)
+    rows = score_rows(SCORED)
     rows[4] |= {"rewards": [1.0], "statuses": ["ok"]}
     pl.DataFrame(rows).write_parquet(tmp_path / "scores.parquet")
     with pytest.raises(MismatchError, match=f"1 rewards for group {rows[4]['group_id']}, which has 2 samples"):
@@ -236,7 +236,7 @@ def test_a_changed_option_is_refused_in_the_same_directory(
 def test_a_changed_weight_or_reward_is_refused_in_the_same_directory(groups: str, tmp_path: Path) -> None:
     scores = scores_table(tmp_path / "r")
     compute(groups, tmp_path / "out", scores)
-    other = scores_table(tmp_path / "other", [([x and 2 * x for x in r], y) for r, y in MADE])
+    other = scores_table(tmp_path / "other", [([x and 2 * x for x in r], y) for r, y in SCORED])
     for changed in ([f"{scores}=2"], [other], [scores, other]):
         with pytest.raises(MismatchError, match="input scores was"):
             compute(groups, tmp_path / "out", *changed)

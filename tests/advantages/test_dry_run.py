@@ -23,19 +23,19 @@ def test_a_dry_run_reports_the_same_numbers_and_writes_nothing(tmp_path: Path) -
     before = sorted(tmp_path.rglob("*"))
     preview = tiny.grao_json(*arguments, "--dry-run")
     assert sorted(tmp_path.rglob("*")) == before
-    made = tiny.grao_json(*arguments)
-    found = {key: preview.pop(key) for key in ("sample_advantages", "reference_advantages", "histogram")}
-    assert preview == {**made, "parts_made": 0}
-    assert made["masked"] == {
+    summary = tiny.grao_json(*arguments)
+    distributions = {key: preview.pop(key) for key in ("sample_advantages", "reference_advantages", "histogram")}
+    assert preview == {**summary, "parts_made": 0}
+    assert summary["masked"] == {
         "zero-variance": {"samples": 2, "groups": 1},
         "truncated-to-zero": {"samples": 1, "groups": 1},
     }
     rows = open_table(str(tmp_path / "out")).read().to_pylist()
     samples = np.array([value for row in rows for value in row["advantages"] if value is not None])
-    assert found["sample_advantages"]["mean"] == pytest.approx(samples.mean())
-    assert found["sample_advantages"]["50%"] == pytest.approx(np.median(samples))
-    assert sum(found["histogram"].values()) == len(samples) == 4
-    assert found["reference_advantages"]["100%"] == pytest.approx(rows[0]["reference_advantage"])
+    assert distributions["sample_advantages"]["mean"] == pytest.approx(samples.mean())
+    assert distributions["sample_advantages"]["50%"] == pytest.approx(np.median(samples))
+    assert sum(distributions["histogram"].values()) == len(samples) == 4
+    assert distributions["reference_advantages"]["100%"] == pytest.approx(rows[0]["reference_advantage"])
 
 
 def test_people_see_every_filter_and_the_distribution(tmp_path: Path) -> None:
@@ -49,8 +49,8 @@ def test_people_see_every_filter_and_the_distribution(tmp_path: Path) -> None:
 
 def test_distributions_by_hand() -> None:
     values = np.array([0.0, 1.0, 2.0, 10.0], dtype=np.float32)
-    found = distribution(values)
-    assert (found["mean"], found["0%"], found["50%"], found["100%"]) == (3.25, 0.0, 1.5, 10.0)
+    described = distribution(values)
+    assert (described["mean"], described["0%"], described["50%"], described["100%"]) == (3.25, 0.0, 1.5, 10.0)
     assert next(iter(histogram(values).items())) == ("0 … 1", 1)
     assert list(histogram(values).values()) == [1, 1, 1, 0, 0, 0, 0, 0, 0, 1]
     assert distribution(values[:0]) == histogram(values[:0]) == {}

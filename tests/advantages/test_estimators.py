@@ -35,8 +35,8 @@ def advantages_of(view: pl.DataFrame, recipe: Recipe) -> list[dict[str, Any]]:
     rows = add_advantages(count_rewards(view, recipe, result), recipe, result)
     first = np.flatnonzero(np.diff(rows["row"].to_numpy().astype(np.int64), prepend=-1))
     table = advantages_table(rows, rows["group_id"].gather(first).to_arrow().cast(pa.string()))
-    found: list[dict[str, Any]] = table.to_pylist()
-    return found
+    computed: list[dict[str, Any]] = table.to_pylist()
+    return computed
 
 
 def estimate(
@@ -59,9 +59,9 @@ def estimate(
     ]
     table = pa.Table.from_pylist(scores, schema=SCORES.arrow())
     view = flat_view(pa.Table.from_pylist(rows, schema=GROUPS.arrow()), dict.fromkeys(names, table))
-    found = advantages_of(view, Recipe(AdvantagesOptions(**options), names, Grao(NoArguments())))
-    assert [row["group_id"] for row in found] == [row["group_id"] for row in rows]
-    return found
+    computed = advantages_of(view, Recipe(AdvantagesOptions(**options), names, Grao(NoArguments())))
+    assert [row["group_id"] for row in computed] == [row["group_id"] for row in rows]
+    return computed
 
 
 def exact(rewards: Rewards, reference: float | None, statistics: str) -> tuple[Rewards, float | None, Any, Any]:
@@ -101,11 +101,11 @@ group = st.tuples(st.lists(reward, min_size=1, max_size=9), reward)
 @example([(([float32(0.1)] * 9, float32(0.1)), True)], "samples_and_reference", True)
 @example([(([1.0], None), False), (([None], None), True)], "samples", False)
 def test_advantages_are_those_of_exact_arithmetic(
-    made: list[tuple[Group, bool]], statistics: str, keep_zero_variance: bool
+    cases: list[tuple[Group, bool]], statistics: str, keep_zero_variance: bool
 ) -> None:
-    groups, references = [group for group, _ in made], [has for _, has in made]
-    found = estimate(groups, references, statistics=statistics, keep_zero_variance=keep_zero_variance)
-    for (rewards, reference), has, row in zip(groups, references, found, strict=True):
+    groups, references = [group for group, _ in cases], [has for _, has in cases]
+    computed = estimate(groups, references, statistics=statistics, keep_zero_variance=keep_zero_variance)
+    for (rewards, reference), has, row in zip(groups, references, computed, strict=True):
         advantages, reference_advantage, mean, std = exact(rewards, reference if has else None, statistics)
         if std == 0.0 and not keep_zero_variance:
             advantages, reference_advantage = [None] * len(rewards), None
@@ -123,8 +123,8 @@ def test_advantages_are_those_of_exact_arithmetic(
 @pytest.mark.parametrize("size", [1, 3, 7, 10, 64])
 def test_equal_rewards_give_advantages_of_exactly_zero(value: float, size: int, statistics: str) -> None:
     value = float32(value)
-    (kept,) = estimate([([value] * size, value)], statistics=statistics, keep_zero_variance=True)
-    assert (kept["advantages"], kept["reference_advantage"], kept["reward_std"]) == ([0.0] * size, 0.0, 0.0)
+    (unmasked,) = estimate([([value] * size, value)], statistics=statistics, keep_zero_variance=True)
+    assert (unmasked["advantages"], unmasked["reference_advantage"], unmasked["reward_std"]) == ([0.0] * size, 0.0, 0.0)
     (masked,) = estimate([([value] * size, value)], statistics=statistics)
     assert (masked["advantages"], masked["reference_advantage"], masked["reward_std"]) == ([None] * size, None, 0.0)
 
@@ -134,8 +134,8 @@ def test_a_rounded_mean_does_not_give_equal_rewards_a_spread(value: float, size:
     """An estimator may be given float64: (0.1 + 0.1 + 0.1) / 3 is not 0.1, and (R − μ) / σ would be ±1."""
     view = pl.DataFrame({"group_id": ["g"] * size, "source": ["sample"] * size, "reward": [value] * size})
     advantage = Grao(NoArguments()).over_group(view, statistics="samples")
-    found = view.select(group_std("samples").alias("std"), advantage.alias("advantage"))
-    assert found.to_dicts() == [{"std": 0.0, "advantage": 0.0}] * size
+    computed = view.select(group_std("samples").alias("std"), advantage.alias("advantage"))
+    assert computed.to_dicts() == [{"std": 0.0, "advantage": 0.0}] * size
 
 
 @pytest.mark.parametrize("weights", [{"a": 0.1, "b": 0.2}, {"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}, {"a": -0.7}])
@@ -155,7 +155,7 @@ def test_a_group_that_loses_throughout_learns_from_its_reference(size: int) -> N
 
 
 def test_equation_4_to_the_letter_by_hand() -> None:
-    """Samples 1, 3: μ = 2, σ = 1, whatever the reference is; Â = −1, 1, and Â_y = (5 − 2) / 1 = 3."""
+    """Samples 1, 3: μ = 2, σ = 1 for any reference; Â = −1, 1, and Â_y = (5 − 2) / 1 = 3."""
     (row,) = estimate([([1.0, 3.0], 5.0)], statistics="samples")
     assert (row["advantages"], row["reference_advantage"]) == ([-1.0, 1.0], 3.0)
     assert (row["reward_mean"], row["reward_std"]) == (2.0, 1.0)
@@ -235,8 +235,8 @@ def test_a_users_estimator_decides_what_is_trained_on() -> None:
     view = flat_view(
         pa.Table.from_pylist([row], schema=GROUPS.arrow()), {"r": pa.Table.from_pylist([score], schema=SCORES.arrow())}
     )
-    (found,) = advantages_of(view, Recipe(AdvantagesOptions(), {"r": 1.0}, BestOfGroup(NoArguments())))
-    assert (found["advantages"], found["reference_advantage"]) == ([None, 1.0], None)
+    (computed,) = advantages_of(view, Recipe(AdvantagesOptions(), {"r": 1.0}, BestOfGroup(NoArguments())))
+    assert (computed["advantages"], computed["reference_advantage"]) == ([None, 1.0], None)
 
 
 def test_unknown_statistics_are_refused_with_what_is_allowed() -> None:

@@ -16,8 +16,8 @@ PLAIN: dict[str, Any] = {"estimator": "dr-grpo", "statistics": "samples"}
 
 
 def advantages(tmp_path: Path, groups: list[Group], **options: Any) -> tuple[list[Any], dict[str, Masked]]:
-    found, summary = compute(tmp_path, groups, **{**PLAIN, **options})
-    return found, {name: count for name, count in summary.masked.items() if count.groups}
+    computed, summary = compute(tmp_path, groups, **{**PLAIN, **options})
+    return computed, {name: count for name, count in summary.masked.items() if count.groups}
 
 
 def lone(rewards: list[float | None], **values: Any) -> Group:
@@ -45,8 +45,8 @@ def test_a_dropped_sample_has_no_reward_in_the_table(tmp_path: Path) -> None:
 def test_short_and_long_samples_count_nowhere(tmp_path: Path) -> None:
     """Lengths 1, 2, 3, 4 and rewards 9, 0, 2, 9: between 2 and 3 tokens, μ = 1."""
     group = lone([9.0, 0.0, 2.0, 9.0], token_ids=[[1], [1, 2], [1, 2, 3], [1, 2, 3, 4]])
-    found, counted = advantages(tmp_path, [group], min_tokens=2, max_tokens=3)
-    assert found == [([None, -1.0, 1.0, None], None)]
+    computed, counted = advantages(tmp_path, [group], min_tokens=2, max_tokens=3)
+    assert computed == [([None, -1.0, 1.0, None], None)]
     assert counted == {"too-short": Masked(1, 1), "too-long": Masked(1, 1)}
 
 
@@ -54,25 +54,25 @@ def test_the_first_of_equal_completions_stays(tmp_path: Path) -> None:
     """By ids: [1, 2] twice, [1], and [] twice; the same ids in another group are no duplicates. μ of 0, 4, 2 is 2."""
     ids: list[list[int]] = [[1, 2], [1], [1, 2], [], []]
     groups = [lone([0.0, 4.0, 9.0, 2.0, 9.0], token_ids=ids), lone([0.0, 2.0], token_ids=[[1, 2], [1]])]
-    found, counted = advantages(tmp_path, groups, duplicates="drop")
-    assert found == [([-2.0, 2.0, None, 0.0, None], None), ([-1.0, 1.0], None)]
+    computed, counted = advantages(tmp_path, groups, duplicates="drop")
+    assert computed == [([-2.0, 2.0, None, 0.0, None], None), ([-1.0, 1.0], None)]
     assert counted == {"duplicates": Masked(2, 1)}
 
 
 def test_an_unscored_sample_masks_itself_or_its_group(tmp_path: Path) -> None:
     groups = [Group([0.0, None, 2.0], 5.0), Group([0.0, 2.0], None)]
-    found, counted = advantages(tmp_path / "a", groups)
-    assert (found, counted) == ([([-1.0, None, 1.0], 4.0), ([-1.0, 1.0], None)], {})
-    found, counted = advantages(tmp_path / "b", groups, unscored="group")
-    assert found == [([None, None, None], None), ([-1.0, 1.0], None)]
+    computed, counted = advantages(tmp_path / "a", groups)
+    assert (computed, counted) == ([([-1.0, None, 1.0], 4.0), ([-1.0, 1.0], None)], {})
+    computed, counted = advantages(tmp_path / "b", groups, unscored="group")
+    assert computed == [([None, None, None], None), ([-1.0, 1.0], None)]
     assert counted["unscored"] == Masked(2, 1)
 
 
 def test_stale_groups_are_masked(tmp_path: Path) -> None:
     """The newest round, 5, is in another part."""
     groups = [lone([0.0, 2.0], round=number) for number in (3, 4, 2, 4, 5)]
-    found, counted = advantages(tmp_path, groups, max_rounds_behind=1)
-    assert [samples for samples, _ in found] == [[None] * 2, [-1.0, 1.0], [None] * 2, [-1.0, 1.0], [-1.0, 1.0]]
+    computed, counted = advantages(tmp_path, groups, max_rounds_behind=1)
+    assert [samples for samples, _ in computed] == [[None] * 2, [-1.0, 1.0], [None] * 2, [-1.0, 1.0], [-1.0, 1.0]]
     assert counted["staleness"] == Masked(4, 2)
 
 
@@ -81,8 +81,8 @@ def test_outliers_are_measured_by_the_median_absolute_deviation(tmp_path: Path) 
     0, 0, 0, 1: MAD = 0, so that there is no scale and nothing is masked.
     """
     groups = [lone([1.0, 2.0, 3.0, 4.0, 100.0]), lone([0.0, 0.0, 0.0, 1.0])]
-    found, counted = advantages(tmp_path, groups, max_deviations=3.0)
-    assert found == [([-1.5, -0.5, 0.5, 1.5, None], None), ([-0.25, -0.25, -0.25, 0.75], None)]
+    computed, counted = advantages(tmp_path, groups, max_deviations=3.0)
+    assert computed == [([-1.5, -0.5, 0.5, 1.5, None], None), ([-0.25, -0.25, -0.25, 0.75], None)]
     assert counted == {"outliers": Masked(1, 1)}
     # The bound itself: 5 is 2 = 1.349 · 1.4826 · MAD from the median.
     edge = [lone([1.0, 2.0, 3.0, 4.0, 5.0])]
@@ -93,8 +93,8 @@ def test_outliers_are_measured_by_the_median_absolute_deviation(tmp_path: Path) 
 def test_a_group_needs_enough_samples_after_the_previous_filters(tmp_path: Path) -> None:
     short = lone([0.0, 2.0, 4.0], token_ids=[[1, 2], [1, 3], [1]])
     groups = [short, lone([0.0, 2.0, 4.0]), lone([0.0, None, 1.0])]
-    found, counted = advantages(tmp_path, groups, min_tokens=2, min_group_size=3)
-    assert found == [([None] * 3, None), ([-2.0, 0.0, 2.0], None), ([None] * 3, None)]
+    computed, counted = advantages(tmp_path, groups, min_tokens=2, min_group_size=3)
+    assert computed == [([None] * 3, None), ([-2.0, 0.0, 2.0], None), ([None] * 3, None)]
     assert counted["too-short"] == Masked(1, 1)
     assert counted["min-group-size"] == Masked(2 + 2, 2)
 
@@ -102,8 +102,8 @@ def test_a_group_needs_enough_samples_after_the_previous_filters(tmp_path: Path)
 def test_the_mean_reward_of_a_group_must_be_inside_the_limits(tmp_path: Path) -> None:
     """Means of the samples: 1/4, 1/2, 3/4; the reference plays no part. The ends of the band are inside."""
     groups = [Group([0.0, 0.5], 9.0), Group([0.0, 1.0], 9.0), Group([0.5, 1.0], 9.0)]
-    found, counted = advantages(tmp_path / "a", groups, min_mean_reward=0.5, max_mean_reward=0.5)
-    assert found == [([None] * 2, None), ([-0.5, 0.5], 8.5), ([None] * 2, None)]
+    computed, counted = advantages(tmp_path / "a", groups, min_mean_reward=0.5, max_mean_reward=0.5)
+    assert computed == [([None] * 2, None), ([-0.5, 0.5], 8.5), ([None] * 2, None)]
     assert counted == {"mean-reward": Masked(4, 2)}
     assert advantages(tmp_path / "b", groups, min_mean_reward=0.3)[1] == {"mean-reward": Masked(2, 1)}
 
@@ -111,12 +111,12 @@ def test_the_mean_reward_of_a_group_must_be_inside_the_limits(tmp_path: Path) ->
 def test_the_best_and_the_worst_are_chosen_after_the_statistics(tmp_path: Path) -> None:
     """Rewards 4, 0, 4, 2, 0: μ = 2. Among equals the earlier one is chosen."""
     groups = [Group([4.0, 0.0, 4.0, 2.0, 0.0], 3.0)]
-    found, counted = advantages(tmp_path / "a", groups, top_k=1)
-    assert (found, counted) == ([([2.0, None, None, None, None], 1.0)], {"top-and-bottom": Masked(4, 1)})
-    found, _ = advantages(tmp_path / "b", groups, top_k=1, bottom_k=1)
-    assert found == [([2.0, -2.0, None, None, None], 1.0)]
-    found, _ = advantages(tmp_path / "c", groups, bottom_k=3)
-    assert found == [([None, -2.0, None, 0.0, -2.0], 1.0)]
+    computed, counted = advantages(tmp_path / "a", groups, top_k=1)
+    assert (computed, counted) == ([([2.0, None, None, None, None], 1.0)], {"top-and-bottom": Masked(4, 1)})
+    computed, _ = advantages(tmp_path / "b", groups, top_k=1, bottom_k=1)
+    assert computed == [([2.0, -2.0, None, None, None], 1.0)]
+    computed, _ = advantages(tmp_path / "c", groups, bottom_k=3)
+    assert computed == [([None, -2.0, None, 0.0, -2.0], 1.0)]
 
 
 def test_filters_compose_in_their_order_and_are_counted_one_by_one(tmp_path: Path) -> None:
@@ -126,10 +126,10 @@ def test_filters_compose_in_their_order_and_are_counted_one_by_one(tmp_path: Pat
         token_ids=[[1], [1, 2, 3], [1, 2, 4], [2]],
         finish_reasons=["stop", "length", "stop", "stop"],
     )
-    found, counted = advantages(
+    computed, counted = advantages(
         tmp_path, [group, lone([0.0, 2.0], token_ids=[[3], [4]])], truncated="drop", max_tokens=2
     )
-    assert found == [([None] * 4, None), ([-1.0, 1.0], None)]
+    assert computed == [([None] * 4, None), ([-1.0, 1.0], None)]
     assert counted == {"truncated": Masked(1, 1), "too-long": Masked(1, 1), "zero-variance": Masked(2, 1)}
 
 
@@ -139,11 +139,11 @@ def test_filters_do_not_depend_on_the_parts(
 ) -> None:
     monkeypatch.setattr("grao_pipeline.advantages.inputs.GROUPS_PER_QUERY", 2)
     groups = [lone([float(number), 1.0, 4.0], round=number) for number in range(5)]
-    found, summary = compute(
+    computed, summary = compute(
         tmp_path, groups, rows_per_part, max_rounds_behind=2, top_k=1, min_mean_reward=2.5, **PLAIN
     )
     # Rounds 2, 3, 4 stay; means 7/3, 8/3, 3; the best is the last sample, or the first of 4 and 4.
-    assert found == [([None] * 3, None)] * 3 + [
+    assert computed == [([None] * 3, None)] * 3 + [
         ([None, None, pytest.approx(4 / 3)], None),
         ([1.0, None, None], None),
     ]

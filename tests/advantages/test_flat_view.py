@@ -30,11 +30,11 @@ def test_a_small_example_worked_by_hand() -> None:
     first["completion_logprobs"] = [[-1.0, -0.5], [-1.0, -2.0, -3.0, 0.0]]  # means −0.75 and −1.5
     first["finish_reasons"] = ["stop", "length"]
     second = {**tiny.group_row("two", ["c", "d"], reference=None), "completion_logprobs": None, "round": 3}
-    found = view([first, second], {"a": [score(first, [1.0, None], 0.5), score(second, [2.0, 3.0], None)]})
+    frame = view([first, second], {"a": [score(first, [1.0, None], 0.5), score(second, [2.0, 3.0], None)]})
     a, b = ({"group_id": g["group_id"], "prompt_id": g["prompt_id"], "policy": "p" * 32} for g in (first, second))
     a, b = {"row": 0, **a, "round": 0}, {"row": 1, **b, "round": 3}
     reference = {"sample_index": -1, "source": "reference", "reward.a": 0.5, "num_tokens": 4}
-    assert found.to_dicts() == [
+    assert frame.to_dicts() == [
         {**a, **reference, "mean_logprob": None, "finish_reason": None},
         {**a, "sample_index": 0, "source": "sample", "reward.a": 1.0}
         | {"num_tokens": 2, "mean_logprob": -0.75, "finish_reason": "stop"},
@@ -75,8 +75,8 @@ def test_the_mean_of_a_long_sequence_is_not_lost_to_float32() -> None:
     """A running float32 sum of 20,000 times −0.1 is off in the fourth digit; the mean must not be."""
     group = tiny.group_row("one", ["a"], token_ids=[[1] * 20_000])
     group["completion_logprobs"] = [[-0.1] * 20_000]
-    found = view([group], {}).filter(pl.col("source") == "sample")["mean_logprob"].item()
-    assert found == pytest.approx(-0.1, rel=1e-7)
+    mean = view([group], {}).filter(pl.col("source") == "sample")["mean_logprob"].item()
+    assert mean == pytest.approx(-0.1, rel=1e-7)
 
 
 def test_scores_with_another_number_of_samples_are_refused() -> None:
@@ -109,12 +109,12 @@ def groups_and_scores(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, 
 
 
 def in_plain_python(groups: list[dict[str, Any]], scores: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    found = []
+    rows = []
     for row, group in enumerate(groups):
         shared = {"row": row, **{key: group[key] for key in ("group_id", "prompt_id", "policy", "round")}}
         if group["reference_token_ids"] is not None:
             rewards = {f"reward.{name}": rows[row]["reference_reward"] for name, rows in scores.items()}
-            found.append(
+            rows.append(
                 {**shared, "sample_index": -1, "source": "reference", **rewards, "num_tokens": 4}
                 | {"mean_logprob": None, "finish_reason": None}
             )
@@ -122,21 +122,21 @@ def in_plain_python(groups: list[dict[str, Any]], scores: dict[str, list[dict[st
             logprobs = group["completion_logprobs"]
             values = logprobs[index] if logprobs else None
             rewards = {f"reward.{name}": rows[row]["rewards"][index] for name, rows in scores.items()}
-            found.append(
+            rows.append(
                 {**shared, "sample_index": index, "source": "sample", **rewards, "num_tokens": len(ids)}
                 | {"mean_logprob": sum(values) / len(values) if values else None}
                 | {"finish_reason": group["finish_reasons"][index]}
             )
-    return found
+    return rows
 
 
 @settings(max_examples=examples(60))
 @given(groups_and_scores())
 def test_every_sequence_is_one_row(
-    made: tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]],
+    tables: tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]],
 ) -> None:
-    found, expected = view(*made).to_dicts(), in_plain_python(*made)
-    means = [(row.pop("mean_logprob"), other.pop("mean_logprob")) for row, other in zip(found, expected, strict=True)]
-    assert found == expected
+    rows, expected = view(*tables).to_dicts(), in_plain_python(*tables)
+    means = [(row.pop("mean_logprob"), other.pop("mean_logprob")) for row, other in zip(rows, expected, strict=True)]
+    assert rows == expected
     for mean, true_mean in means:
         assert mean == (None if true_mean is None else pytest.approx(true_mean, rel=1e-6, abs=1e-9))

@@ -81,8 +81,8 @@ def tables(place: Path) -> tuple[str, str]:
 
 
 def advantages(place: Path, name: str, *groups: Group, **options: Any) -> list[Any]:
-    found, _ = compute(place / "tables", groups, estimator=f"own_estimators:{name}", **options)
-    return [samples for samples, _ in found]
+    computed, _ = compute(place / "tables", groups, estimator=f"own_estimators:{name}", **options)
+    return [samples for samples, _ in computed]
 
 
 PAIR = Group([1.0, 3.0], None, has_reference=False)  # μ = 2

@@ -16,7 +16,7 @@ def group(prompt: str, rewards: list[float | None], reference: float | None = No
     return Group(rewards, reference, prompt, has_reference=reference is not None, policy=policy * 32)
 
 
-OWN = [group("a", [0.0, 2.0]), group("b", [1.0, 1.0], 4.0), group("c", [5.0, 7.0]), group("a", [10.0], policy="q")]
+GROUPS = [group("a", [0.0, 2.0]), group("b", [1.0, 1.0], 4.0), group("c", [5.0, 7.0]), group("a", [10.0], policy="q")]
 EARLIER = [group("d", [100.0]), group("b", [7.0, None], 50.0, "r"), group("a", [4.0, 4.0], policy="r")]
 
 
@@ -24,13 +24,13 @@ EARLIER = [group("d", [100.0]), group("b", [7.0, None], 50.0, "r"), group("a", [
 def test_a_prompts_samples_are_found_in_every_part_of_every_table(
     rows_per_part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """a: 0, 2 and 10 here, 4 and 4 there: μ = 4. b: 1, 1, 7 and the own reference 4 (that of the other table does not
+    """a: 0, 2 and 10 here, 4 and 4 there: μ = 4. b: 1, 1, 7 and the table's reference 4 (the other table's does not
     count): μ = 13/4. c: 5, 7: μ = 6.
     """
     monkeypatch.setattr("grao_pipeline.advantages.inputs.GROUPS_PER_QUERY", 1)
     url, scores = write(tmp_path / "earlier", EARLIER, 2)
-    found, summary = compute(tmp_path / "own", OWN, rows_per_part, [(url, scores["r"])], estimator="dr-grpo")
-    assert found == [([-4.0, -2.0], None), ([-2.25, -2.25], 0.75), ([-1.0, 1.0], None), ([6.0], None)]
+    computed, summary = compute(tmp_path / "own", GROUPS, rows_per_part, [(url, scores["r"])], estimator="dr-grpo")
+    assert computed == [([-4.0, -2.0], None), ([-2.25, -2.25], 0.75), ([-1.0, 1.0], None), ([6.0], None)]
     assert (summary.groups, summary.samples, summary.trained_samples) == (4, 7, 7)
     table = open_table(str(tmp_path / "own" / "out"))
     assert table.read().column("reward_mean").to_pylist() == [4.0, 3.25, 6.0, 4.0]
@@ -42,39 +42,39 @@ def test_a_prompts_samples_are_found_in_every_part_of_every_table(
 def test_a_groups_own_variance_does_not_matter_in_a_pool(tmp_path: Path) -> None:
     """1 and 1 are equal, yet above the pool's mean of (1 + 1 + 0 + 0) / 4."""
     url, scores = write(tmp_path / "earlier", [group("a", [0.0, 0.0], policy="r")])
-    found, _ = compute(tmp_path / "own", [group("a", [1.0, 1.0])], pool=[(url, scores["r"])])
-    assert found == [([1.0, 1.0], None)]
+    computed, _ = compute(tmp_path / "own", [group("a", [1.0, 1.0])], pool=[(url, scores["r"])])
+    assert computed == [([1.0, 1.0], None)]
 
 
 def test_several_rewards_are_matched_by_name(tmp_path: Path) -> None:
-    def made(a: list[float], b: list[float], policy: str) -> Group:
+    def two_rewards(a: list[float], b: list[float], policy: str) -> Group:
         return Group({"a": a, "b": b}, {"a": None, "b": None}, "q", has_reference=False, policy=policy * 32)
 
-    url, scores = write(tmp_path / "earlier", [made([1.0, 3.0], [10.0, 30.0], "r")])
-    own = [made([0.0, 4.0], [20.0, 20.0], "p")]
+    url, scores = write(tmp_path / "earlier", [two_rewards([1.0, 3.0], [10.0, 30.0], "r")])
+    groups = [two_rewards([0.0, 4.0], [20.0, 20.0], "p")]
     # a + b / 10: 2 and 6 here, 2 and 6 there; μ = 4
     pool = [(url, scores["b"]), (url, scores["a"])]
-    found, _ = compute(tmp_path / "own", own, pool=pool, weights={"b": 0.1}, estimator="dr-grpo")
-    assert found == [([-2.0, 2.0], None)]
+    computed, _ = compute(tmp_path / "own", groups, pool=pool, weights={"b": 0.1}, estimator="dr-grpo")
+    assert computed == [([-2.0, 2.0], None)]
     with pytest.raises(UsageError, match=r"scores of b are missing. Give --pool GROUPS SCORES once per reward"):
-        compute(tmp_path / "missing", own, pool=pool[1:])
+        compute(tmp_path / "missing", groups, pool=pool[1:])
     with pytest.raises(UsageError, match=r"pool: .* holds the reward 'a' a second time"):
-        compute(tmp_path / "twice", own, pool=[*pool, pool[1]])
+        compute(tmp_path / "twice", groups, pool=[*pool, pool[1]])
 
 
 def test_statistics_of_the_table_are_over_its_groups_alone(tmp_path: Path) -> None:
     """a: 0, 2 here, 4, 6 there: μ = 3; R − μ = −3, −1 here, with a deviation of 1. So −3 and −1."""
     url, scores = write(tmp_path / "earlier", [group("a", [4.0, 6.0], policy="r")])
-    own = [group("a", [0.0, 2.0])]
-    found, _ = compute(tmp_path / "own", own, pool=[(url, scores["r"])], estimator="reinforce++-baseline")
-    assert found == [([-3.0, -1.0], None)]
+    groups = [group("a", [0.0, 2.0])]
+    computed, _ = compute(tmp_path / "own", groups, pool=[(url, scores["r"])], estimator="reinforce++-baseline")
+    assert computed == [([-3.0, -1.0], None)]
 
 
 def test_of_equal_samples_in_a_pool_the_tables_sample_is_best(tmp_path: Path) -> None:
     url, scores = write(tmp_path / "earlier", [group("a", [9.0, 1.0], policy="r"), group("b", [9.0], policy="r")])
-    own = [group("a", [1.0, 9.0]), group("b", [1.0, 8.0])]
-    found, _ = compute(tmp_path / "own", own, pool=[(url, scores["r"])], estimator="best-of-n")
-    assert found == [([None, 1.0], None), ([None, None], None)]
+    groups = [group("a", [1.0, 9.0]), group("b", [1.0, 8.0])]
+    computed, _ = compute(tmp_path / "own", groups, pool=[(url, scores["r"])], estimator="best-of-n")
+    assert computed == [([None, 1.0], None), ([None, None], None)]
 
 
 def test_filters_look_at_the_group_and_count_the_tables_samples(tmp_path: Path) -> None:
@@ -83,8 +83,8 @@ def test_filters_look_at_the_group_and_count_the_tables_samples(tmp_path: Path) 
     url, scores = write(tmp_path / "earlier", [old])
     new.round = 5
     pool = [(url, scores["r"])]
-    found, summary = compute(tmp_path / "own", [new], pool=pool, estimator="dr-grpo", max_rounds_behind=2, top_k=1)
-    assert found == [([None, 1.0], None)]
+    computed, summary = compute(tmp_path / "own", [new], pool=pool, estimator="dr-grpo", max_rounds_behind=2, top_k=1)
+    assert computed == [([None, 1.0], None)]
     assert {name: count.samples for name, count in summary.masked.items()} == {
         "staleness": 0,
         "zero-variance": 0,
@@ -99,10 +99,10 @@ def test_a_users_estimator_sees_the_pool_under_the_same_key(tmp_path: Path, monk
         "    return pl.col('reward') - pl.col('reward').max().over('group_id')\n"
     )
     url, scores = write(tmp_path / "earlier", [group("a", [9.0], policy="r")])
-    found, _ = compute(
+    computed, _ = compute(
         tmp_path / "own", [group("a", [1.0, 2.0])], pool=[(url, scores["r"])], estimator="pooled_estimator:f"
     )
-    assert found == [([-8.0, -7.0], None)]
+    assert computed == [([-8.0, -7.0], None)]
 
 
 def test_a_pool_changes_the_fingerprint_and_its_order_does_not() -> None:
@@ -118,7 +118,7 @@ def test_a_pool_changes_the_fingerprint_and_its_order_does_not() -> None:
 
 def test_the_command_takes_pairs(tmp_path: Path) -> None:
     earlier, there = write(tmp_path / "earlier", EARLIER)
-    url, scores = write(tmp_path / "own", OWN)
+    url, scores = write(tmp_path / "own", GROUPS)
     arguments = ["advantages", url, tmp_path / "out", "--scores", scores["r"], "--estimator", "dr-grpo"]
     tiny.grao_json(*arguments, "--pool", earlier, there["r"])
     assert open_table(str(tmp_path / "out")).read().column("advantages").to_pylist()[0] == [-4.0, -2.0]

@@ -1,4 +1,4 @@
-"""`evaluate` on tables: what the numbers are, which tables may be compared, and when work is done again."""
+"""`evaluate` on tables: the numbers, the tables that may be compared, and when an evaluation is reused."""
 
 import json
 import math
@@ -107,8 +107,8 @@ def test_a_model_against_itself_neither_wins_nor_loses(tuned: tuple[str, str], t
 
 
 def test_a_metric_that_cannot_be_computed_is_none(tmp_path: Path) -> None:
-    made = tables(tmp_path / "bare", {"one": ([None, None], None), "two": ([None, None], 1.0)})
-    summary = evaluate(*made, str(tmp_path / "out"), against(made))
+    urls = tables(tmp_path / "bare", {"one": ([None, None], None), "two": ([None, None], 1.0)})
+    summary = evaluate(*urls, str(tmp_path / "out"), against(urls))
     nothing = {"ras", "mean_reward", "nag_win_rate", "nag_net", "base_mean_reward", "base_ras"}
     assert {name for name, metric in summary.metrics.items() if metric is None} == nothing
     assert value_and_n(summary, "reference_reward") == (1.0, 1)
@@ -116,8 +116,10 @@ def test_a_metric_that_cannot_be_computed_is_none(tmp_path: Path) -> None:
 
 def test_parts_do_not_matter(tuned: tuple[str, str], tmp_path: Path) -> None:
     one_part = tables(tmp_path / "whole", TUNED, rows_per_part=99)
-    found = [evaluate(*made, str(tmp_path / f"out-{i}"), EvaluateOptions()) for i, made in enumerate((tuned, one_part))]
-    assert found[0].metrics == found[1].metrics
+    summaries = [
+        evaluate(*urls, str(tmp_path / f"out-{i}"), EvaluateOptions()) for i, urls in enumerate((tuned, one_part))
+    ]
+    assert summaries[0].metrics == summaries[1].metrics
 
 
 def test_the_command_writes_and_prints_the_same_numbers(
@@ -147,13 +149,13 @@ def test_the_same_evaluation_is_not_repeated(tuned: tuple[str, str], tmp_path: P
 
 def test_the_seed_moves_the_interval_alone(tuned: tuple[str, str], tmp_path: Path) -> None:
     options = [EvaluateOptions(bootstrap_samples=100, seed=seed) for seed in (0, 0, 1)]
-    found = [
+    metrics = [
         evaluate(*tuned, str(tmp_path / str(i)), option).metrics["mean_reward"] for i, option in enumerate(options)
     ]
-    assert found[0] is not None
-    assert found[2] is not None
-    assert found[0] == found[1] != found[2]
-    assert found[0]["value"] == found[2]["value"]
+    assert metrics[0] is not None
+    assert metrics[2] is not None
+    assert metrics[0] == metrics[1] != metrics[2]
+    assert metrics[0]["value"] == metrics[2]["value"]
 
 
 def test_a_changed_option_or_input_is_refused_in_the_same_directory(

@@ -35,24 +35,24 @@ def binomial_quantile(n: int, k: int, probability: float) -> int:
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
 def test_shares_have_the_interval_of_the_binomial(n: int, k: int, confidence: float) -> None:
     """The mean of n values resampled from k ones is Binomial(n, k/n) / n: its quantiles, to one step of the grid."""
-    found = bootstrap_mean([1.0] * k + [0.0] * (n - k), confidence, 20_000, 1)
-    assert found is not None
+    estimate = bootstrap_mean([1.0] * k + [0.0] * (n - k), confidence, 20_000, 1)
+    assert estimate is not None
     tail = (1 - confidence) / 2
-    assert (found.value, found.n) == (k / n, n)
-    assert found.low == pytest.approx(binomial_quantile(n, k, tail) / n, abs=1.01 / n)
-    assert found.high == pytest.approx(binomial_quantile(n, k, 1 - tail) / n, abs=1.01 / n)
+    assert (estimate.value, estimate.n) == (k / n, n)
+    assert estimate.low == pytest.approx(binomial_quantile(n, k, tail) / n, abs=1.01 / n)
+    assert estimate.high == pytest.approx(binomial_quantile(n, k, 1 - tail) / n, abs=1.01 / n)
 
 
 def test_many_values_have_the_interval_of_the_normal() -> None:
     """Mean ± 1.96 σ/√n. 4,000 values times 5,000 resamples: drawn in several blocks."""
     values = np.random.default_rng(3).gamma(2.0, size=4_000)
-    found = bootstrap_mean(values.tolist(), 0.95, 5_000, 0)
-    assert found is not None
+    estimate = bootstrap_mean(values.tolist(), 0.95, 5_000, 0)
+    assert estimate is not None
     half = 1.959964 * values.std() / math.sqrt(len(values))
-    assert found.value == pytest.approx(values.mean(), rel=1e-12)
+    assert estimate.value == pytest.approx(values.mean(), rel=1e-12)
     # A quantile from 5,000 draws has a standard error of about 0.038 σ/√n, i.e. 2 % of half the interval.
-    assert found.low == pytest.approx(values.mean() - half, abs=0.08 * half)
-    assert found.high == pytest.approx(values.mean() + half, abs=0.08 * half)
+    assert estimate.low == pytest.approx(values.mean() - half, abs=0.08 * half)
+    assert estimate.high == pytest.approx(values.mean() + half, abs=0.08 * half)
 
 
 def test_the_interval_depends_on_the_seed_alone() -> None:
@@ -63,7 +63,7 @@ def test_the_interval_depends_on_the_seed_alone() -> None:
 
 def test_more_confidence_needs_a_wider_interval() -> None:
     values = [float(x % 7) for x in range(100)]
-    found = [bootstrap_mean(values, confidence, 2_000, 0) for confidence in (0.5, 0.8, 0.95, 0.99)]
-    widths = [estimate.high - estimate.low for estimate in found if estimate is not None]
+    estimates = [bootstrap_mean(values, confidence, 2_000, 0) for confidence in (0.5, 0.8, 0.95, 0.99)]
+    widths = [estimate.high - estimate.low for estimate in estimates if estimate is not None]
     assert widths == sorted(widths)
     assert len(set(widths)) == 4

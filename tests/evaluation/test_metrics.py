@@ -14,7 +14,7 @@ rewards = st.lists(st.none() | st.sampled_from([-1.0, 0.0, 0.5, 1.0]) | st.float
     ("samples", "reference", "value"),
     [
         ([1.0], 0.5, 1.0),
-        ([0.5], 0.5, 0.0),  # a tie is no win
+        ([0.5], 0.5, 0.0),  # a tie is not a win
         ([0.0], 0.5, 0.0),
         ([1.0, 0.5, 0.0, 2.0], 0.5, 0.5),
         ([1.0, None, 0.0, None], 0.5, 0.5),  # the unscored do not count

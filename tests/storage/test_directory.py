@@ -1,4 +1,4 @@
-"""`Directory`: the same behaviour on a disk and on an object store; a file appears whole or not at all."""
+"""`Directory`: the same behavior on a disk and on an object store; a file appears whole or not at all."""
 
 import os
 from pathlib import Path

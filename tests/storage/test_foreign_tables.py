@@ -149,8 +149,8 @@ def test_companion_rows_are_looked_up_by_group_id(tmp_path: Path) -> None:
     by_polars([MINIMAL[2], MINIMAL[1]], tmp_path / "b.parquet")
     scores = open_table(str(tmp_path), "scores")
     ids = pa.chunked_array([["g1"], ["g3", "g0"]])
-    found = scores.aligned_part(ids, 0, ["rewards"])
-    assert found.to_pylist() == [{"group_id": f"g{i}", "rewards": MINIMAL[i]["rewards"]} for i in (1, 3, 0)]
+    aligned = scores.aligned_part(ids, 0, ["rewards"])
+    assert aligned.to_pylist() == [{"group_id": f"g{i}", "rewards": MINIMAL[i]["rewards"]} for i in (1, 3, 0)]
     assert scores.aligned_part(ids, 99).schema.equals(SCORES.arrow())
     with pytest.raises(MismatchError, match=r"has no row for group g7. It needs one row per group"):
         scores.aligned_part(pa.chunked_array([["g1", "g7"]]), 0)

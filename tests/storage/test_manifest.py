@@ -82,7 +82,7 @@ def test_parts_sort_by_name_in_the_order_of_their_numbers() -> None:
 
 
 def test_only_versions_of_installed_packages_are_recorded() -> None:
-    found = installed_versions()
-    assert found["polars"] == version("polars")
-    assert found["grao-pipeline"] == version("grao-pipeline")
-    assert all(found.values())
+    versions = installed_versions()
+    assert versions["polars"] == version("polars")
+    assert versions["grao-pipeline"] == version("grao-pipeline")
+    assert all(versions.values())

@@ -1,4 +1,4 @@
-"""Parts: what is in the bytes, that they are the same bytes every time, and that everybody can read them."""
+"""Parts: their bytes are always the same, and other software can read them."""
 
 import io
 import json
@@ -58,9 +58,9 @@ def in_polars(path: Path) -> list[dict[str, Any]]:
 
 
 def in_duckdb(path: Path) -> list[dict[str, Any]]:
-    found = duckdb.connect().execute(f"SELECT * FROM read_parquet('{path}')")
-    names = [column[0] for column in found.description]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    result = duckdb.connect().execute(f"SELECT * FROM read_parquet('{path}')")
+    names = [column[0] for column in result.description]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 def in_pandas(path: Path) -> list[dict[str, Any]]:
@@ -111,9 +111,9 @@ def test_chunks_do_not_change_the_bytes() -> None:
 
 def test_parts_are_zstd_with_page_checksums_and_small_row_groups() -> None:
     groups = pa.concat_tables([arrow("groups")] * 65)  # 130 rows: 64 + 64 + 2
-    found = pq.read_metadata(pa.BufferReader(encode(groups, Provenance("groups", "f", {}, {}))))
-    assert [found.row_group(i).num_rows for i in range(found.num_row_groups)] == [64, 64, 2]
-    assert {found.row_group(0).column(i).compression for i in range(found.num_columns)} == {"ZSTD"}
+    metadata = pq.read_metadata(pa.BufferReader(encode(groups, Provenance("groups", "f", {}, {}))))
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [64, 64, 2]
+    assert {metadata.row_group(0).column(i).compression for i in range(metadata.num_columns)} == {"ZSTD"}
     scores = pa.concat_tables([arrow("scores")] * 65)
     assert pq.read_metadata(pa.BufferReader(encode(scores, Provenance("scores", "f", {}, {})))).num_row_groups == 1
 
@@ -132,7 +132,7 @@ def test_bytes_that_are_not_parquet_are_a_damaged_part(data: bytes) -> None:
 
 
 def test_a_flipped_bit_in_a_page_is_noticed_without_a_manifest() -> None:
-    """A page is found by its content: texts that zstd cannot shorten stand in the file as they are."""
+    """The page is located by its content: texts that zstd cannot compress are in the file as they are."""
     text = "kBq8fZx1YtR5wLm0"
     table = pa.Table.from_pylist([{"prompt_id": text, "messages": [], "metadata": "{}"}], TABLES["prompts"].arrow())
     data = bytearray(encode(table, Provenance("prompts", "f" * 32, {}, {})))

@@ -137,9 +137,9 @@ def test_scores_of_other_groups_are_refused_with_both_fingerprints(path: Path, t
 def test_companion_rows_come_in_the_order_of_the_groups(path: Path, tmp_path: Path) -> None:
     scores = scores_table(tmp_path / "scores")
     ids = open_table(str(path)).part(1).column("group_id")
-    found = scores.aligned_part(ids, 1, ["rewards"])
-    assert found.column_names == ["group_id", "rewards"]
-    assert found.column("rewards").to_pylist() == [[4.0, None], [5.0, None]]
+    aligned = scores.aligned_part(ids, 1, ["rewards"])
+    assert aligned.column_names == ["group_id", "rewards"]
+    assert aligned.column("rewards").to_pylist() == [[4.0, None], [5.0, None]]
     with pytest.raises(MismatchError, match=r"part-000000.parquet does not hold the groups of part 0"):
         scores.aligned_part(ids, 0)
     with pytest.raises(MismatchError, match="has 2 parts; the groups have more"):

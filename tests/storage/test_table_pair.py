@@ -37,9 +37,9 @@ def test_a_foreign_companion_is_read_in_the_order_of_the_groups(groups: str, tmp
     pl.DataFrame(SCORES[::-1]).write_parquet(tmp_path / "scores.parquet")
     pair = TablePair.open(groups, str(tmp_path / "scores.parquet"), "scores")
     ids = [
-        (row["group_id"], own["group_id"])
+        (row["group_id"], companion["group_id"])
         for part, other in pair.parts([], [])
-        for row, own in zip(part.to_pylist(), other.to_pylist(), strict=True)
+        for row, companion in zip(part.to_pylist(), other.to_pylist(), strict=True)
     ]
     assert ids == [(row["group_id"],) * 2 for row in ROWS]
 

@@ -1,4 +1,4 @@
-"""`TableWriter`: a part is committed once, repaired alone, and never mixed with other work."""
+"""`TableWriter`: a part is committed once, repaired alone, and never mixed with parts of another fingerprint."""
 
 import json
 from collections.abc import Callable
@@ -31,13 +31,13 @@ def part(index: int) -> pa.Table:
 
 
 def write(url: str, notices: list[str] | None = None, provenance: Provenance = PROVENANCE) -> list[int]:
-    """What a stage does: make the missing parts and finish. The indices of the parts that it made."""
+    """Write the missing parts and finish, as a stage does. Returns the indices of the parts written."""
     writer = TableWriter(url, provenance, NUM_PARTS, RecordedProgress((notices if notices is not None else []).append))
-    made = writer.missing()
-    for index in made:
+    written = writer.missing()
+    for index in written:
         writer.write(index, part(index))
     writer.finish()
-    return made
+    return written
 
 
 def contents(url: str) -> dict[str, bytes]:
@@ -130,7 +130,7 @@ def no_longer_json(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     "harm",
     [flip, no_longer_json, lambda data: data[:-7], lambda data: b"", lambda data: None],
-    ids=["flipped bit", "metadata that is no JSON", "truncated", "empty", "deleted"],
+    ids=["flipped bit", "metadata that is not JSON", "truncated", "empty", "deleted"],
 )
 def test_only_the_damaged_part_is_regenerated(path: Path, harm: Callable[[bytes], bytes | None]) -> None:
     before, intact = contents(str(path)), times(path)
@@ -237,32 +237,32 @@ def test_a_table_without_parts_is_complete_and_empty(tmp_path: Path) -> None:
 
 
 def test_parts_of_regenerated_groups_are_discarded(tmp_path: Path) -> None:
-    """A sampler need not give the same tokens twice: a re-made part of groups has other ids under one fingerprint."""
+    """Sampling need not repeat the same tokens: a regenerated part of groups has other IDs and the same fingerprint."""
     rows = [tiny.group_row(f"question {i}", ["a", "b"]) for i in range(8)]
     groups = tiny.write_table(tmp_path / "groups", "groups", rows, fingerprint="a" * 32)
 
     def scores_of(index: int) -> pa.Table:
         ids = open_table(groups).part(index, ["group_id"]).column("group_id").to_pylist()
-        found = [{"group_id": group_id, "rewards": [0.0, 1.0], "statuses": ["ok", "ok"]} for group_id in ids]
-        return pa.Table.from_pylist(found, schema=SCORES.arrow())
+        score_rows = [{"group_id": group_id, "rewards": [0.0, 1.0], "statuses": ["ok", "ok"]} for group_id in ids]
+        return pa.Table.from_pylist(score_rows, schema=SCORES.arrow())
 
     def score() -> tuple[list[int], list[str]]:
         notices: list[str] = []
         writer = TableWriter(str(tmp_path / "scores"), PROVENANCE, 2, RecordedProgress(notices.append))
         writer.discard_changed_parts(open_table(groups))
-        made = writer.missing()
-        for index in made:
+        written = writer.missing()
+        for index in written:
             writer.write(index, scores_of(index))
         writer.finish()
-        return made, notices
+        return written, notices
 
     assert score() == ([0, 1], [])
     assert score() == ([], [])
     rows[5] = tiny.group_row("question 5", ["a", "b"], token_ids=[[8, 8, 2], [9, 9, 2]])
     (tmp_path / "groups" / part_name(1)).unlink()
     tiny.write_table(tmp_path / "groups", "groups", rows, fingerprint="a" * 32)
-    made, notices = score()
-    assert made == [1]
+    written, notices = score()
+    assert written == [1]
     changed = f"{tmp_path}/scores/part-000001.parquet"
     assert notices == [f"{changed} does not hold the groups that {groups} holds now. It will be regenerated."]
     assert open_table(str(tmp_path / "scores")).part(1).equals(scores_of(1))
