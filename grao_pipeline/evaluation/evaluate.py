@@ -46,6 +46,17 @@ class EvaluateSummary:
     confidence: float
     fingerprint: str
 
+    def for_people(self) -> dict[str, object]:
+        """The metrics as text, with their intervals."""
+        metrics = {
+            name: f"{metric['value']:.3f}  ({self.confidence:.0%} interval {metric['low']:.3f} … {metric['high']:.3f}, "
+            f"n = {metric['n']})"
+            for name, metric in self.metrics.items()
+            if metric is not None
+        }
+        counts = {"prompts": self.prompts, "unpaired_prompts": self.unpaired_prompts}
+        return {**metrics, **counts, "fingerprint": self.fingerprint}
+
 
 def evaluate_provenance(
     options: EvaluateOptions, groups: str, scores: str, base_groups: str | None, base_scores: str | None

@@ -248,7 +248,7 @@ def test_scores_are_required_and_have_different_names(groups: str, tmp_path: Pat
     scores = scores_table(tmp_path / "r")
     with pytest.raises(UsageError, match=r"a second table with the reward name 'r'\. .* --name NAME"):
         compute(groups, tmp_path / "out", scores, f"{scores}=0.5")
-    with pytest.raises(UsageError, match="Unknown estimator 'grop'"):
+    with pytest.raises(UsageError, match=r"estimator: unknown estimator 'grop'\. Did you mean grpo\?"):
         compute(groups, tmp_path / "out", scores, estimator="grop")
 
 

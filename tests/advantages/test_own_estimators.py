@@ -136,7 +136,7 @@ def test_a_class_says_that_it_uses_no_rewards(place: Path) -> None:
 
 def test_a_misspelled_trait_is_an_error(place: Path) -> None:
     (place / "own_estimators.py").write_text(MODULE.replace("uses_rewards", "use_rewards"))
-    with pytest.raises(TypeError, match="use_rewards"):
+    with pytest.raises(UsageError, match="unexpected keyword argument 'use_rewards'"):
         load_estimator(AdvantagesOptions(estimator="own_estimators:WithoutRewards"))
 
 
