@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from grao_pipeline.fingerprints import fingerprint, prompt_fingerprint
 from grao_pipeline.prompts.base import DroppedRow, Message, Row, filled, filled_or_none, rest
 from grao_pipeline.prompts.canonical import canonical_json
 from grao_pipeline.prompts.conversations import answer, check_answerable, check_unicode, conversation
+from grao_pipeline.schemas import LARGEST_FLOAT32
 
 REQUIRED = ("prompt", "responses")
 FIELDS = (*REQUIRED, "rewards", "reference", "reference_reward", "rejected")
 """The fields that an import reads; every other column becomes metadata."""
 POLICY = "imported"
-LARGEST_REWARD = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def _rewards(rewards: Any, num_responses: int) -> list[float | None] | None:
 def _reward(value: Any, where: str) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_REWARD:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_FLOAT32:
         raise DroppedRow(f"{where} a value that is neither a finite number nor null")
     return float(value)
 

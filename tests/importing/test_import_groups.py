@@ -1,4 +1,4 @@
-"""`grao import`: groups and scores from files that other software wrote, every row accounted for."""
+"""`grao import`: groups and scores from files that other software wrote; every row is counted."""
 
 import gzip
 import json
@@ -49,7 +49,7 @@ def test_a_row_becomes_a_group_and_its_scores(tmp_path: Path) -> None:
     assert (first["completions"], first["reference"], first["rejected"]) == (["4", "5", ""], "four", "six")
     assert first["metadata"] == '{"level":1}'
     assert (second["messages"], second["completions"], second["reference"]) == (CHAT, ["3"], None)
-    # No model: no ids, no log-probs. An empty list is a reference without ids, null no reference.
+    # Without a model there are no ids and no log-probs. An empty list: a reference without ids. Null: no reference.
     assert (first["prompt_token_ids"], first["completion_token_ids"]) == ([], [[], [], []])
     assert [group["reference_token_ids"] for group in groups] == [[], None, None]
     assert {(g["completion_logprobs"], g["retokenized"], g["policy"], g["round"]) for g in groups} == {
@@ -71,9 +71,9 @@ def test_imported_rewards_become_advantages_with_the_reference(tmp_path: Path) -
     row = {"prompt": "q", "responses": ["a", "b"], "rewards": [1, 0], "reference": "y", "reference_reward": 2}
     tiny.grao_json("import", source(tmp_path, [row]), tmp_path / "out")
     tiny.grao_json("advantages", tmp_path / "out/groups", tmp_path / "adv", "--scores", tmp_path / "out/scores")
-    (found,) = read(tmp_path / "adv")
-    assert found["advantages"] == [0.0, pytest.approx(-(1.5**0.5))]
-    assert found["reference_advantage"] == pytest.approx(1.5**0.5)
+    (row,) = read(tmp_path / "adv")
+    assert row["advantages"] == [0.0, pytest.approx(-(1.5**0.5))]
+    assert row["reference_advantage"] == pytest.approx(1.5**0.5)
 
 
 def test_the_same_rows_from_another_kind_of_file_give_the_same_bytes(tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ def test_the_same_rows_from_another_kind_of_file_give_the_same_bytes(tmp_path: P
         tiny.grao_json("import", tmp_path / name, tmp_path / str(number), "--prompts-per-part", 2)
     for table in ("groups", "scores"):
         tables = [open_table(str(tmp_path / str(number) / table)) for number in range(3)]
-        assert [found.num_parts for found in tables] == [3, 3, 3]
-        assert len({found.fingerprint for found in tables}) == 1
+        assert [one.num_parts for one in tables] == [3, 3, 3]
+        assert len({one.fingerprint for one in tables}) == 1
         assert tables[0].read().equals(tables[1].read())
         assert tables[0].read().equals(tables[2].read())
 
@@ -102,7 +102,7 @@ def test_without_rewards_there_is_no_scores_table(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "scores").exists()
 
 
-def test_every_dropped_row_is_counted_and_can_be_seen(tmp_path: Path) -> None:
+def test_every_dropped_row_is_counted_and_written_to_the_rejects(tmp_path: Path) -> None:
     good: dict[str, Any] = {"prompt": "q", "responses": ["a", "b"]}
     bad: list[tuple[dict[str, Any], str]] = [
         ({"responses": ["a"]}, "prompt is missing"),
@@ -135,7 +135,7 @@ def test_every_dropped_row_is_counted_and_can_be_seen(tmp_path: Path) -> None:
         assert reason in reject["reason"]
 
 
-def test_an_import_goes_on_where_it_was_killed_and_ends_in_the_same_bytes(tmp_path: Path) -> None:
+def test_an_interrupted_import_is_resumed_and_ends_in_the_same_bytes(tmp_path: Path) -> None:
     path = source(tmp_path, [{"prompt": f"q{i}", "responses": ["a"], "rewards": [i]} for i in range(6)])
     arguments = ["import", path, tmp_path / "out", "--prompts-per-part", 2]
     whole = tiny.grao_json(*arguments)
@@ -153,7 +153,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4
 
 
 @given(st.lists(st.tuples(texts, st.lists(texts, min_size=1, max_size=3)), min_size=2, max_size=2, unique_by=str))
-def test_different_texts_never_share_an_identity(pairs: list[tuple[str, list[str]]]) -> None:
+def test_different_texts_have_different_group_ids(pairs: list[tuple[str, list[str]]]) -> None:
     one, other = (read_group({"prompt": prompt, "responses": responses}).group_id for prompt, responses in pairs)
     assert one != other
 
@@ -214,7 +214,7 @@ def test_wrong_use_is_answered_with_one_clear_message(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_broken_line_is_named_and_other_work_is_not_overwritten(tmp_path: Path) -> None:
+def test_a_broken_line_is_named_and_another_table_is_not_overwritten(tmp_path: Path) -> None:
     path = source(tmp_path, ROWS)
     tiny.grao_json("import", path, tmp_path / "out")
     other = tiny.grao("import", source(tmp_path, ROWS[:2], "other.jsonl"), tmp_path / "out")
@@ -227,7 +227,7 @@ def test_a_broken_line_is_named_and_other_work_is_not_overwritten(tmp_path: Path
 
 
 def test_published_solutions_are_scored_and_compared_without_a_model(tmp_path: Path, real_data: Path) -> None:
-    """GSM8K solutions of four models, through the commands alone, against the labels that people gave them."""
+    """GSM8K solutions of four models, with commands only, against labels by people."""
     with gzip.open(real_data / "gsm8k" / "model-solutions.jsonl.gz", "rt") as file:
         published = [json.loads(line) for line in file]
     rows = [
@@ -250,13 +250,13 @@ def test_published_solutions_are_scored_and_compared_without_a_model(tmp_path: P
         scored = read(tmp_path / reward)
         assert [score["rewards"] for score in scored] == labels
         assert {score["reference_reward"] for score in scored} == {1.0}
-    found = tiny.grao_json(
+    summary = tiny.grao_json(
         *["advantages", out / "groups", tmp_path / "advantages", "--combine", "minimum"],
         *["--scores", tmp_path / "gsm8k", "--scores", tmp_path / "math"],
     )
-    # A group teaches nothing where all four and the reference are right.
+    # A group whose four samples and reference are all right teaches nothing.
     all_right = sum(all(label) for label in labels)
-    assert found["zero_variance_groups"] == all_right
-    assert found["trained_groups"] == len(published) - all_right
-    assert found["mean_reward"] == pytest.approx(sum(map(sum, labels)) / (4 * len(labels)))
-    assert found["groups_without_reference"] == 0
+    assert summary["zero_variance_groups"] == all_right
+    assert summary["trained_groups"] == len(published) - all_right
+    assert summary["mean_reward"] == pytest.approx(sum(map(sum, labels)) / (4 * len(labels)))
+    assert summary["groups_without_reference"] == 0

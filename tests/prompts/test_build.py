@@ -1,4 +1,4 @@
-"""`build_prompts`: every row is accounted for, the output is reproducible, held-out prompts stay where they are."""
+"""`build_prompts`: every row is counted, the output is reproducible, held-out prompts stay held out."""
 
 import hashlib
 import json
@@ -40,11 +40,11 @@ def numbered(count: int) -> list[dict[str, Any]]:
 MIXED: list[dict[str, Any]] = [
     {"prompt": "a", "completion": "b", "topic": "x"},
     {"prompt": "", "completion": "b"},
-    {"prompt": "a", "completion": "b", "topic": "x"},  # the first again
-    {"prompt": "a", "completion": "b", "topic": "y"},  # not the same: other metadata
+    {"prompt": "a", "completion": "b", "topic": "x"},  # a duplicate
+    {"prompt": "a", "completion": "b", "topic": "y"},  # no duplicate: other metadata
     {"prompt": "c", "completion": None},
     {"prompt": "", "completion": "d"},
-    {"prompt": "\ud800", "completion": "d"},  # half of a surrogate pair
+    {"prompt": "\ud800", "completion": "d"},  # an unpaired surrogate
 ]
 
 
@@ -85,7 +85,7 @@ def test_kept_and_dropped_add_up_to_read_whatever_the_rows(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
 ) -> None:
     directory = tmp_path_factory.mktemp("rows")
-    good = {"messages": [{"role": "user", "content": "kept"}]}  # one that is kept in any case
+    good = {"messages": [{"role": "user", "content": "kept"}]}  # always kept
     summary = build_prompts(source(directory, [*rows, good]), str(directory / "out"), PromptsOptions())
     assert summary.read == len(rows) + 1
     assert summary.kept + sum(summary.dropped.values()) == summary.read
@@ -112,7 +112,7 @@ def test_dropped_rows_are_written_with_their_reason(tmp_path: Path) -> None:
         (5, "the prompt is empty"),
         (6, "a text is not valid Unicode"),
     ]
-    # The data is the row as it was, but that a null is left out.
+    # The data is the unchanged row, without nulls.
     assert [entry["data"] for entry in entries] == [MIXED[1], MIXED[2], {"prompt": "c"}, MIXED[5], MIXED[6]]
     assert [path.name for path in rejects.parent.iterdir()] == ["rejects.jsonl"]
 
@@ -124,7 +124,7 @@ def test_without_drops_the_rejects_file_is_empty(tmp_path: Path) -> None:
     assert (tmp_path / "rejects.jsonl").read_bytes() == b""
 
 
-def test_a_source_whose_every_row_is_dropped_is_refused_with_the_reasons(tmp_path: Path) -> None:
+def test_a_source_without_usable_rows_is_refused_with_the_reasons(tmp_path: Path) -> None:
     path = source(tmp_path, [{"prompt": ""}, {"prompt": None}, {"prompt": " "}])
     options = PromptsOptions(rejects=str(tmp_path / "rejects.jsonl"))
     with pytest.raises(InputError) as error:
@@ -149,18 +149,18 @@ def test_two_runs_are_byte_identical(tmp_path: Path) -> None:
     ]
 
 
-def test_a_finished_output_is_found_done(tmp_path: Path) -> None:
+def test_a_finished_output_is_not_written_again(tmp_path: Path) -> None:
     path, out = source(tmp_path, numbered(3)), tmp_path / "out"
     first = build_prompts(path, str(out), PromptsOptions())
     before = {file: file.stat().st_mtime_ns for file in out.iterdir()}
-    # Naming the format that was found is the same work.
+    # Naming the format that was chosen changes nothing.
     second = build_prompts(path, str(out), PromptsOptions(format="prompt-completion"))
     assert (first.cached, second.cached) == (False, True)
     assert (second.read, second.kept, second.tables) == (first.read, first.kept, first.tables)
     assert {file: file.stat().st_mtime_ns for file in out.iterdir()} == before
 
 
-def test_parts_hold_a_fixed_number_of_rows_and_a_lost_one_is_made_again(
+def test_parts_have_a_fixed_number_of_rows_and_a_lost_one_is_regenerated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build, "ROWS_PER_PART", 4)
@@ -177,7 +177,7 @@ def test_parts_hold_a_fixed_number_of_rows_and_a_lost_one_is_made_again(
 
 
 @pytest.mark.parametrize("change", [{"system": "Be kind."}, {"limit": 2}, {"eval_fraction": 0.5}])
-def test_an_output_of_other_work_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_an_output_of_other_options_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     path = source(tmp_path, numbered(9))
     for first, second in ((PromptsOptions(), PromptsOptions(**change)), (PromptsOptions(**change), PromptsOptions())):
         out = tmp_path / f"out-{first.model_dump_json()}"[:200].replace("/", "-")
@@ -188,34 +188,38 @@ def test_an_output_of_other_work_is_refused(tmp_path: Path, change: dict[str, An
         assert tree(out) == before
 
 
-def test_changed_rows_are_other_work(tmp_path: Path) -> None:
+def test_changed_rows_are_refused(tmp_path: Path) -> None:
     build_prompts(source(tmp_path, numbered(2)), str(tmp_path / "out"), PromptsOptions())
     with pytest.raises(MismatchError, match="input source"):
         build_prompts(source(tmp_path, numbered(3)), str(tmp_path / "out"), PromptsOptions())
 
 
-def test_the_limit_counts_rows_read(tmp_path: Path) -> None:
+def test_the_limit_counts_the_rows_that_are_read(tmp_path: Path) -> None:
     summary = build_prompts(source(tmp_path, MIXED), str(tmp_path / "out"), PromptsOptions(limit=2))
     assert (summary.read, summary.kept) == (2, 1)
 
 
-def test_the_limit_stops_before_what_comes_after(tmp_path: Path) -> None:
+def test_rows_after_the_limit_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"prompt": "a"}\nbroken\n')
     assert build_prompts(str(tmp_path / "a.jsonl"), str(tmp_path / "out"), PromptsOptions(limit=1)).kept == 1
 
 
-def test_the_system_message_goes_before_conversations_that_have_none(tmp_path: Path) -> None:
-    own = {"role": "system", "content": "own"}
+def test_the_system_message_is_put_before_conversations_without_one(tmp_path: Path) -> None:
+    existing = {"role": "system", "content": "existing"}
     question = {"role": "user", "content": "a"}
-    rows = [{"messages": [own, question]}, {"messages": [question]}, {"messages": [{**own, "content": ""}, question]}]
-    # The third equals the second: an empty system message is none.
+    rows = [
+        {"messages": [existing, question]},
+        {"messages": [question]},
+        {"messages": [{**existing, "content": ""}, question]},
+    ]
+    # The third equals the second: an empty system message is removed.
     summary = build_prompts(source(tmp_path, rows), str(tmp_path / "out"), PromptsOptions(system="given"))
     assert summary.dropped == {"exact duplicate of an earlier row": 1}
     given_message = {"role": "system", "content": "given"}
-    assert [row["messages"] for row in read(tmp_path / "out")] == [[own, question], [given_message, question]]
+    assert [row["messages"] for row in read(tmp_path / "out")] == [[existing, question], [given_message, question]]
 
 
-def test_columns_are_renamed_before_the_format_is_found(tmp_path: Path) -> None:
+def test_columns_are_renamed_before_the_format_is_chosen(tmp_path: Path) -> None:
     path = source(tmp_path, [{"instruction": "a", "output": "b", "prompt": "c"}])
     options = PromptsOptions(map=["instruction=prompt", "output=completion", "prompt=other"])
     build_prompts(path, str(tmp_path / "out"), options)
@@ -242,7 +246,7 @@ def test_a_mapping_that_cannot_work_is_a_usage_error(tmp_path: Path, entries: li
         assert fragment in str(error.value)
 
 
-def test_undetectable_columns_are_a_usage_error_that_lists_them(tmp_path: Path) -> None:
+def test_unknown_columns_are_a_usage_error_that_lists_them(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"fit no format. Columns: text, label\."):
         build_prompts(source(tmp_path, [{"text": "a", "label": 1}]), str(tmp_path / "out"), PromptsOptions())
 
@@ -262,23 +266,23 @@ def test_a_conversation_never_lands_on_both_sides(tmp_path: Path) -> None:
     assert len(train | evaluation) == 100
 
 
-def test_new_rows_and_other_answers_move_no_prompt(tmp_path: Path) -> None:
+def test_new_rows_and_other_answers_do_not_move_a_prompt(tmp_path: Path) -> None:
     train, evaluation = held_out(tmp_path, numbered(100), 0.3)
     more = [{**row, "completion": "other"} for row in reversed(numbered(400))]
     more_train, more_evaluation = held_out(tmp_path, more, 0.3)
     assert train < more_train
     assert evaluation < more_evaluation
-    # A larger fraction holds out what a smaller one does.
+    # A larger fraction holds out every prompt that a smaller one holds out.
     assert evaluation < held_out(tmp_path, numbered(100), 0.6)[1]
 
 
 def test_the_share_held_out_is_the_fraction() -> None:
     held = sum(is_held_out([{"role": "user", "content": str(index)}], 0.2) for index in range(5000))
-    # Binomial(5000, 0.2): mean 1000, standard deviation 28; the hash is fixed, so this cannot flicker.
+    # Binomial(5000, 0.2): mean 1000, standard deviation 28; the hash is fixed, so the result never changes.
     assert abs(held - 1000) < 4 * 28
 
 
-def test_a_side_that_gets_no_prompt_is_an_empty_table(tmp_path: Path) -> None:
+def test_a_side_without_prompts_is_an_empty_table(tmp_path: Path) -> None:
     summary = build_prompts(source(tmp_path, numbered(1)), str(tmp_path / "out"), PromptsOptions(eval_fraction=1e-9))
     assert list(summary.tables.values()) == [1, 0]
     assert read(tmp_path / "out" / "eval") == []

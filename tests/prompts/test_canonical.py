@@ -1,4 +1,4 @@
-"""Canonical JSON: one text for one value, whatever file and neighbours it came with."""
+"""Canonical JSON: one text for one value, whatever file it was read from."""
 
 import datetime
 import decimal
@@ -23,7 +23,7 @@ def test_json_reads_back_an_equal_value(value: object) -> None:
 
 
 @given(st.dictionaries(st.text(), scalars))
-def test_the_order_of_keys_and_absent_values_play_no_part(value: dict[str, object]) -> None:
+def test_the_order_of_keys_and_nulls_do_not_matter(value: dict[str, object]) -> None:
     reversed_with_nulls = {**dict(reversed(value.items())), "absent\0": None}
     assert canonical_json(reversed_with_nulls) == canonical_json(value)
 

@@ -1,4 +1,4 @@
-"""The next round's prompts: chances against hand-worked numbers, and what the command writes."""
+"""The next round's prompts: probabilities against numbers worked by hand, and the table that is written."""
 
 import math
 from collections import Counter
@@ -17,7 +17,7 @@ from tests import tiny
 
 Row = dict[str, Any]
 NAMES = "abcdef"
-# Variance of the last rewards: 1/4, 0, 3/16, 0 and 0; f was never seen.
+# Variances of these rewards: 1/4, 0, 3/16, 0 and 0; f is unseen.
 REWARDS: dict[str, list[float | None]] = {
     "a": [0.0, 0.0, 1.0, 1.0],
     "b": [0.1, 0.1, 0.1, 0.1],
@@ -31,7 +31,7 @@ VARIANCES = {"a": 0.25, "b": 0.0, "c": 0.1875, "d": 0.0, "e": 0.0}
 def write_history(
     root: Path, rewards: dict[str, list[float | None]], number: int = 0, rows_per_part: int = 2
 ) -> list[str]:
-    """Groups and scores of a round that gave these rewards."""
+    """Groups and scores of a round with these rewards."""
     groups = [tiny.group_row(name, ["x"] * len(values), None) | {"round": number} for name, values in rewards.items()]
     scores = [
         {
@@ -72,11 +72,11 @@ def weights(statistics: dict[str, tuple[float, float]], **options: Any) -> dict[
     """Probability by prompt of NAMES."""
     rows = [{"prompt_id": name, "mean": m, "variance": v, "round": 0} for name, (m, v) in statistics.items()]
     schema = {"prompt_id": pl.String, "mean": pl.Float64, "variance": pl.Float64, "round": pl.Int32}
-    weighed = weigh(list(NAMES), pl.DataFrame(rows, schema=schema), CurriculumOptions(**options))
-    return dict(zip(weighed["prompt_id"].to_list(), weighed["probability"].to_list(), strict=True))
+    candidates = weigh(list(NAMES), pl.DataFrame(rows, schema=schema), CurriculumOptions(**options))
+    return dict(zip(candidates["prompt_id"].to_list(), candidates["probability"].to_list(), strict=True))
 
 
-def test_chances_are_the_hand_worked_ones() -> None:
+def test_probabilities_are_those_worked_by_hand() -> None:
     # u/N = 0.2/4 = 0.05; 0.8 · v / 8.
     assert probabilities([1.0, 0.0, 3.0, 4.0], 0.2) == pytest.approx([0.15, 0.05, 0.35, 0.45])
     assert probabilities([1.0, 0.0, 3.0, 4.0], 0.0) == pytest.approx([0.125, 0.0, 0.375, 0.5])
@@ -86,25 +86,25 @@ def test_chances_are_the_hand_worked_ones() -> None:
     assert probabilities([], 0.2) == []
 
 
-def test_retired_prompts_have_no_chance_and_unseen_ones_count_with_the_mean_variance() -> None:
+def test_retired_prompts_have_no_chance_and_unseen_ones_the_mean_variance() -> None:
     seen = {"a": (0.5, 0.3), "b": (1.0, 0.0), "c": (0.25, 0.1), "d": (0.0, 0.2), "e": (-1.0, 0.0)}
-    # b is solved. Left are a, c, d and e, of mean variance 0.6 / 4 = 0.15, which f counts with: 0.75 in all.
-    found = weights(seen, uniform_mix=0.0)
-    assert found["b"] is None
-    rest = {name: value for name, value in found.items() if name != "b"}
+    # b is solved. The mean variance of a, c, d and e is 0.6 / 4 = 0.15, which f gets too: the sum is 0.75.
+    probability = weights(seen, uniform_mix=0.0)
+    assert probability["b"] is None
+    rest = {name: value for name, value in probability.items() if name != "b"}
     assert rest == pytest.approx({"a": 0.4, "c": 2 / 15, "d": 4 / 15, "e": 0.0, "f": 0.2})
-    # Without e, too: a mean of 0.2; 0.8 in all. Half of the chance is the same for the four that are left.
-    found = weights(seen, uniform_mix=0.5, retire_below=-1.0)
-    assert (found["b"], found["e"]) == (None, None)
-    rest = {name: value for name, value in found.items() if value is not None}
+    # Without e, the mean is 0.2 and the sum 0.8. Half of the chance is the same for the four that remain.
+    probability = weights(seen, uniform_mix=0.5, retire_below=-1.0)
+    assert (probability["b"], probability["e"]) == (None, None)
+    rest = {name: value for name, value in probability.items() if value is not None}
     assert rest == pytest.approx({"a": 0.3125, "c": 0.1875, "d": 0.25, "f": 0.25})
 
 
-def test_without_any_history_of_theirs_all_prompts_are_alike() -> None:
+def test_prompts_without_history_have_equal_chances() -> None:
     assert weights({}, uniform_mix=0.0) == pytest.approx(dict.fromkeys(NAMES, 1 / 6))
 
 
-def test_first_draws_are_as_frequent_as_the_chances_say() -> None:
+def test_first_draws_and_pairs_are_as_frequent_as_their_probabilities() -> None:
     """And pairs: p_i p_j (1/(1 − p_i) + 1/(1 − p_j)). A binomial of n draws is within 4.5 √(n p (1 − p)) of n p."""
     chances = {"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.4, "e": 0.0}
     n = 4000
@@ -117,12 +117,12 @@ def test_first_draws_are_as_frequent_as_the_chances_say() -> None:
                 p, q = chances[i], chances[j]
                 expected[frozenset((i, j))] = p * q * (1 / (1 - p) + 1 / (1 - q))
     assert sum(p for pair, p in expected.items() if isinstance(pair, frozenset)) == pytest.approx(1.0)
-    for each, p in expected.items():
-        count = firsts[each] if isinstance(each, str) else pairs[each]
-        assert abs(count - n * p) <= 4.5 * math.sqrt(n * p * (1 - p)), each
+    for event, p in expected.items():
+        count = firsts[event] if isinstance(event, str) else pairs[event]
+        assert abs(count - n * p) <= 4.5 * math.sqrt(n * p * (1 - p)), event
 
 
-def test_a_draw_depends_on_neither_order_nor_number() -> None:
+def test_a_draw_depends_neither_on_order_nor_on_number() -> None:
     ids = [str(n) for n in range(50)]
     chances = [(n % 7) / 147 for n in range(50)]
     ten = draw(ids, chances, 10, [3, 1])
@@ -133,45 +133,47 @@ def test_a_draw_depends_on_neither_order_nor_number() -> None:
     assert set(draw(ids, chances, 50, [0])) == {name for name, p in zip(ids, chances, strict=True) if p > 0}
 
 
-def test_all_that_are_not_retired_are_chosen_by_default(tmp_path: Path, prompts: str, history: list[str]) -> None:
-    found = tiny.grao_json("curriculum", prompts, tmp_path / "out", "--history", *history)
+def test_by_default_all_prompts_that_are_not_retired_are_chosen(
+    tmp_path: Path, prompts: str, history: list[str]
+) -> None:
+    summary = tiny.grao_json("curriculum", prompts, tmp_path / "out", "--history", *history)
     assert chosen(tmp_path / "out") == "abcef"  # d is solved
     rows = {row["prompt_id"]: row for row in open_table(prompts).read().to_pylist()}
     assert all(row == rows[row["prompt_id"]] for row in open_table(str(tmp_path / "out")).read().to_pylist())
-    counts = {name: found[name] for name in ("prompts", "seen", "unseen", "retired_solved", "retired_hopeless")}
+    counts = {name: summary[name] for name in ("prompts", "seen", "unseen", "retired_solved", "retired_hopeless")}
     assert counts == {"prompts": 6, "seen": 5, "unseen": 1, "retired_solved": 1, "retired_hopeless": 0}
-    assert (found["chosen"], found["chosen_unseen"]) == (5, 1)
-    # 7/16 over five; over a, b, c, e it is 7/64, which f counts with, too.
-    assert found["mean_variance"] == pytest.approx(0.0875)
-    assert found["mean_variance_remaining"] == pytest.approx(7 / 64)
-    assert found["mean_variance_chosen"] == pytest.approx(7 / 64)
+    assert (summary["chosen"], summary["chosen_unseen"]) == (5, 1)
+    # The sum 7/16 over five prompts; over a, b, c and e it is 7/64, which f gets too.
+    assert summary["mean_variance"] == pytest.approx(0.0875)
+    assert summary["mean_variance_remaining"] == pytest.approx(7 / 64)
+    assert summary["mean_variance_chosen"] == pytest.approx(7 / 64)
 
 
 def test_without_a_uniform_share_equal_rewards_are_never_chosen(
     tmp_path: Path, prompts: str, history: list[str]
 ) -> None:
-    """Not even those of 0.1, whose mean is rounded; the unseen one may be."""
+    """Not even the rewards of 0.1, whose mean is rounded; the unseen prompt may be chosen."""
     options = ["--history", *history, "--uniform-mix", 0, "--fraction", 1]
     result = tiny.grao("curriculum", prompts, tmp_path / "out", *options)
     assert result.exit_code == 0, result.output
     assert "3 prompts are chosen instead of 5" in result.stderr
     assert chosen(tmp_path / "out") == "acf"
-    found = tiny.grao_json("curriculum", prompts, tmp_path / "two", *options[:-2], "--num-prompts", 2)
-    assert found["chosen"] == 2
+    summary = tiny.grao_json("curriculum", prompts, tmp_path / "two", *options[:-2], "--num-prompts", 2)
+    assert summary["chosen"] == 2
     assert set(chosen(tmp_path / "two")) < set("acf")
     of_two = [{"a": 0.25, "c": 0.1875, "f": 7 / 64}[name] for name in chosen(tmp_path / "two")]
-    assert found["mean_variance_chosen"] == pytest.approx(sum(of_two) / 2)
+    assert summary["mean_variance_chosen"] == pytest.approx(sum(of_two) / 2)
 
 
 def test_the_last_round_that_scored_a_prompt_counts(tmp_path: Path, prompts: str, history: list[str]) -> None:
-    """In round 1, a is solved, d is not any more, and none of c's samples could be scored."""
+    """In round 1, a is solved, d is no longer solved, and no sample of c could be scored."""
     later = write_history(tmp_path / "r1", {"a": [1.0, 1.0], "d": [0.0, 1.0], "c": [None, None]}, number=1)
     options = ["--uniform-mix", 0, "--retire-below", 0.1]
     out = tmp_path / "out"
-    found = tiny.grao_json("curriculum", prompts, out, "--history", *history, "--history", *later, *options)
-    assert (found["retired_solved"], found["retired_hopeless"]) == (1, 1)  # a; e. b's mean is above 0.1 in float32
+    summary = tiny.grao_json("curriculum", prompts, out, "--history", *history, "--history", *later, *options)
+    assert (summary["retired_solved"], summary["retired_hopeless"]) == (1, 1)  # a; e. b's mean is above 0.1 in float32
     assert chosen(out) == "cdf"
-    # The other way round, what round 0 said counts: a and c have a spread, d is solved.
+    # In the other order, round 0 counts: a and c have different rewards, d is solved.
     tiny.grao_json("curriculum", prompts, tmp_path / "b", "--history", *later, "--history", *history, *options)
     assert chosen(tmp_path / "b") == "acf"
 
@@ -180,15 +182,13 @@ def test_the_combined_reward_of_an_advantages_table_counts(tmp_path: Path, promp
     combined = tmp_path / "advantages"
     tiny.grao_json("advantages", history[0], combined, "--scores", f"{history[1]}=0.5")
     options = ["--history", history[0], combined, "--retire-above", 0.5]
-    found = tiny.grao_json("curriculum", prompts, tmp_path / "out", *options)
+    summary = tiny.grao_json("curriculum", prompts, tmp_path / "out", *options)
     # Half of every reward: a quarter of every variance; d's mean is 0.5.
-    assert found["mean_variance"] == pytest.approx(0.0875 / 4)
+    assert summary["mean_variance"] == pytest.approx(0.0875 / 4)
     assert chosen(tmp_path / "out") == "abcef"
 
 
-def test_scores_of_other_software_in_another_order_are_found_by_group(
-    tmp_path: Path, prompts: str, history: list[str]
-) -> None:
+def test_scores_of_other_software_are_matched_by_group_id(tmp_path: Path, prompts: str, history: list[str]) -> None:
     rows = open_table(history[1]).read()
     file = tmp_path / "scores.parquet"
     pq.write_table(rows.take(list(range(rows.num_rows))[::-1]).select(["group_id", "rewards", "statuses"]), file)
@@ -200,19 +200,19 @@ def test_scores_of_other_software_in_another_order_are_found_by_group(
 def test_the_choice_does_not_depend_on_how_tables_are_cut(tmp_path: Path) -> None:
     names = [f"prompt {n}" for n in range(40)]
     rewards: dict[str, list[float | None]] = {name: [0.0, n / 40, 0.5] for n, name in enumerate(names)}
-    found = []
+    choices = []
     for size in (1, 7, 40):
         root = tmp_path / str(size)
         table = tiny.write_table(root / "prompts", "prompts", [tiny.prompt_row(name) for name in names], size)
         history = write_history(root, rewards, rows_per_part=size)
         tiny.grao_json("curriculum", table, root / "out", "--history", *history, "--num-prompts", 11, "--seed", 4)
-        found.append(chosen(root / "out"))
-    assert found[0] == found[1] == found[2]
+        choices.append(chosen(root / "out"))
+    assert choices[0] == choices[1] == choices[2]
     tiny.grao_json("curriculum", table, root / "other", "--history", *history, "--num-prompts", 11, "--seed", 5)
-    assert chosen(root / "other") != found[2]
+    assert chosen(root / "other") != choices[2]
 
 
-def test_the_same_command_again_finds_its_work_and_another_is_refused(
+def test_the_same_command_again_changes_nothing_and_another_one_is_refused(
     tmp_path: Path, prompts: str, history: list[str]
 ) -> None:
     command = ["curriculum", prompts, tmp_path / "out", "--history", *history, "--num-prompts", 3]
@@ -223,9 +223,9 @@ def test_the_same_command_again_finds_its_work_and_another_is_refused(
     refused = tiny.grao(*command, "--seed", 1)
     assert refused.exit_code == 1
     assert "seed was 0 and is now 1" in refused.output
-    prints = [(open_table(history[0]).fingerprint, open_table(history[1]).fingerprint)]
-    made = curriculum_provenance(CurriculumOptions(num_prompts=3), open_table(prompts).fingerprint, prints)
-    assert made.fingerprint == first["fingerprint"] == open_table(str(tmp_path / "out")).fingerprint
+    fingerprints = [(open_table(history[0]).fingerprint, open_table(history[1]).fingerprint)]
+    provenance = curriculum_provenance(CurriculumOptions(num_prompts=3), open_table(prompts).fingerprint, fingerprints)
+    assert provenance.fingerprint == first["fingerprint"] == open_table(str(tmp_path / "out")).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_wrong_options_are_refused(
     assert message in refused.output
 
 
-def test_nothing_left_to_choose_is_an_error(tmp_path: Path, history: list[str]) -> None:
+def test_an_empty_choice_is_an_error(tmp_path: Path, history: list[str]) -> None:
     seen = prompts_table(tmp_path / "seen", "abcde")
     refused = tiny.grao("curriculum", seen, tmp_path / "out", "--history", *history, "--retire-above", 0)
     assert refused.exit_code == 1

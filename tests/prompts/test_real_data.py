@@ -67,7 +67,7 @@ def test_every_row_of_hh_is_accounted_for_and_the_runs_are_byte_identical(
     assert all(entry["data"] == hh[entry["row"]] for entry in rejects)
 
 
-def test_a_kept_row_of_hh_holds_the_whole_transcripts(tmp_path: Path, hh: list[dict[str, str]]) -> None:
+def test_a_prompt_of_hh_holds_the_whole_transcripts(tmp_path: Path, hh: list[dict[str, str]]) -> None:
     build_twice(tmp_path, hh, {})
     empty, repeated = empty_and_repeated(hh)
     kept = [row for index, row in enumerate(hh) if index not in empty + repeated]
@@ -77,7 +77,7 @@ def test_a_kept_row_of_hh_holds_the_whole_transcripts(tmp_path: Path, hh: list[d
         for answer, transcript in ((prompt["reference"], row["chosen"]), (prompt["rejected"], row["rejected"])):
             assert ("".join(turns) + f"\n\nAssistant: {answer or ''}").split() == transcript.split()
         assert prompt["messages"][-1]["role"] == "user"
-        # The established cut of this data set: the answer is what follows the last marker.
+        # The usual cut of this data set: the answer follows the last marker.
         assert prompt["reference"] == row["chosen"].rpartition("\n\nAssistant:")[2].strip()
 
 

@@ -1,4 +1,4 @@
-"""Sources: the same rows from every kind of file; every mistake named with its file, line, column or split."""
+"""Sources: the same rows from every kind of file; every error names its file, line, column or split."""
 
 import bz2
 import csv
@@ -24,7 +24,7 @@ from grao_pipeline.prompts.options import PromptsOptions
 from grao_pipeline.prompts.sources import read_rows
 from grao_pipeline.storage.reader import open_table
 
-# Text that a guess at types would damage: dates, numbers with zeros in front, "NA"; and that a splitter of lines would.
+# Text that guessing types would damage (dates, numbers with leading zeros, "NA"), or splitting lines too often.
 ROWS: list[dict[str, Any]] = [
     {"question": "When?", "answer": "2020-01-01", "note": "007"},
     {"question": "When, then?\nSay.", "answer": "2020-01-02", "note": "NA"},
@@ -108,18 +108,18 @@ def test_the_same_rows_give_the_same_prompts_from_every_kind_of_file(
     expected = prompt_ids(tmp_path / "plain.jsonl", tmp_path / "expected")
     assert len(expected) == len(ROWS)
     assert prompt_ids(tmp_path / name, tmp_path / "actual") == expected
-    # One content, one fingerprint.
+    # The same rows have the same fingerprint.
     tables = [open_table(str(tmp_path / out), "prompts") for out in ("expected", "actual")]
     assert tables[0].fingerprint == tables[1].fingerprint
 
 
-def test_text_is_read_to_the_letter(tmp_path: Path) -> None:
+def test_text_is_read_unchanged(tmp_path: Path) -> None:
     for name, write in (("a.jsonl", write_json_lines), ("a.csv", write_csv)):
         write(tmp_path / name)
         assert list(read_rows(str(tmp_path / name), "train", None, SILENT)) == ROWS
 
 
-def test_a_row_does_not_depend_on_the_columns_of_others(tmp_path: Path) -> None:
+def test_a_row_does_not_depend_on_the_columns_of_other_rows(tmp_path: Path) -> None:
     write_json_lines(tmp_path / "alone.jsonl", [{"prompt": "a", "level": 1}])
     write_json_lines(tmp_path / "among.jsonl", [{"prompt": "a", "level": 1}, {"prompt": "b", "level": 1.5, "extra": 2}])
     pq.write_table(
@@ -130,36 +130,36 @@ def test_a_row_does_not_depend_on_the_columns_of_others(tmp_path: Path) -> None:
     assert prompt_ids(tmp_path / "among.parquet", tmp_path / "parquet")[:1] == alone
 
 
-def test_columns_of_bytes_are_left_out_with_a_notice(tmp_path: Path) -> None:
+def test_columns_of_bytes_are_ignored_with_a_warning(tmp_path: Path) -> None:
     image = {"bytes": b"\x89PNG", "path": "a.png"}
     pq.write_table(pa.table({"prompt": ["a"], "image": [image], "level": [2]}), tmp_path / "a.parquet")
-    notices: list[str] = []
-    rows = list(read_rows(str(tmp_path / "a.parquet"), "train", None, RecordedProgress(notices.append)))
+    progress = RecordedProgress()
+    rows = list(read_rows(str(tmp_path / "a.parquet"), "train", None, progress))
     assert rows == [{"prompt": "a", "level": 2}]
-    assert notices == ["Ignoring columns of binary data: image."]
+    assert progress.warnings == ["Ignoring columns of binary data: image."]
 
 
-def test_a_split_of_a_directory_is_the_file_of_that_name(tmp_path: Path) -> None:
+def test_a_split_of_a_directory_is_the_file_with_that_name(tmp_path: Path) -> None:
     write_directory(tmp_path / "d")
     assert [row["question"] for row in read_rows(str(tmp_path / "d"), "test", None, SILENT)] == ["other"]
 
 
-def test_a_hub_dataset_is_asked_for_by_id_subset_and_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_a_hub_dataset_is_loaded_by_id_subset_and_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
 
     def load_dataset(*args: Any, **kwargs: Any) -> datasets.Dataset:
-        asked.append((args, kwargs))
+        calls.append((args, kwargs))
         return datasets.Dataset.from_list(ROWS)
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     write_json_lines(tmp_path / "plain.jsonl")
     build_prompts("openai/gsm8k", str(tmp_path / "hub"), PromptsOptions(subset="main", split="test[:3]"))
-    assert asked == [(("openai/gsm8k", "main"), {"split": "test[:3]"})]
+    assert calls == [(("openai/gsm8k", "main"), {"split": "test[:3]"})]
     expected = prompt_ids(tmp_path / "plain.jsonl", tmp_path / "plain")
     assert open_table(str(tmp_path / "hub")).read().column("prompt_id").to_pylist() == expected
 
 
-def test_an_unreachable_hub_is_an_input_error_without_chatter(
+def test_an_unreachable_hub_is_an_input_error_without_logs(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
@@ -181,7 +181,7 @@ def test_json_is_read_without_the_package_datasets(tmp_path: Path) -> None:
     assert subprocess.run(arguments, cwd=root, capture_output=True, text=True, check=True).stdout == "3\n"
 
 
-def test_reading_leaves_no_cache_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_leaves_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
@@ -212,7 +212,9 @@ BROKEN: list[tuple[str, bytes, list[str]]] = [
 
 
 @pytest.mark.parametrize(("name", "content", "fragments"), BROKEN)
-def test_a_broken_file_is_named_with_the_place(tmp_path: Path, name: str, content: bytes, fragments: list[str]) -> None:
+def test_a_broken_file_is_named_with_the_position(
+    tmp_path: Path, name: str, content: bytes, fragments: list[str]
+) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError) as error:
         build_prompts(str(tmp_path / name), str(tmp_path / "out"), PromptsOptions())
@@ -221,7 +223,7 @@ def test_a_broken_file_is_named_with_the_place(tmp_path: Path, name: str, conten
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_read_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_json_lines(tmp_path / "a.jsonl")
 
     def refuse(*_: Any, **__: Any) -> None:

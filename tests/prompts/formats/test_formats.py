@@ -1,4 +1,4 @@
-"""Each format: what it finds in a row, and every reason for which it drops one."""
+"""Every format: the prompt that it makes of a row, and every reason for dropping a row."""
 
 from typing import Any, get_args
 
@@ -35,7 +35,7 @@ FOUND: list[tuple[str, dict[str, Any], Prompt]] = [
         {"chosen": hh("a", "b", "c", "good"), "rejected": hh("a", "b", "c", "bad"), "source": 3},
         Prompt([user("a"), assistant("b"), user("c")], "good", "bad", {"source": 3}),
     ),
-    # An empty dispreferred answer is none; an empty preferred one drops the row (below).
+    # An empty rejected answer becomes None; an empty chosen answer drops the row (below).
     ("hh", {"chosen": hh("a", "good"), "rejected": hh("a", "")}, Prompt([user("a")], "good", None, {})),
     (
         "preference",
@@ -48,7 +48,7 @@ FOUND: list[tuple[str, dict[str, Any], Prompt]] = [
         {"prompt": [system("s"), user("a")], "chosen": [assistant("good")], "rejected": [assistant("bad")]},
         Prompt([system("s"), user("a")], "good", "bad", {}),
     ),
-    # Implicit prompt: what the conversations share.
+    # Implicit prompt: the turns that the conversations share.
     (
         "preference",
         {"chosen": [user("a"), assistant("good")], "rejected": [user("a"), assistant("bad")]},
@@ -60,7 +60,7 @@ FOUND: list[tuple[str, dict[str, Any], Prompt]] = [
         {"prompt": "a", "chosen": [user("a"), assistant("good")], "rejected": [user("a"), assistant("bad")]},
         Prompt([user("a")], "good", "bad", {}),
     ),
-    # The conversations go on after the prompt before they part.
+    # The conversations share further turns after the prompt.
     (
         "preference",
         {
@@ -70,7 +70,7 @@ FOUND: list[tuple[str, dict[str, Any], Prompt]] = [
         },
         Prompt([user("a"), assistant("b"), user("c")], "good", "bad", {}),
     ),
-    # Kinds may be mixed.
+    # Texts and lists of messages may be mixed.
     (
         "preference",
         {"prompt": [user("a")], "chosen": "good", "rejected": [assistant("bad")]},
@@ -79,7 +79,7 @@ FOUND: list[tuple[str, dict[str, Any], Prompt]] = [
     (
         "prompt-completion",
         {"prompt": " a\n", "completion": " b ", "answer": "7"},
-        Prompt([user(" a\n")], " b ", None, {"answer": "7"}),  # texts are kept to the letter
+        Prompt([user(" a\n")], " b ", None, {"answer": "7"}),  # texts are unchanged
     ),
     (
         "prompt-completion",
@@ -99,7 +99,7 @@ FOUND: list[tuple[str, dict[str, Any], Prompt]] = [
         Prompt([user("a"), assistant("b"), user("c")], None, None, {}),
     ),
     (
-        "messages",  # an empty system message is none; further keys of a message are ignored
+        "messages",  # empty system messages and other keys of a message are ignored
         {"messages": [system(" "), {**user("a"), "name": "Ann"}]},
         Prompt([user("a")], None, None, {}),
     ),
@@ -113,13 +113,13 @@ FOUND: list[tuple[str, dict[str, Any], Prompt]] = [
 
 
 @pytest.mark.parametrize(("name", "row", "expected"), FOUND)
-def test_a_format_finds_the_prompt_in_a_row(name: str, row: dict[str, Any], expected: Prompt) -> None:
+def test_a_format_makes_a_prompt_of_a_row(name: str, row: dict[str, Any], expected: Prompt) -> None:
     assert FORMATS[name].convert(row) == expected
 
 
 @pytest.mark.parametrize(("name", "row", "expected"), FOUND)
-def test_the_format_is_found_from_the_columns(name: str, row: dict[str, Any], expected: Prompt) -> None:
-    empty: dict[str, Any] = dict.fromkeys(row)  # the first row need not have every value
+def test_auto_chooses_the_format_by_the_columns(name: str, row: dict[str, Any], expected: Prompt) -> None:
+    empty: dict[str, Any] = dict.fromkeys(row)  # values may be missing in the first row
     assert choose_format("auto", list(row), [empty, row]).name == name
 
 
@@ -130,7 +130,7 @@ DROPPED: list[tuple[str, dict[str, Any], str]] = [
     ("hh", {"chosen": hh("a", ""), "rejected": hh("a", "b")}, "the reference is empty"),
     ("hh", {"chosen": hh("a", "b"), "rejected": hh("a", "b")}, "chosen and rejected are the same"),
     ("hh", {"chosen": hh("a", "b"), "rejected": hh("z", "c")}, "chosen and rejected differ before the last turn"),
-    # A marker inside an answer must not cut the answer short: the transcripts no longer agree, the row goes.
+    # A marker inside an answer must not cut the answer short: the transcripts disagree, so the row is dropped.
     (
         "hh",
         {"chosen": hh("a", "one\n\nHuman: hm\n\nAssistant: two"), "rejected": hh("a", "no")},
@@ -190,14 +190,14 @@ DROPPED: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("name", "row", "reason"), DROPPED)
-def test_a_row_without_a_usable_prompt_is_dropped_for_its_reason(name: str, row: dict[str, Any], reason: str) -> None:
+def test_an_unusable_row_is_dropped_with_its_reason(name: str, row: dict[str, Any], reason: str) -> None:
     with pytest.raises(DroppedRow) as dropped:
         check_answerable(FORMATS[name].convert(row).messages)
     assert str(dropped.value) == reason
 
 
 @pytest.mark.parametrize(
-    ("worked", "expected"),
+    ("solution", "expected"),
     [
         ("so 4\n#### 4", "4"),
         ("so 1,200\n####  1,200 \n", "1200"),
@@ -207,8 +207,8 @@ def test_a_row_without_a_usable_prompt_is_dropped_for_its_reason(name: str, row:
         ("so 4\n####", "so 4\n####"),  # nothing after the marker
     ],
 )
-def test_the_final_answer_is_what_follows_the_marker_on_the_last_line(worked: str, expected: str) -> None:
-    assert final_answer(worked) == expected
+def test_the_final_answer_follows_the_marker_on_the_last_line(solution: str, expected: str) -> None:
+    assert final_answer(solution) == expected
 
 
 @pytest.mark.parametrize(
@@ -224,16 +224,14 @@ def test_the_final_answer_is_what_follows_the_marker_on_the_last_line(worked: st
         ({"question": "a", "answer": "b", "prompt": "c"}, ["fit several formats", "question-answer"]),
     ],
 )
-def test_columns_that_fit_no_format_or_several_are_refused_with_the_choices(
-    row: dict[str, Any], fragments: list[str]
-) -> None:
+def test_ambiguous_or_unknown_columns_are_refused_with_the_choices(row: dict[str, Any], fragments: list[str]) -> None:
     with pytest.raises(UsageError) as error:
         choose_format("auto", list(row), [row])
     for fragment in fragments:
         assert fragment in str(error.value)
 
 
-def test_a_format_that_lacks_its_column_is_refused_by_name() -> None:
+def test_a_named_format_without_its_column_is_refused() -> None:
     with pytest.raises(UsageError, match=r"format: 'question-answer' needs a column 'answer'.*Columns: question,"):
         choose_format("question-answer", ["question", "label"], [])
 

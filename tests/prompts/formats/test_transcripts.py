@@ -1,4 +1,4 @@
-"""HH transcripts: parsing is the inverse of writing; what cannot be parsed is dropped for the right reason."""
+"""HH transcripts: parsing is the inverse of writing; other texts are dropped with the right reason."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ MARKERS = ("\n\nHuman:", "\n\nAssistant:")
 
 
 def render(texts: list[str]) -> str:
-    """The way the data set was written: speakers alternate, the human begins."""
+    """A transcript as the data set has it: speakers alternate, the human begins."""
     return "".join(f"{MARKERS[index % 2]} {text}" for index, text in enumerate(texts))
 
 
@@ -19,7 +19,7 @@ def roles(count: int) -> list[str]:
     return [("user", "assistant")[index % 2] for index in range(count)]
 
 
-# Texts rich in what could be mistaken for structure: newlines, colons, and the speakers' names inside a paragraph.
+# Texts that resemble the structure: newlines, colons, and the speakers' names inside a paragraph.
 fragments = st.sampled_from(["\n", "\n\n", " ", "Human:", "Assistant:", "Human", ":", "human:", "x", "é", "1.\n\n2."])
 texts = (
     st.lists(fragments, min_size=1, max_size=8)
@@ -43,7 +43,7 @@ def test_any_string_is_either_a_conversation_or_dropped(text: str) -> None:
         return
     assert [message["role"] for message in messages] == roles(len(messages))
     assert len(messages) % 2 == 0
-    # Nothing but whitespace is lost, invented or moved.
+    # Only whitespace may differ.
     assert "".join(render([message["content"] for message in messages]).split()) == "".join(text.split())
 
 
@@ -74,7 +74,7 @@ def test_the_last_turn_may_be_empty() -> None:
         ("\n\nHuman: \n\nAssistant: c", "a turn before the last is empty"),
     ],
 )
-def test_what_is_no_transcript_is_dropped_for_its_reason(text: str, reason: str) -> None:
+def test_other_texts_are_dropped_with_their_reason(text: str, reason: str) -> None:
     with pytest.raises(DroppedRow) as dropped:
         parse_transcript(text)
     assert str(dropped.value) == reason
