@@ -1,4 +1,4 @@
-"""What the rounds need to know of `grao score` before it runs."""
+"""What the rounds ask about `grao score` before it runs."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,12 +15,12 @@ def label(options: StageOptions) -> str:
 
 
 def check(options: StageOptions) -> None:
-    """Raises UsageError where there is no such reward, or it refuses its arguments."""
+    """Raises UsageError if the reward is unknown or an argument is wrong."""
     assert isinstance(options, ScoreOptions)
     make_reward(options)
 
 
 def identity(inputs: Sequence[str], options: StageOptions, provenance_of: Callable[[str], Provenance]) -> Provenance:
-    """The identity of the scores that this reward gives."""
+    """The identity of the scores of these options."""
     assert isinstance(options, ScoreOptions)
     return scores_provenance(options, provenance_of(inputs[0]).fingerprint, make_reward(options))

@@ -1,4 +1,4 @@
-"""What the tests of rewards share: a reward made as the command makes it, asked about a few texts."""
+"""Shared by the tests of rewards: a reward made as the command makes it, asked about a few texts."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,7 +14,7 @@ MESSAGES = [{"role": "user", "content": "What is 2 + 3?"}]
 def judge(
     reward: str, texts: Sequence[str], *arguments: str, reference: str | None = None, **metadata: Any
 ) -> list[Judgement]:
-    """What a reward says of completions of one prompt.
+    """A reward's judgements of completions of one prompt.
 
     Args:
         arguments: `key=value`, as given to `--reward-arg`.

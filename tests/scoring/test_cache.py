@@ -1,4 +1,4 @@
-"""The cache of judgements: nothing is judged twice, across parts, tables, rounds and processes."""
+"""The judgement cache: every sequence is judged once, across parts, tables, rounds and processes."""
 
 import subprocess
 import sys
@@ -56,7 +56,7 @@ def test_a_judgement_is_found_again_as_it_was(tmp_path: Path) -> None:
     assert again.find("another reward", [fingerprint_of(1)]) == [None]
 
 
-def test_an_error_is_not_kept(tmp_path: Path) -> None:
+def test_an_error_is_not_stored(tmp_path: Path) -> None:
     cache = JudgementCache(tmp_path / "cache.sqlite")
     cache.add("reward", "name", [(fingerprint_of(1), Judgement(None, "error", "no connection"))])
     assert cache.find("reward", [fingerprint_of(1)]) == [None]
@@ -74,7 +74,7 @@ def test_every_sequence_is_judged_once(tmp_path: Path) -> None:
     assert [row["reference_reward"] for row in rows] == [11.0, 11.0, 11.0]
 
 
-def test_scoring_into_another_directory_asks_nothing(tmp_path: Path) -> None:
+def test_scoring_into_another_directory_uses_the_cache(tmp_path: Path) -> None:
     groups = write_groups(tmp_path / "groups", [["a", "bb"], ["ccc", "dddd"]])
     score(groups, tmp_path / "first", FakeReward())
     reward = FakeReward()
@@ -84,7 +84,7 @@ def test_scoring_into_another_directory_asks_nothing(tmp_path: Path) -> None:
     assert first.equals(second)
 
 
-def test_a_second_round_asks_for_its_new_samples_and_for_no_reference(tmp_path: Path) -> None:
+def test_a_second_round_only_judges_its_new_samples(tmp_path: Path) -> None:
     score(write_groups(tmp_path / "0", [["a", "bb"], ["ccc", "dddd"]]), tmp_path / "scores-0", FakeReward())
     second = write_groups(tmp_path / "1", [["a", "eeeee"], ["f", "gg"]], policy="q" * 32)
     reward = FakeReward()
@@ -92,7 +92,7 @@ def test_a_second_round_asks_for_its_new_samples_and_for_no_reference(tmp_path: 
     assert (reward.num_scored, summary.cache_hits) == (3, 3)  # eeeee, f, gg; known: a and both references
 
 
-def test_what_the_reward_was_shown_decides() -> None:
+def test_the_fingerprint_covers_what_the_reward_sees() -> None:
     candidate = Candidate(MESSAGES, "text", "reference", {"answer": "1"}, ("other",))
     same = Candidate([{"content": "q", "role": "user"}], "text", "reference", {"answer": "1"}, ["another"])
     assert candidate_fingerprint(candidate, False) == candidate_fingerprint(same, False)
@@ -112,16 +112,16 @@ def test_different_texts_have_different_fingerprints(pairs: list[tuple[str, str 
     assert candidate_fingerprint(first, False) != candidate_fingerprint(second, False)
 
 
-class Dear(FakeReward):
-    """Takes ten tokens a judgement, and fails behind so many."""
+class Expensive(FakeReward):
+    """Spends ten tokens per judgement, and fails after a number of judgements."""
 
-    def __init__(self, fails_behind: int = 1_000) -> None:
+    def __init__(self, fails_after: int = 1_000) -> None:
         super().__init__()
-        self._fails_behind = fails_behind
+        self._fails_after = fails_after
 
     def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:
         for candidate in candidates:
-            if self.num_scored == self._fails_behind:
+            if self.num_scored == self._fails_after:
                 raise KeyboardInterrupt
             self.num_scored += 1
             yield Judgement(float(len(candidate.completion)), tokens=10)
@@ -129,22 +129,22 @@ class Dear(FakeReward):
 
 def test_tokens_spent_and_saved_are_counted(tmp_path: Path) -> None:
     groups = write_groups(tmp_path / "groups", [["a", "bb", "a"]])
-    first, second = (score(groups, tmp_path / name, Dear()) for name in ("first", "second"))
+    first, second = (score(groups, tmp_path / name, Expensive()) for name in ("first", "second"))
     assert (first.tokens_spent, first.tokens_saved) == (30, 10)
     assert (second.tokens_spent, second.tokens_saved) == (0, 40)
 
 
-def test_what_was_judged_before_an_interruption_is_not_judged_again(tmp_path: Path) -> None:
+def test_judgements_before_an_interruption_are_not_repeated(tmp_path: Path) -> None:
     """One part of 99 samples and a reference; sixteen judgements a write, so at most 15 are lost."""
     groups = write_groups(tmp_path / "groups", [[f"sample {index}" for index in range(99)]])
     with pytest.raises(KeyboardInterrupt):
-        score(groups, tmp_path / "scores", Dear(fails_behind=70))
-    reward = Dear()
+        score(groups, tmp_path / "scores", Expensive(fails_after=70))
+    reward = Expensive()
     score(groups, tmp_path / "scores", reward)
     assert reward.num_scored == 100 - 64
 
 
-def test_without_the_cache_nothing_is_remembered(tmp_path: Path) -> None:
+def test_without_the_cache_every_run_judges_again(tmp_path: Path) -> None:
     groups = write_groups(tmp_path / "groups", [["a", "bb"]])
     for name in ("first", "second"):
         reward = FakeReward()
@@ -165,7 +165,7 @@ class OfTheGroup(FakeReward):
         ]
 
 
-def test_a_reward_that_reads_the_group_sees_the_other_samples_and_is_asked_again_when_they_change(
+def test_a_reward_that_reads_the_group_is_cached_per_group(
     tmp_path: Path,
 ) -> None:
     groups = write_groups(tmp_path / "0", [["a", "bb", "ccc"]])
@@ -193,12 +193,12 @@ for number in range(first, first + 200):
     processes = [subprocess.Popen([*command, str(first)]) for first in (0, 100, 200, 300)]
     assert [process.wait(120) for process in processes] == [0, 0, 0, 0]
     cache = JudgementCache(path)
-    found = cache.find("reward", [fingerprint_of(number) for number in range(500)])
-    assert [judgement.reward for judgement in found if judgement is not None] == [float(n) for n in range(500)]
+    judgements = cache.find("reward", [fingerprint_of(number) for number in range(500)])
+    assert [judgement.reward for judgement in judgements if judgement is not None] == [float(n) for n in range(500)]
     assert cache.info()[0].judgements == 500
 
 
-def test_a_file_that_is_no_cache_is_an_input_error(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_cache_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "cache.sqlite").write_text("not a database, " * 100)
     with pytest.raises(InputError, match=r"cache\.sqlite cannot be used: file is not a database"):
         JudgementCache(tmp_path / "cache.sqlite")
@@ -216,10 +216,10 @@ def filled(tmp_path: Path) -> Path:
 
 
 def test_info_shows_what_it_holds_by_reward(filled: Path) -> None:
-    found = tiny.grao_json("cache", "info", "--cache", filled)
-    assert found["path"] == str(filled)
-    assert found["bytes"] == filled.stat().st_size
-    lines = [(line["reward"], line["name"], line["judgements"], line["tokens"]) for line in found["rewards"]]
+    summary = tiny.grao_json("cache", "info", "--cache", filled)
+    assert summary["path"] == str(filled)
+    assert summary["bytes"] == filled.stat().st_size
+    lines = [(line["reward"], line["name"], line["judgements"], line["tokens"]) for line in summary["rewards"]]
     assert lines == [("a" * 32, "helpful", 3, 17), ("b" * 32, "gsm8k", 1, 0)]
     assert "helpful" in tiny.grao("cache", "info", "--cache", filled).stdout
 
@@ -245,7 +245,7 @@ def test_prune_deletes_what_meets_every_condition(
 
 
 def test_prune_without_a_condition_is_refused(filled: Path) -> None:
-    found = tiny.grao("cache", "prune", "--cache", filled)
-    assert found.exit_code == 2
-    assert "say which judgements to delete: --unused-days (0: all), --reward or --status" in found.stderr
+    result = tiny.grao("cache", "prune", "--cache", filled)
+    assert result.exit_code == 2
+    assert "say which judgements to delete: --unused-days (0: all), --reward or --status" in result.stderr
     assert len(JudgementCache(filled).info()) == 2

@@ -1,4 +1,4 @@
-"""`grao score` survives `kill -9`: what was committed is neither lost nor judged again."""
+"""`grao score` survives `kill -9`: committed parts are neither lost nor judged again."""
 
 import os
 import signal
@@ -32,10 +32,10 @@ def parts_of(path: Path) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.parametrize("wanted", [0, 1, 4])
-def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(
+def test_a_killed_run_resumes_and_ends_like_an_undisturbed_one(
     wanted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed when so many of eight parts are there (or at once): each is judged once, but for the one in hand."""
+    """Killed when `wanted` of eight parts are there: every part is judged once, except the one in progress."""
     (tmp_path / "slow_reward.py").write_text(SLOW)
     monkeypatch.syspath_prepend(str(tmp_path))
     rows = [tiny.group_row(str(index), ["a" * index, "b"]) for index in range(8)]

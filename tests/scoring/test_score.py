@@ -1,4 +1,4 @@
-"""`grao score`: every sample and reference is judged, and what cannot be judged is null with a reason."""
+"""`grao score`: every sample and reference is judged, or null with a reason."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -69,7 +69,7 @@ def test_parts_and_rows_are_those_of_the_groups(groups: str, tmp_path: Path) -> 
         assert ours.to_pylist() == pq.read_table(theirs).column("group_id").to_pylist()
 
 
-def test_a_row_that_cannot_be_judged_costs_only_itself(tmp_path: Path) -> None:
+def test_a_row_that_cannot_be_judged_affects_only_itself(tmp_path: Path) -> None:
     rows = [
         tiny.group_row("a", ["1", "2"], reference="1", answer="1"),
         tiny.group_row("b", ["1", "2"], reference="1"),
@@ -77,17 +77,17 @@ def test_a_row_that_cannot_be_judged_costs_only_itself(tmp_path: Path) -> None:
     ]
     groups = tiny.write_table(tmp_path / "groups", "groups", rows)
     summary = tiny.grao_json("score", groups, tmp_path / "scores", "--reward", "exact-match")
-    found = scores_of(tmp_path / "scores")
-    assert [row["rewards"] for row in found] == [[1, 0], [None, None], [None, None]]
-    assert [row["statuses"] for row in found] == [["ok", "ok"], ["error", "error"], ["error", "error"]]
-    assert [row["reference_reward"] for row in found] == [1, None, None]
-    assert found[1]["details"] == ["no 'answer' in the metadata to compare with"] * 2
+    scores = scores_of(tmp_path / "scores")
+    assert [row["rewards"] for row in scores] == [[1, 0], [None, None], [None, None]]
+    assert [row["statuses"] for row in scores] == [["ok", "ok"], ["error", "error"], ["error", "error"]]
+    assert [row["reference_reward"] for row in scores] == [1, None, None]
+    assert scores[1]["details"] == ["no 'answer' in the metadata to compare with"] * 2
     assert summary["statuses"] == {"error": 4, "ok": 2}
     assert (summary["references_scored"], summary["references_failed"]) == (1, 1)
     assert summary["mean_reward"] == 0.5  # of the two that were judged
 
 
-def test_parts_in_which_nothing_can_be_judged_are_nulls_where_other_parts_can(tmp_path: Path) -> None:
+def test_parts_that_fail_are_nulls_if_other_parts_can_be_judged(tmp_path: Path) -> None:
     answers = [None, "1", None]  # a part each: the first is held back until the second shows that the reward works
     rows = [tiny.group_row(str(i), ["1", "2"], reference="1", answer=answer) for i, answer in enumerate(answers)]
     groups = tiny.write_table(tmp_path / "groups", "groups", rows, rows_per_part=1)
@@ -98,17 +98,17 @@ def test_parts_in_which_nothing_can_be_judged_are_nulls_where_other_parts_can(tm
     assert scores.column("rewards").to_pylist() == [[None, None], [1.0, 0.0], [None, None]]
 
 
-def test_a_reward_that_judges_nothing_at_all_is_a_failure_that_writes_nothing(tmp_path: Path) -> None:
+def test_a_reward_that_always_fails_ends_the_stage_without_output(tmp_path: Path) -> None:
     rows = [tiny.group_row(str(i), ["1", "2"], reference="1") for i in range(4)]
     groups = tiny.write_table(tmp_path / "groups", "groups", rows, rows_per_part=2)
-    found = tiny.grao("score", groups, tmp_path / "scores", "--reward", "exact-match")
-    assert found.exit_code == 1
-    assert "Reward 'exact-match' failed on all 8 samples so far, e.g.: no 'answer' in the metadata" in found.stderr
+    result = tiny.grao("score", groups, tmp_path / "scores", "--reward", "exact-match")
+    assert result.exit_code == 1
+    assert "Reward 'exact-match' failed on all 8 samples so far, e.g.: no 'answer' in the metadata" in result.stderr
     assert not (tmp_path / "scores").exists()
 
 
 class Watching(FakeReward):
-    """Keeps what it was asked."""
+    """Records the completions that it was given."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,15 +126,15 @@ def test_an_aborted_sample_is_not_judged(tmp_path: Path) -> None:
     reward = Watching()
     score_groups(groups, str(tmp_path / "scores"), ScoreOptions(reward="fake"), reward=reward)
     assert reward.seen == ["one", "three", "reference"]
-    (found,) = scores_of(tmp_path / "scores")
-    assert found["rewards"] == [3, None, 5]
-    assert found["statuses"] == ["ok", "error", "ok"]
-    assert found["details"] == [None, "the sample was aborted", None]
-    assert found["reference_reward"] == 9
+    (scores,) = scores_of(tmp_path / "scores")
+    assert scores["rewards"] == [3, None, 5]
+    assert scores["statuses"] == ["ok", "error", "ok"]
+    assert scores["details"] == [None, "the sample was aborted", None]
+    assert scores["reference_reward"] == 9
 
 
-def test_a_part_of_aborted_samples_only_is_no_failure_of_the_reward(tmp_path: Path) -> None:
-    """All its prompts were too long for the policy; the reward had nothing to judge but the references."""
+def test_a_part_with_only_aborted_samples_is_not_a_failure(tmp_path: Path) -> None:
+    """All its prompts were too long for the policy; only the references could be judged."""
     row = tiny.group_row("a", ["", ""], reference="A: 5", answer="5") | {"finish_reasons": ["abort", "abort"]}
     alone = tiny.group_row("b", ["", ""], reference=None, answer="5") | {"finish_reasons": ["abort", "abort"]}
     groups = tiny.write_table(tmp_path / "groups", "groups", [row, alone], rows_per_part=1)
@@ -157,14 +157,14 @@ def test_a_reward_keeps_its_own_statuses(tmp_path: Path) -> None:
     assert {tuple(row["statuses"]) for row in scores_of(tmp_path / "scores")} == {("unparsable", "truncated")}
 
 
-def test_the_name_is_the_rewards_own_or_the_one_given(groups: str, tmp_path: Path) -> None:
+def test_the_name_is_the_given_one_or_the_rewards(groups: str, tmp_path: Path) -> None:
     command = ("score", groups, tmp_path / "a", "--reward", "length", "--reward-arg", "target=5")
     assert tiny.grao_json(*command)["name"] == "length"
     assert tiny.grao_json("score", groups, tmp_path / "b", *command[3:], "--name", "short")["name"] == "short"
     assert json.loads((tmp_path / "b" / "manifest.json").read_text())["options"]["name"] == "short"
-    found = tiny.grao(*command, "--name", "short")
-    assert found.exit_code == 1
-    assert "name was 'length' and is now 'short'" in found.stderr
+    result = tiny.grao(*command, "--name", "short")
+    assert result.exit_code == 1
+    assert "name was 'length' and is now 'short'" in result.stderr
 
 
 def test_two_runs_write_the_same_bytes(groups: str, tmp_path: Path) -> None:
@@ -183,8 +183,8 @@ def test_scores_say_where_they_came_from(groups: str, tmp_path: Path) -> None:
     assert manifest["options"] == {"reward": "length", "name": "length", "target": 5, "unit": "words"}
     assert manifest["inputs"] == {"groups": open_table(groups, "groups").fingerprint}
     for part in tmp_path.glob("*.parquet"):
-        found = json.loads(pq.read_schema(part).metadata[b"grao"])
-        assert found == {key: value for key, value in manifest.items() if key not in ("parts", "rows")}
+        written = json.loads(pq.read_schema(part).metadata[b"grao"])
+        assert written == {key: value for key, value in manifest.items() if key not in ("parts", "rows")}
 
 
 def test_a_finished_run_is_left_alone(groups: str, tmp_path: Path) -> None:
@@ -211,8 +211,8 @@ def test_a_lost_part_is_scored_again_and_the_others_are_not(lost: list[str], gro
     assert {name: state_of(tmp_path)[name] for name in kept} == {name: before[name] for name in kept}
 
 
-def test_where_a_part_of_the_groups_was_made_anew_its_scores_are_too(tmp_path: Path) -> None:
-    """Same work, other samples: as when a lost part of the groups is sampled again on another machine."""
+def test_a_regenerated_part_of_the_groups_is_scored_again(tmp_path: Path) -> None:
+    """Same fingerprint, other samples: as when a lost part of the groups is sampled again on another machine."""
     rows = [tiny.group_row(str(i), ["one", "three"], reference="r") for i in range(6)]
     groups = tiny.write_table(tmp_path / "groups", "groups", rows, rows_per_part=2, fingerprint="f" * 32)
     options = ScoreOptions(reward="fake")
@@ -241,34 +241,34 @@ def test_where_a_part_of_the_groups_was_made_anew_its_scores_are_too(tmp_path: P
     assert {name for name in before if before[name] != after[name]} == {"part-000001.parquet", "manifest.json"}
 
 
-def test_other_groups_into_the_same_place_are_refused(groups: str, tmp_path: Path) -> None:
+def test_scores_of_other_groups_are_not_overwritten(groups: str, tmp_path: Path) -> None:
     command = ("--reward", "length", "--reward-arg", "target=5")
     tiny.grao_json("score", groups, tmp_path / "scores", *command)
     before = content_of(tmp_path / "scores")
-    found = tiny.grao("score", groups_table(tmp_path / "others"), tmp_path / "scores", *command)
-    assert found.exit_code == 1
-    assert "input groups was " in found.stderr
+    result = tiny.grao("score", groups_table(tmp_path / "others"), tmp_path / "scores", *command)
+    assert result.exit_code == 1
+    assert "input groups was " in result.stderr
     assert content_of(tmp_path / "scores") == before
 
 
 def test_a_table_of_another_kind_is_refused(prompts: str, tmp_path: Path) -> None:
-    found = tiny.grao("score", prompts, tmp_path, "--reward", "gsm8k")
-    assert found.exit_code == 1
-    assert f"{prompts} is a directory of kind 'prompts'; this needs a table of kind 'groups'" in found.stderr
+    result = tiny.grao("score", prompts, tmp_path, "--reward", "gsm8k")
+    assert result.exit_code == 1
+    assert f"{prompts} is a directory of kind 'prompts'; this needs a table of kind 'groups'" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("metadata", "message"), [("{", "'metadata' is not JSON"), ("[1]", r"'metadata' is [1], not a JSON object")]
 )
-def test_metadata_that_is_no_object_is_named(metadata: str, message: str, tmp_path: Path) -> None:
+def test_metadata_must_be_an_object(metadata: str, message: str, tmp_path: Path) -> None:
     groups = groups_table(tmp_path / "groups", metadata=metadata)
-    found = tiny.grao("score", groups, tmp_path / "scores", "--reward", "gsm8k")
-    assert found.exit_code == 1
-    assert message in found.stderr
-    assert open_table(groups, "groups").read().column("group_id")[0].as_py() in found.stderr
+    result = tiny.grao("score", groups, tmp_path / "scores", "--reward", "gsm8k")
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert open_table(groups, "groups").read().column("group_id")[0].as_py() in result.stderr
 
 
-def test_no_groups_make_no_scores(tmp_path: Path) -> None:
+def test_an_empty_table_has_no_scores(tmp_path: Path) -> None:
     groups = tiny.write_table(tmp_path / "groups", "groups", [])
     summary = tiny.grao_json("score", groups, tmp_path / "scores", "--reward", "gsm8k")
     assert (summary["groups"], summary["mean_reward"]) == (0, None)

@@ -21,8 +21,8 @@ class JudgeArguments(PluginArguments):
 
     engine: str | None = argument(
         None,
-        "Engine that asks the model: vllm, openai, or your own as module:attribute; its arguments are given in the "
-        "same way. Default: openai where base_url is given, else vllm.",
+        "Engine that asks the model: vllm, openai, or your own as module:attribute. Its arguments are given in the "
+        "same way (grao plugins show vllm). Default: openai where base_url is given, else vllm.",
     )
     max_tokens: PositiveInt = argument(512, "Limit of a reply in tokens, including a reasoning model's thoughts.")
     explain: bool = argument(False, "Let the judge write an explanation before its verdict.")

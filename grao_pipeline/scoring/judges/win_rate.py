@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PositiveInt
+from pydantic import BeforeValidator
 
 from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.fingerprints import fingerprint
@@ -28,8 +28,8 @@ class WinRateJudge(Judge):
     """
 
     class Arguments(ComparisonArguments):
-        opponents: Annotated[PositiveInt | None, BeforeValidator(lambda value: None if value == ALL else value)] = (
-            argument(4, f"Other samples to compare a sample with: a number, or `{ALL}`.")
+        opponents: Annotated[int | None, BeforeValidator(lambda value: None if value == ALL else value)] = argument(
+            4, f"Other samples to compare a sample with: a number, or `{ALL}`.", gt=0
         )
 
     reads_group = True

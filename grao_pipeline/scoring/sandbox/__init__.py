@@ -1,1 +1,1 @@
-"""Work that may not end, or may do harm, in processes of its own with limits."""
+"""Separate processes with limits, for calls that may never end and code that may do harm."""

@@ -1,4 +1,4 @@
-"""What the tests of judges share: a chat server that answers by a rule, and its own reading of the judge's prompt."""
+"""Shared by the tests of judges: a chat server that answers by a rule, and an independent reader of the prompt."""
 
 import json
 import re
@@ -20,7 +20,7 @@ QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server sends back. `content` is made JSON unless it is text."""
+    """The server's answer. `content` is written as JSON unless it is text."""
 
     content: Any = None
     finish_reason: str = "stop"
@@ -32,11 +32,11 @@ class Answer:
 
 
 Rule = Callable[[dict[str, str]], Answer]
-"""From the blocks of a prompt, by their labels, to an answer."""
+"""From the blocks of a prompt (by label) to an answer."""
 
 
 def blocks_of(prompt: str) -> dict[str, str]:
-    """The texts of a prompt by their labels, read as the rules to the judge describe them."""
+    """The texts of a prompt by their labels, read as the judge's rules describe them."""
     [marker] = re.findall(r"\AThe marker is ([0-9a-f]{16})\.$", prompt, re.MULTILINE)
     blocks: dict[str, str] = {}
     rest = prompt
@@ -59,14 +59,14 @@ def first_wins(blocks: dict[str, str]) -> Answer:
 
 @dataclass
 class JudgeServer:
-    """A running server, and what it saw."""
+    """A running server, and the requests that it got."""
 
     base_url: str = ""
     rule: Rule = first_wins
     models: list[str] = field(default_factory=lambda: [MODEL])
     delay: Callable[[dict[str, str]], float] = lambda _: 0.0
     reads: Callable[[str], str] = lambda prompt: prompt
-    """Of the last message, the part that tells the marker and has the blocks."""
+    """The part of the last message with the marker and the blocks."""
     requests: list[dict[str, Any]] = field(default_factory=list)
     lists_asked: int = 0
     in_flight: int = 0
@@ -125,7 +125,7 @@ def judge_server() -> Iterator[JudgeServer]:
 
     class QuietServer(ThreadingHTTPServer):
         def handle_error(self, *_: object) -> None:
-            """A client that hangs up is no error here."""
+            """Ignore clients that hang up."""
 
     server = QuietServer(("127.0.0.1", 0), Handler)
     state.base_url = f"http://127.0.0.1:{server.server_address[1]}/v1"

@@ -39,10 +39,10 @@ def test_win_rates_are_of_the_samples_own_group(server: JudgeServer, table: str,
     assert [row["reference_reward"] for row in rows] == [0.5] * 3
 
 
-def test_a_judge_that_refuses_everything_ends_in_its_own_words(server: JudgeServer, table: str, tmp_path: Path) -> None:
+def test_a_judge_that_refuses_everything_fails_the_stage(server: JudgeServer, table: str, tmp_path: Path) -> None:
     server.rule = lambda _: Answer(status=400, error="response_format is not supported")
     options = ["--reward", "judge-rubric", "--reward-arg", f"base_url={server.base_url}", "--no-use-cache"]
-    found = tiny.grao("score", table, tmp_path / "out", *options)
-    assert found.exit_code == 1
-    assert "response_format is not supported" in found.stderr
-    assert isinstance(found.exception, SystemExit)
+    result = tiny.grao("score", table, tmp_path / "out", *options)
+    assert result.exit_code == 1
+    assert "response_format is not supported" in result.stderr
+    assert isinstance(result.exception, SystemExit)

@@ -78,7 +78,7 @@ class Reader(VllmChatModel):
 
 @given(st.lists(TEXTS, min_size=3, max_size=3, unique=True))
 @settings(max_examples=examples(30))
-def test_the_special_tokens_of_a_prompt_do_not_depend_on_the_judged_texts(judge_model: Path, texts: list[str]) -> None:
+def test_the_special_tokens_of_a_prompt_do_not_depend_on_its_texts(judge_model: Path, texts: list[str]) -> None:
     """`<|im_start|>`, `<|im_end|>` of the rules and of the question, and `<|im_start|>` of the reply to come."""
     arguments = [f"engine={Reader.__module__}:Reader", f"model={judge_model}"]
     Reader.read.clear()
@@ -114,7 +114,7 @@ def tokenizer_with(path: Path, judge_model: Path, *added: AddedToken) -> VllmCha
     return open_vllm(path)
 
 
-def test_added_tokens_of_any_name_are_broken_up_and_white_space_is_kept(judge_model: Path, tmp_path: Path) -> None:
+def test_added_tokens_are_broken_up_and_white_space_is_kept(judge_model: Path, tmp_path: Path) -> None:
     added = [AddedToken("@@turn@@", special=True), AddedToken("~tool~", special=False), AddedToken("▁▁", special=False)]
     chat_model = tokenizer_with(tmp_path, judge_model, *added)
     assert chat_model.neutralize("a  b @@turn@@ c ~tool~ 日本") == "a  b @ @turn@@ c ~ tool~ 日本"

@@ -63,8 +63,8 @@ def test_judgements_come_in_order_although_replies_do_not(server: JudgeServer) -
     server.rule = longer_wins
     server.delay = lambda blocks: 0.2 if "slow" in blocks["answer A"] + blocks["answer B"] else 0.0
     texts = ["slow", *("x" * length for length in range(1, 21)), "slow, too"]
-    found = list(judge("judge-pairwise", server).score(candidates(texts, "twelve chars")))
-    assert rewards(found) == [-1.0] + [-1.0] * 11 + [0.0] + [1.0] * 8 + [-1.0]
+    judgements = list(judge("judge-pairwise", server).score(candidates(texts, "twelve chars")))
+    assert rewards(judgements) == [-1.0] + [-1.0] * 11 + [0.0] + [1.0] * 8 + [-1.0]
 
 
 def test_a_judgement_is_given_before_the_last_questions_are_asked(server: JudgeServer) -> None:
@@ -96,8 +96,8 @@ def test_tokens_are_those_of_all_calls(server: JudgeServer) -> None:
         return Answer({"verdict": "A"}, prompt_tokens=len(blocks["answer A"]), completion_tokens=3)
 
     server.rule = rule
-    found = list(judge("judge-pairwise", server).score(candidates(["seven..", "four"], reference="reference")))
-    assert [judgement.tokens for judgement in found] == [7 + 9 + 2 * 3, 4 + 9 + 2 * 3]
+    judgements = list(judge("judge-pairwise", server).score(candidates(["seven..", "four"], reference="reference")))
+    assert [judgement.tokens for judgement in judgements] == [7 + 9 + 2 * 3, 4 + 9 + 2 * 3]
 
 
 def test_a_refused_question_is_an_error_of_its_row(server: JudgeServer) -> None:
@@ -106,9 +106,9 @@ def test_a_refused_question_is_an_error_of_its_row(server: JudgeServer) -> None:
         return Answer(status=400, error="maximum context length is 4096") if too_long else longer_wins(blocks)
 
     server.rule = rule
-    found = list(judge("judge-pairwise", server).score(candidates(["too long to be read", "Lyon."])))
-    assert (rewards(found), statuses(found)) == ([None, -1.0], ["error", "ok"])
-    assert found[0].detail == "the server refuses the question (status 400): maximum context length is 4096"
+    judgements = list(judge("judge-pairwise", server).score(candidates(["too long to be read", "Lyon."])))
+    assert (rewards(judgements), statuses(judgements)) == ([None, -1.0], ["error", "ok"])
+    assert judgements[0].detail == "the server refuses the question (status 400): maximum context length is 4096"
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_a_refused_question_is_an_error_of_its_row(server: JudgeServer) -> None:
 )
 def test_an_unfinished_reply_is_not_a_verdict(server: JudgeServer, answer: Answer, status: str, detail: str) -> None:
     server.rule = lambda _: answer
-    [found] = judge("judge-pairwise", server).score(candidates(["Lyon."]))
-    assert (found.reward, found.status, found.detail, found.tokens) == (None, status, detail, 214)
+    [judgement] = judge("judge-pairwise", server).score(candidates(["Lyon."]))
+    assert (judgement.reward, judgement.status, judgement.detail, judgement.tokens) == (None, status, detail, 214)
 
 
 def test_a_server_that_fails_for_good_ends_the_stage(server: JudgeServer) -> None:
@@ -146,7 +146,7 @@ def test_identity_is_the_model_and_not_where_or_how_fast_it_runs(server: JudgeSe
     assert judge("judge-pairwise", server, f"served_model={MODEL}").identity()["model"] == MODEL
 
 
-def test_the_only_served_model_is_asked_for_once_and_construction_asks_nothing(server: JudgeServer) -> None:
+def test_the_server_is_asked_once_for_its_only_model(server: JudgeServer) -> None:
     server.rule = longer_wins
     reward = judge("judge-pairwise", server)
     assert server.lists_asked == 0

@@ -31,17 +31,17 @@ FAKE = "engine=grao_pipeline.scoring.judges.base:FakeChatModel"
 def test_a_win_is_1_a_tie_0_and_a_loss_minus_1(server: JudgeServer) -> None:
     """The judge prefers the longer: 13 > 12, 12 = 12, 5 < 12."""
     server.rule = longer_wins
-    found = list(judge("judge-pairwise", server).score(candidates(["Paris, it is.", "Lyon is it!!", "Lyon."])))
-    assert rewards(found) == [1.0, 0.0, -1.0]
-    assert found[0].detail == 'win {"verdict": "A"} | win {"verdict": "B"}'
+    judgements = list(judge("judge-pairwise", server).score(candidates(["Paris, it is.", "Lyon is it!!", "Lyon."])))
+    assert rewards(judgements) == [1.0, 0.0, -1.0]
+    assert judgements[0].detail == 'win {"verdict": "A"} | win {"verdict": "B"}'
     assert len(server.requests) == 6
 
 
 def test_a_judge_that_always_says_a_makes_every_reward_0(server: JudgeServer) -> None:
     server.rule = first_wins
-    found = list(judge("judge-pairwise", server).score(candidates(["Paris, it is.", "Lyon.", ""])))
-    assert rewards(found) == [0.0, 0.0, 0.0]
-    assert found[0].detail == 'win {"verdict": "A"} | loss {"verdict": "A"}'
+    judgements = list(judge("judge-pairwise", server).score(candidates(["Paris, it is.", "Lyon.", ""])))
+    assert rewards(judgements) == [0.0, 0.0, 0.0]
+    assert judgements[0].detail == 'win {"verdict": "A"} | loss {"verdict": "A"}'
 
 
 @pytest.mark.parametrize(
@@ -58,23 +58,23 @@ def test_the_two_orders_are_averaged(server: JudgeServer, as_a: str, as_b: str, 
 
 
 def test_the_reference_ties_with_itself_and_the_judge_is_not_asked(server: JudgeServer) -> None:
-    found = list(judge("judge-pairwise", server).score(candidates([REFERENCE])))
-    assert found == [Judgement(0.0, "ok", "is the reference")]
+    judgements = list(judge("judge-pairwise", server).score(candidates([REFERENCE])))
+    assert judgements == [Judgement(0.0, "ok", "is the reference")]
     assert server.requests == []
 
 
 def test_without_a_reference_there_is_no_reward(server: JudgeServer) -> None:
-    found = list(judge("judge-pairwise", server).score(candidates(["Lyon."], reference=None)))
-    assert (rewards(found), statuses(found)) == ([None], ["error"])
-    assert found[0].detail == "the prompt has no reference to compare the completion with"
+    judgements = list(judge("judge-pairwise", server).score(candidates(["Lyon."], reference=None)))
+    assert (rewards(judgements), statuses(judgements)) == ([None], ["error"])
+    assert judgements[0].detail == "the prompt has no reference to compare the completion with"
 
 
 def test_without_swap_it_is_asked_once_in_a_fairly_drawn_order(server: JudgeServer) -> None:
     """100 fair draws lie between 30 and 70 with a probability of 0.99994."""
     server.rule = longer_wins
     texts = [f"Answer number {number}, long enough." for number in range(100)]
-    found = list(judge("judge-pairwise", server, "swap=false").score(candidates(texts)))
-    assert rewards(found) == [1.0] * 100
+    judgements = list(judge("judge-pairwise", server, "swap=false").score(candidates(texts)))
+    assert rewards(judgements) == [1.0] * 100
     assert len(server.requests) == 100
     assert 30 < sum(blocks_of(prompt)["answer A"] != REFERENCE for prompt in server.prompts()) < 70
 
@@ -126,17 +126,17 @@ def test_without_a_system_role_the_rules_open_the_question(server: JudgeServer) 
 )
 def test_one_invalid_reply_of_two_makes_no_reward(server: JudgeServer, reply: str) -> None:
     server.rule = lambda blocks: Answer(reply) if blocks["answer A"] == REFERENCE else Answer({"verdict": "A"})
-    found = list(judge("judge-pairwise", server).score(candidates(["Lyon."])))
-    assert (rewards(found), statuses(found)) == ([None], ["unparsable"])
-    assert found[0].detail == (reply or "the judge's reply is empty")
-    assert found[0].tokens == 214  # both replies were paid for
+    judgements = list(judge("judge-pairwise", server).score(candidates(["Lyon."])))
+    assert (rewards(judgements), statuses(judgements)) == ([None], ["unparsable"])
+    assert judgements[0].detail == (reply or "the judge's reply is empty")
+    assert judgements[0].tokens == 214  # both replies were paid for
 
 
 def test_an_explanation_comes_first_and_is_kept(server: JudgeServer) -> None:
     server.rule = lambda _: Answer({"explanation": "Shorter.", "verdict": "tie"})
-    [found] = judge("judge-pairwise", server, "explain=true").score(candidates(["Lyon."]))
-    assert found.reward == 0.0
-    assert "Shorter." in str(found.detail)
+    [judgement] = judge("judge-pairwise", server, "explain=true").score(candidates(["Lyon."]))
+    assert judgement.reward == 0.0
+    assert "Shorter." in str(judgement.detail)
     schema = server.requests[0]["response_format"]["json_schema"]["schema"]
     assert list(schema["properties"]) == schema["required"] == ["explanation", "verdict"]
 
@@ -184,8 +184,8 @@ def test_identity_changes_with_everything_that_changes_a_verdict() -> None:
         return make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=[FAKE, *arguments])).identity()
 
     changes = ["criterion=harmless", "criterion=be nice", "swap=false", "explain=true", "max_tokens=99"]
-    found = [identity(), *(identity(change) for change in [*changes, "system_role=false"])]
-    assert all(one != other for one, other in itertools.combinations(found, 2))
+    identities = [identity(), *(identity(change) for change in [*changes, "system_role=false"])]
+    assert all(one != other for one, other in itertools.combinations(identities, 2))
     assert identity("criterion=helpful", "swap=true") == identity()
 
 
@@ -203,5 +203,5 @@ def test_the_code_of_your_own_engine_is_part_of_the_identity() -> None:
 
 def test_the_fake_judge_always_prefers_a() -> None:
     reward = make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=[FAKE, "swap=false"]))
-    found = list(reward.score([Candidate(QUESTION, f"{number}", "Paris.", {}) for number in range(20)]))
-    assert set(rewards(found)) == {1.0, -1.0}
+    judgements = list(reward.score([Candidate(QUESTION, f"{number}", "Paris.", {}) for number in range(20)]))
+    assert set(rewards(judgements)) == {1.0, -1.0}

@@ -1,6 +1,6 @@
-"""One real vLLM server on loopback generates and judges, through everything that a network and a busy server do.
+"""One real vLLM server on loopback generates and judges, through the faults of a network and a busy server.
 
-What was asked is counted by a proxy before the server, never by our own log.
+Requests are counted by a proxy in front of the server, never by our own log.
 """
 
 import json
@@ -65,7 +65,7 @@ def groups(real_server: VllmServer, prompts: str, judge_model: Path, tmp_path_fa
     return out
 
 
-def test_faults_and_a_restart_leave_generation_and_judgements_complete_and_single(
+def test_faults_and_a_restart_change_no_table(
     real_server: VllmServer, prompts: str, judge_model: Path, groups: Path, tmp_path: Path
 ) -> None:
     with FaultProxy(real_server.base_url, {0: "429", 1: "500", 3: "hang", 5: "reset"}) as proxy:
@@ -97,7 +97,7 @@ def tiny_score_without_cache(groups: Path, out: Path, base_url: str, *arguments:
     return tiny.grao_json("score", groups, out, "--reward", "judge-pairwise", *given, "--no-use-cache")
 
 
-def test_scoring_again_asks_nothing_and_a_second_round_asks_for_no_reference(
+def test_scoring_again_is_free_and_a_second_round_judges_no_reference(
     real_server: VllmServer, prompts: str, judge_model: Path, groups: Path, tmp_path: Path
 ) -> None:
     """A rubric judges references too: four of them, and twelve samples a round, each in one call."""

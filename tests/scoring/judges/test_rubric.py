@@ -13,16 +13,16 @@ TWO = ["criterion.correct=Every statement is true.", "criterion.kind=It is kind 
 
 def test_the_reward_is_the_score(server: JudgeServer) -> None:
     server.rule = lambda blocks: Answer({"score": len(blocks["the answer"])})
-    found = list(judge("judge-rubric", server).score(candidates(["a", "seven..", "ten chars."])))
-    assert rewards(found) == [1.0, 7.0, 10.0]
-    assert found[1].detail == '{"score": 7}'
-    assert found[1].tokens == 107
+    judgements = list(judge("judge-rubric", server).score(candidates(["a", "seven..", "ten chars."])))
+    assert rewards(judgements) == [1.0, 7.0, 10.0]
+    assert judgements[1].detail == '{"score": 7}'
+    assert judgements[1].tokens == 107
 
 
 def test_the_reward_of_several_criteria_is_their_mean(server: JudgeServer) -> None:
     server.rule = lambda _: Answer({"correct": 9, "kind": 4})
-    found = list(judge("judge-rubric", server, *TWO).score(candidates(["Paris."])))
-    assert rewards(found) == [6.5]
+    judgements = list(judge("judge-rubric", server, *TWO).score(candidates(["Paris."])))
+    assert rewards(judgements) == [6.5]
     system = server.requests[0]["messages"][0]["content"]
     assert '"correct": Every statement is true.' in system
     assert '"kind": It is kind and polite.' in system
@@ -30,8 +30,8 @@ def test_the_reward_of_several_criteria_is_their_mean(server: JudgeServer) -> No
 
 def test_the_reference_is_scored_and_never_shown_with_a_sample(server: JudgeServer) -> None:
     server.rule = lambda _: Answer({"score": 8})
-    found = list(judge("judge-rubric", server).score(candidates(["Paris it is.", "Lyon."])))
-    assert rewards(found) == [8.0, 8.0]
+    judgements = list(judge("judge-rubric", server).score(candidates(["Paris it is.", "Lyon."])))
+    assert rewards(judgements) == [8.0, 8.0]
     assert {blocks_of(prompt)["the answer"] for prompt in server.prompts()} == {"Paris it is.", "Lyon."}
     assert sum("Paris it is." in prompt for prompt in server.prompts()) == 1
 
@@ -50,21 +50,21 @@ def test_the_schema_allows_whole_numbers_from_1_to_10(server: JudgeServer) -> No
 @pytest.mark.parametrize("score", [0, 11, -1, 7.0, 7.5, "7", True, None, [7], 1e400])
 def test_a_score_off_the_scale_is_unparsable(server: JudgeServer, score: object) -> None:
     server.rule = lambda _: Answer({"score": score})
-    found = list(judge("judge-rubric", server).score(candidates(["Paris."])))
-    assert (rewards(found), statuses(found)) == ([None], ["unparsable"])
+    judgements = list(judge("judge-rubric", server).score(candidates(["Paris."])))
+    assert (rewards(judgements), statuses(judgements)) == ([None], ["unparsable"])
 
 
 def test_a_missing_score_makes_no_reward(server: JudgeServer) -> None:
     server.rule = lambda _: Answer({"correct": 9})
-    found = list(judge("judge-rubric", server, *TWO).score(candidates(["Paris."])))
-    assert (rewards(found), statuses(found)) == ([None], ["unparsable"])
+    judgements = list(judge("judge-rubric", server, *TWO).score(candidates(["Paris."])))
+    assert (rewards(judgements), statuses(judgements)) == ([None], ["unparsable"])
 
 
 def test_equal_samples_are_asked_about_once(server: JudgeServer) -> None:
     server.rule = lambda _: Answer({"score": 3})
-    found = list(judge("judge-rubric", server).score(candidates(["Paris."] * 3)))
-    assert rewards(found) == [3.0] * 3
-    assert [judgement.tokens for judgement in found] == [107, 0, 0]
+    judgements = list(judge("judge-rubric", server).score(candidates(["Paris."] * 3)))
+    assert rewards(judgements) == [3.0] * 3
+    assert [judgement.tokens for judgement in judgements] == [107, 0, 0]
     assert len(server.requests) == 1
 
 

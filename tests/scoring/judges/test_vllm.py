@@ -57,10 +57,10 @@ def test_tokens_are_those_of_prompt_and_reply(vllm_judge: VllmChatModel) -> None
 
 
 def test_pairwise_rewards_are_those_of_wins_ties_and_losses(vllm_judge: VllmChatModel) -> None:
-    found = list(shared("judge-pairwise").score(candidates(COMPLETIONS)))
-    assert statuses(found) == ["ok"] * 6
-    assert {judgement.reward for judgement in found} <= {-1.0, -0.5, 0.0, 0.5, 1.0}
-    assert all(judgement.tokens > 1000 for judgement in found)
+    judgements = list(shared("judge-pairwise").score(candidates(COMPLETIONS)))
+    assert statuses(judgements) == ["ok"] * 6
+    assert {judgement.reward for judgement in judgements} <= {-1.0, -0.5, 0.0, 0.5, 1.0}
+    assert all(judgement.tokens > 1000 for judgement in judgements)
 
 
 def test_rubric_scores_are_whole_numbers_from_1_to_10(vllm_judge: VllmChatModel) -> None:
@@ -74,22 +74,22 @@ def test_rubric_scores_are_whole_numbers_from_1_to_10(vllm_judge: VllmChatModel)
 
 def test_win_rates_of_a_group_against_itself_average_to_one_half(vllm_judge: VllmChatModel) -> None:
     """Every pair is asked about from both sides, so what one wins the other loses, whatever the judge says."""
-    found = list(shared("judge-win-rate", "opponents=all").score(candidates(COMPLETIONS)))
-    assert sum(judgement.reward or 0 for judgement in found) == pytest.approx(len(COMPLETIONS) / 2)
+    judgements = list(shared("judge-win-rate", "opponents=all").score(candidates(COMPLETIONS)))
+    assert sum(judgement.reward or 0 for judgement in judgements) == pytest.approx(len(COMPLETIONS) / 2)
 
 
 def test_a_truncated_reply_is_not_a_verdict(vllm_judge: VllmChatModel) -> None:
     """A random model's explanation does not end within 64 tokens."""
-    found = list(shared("judge-pairwise", "explain=true").score(candidates(["Paris.", "Lyon?"])))
-    assert [(judgement.reward, judgement.status) for judgement in found] == [(None, "truncated")] * 2
-    assert 'cut off at 64 tokens (--reward-arg max_tokens): {"explanation":' in str(found[0].detail)
+    judgements = list(shared("judge-pairwise", "explain=true").score(candidates(["Paris.", "Lyon?"])))
+    assert [(judgement.reward, judgement.status) for judgement in judgements] == [(None, "truncated")] * 2
+    assert 'cut off at 64 tokens (--reward-arg max_tokens): {"explanation":' in str(judgements[0].detail)
 
 
 def test_a_question_that_is_too_long_is_an_error_of_its_row(vllm_judge: VllmChatModel) -> None:
     room = POSITIONS - 64 - len(vllm_judge.encode(question("")))
-    found = [reply for _, reply in sorted(vllm_judge.ask([question("7" * length) for length in (room + 1, room, 1)]))]
-    assert [reply.status for reply in found] == ["error", "ok", "ok"]
-    assert found[0].text == (
+    replies = [reply for _, reply in sorted(vllm_judge.ask([question("7" * length) for length in (room + 1, room, 1)]))]
+    assert [reply.status for reply in replies] == ["error", "ok", "ok"]
+    assert replies[0].text == (
         f"the question is {POSITIONS - 63} tokens long; the judge reads {POSITIONS} and needs 64 of them to answer"
     )
     [judgement] = shared("judge-pairwise").score([Candidate(QUESTION, "7" * POSITIONS, "7", {})])

@@ -22,12 +22,12 @@ FAKE = "engine=grao_pipeline.scoring.judges.base:FakeChatModel"
 GROUP = ["a", "bb", "cc", "dddd"]
 
 
-def test_against_all_others_the_win_rate_is_that_of_the_judges_ranking(server: JudgeServer) -> None:
+def test_the_win_rate_against_all_others_follows_the_ranking(server: JudgeServer) -> None:
     """The longer wins: a loses 3; bb wins 1, ties 1, loses 1; cc the same; dddd wins 3."""
     server.rule = longer_wins
-    found = list(judge("judge-win-rate", server, "opponents=all").score(candidates(GROUP)))
-    assert rewards(found) == [0.0, 0.5, 0.5, 1.0]
-    assert [judgement.detail for judgement in found] == [
+    judgements = list(judge("judge-win-rate", server, "opponents=all").score(candidates(GROUP)))
+    assert rewards(judgements) == [0.0, 0.5, 0.5, 1.0]
+    assert [judgement.detail for judgement in judgements] == [
         "won 0, tied 0, lost 3",
         "won 1, tied 1, lost 1",
         "won 1, tied 1, lost 1",
@@ -38,9 +38,9 @@ def test_against_all_others_the_win_rate_is_that_of_the_judges_ranking(server: J
 def test_a_pair_that_meets_from_both_sides_is_asked_about_once(server: JudgeServer) -> None:
     """Four samples are six pairs, in two orders: twelve questions, not 24; the first to meet pays."""
     server.rule = longer_wins
-    found = list(judge("judge-win-rate", server, "opponents=all").score(candidates(GROUP)))
+    judgements = list(judge("judge-win-rate", server, "opponents=all").score(candidates(GROUP)))
     assert len(server.requests) == 12
-    assert [judgement.tokens for judgement in found] == [6 * 107, 4 * 107, 2 * 107, 0]
+    assert [judgement.tokens for judgement in judgements] == [6 * 107, 4 * 107, 2 * 107, 0]
 
 
 def test_a_judge_that_always_says_a_makes_all_samples_equal(server: JudgeServer) -> None:
@@ -53,14 +53,14 @@ def test_every_sample_meets_the_same_number_of_others_every_time(server: JudgeSe
     server.rule = longer_wins
     group = [letter * length for length, letter in enumerate("abcdefgh", start=1)]
     reward = judge("judge-win-rate", server, "opponents=3", f"swap={swap}")
-    found = list(reward.score(candidates(group)))
-    assert all(judgement.reward in {0.0, 1 / 3, 2 / 3, 1.0} for judgement in found)
-    assert rewards(found)[0] == 0.0  # the shortest never wins, the longest always does, whomever they meet
-    assert rewards(found)[-1] == 1.0
+    judgements = list(reward.score(candidates(group)))
+    assert all(judgement.reward in {0.0, 1 / 3, 2 / 3, 1.0} for judgement in judgements)
+    assert rewards(judgements)[0] == 0.0  # the shortest never wins, the longest always does, whomever they meet
+    assert rewards(judgements)[-1] == 1.0
     again = judge("judge-win-rate", server, "opponents=3", f"swap={swap}")
-    assert rewards(list(again.score(candidates(group)))) == rewards(found)
+    assert rewards(list(again.score(candidates(group)))) == rewards(judgements)
     reordered = list(reward.score(candidates(group[::-1])))
-    assert rewards(reordered) == rewards(found)[::-1]
+    assert rewards(reordered) == rewards(judgements)[::-1]
 
 
 def test_where_a_meets_b_b_tends_to_meet_a(server: JudgeServer) -> None:
@@ -83,8 +83,8 @@ def test_a_small_group_meets_all_others(server: JudgeServer) -> None:
 def test_identical_samples_tie_without_a_question(server: JudgeServer) -> None:
     """Of three others, two are the same text: two ties and a loss make (0.5 + 0.5 + 0) / 3."""
     server.rule = longer_wins
-    found = list(judge("judge-win-rate", server, "opponents=all").score(candidates(["a", "a", "a", "bb"])))
-    assert rewards(found) == [pytest.approx(1 / 3)] * 3 + [1.0]
+    judgements = list(judge("judge-win-rate", server, "opponents=all").score(candidates(["a", "a", "a", "bb"])))
+    assert rewards(judgements) == [pytest.approx(1 / 3)] * 3 + [1.0]
     assert len(server.requests) == 2
 
 
@@ -96,12 +96,12 @@ def test_the_reference_is_compared_with_samples_likewise(server: JudgeServer) ->
 
 
 def test_a_group_of_one_has_no_reward(server: JudgeServer) -> None:
-    found = list(judge("judge-win-rate", server).score(candidates(["a"])))
-    assert (rewards(found), statuses(found)) == ([None], ["error"])
-    assert found[0].detail == "its group has no other sample to compare it with"
+    judgements = list(judge("judge-win-rate", server).score(candidates(["a"])))
+    assert (rewards(judgements), statuses(judgements)) == ([None], ["error"])
+    assert judgements[0].detail == "its group has no other sample to compare it with"
 
 
-def test_a_comparison_that_failed_is_not_counted_and_said(server: JudgeServer) -> None:
+def test_a_failed_comparison_is_reported_and_not_counted(server: JudgeServer) -> None:
     """With bb as A there is no verdict: a has lost to cc and dddd, bb has tied with cc and lost to dddd."""
 
     def rule(blocks: dict[str, str]) -> Answer:
@@ -109,10 +109,10 @@ def test_a_comparison_that_failed_is_not_counted_and_said(server: JudgeServer) -
         return Answer("?") if failed else longer_wins(blocks)
 
     server.rule = rule
-    found = list(judge("judge-win-rate", server, "opponents=all").score(candidates(GROUP)))
-    assert rewards(found) == [0.0, 0.25, 0.5, 1.0]
-    assert found[0].detail == "won 0, tied 0, lost 2; not compared 1: ?"
-    assert found[1].detail == "won 0, tied 1, lost 1; not compared 1: ?"
+    judgements = list(judge("judge-win-rate", server, "opponents=all").score(candidates(GROUP)))
+    assert rewards(judgements) == [0.0, 0.25, 0.5, 1.0]
+    assert judgements[0].detail == "won 0, tied 0, lost 2; not compared 1: ?"
+    assert judgements[1].detail == "won 0, tied 1, lost 1; not compared 1: ?"
 
 
 def test_a_sample_without_any_comparison_has_no_reward(server: JudgeServer) -> None:
@@ -121,10 +121,10 @@ def test_a_sample_without_any_comparison_has_no_reward(server: JudgeServer) -> N
         return Answer(status=400, error="too long") if too_long else longer_wins(blocks)
 
     server.rule = rule
-    found = list(judge("judge-win-rate", server, "opponents=all").score(candidates(GROUP)))
-    assert rewards(found) == [0.0, 0.75, 0.75, None]
-    assert statuses(found) == ["ok", "ok", "ok", "error"]
-    assert found[3].detail == "the server refuses the question (status 400): too long"
+    judgements = list(judge("judge-win-rate", server, "opponents=all").score(candidates(GROUP)))
+    assert rewards(judgements) == [0.0, 0.75, 0.75, None]
+    assert statuses(judgements) == ["ok", "ok", "ok", "error"]
+    assert judgements[3].detail == "the server refuses the question (status 400): too long"
 
 
 def test_it_declares_that_it_reads_the_group() -> None:

@@ -64,7 +64,7 @@ def test_an_argument_cannot_have_the_name_of_a_recorded_option(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", REWARDS)
-def test_every_reward_has_a_sentence_about_itself_and_help_for_every_argument(name: str) -> None:
+def test_every_reward_and_every_argument_has_a_help_text(name: str) -> None:
     reward_class = load("reward", name, REWARDS)
     assert issubclass(reward_class, Reward)
     assert (reward_class.__doc__ or "").partition("\n")[0].endswith(".")

@@ -93,7 +93,7 @@ def test_a_number_is_read_back_however_it_is_written(value: Decimal, frame: str,
     assert final_number(f"3 + 4 = 7\n{marker}{written}") == value
 
 
-def test_a_completion_without_a_number_is_wrong_and_an_expectation_without_one_an_error() -> None:
+def test_a_completion_without_a_number_is_wrong() -> None:
     assert judge("gsm8k", ["no idea"], answer="#### 5") == [Judgement(0.0, "ok", "no final number")]
     assert judge("gsm8k", ["5"], answer="five") == [Judgement(None, "error", "metadata 'answer' holds no number")]
     assert judge("gsm8k", ["5"], answer=None) == [Judgement(None, "error", "metadata 'answer' holds no number")]
@@ -101,14 +101,14 @@ def test_a_completion_without_a_number_is_wrong_and_an_expectation_without_one_a
 
 
 def test_numbers_are_compared_exactly() -> None:
-    found = judge("gsm8k", ["A: 2.4999999999999", "A: 2.50"], answer="2.5")
-    assert [judgement.reward for judgement in found] == [0.0, 1.0]
+    judgements = judge("gsm8k", ["A: 2.4999999999999", "A: 2.50"], answer="2.5")
+    assert [judgement.reward for judgement in judgements] == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("expected", ["18", 18, 18.0, "#### 18", "6 + 12 = 18\n#### 18", "$18"])
 def test_the_expected_number_may_be_a_number_or_a_worked_solution(expected: Any) -> None:
-    found = judge("gsm8k", ["A: 18.00", "A: 19"], "field=solution", solution=expected)
-    assert found == [Judgement(1.0, "ok", "final number 18.00"), Judgement(0.0, "ok", "final number 19")]
+    judgements = judge("gsm8k", ["A: 18.00", "A: 19"], "field=solution", solution=expected)
+    assert judgements == [Judgement(1.0, "ok", "final number 18.00"), Judgement(0.0, "ok", "final number 19")]
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -122,7 +122,7 @@ def judged_solutions(real_data: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("marker", ["A: ", "#### ", "The answer is: $", r"So \boxed{"])
-def test_it_agrees_with_people_on_real_solutions_however_their_last_line_begins(marker: str, real_data: Path) -> None:
+def test_it_agrees_with_people_on_real_solutions(marker: str, real_data: Path) -> None:
     """Some of the published solutions have no last line `A: N`: they broke off, and are wrong."""
     disagreements = set()
     for index, row in enumerate(judged_solutions(real_data)):
@@ -134,7 +134,7 @@ def test_it_agrees_with_people_on_real_solutions_however_their_last_line_begins(
     assert disagreements == KNOWN_DISAGREEMENTS
 
 
-def test_every_published_answer_is_read_as_it_is_meant(real_data: Path) -> None:
+def test_every_published_answer_is_read_correctly(real_data: Path) -> None:
     """GSM8K's own answers end in `#### N`, N with commas."""
     published = [row["answer"] for row in rows_of(real_data / "gsm8k" / "train.jsonl.gz")]
     for answer in [*published, *(row["ground_truth"].replace("A:", "####") for row in HAND_WRITTEN)]:

@@ -1,4 +1,4 @@
-"""`json-schema`: what is JSON, what is valid, what is never fetched and what never ends."""
+"""`json-schema`: JSON and its validity, references that are never fetched, checks that never end."""
 
 import json
 import socket
@@ -23,20 +23,20 @@ SCHEMA: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("schema", [SCHEMA, json.dumps(SCHEMA)])
-def test_valid_is_one_and_anything_else_zero_with_the_violation(schema: Any) -> None:
-    found = judge(
+def test_valid_json_is_1_and_anything_else_0(schema: Any) -> None:
+    judgements = judge(
         "json-schema",
         ['{"name": "Ada", "age": 3}', '{"age": 3}', '{"name": "Ada", "age": -1}', "[]", '{"name": "Ada"', "NaN", ""],
         schema=schema,
     )
-    assert rewards(found) == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
-    assert [judgement.detail for judgement in found][:4] == [
+    assert rewards(judgements) == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    assert [judgement.detail for judgement in judgements][:4] == [
         None,
         "at $: 'name' is a required property",
         "at $.age: -1 is less than the minimum of 0",
         "at $: [] is not of type 'object'",
     ]
-    assert all((judgement.detail or "").startswith("not JSON (") for judgement in found[4:])
+    assert all((judgement.detail or "").startswith("not JSON (") for judgement in judgements[4:])
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_the_json_is_the_whole_text_or_the_last_block(text: str, reward: float) 
     assert rewards(judge("json-schema", [text], schema=SCHEMA)) == [reward]
 
 
-def test_a_file_has_one_schema_for_all_and_its_content_is_the_identity(tmp_path: Path) -> None:
+def test_the_content_of_a_schema_file_is_the_identity(tmp_path: Path) -> None:
     path = tmp_path / "schema.json"
     path.write_text(json.dumps(SCHEMA))
     assert rewards(judge("json-schema", ['{"name": "Ada"}', "{}"], f"schema={path}")) == [1.0, 0.0]
@@ -69,7 +69,7 @@ def test_a_file_has_one_schema_for_all_and_its_content_is_the_identity(tmp_path:
     assert identity() != before
 
 
-def test_a_reference_inside_the_schema_is_followed_and_one_outside_never_fetched() -> None:
+def test_only_references_inside_the_schema_are_followed() -> None:
     inside = {"$defs": {"n": {"type": "integer"}}, "items": {"$ref": "#/$defs/n"}}
     assert rewards(judge("json-schema", ["[1]", '["a"]'], schema=inside)) == [1.0, 0.0]
     draft = {"$ref": "https://json-schema.org/draft/2020-12/schema"}
@@ -87,28 +87,28 @@ def test_a_reference_inside_the_schema_is_followed_and_one_outside_never_fetched
         thread = threading.Thread(target=listen)
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}/schema.json"
-        (found,) = judge("json-schema", ["1"], schema={"$ref": url})
+        (judgement,) = judge("json-schema", ["1"], schema={"$ref": url})
         server.shutdown(socket.SHUT_RDWR)
         thread.join()
-    assert (found.reward, found.status, requests) == (None, "error", [])
-    assert (found.detail or "").startswith("the schema refers to another document: ")
+    assert (judgement.reward, judgement.status, requests) == (None, "error", [])
+    assert (judgement.detail or "").startswith("the schema refers to another document: ")
 
 
-def test_a_pattern_that_never_ends_is_stopped_and_the_next_is_judged() -> None:
-    found = judge("json-schema", [json.dumps("a" * 60 + "!"), '"aa"'], schema={"pattern": "^(a+)+$"})
-    assert found == [Judgement(None, "error", "no result within 5 s"), Judgement(1.0)]
+def test_an_endless_pattern_is_stopped_and_the_next_is_judged() -> None:
+    judgements = judge("json-schema", [json.dumps("a" * 60 + "!"), '"aa"'], schema={"pattern": "^(a+)+$"})
+    assert judgements == [Judgement(None, "error", "no result within 5 s"), Judgement(1.0)]
 
 
-def test_no_schema_and_one_that_is_none_are_errors() -> None:
+def test_a_missing_or_invalid_schema_is_an_error() -> None:
     assert judge("json-schema", ["1"]) == [Judgement(None, "error", "metadata has no 'schema'")]
     for schema in ({"type": "text"}, "{", 5):
-        (found,) = judge("json-schema", ["1"], "field=form", form=schema)
-        assert (found.reward, (found.detail or "")[:23]) == (None, "the schema is invalid: ")
+        (judgement,) = judge("json-schema", ["1"], "field=form", form=schema)
+        assert (judgement.reward, (judgement.detail or "")[:23]) == (None, "the schema is invalid: ")
 
 
-def test_nesting_beyond_measure_is_no_json() -> None:
-    (found,) = judge("json-schema", ["[" * 100_000 + "]" * 100_000], schema={})
-    assert found.reward == 0.0
+def test_extreme_nesting_is_not_json() -> None:
+    (judgement,) = judge("json-schema", ["[" * 100_000 + "]" * 100_000], schema={})
+    assert judgement.reward == 0.0
 
 
 def test_wrong_arguments_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`math`: equality of forms, what is no answer, what never ends; and against solutions that people have judged."""
+"""`math`: equal forms, missing answers, endless comparisons; and solutions that people have judged."""
 
 import threading
 from pathlib import Path
@@ -37,33 +37,33 @@ from tests.scoring.rewards.test_gsm8k import MODELS, judged_solutions
     ],
 )
 def test_equal_is_what_is_mathematically_equal(expected: Any, equal: list[str], different: list[str]) -> None:
-    found = rewards(judge("math", [*equal, *different], answer=expected))
-    assert found == [1.0] * len(equal) + [0.0] * len(different)
+    values = rewards(judge("math", [*equal, *different], answer=expected))
+    assert values == [1.0] * len(equal) + [0.0] * len(different)
 
 
-def test_an_answer_that_cannot_be_read_is_wrong_and_an_expectation_an_error() -> None:
+def test_an_unreadable_answer_is_wrong() -> None:
     unread = Judgement(0.0, "ok", "no readable answer")
     assert judge("math", ["no idea", "", "\ud800"], answer="5") == [unread] * 3
-    (found,) = judge("math", ["5"], answer="a good question")
-    assert found == Judgement(None, "error", "metadata 'answer' cannot be parsed as math: 'a good question'")
+    (judgement,) = judge("math", ["5"], answer="a good question")
+    assert judgement == Judgement(None, "error", "metadata 'answer' cannot be parsed as math: 'a good question'")
     missing = Judgement(None, "error", "metadata has no 'answer' to compare with")
     assert judge("math", ["5"]) == judge("math", ["5"], answer=None) == [missing]
     assert rewards(judge("math", ["5"], "field=gold", gold="5")) == [1.0]
 
 
-def test_what_never_ends_is_stopped_in_any_thread_and_takes_nothing_with_it() -> None:
+def test_an_endless_comparison_is_stopped_in_any_thread() -> None:
     """9^9^9^9 is worked out in C code, where neither a signal's handler nor another thread can interrupt it."""
     texts = ["5", "$9^{9^{9^{9}}}$", "6", f"${'(' * 3000}1{')' * 3000}$", "$5$"]
-    found: list[Judgement] = []
+    judgements: list[Judgement] = []
 
     def work() -> None:
-        found.extend(judge("math", texts, "timeout=1", "workers=1", answer="5"))
+        judgements.extend(judge("math", texts, "timeout=1", "workers=1", answer="5"))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert rewards(found) == [1.0, None, 0.0, None, 1.0]
-    assert found[1] == Judgement(None, "error", "no result within 1 s")
+    assert rewards(judgements) == [1.0, None, 0.0, None, 1.0]
+    assert judgements[1] == Judgement(None, "error", "no result within 1 s")
 
 
 def test_it_agrees_with_people_on_real_solutions(real_data: Path) -> None:
@@ -72,8 +72,8 @@ def test_it_agrees_with_people_on_real_solutions(real_data: Path) -> None:
         (row[model], row["ground_truth"].rpartition("A:")[2]) for row in judged_solutions(real_data) for model in MODELS
     ]
     candidates = [Candidate([], solved["solution"], None, {"answer": expected}) for solved, expected in rows]
-    found = [judgement.reward == 1.0 for judgement in reward.score(candidates)]
-    assert found == [solved["is_correct"] for solved, _ in rows]
+    values = [judgement.reward == 1.0 for judgement in reward.score(candidates)]
+    assert values == [solved["is_correct"] for solved, _ in rows]
 
 
 @pytest.mark.parametrize("argument", ["timeout=0", "timeout=soon", "workers=0", "workers=1.5"])
@@ -82,7 +82,7 @@ def test_a_wrong_argument_is_refused(argument: str) -> None:
         judge("math", ["5"], argument, answer="5")
 
 
-def test_how_many_work_changes_no_fingerprint_and_how_long_does() -> None:
+def test_the_timeout_changes_the_fingerprint_and_the_workers_do_not() -> None:
     def identity(*arguments: str) -> Any:
         return make_reward(ScoreOptions(reward="math", reward_arg=list(arguments))).identity()
 

@@ -1,4 +1,4 @@
-"""`multiple-choice`: how people and models name a letter, and what names none or several."""
+"""`multiple-choice`: the ways in which people and models name a letter, no letter, or several."""
 
 from typing import Any
 
@@ -68,7 +68,7 @@ def test_a_letter_is_found_as_it_is_commonly_written(text: str) -> None:
         ("The answer is A because it is", "chose A"),
     ],
 )
-def test_another_letter_none_or_several_are_wrong_and_the_detail_says_which(text: str, detail: str) -> None:
+def test_another_letter_is_wrong_and_so_are_none_and_several(text: str, detail: str) -> None:
     assert judge("multiple-choice", [text], answer="B", options=CITIES) == [Judgement(0.0, "ok", detail)]
 
 
@@ -93,7 +93,7 @@ def test_without_options_the_letters_are_a_to_j() -> None:
         ({"answer": "A", "options": "London"}, "metadata 'options' must be a list of at most 10 options"),
     ],
 )
-def test_an_expectation_that_is_no_option_is_an_error(metadata: dict[str, Any], reason: str) -> None:
+def test_an_expected_answer_that_is_not_an_option_is_an_error(metadata: dict[str, Any], reason: str) -> None:
     assert judge("multiple-choice", ["A"], **metadata) == [Judgement(None, "error", reason)]
 
 
@@ -102,6 +102,6 @@ fragments = st.sampled_from(["The answer is ", "A", "b", "(C)", "**", "\\boxed{"
 
 @given(st.lists(st.one_of(fragments, st.text(max_size=3)), max_size=12).map("".join))
 def test_any_text_chooses_an_option_or_says_why_not(text: str) -> None:
-    (found,) = judge("multiple-choice", [text], answer="B", options=CITIES)
-    assert (found.reward == 1.0) == (found.detail == "chose B")
-    assert found.reward == 1.0 or (found.detail or "").startswith(("chose ", "ambiguous: ", "no letter chosen"))
+    (judgement,) = judge("multiple-choice", [text], answer="B", options=CITIES)
+    assert (judgement.reward == 1.0) == (judgement.detail == "chose B")
+    assert judgement.reward == 1.0 or (judgement.detail or "").startswith(("chose ", "ambiguous: ", "no letter chosen"))

@@ -43,13 +43,13 @@ from tests.scoring.rewards.test_gsm8k import MODELS, judged_solutions
     ],
 )
 def test_a_number_is_read_however_it_is_written(text: str, value: str, percent: bool) -> None:
-    found = final_quantity(text)
-    assert found is not None
-    assert (found.value, found.percent) == (Decimal(value), percent)
+    quantity = final_quantity(text)
+    assert quantity is not None
+    assert (quantity.value, quantity.percent) == (Decimal(value), percent)
 
 
 @pytest.mark.parametrize("text", ["", "none", "A:", "1/0", "1e99999999999999999999"])
-def test_what_is_no_finite_number_is_none(text: str) -> None:
+def test_a_number_that_is_not_finite_is_rejected(text: str) -> None:
     assert final_quantity(text) is None
 
 
@@ -59,9 +59,9 @@ def test_what_is_no_finite_number_is_none(text: str) -> None:
     st.sampled_from(["{}e{}", "{} × 10^{}", r"${} \times 10^{{{}}}$", "{}*10**{} joules"]),
 )
 def test_scientific_notation_is_read_back(value: Decimal, power: int, form: str) -> None:
-    found = final_quantity("A: " + form.format(f"{value:,}", power))
-    assert found is not None
-    assert Fraction(found.value) == Fraction(value) * Fraction(10) ** power
+    quantity = final_quantity("A: " + form.format(f"{value:,}", power))
+    assert quantity is not None
+    assert Fraction(quantity.value) == Fraction(value) * Fraction(10) ** power
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_number_counts_within_the_tolerance_and_not_beyond() -> None:
     assert rewards(judge("numeric", ["1000000.9"], "relative=0", answer="1e6")) == [0]
 
 
-def test_no_number_is_wrong_and_nothing_to_compare_with_an_error() -> None:
+def test_a_completion_without_a_number_is_wrong() -> None:
     assert judge("numeric", ["many"], answer="5") == [Judgement(0.0, "ok", "no final number")]
     assert judge("numeric", ["5"], answer="five") == [Judgement(None, "error", "metadata 'answer' holds no number")]
     assert judge("numeric", ["5"]) == [Judgement(None, "error", "metadata has no 'answer' to compare with")]
@@ -115,5 +115,5 @@ def test_it_agrees_with_people_on_real_solutions(real_data: Path) -> None:
 
 @given(st.text(st.characters(codec="utf-8")), st.sampled_from(["", "A: ", "1/", "2e9", "\\frac{", "%"]))
 def test_any_text_is_right_or_wrong(text: str, seed: str) -> None:
-    (found,) = judge("numeric", [seed + text], answer="5")
-    assert found.reward in (0.0, 1.0)
+    (judgement,) = judge("numeric", [seed + text], answer="5")
+    assert judgement.reward in (0.0, 1.0)

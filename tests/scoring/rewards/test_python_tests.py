@@ -1,4 +1,4 @@
-"""`python-tests`: what passes, every limit of the sandbox met for real, and no way out through the front door."""
+"""`python-tests`: verdicts, every limit of the sandbox reached for real, and escapes that must fail."""
 
 import json
 import os
@@ -20,8 +20,8 @@ TESTS = "import math\nassert add(1, 2) == 3\nassert add(2, 2) == math.sqrt(16)\n
 
 
 def run(code: str, *arguments: str, tests: Any = TESTS) -> Judgement:
-    (found,) = judge("python-tests", [code], "workers=1", *arguments, tests=tests)
-    return found
+    (judgement,) = judge("python-tests", [code], "workers=1", *arguments, tests=tests)
+    return judgement
 
 
 def test_code_that_passes_every_test_gets_one_and_any_other_zero() -> None:
@@ -53,19 +53,19 @@ def test_the_code_is_the_last_python_block(completion: str) -> None:
     ],
 )
 def test_asserts_of_a_string_and_elements_of_a_list_are_tests(tests: Any, reward: float, detail: str) -> None:
-    found = run(ADD, "partial=true", tests=tests)
-    assert found.reward == reward
-    assert (found.detail or "").startswith(detail)
+    judgement = run(ADD, "partial=true", tests=tests)
+    assert judgement.reward == reward
+    assert (judgement.detail or "").startswith(detail)
 
 
-def test_tests_that_could_not_be_prepared_are_not_all_passed() -> None:
+def test_tests_that_could_not_be_prepared_do_not_all_pass() -> None:
     assert run(ADD, tests="x = 1 / 0\nassert add(1, 1) == 2").reward == 0.0
 
 
-def test_those_behind_the_test_that_never_ends_did_not_pass() -> None:
+def test_tests_after_an_endless_test_do_not_pass() -> None:
     tests = ["assert add(1, 1) == 2", "while True: pass", "assert add(1, 1) == 2"]
-    found = run(ADD, "partial=true", "timeout=1", tests=tests)
-    assert found == Judgement(1 / 3, "ok", "1 of 3 tests passed; test 2: more than 1 s of CPU time")
+    judgement = run(ADD, "partial=true", "timeout=1", tests=tests)
+    assert judgement == Judgement(1 / 3, "ok", "1 of 3 tests passed; test 2: more than 1 s of CPU time")
 
 
 @pytest.mark.parametrize(
@@ -103,14 +103,14 @@ def test_those_behind_the_test_that_never_ends_did_not_pass() -> None:
     ],
 )
 def test_each_limit_holds_and_is_named(code: str, problem: str) -> None:
-    found = run(code + "\n" + ADD, "timeout=1")
-    assert found.reward == 0.0
-    assert (found.detail or "").startswith("0 of 2 tests passed; the code: ")
-    assert problem in (found.detail or "")
+    judgement = run(code + "\n" + ADD, "timeout=1")
+    assert judgement.reward == 0.0
+    assert (judgement.detail or "").startswith("0 of 2 tests passed; the code: ")
+    assert problem in (judgement.detail or "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="network namespaces are Linux's")
-def test_the_network_namespace_reaches_not_even_this_machine_where_the_kernel_grants_one() -> None:
+def test_the_network_namespace_cannot_even_reach_this_machine() -> None:
     """The first of two fences, tried without the second, the audit hook."""
     code = """
 import os, socket, sys
@@ -143,8 +143,8 @@ def test_nothing_outside_its_directory_can_be_written_or_deleted(tmp_path: Path)
         f"import os\nos.mkdir({str(tmp_path / 'new')!r})",
         f"import os\nos.truncate({str(tmp_path / 'keep')!r}, 0)",
     ):
-        found = run(code + "\n" + ADD)
-        assert (found.reward, "no access to" in (found.detail or "")) == (0.0, True), (code, found)
+        judgement = run(code + "\n" + ADD)
+        assert (judgement.reward, "no access to" in (judgement.detail or "")) == (0.0, True), (code, judgement)
     assert [path.name for path in tmp_path.iterdir()] == ["keep"]
     assert (tmp_path / "keep").read_text() == "kept"
 
@@ -155,7 +155,7 @@ def test_no_secret_of_the_environment_reaches_the_code(monkeypatch: pytest.Monke
     assert run(code + ADD).reward == 1.0
 
 
-def test_what_honest_code_uses_is_there() -> None:
+def test_ordinary_code_has_what_it_needs() -> None:
     code = """
 import collections, dataclasses, decimal, heapq, itertools, json, os, pickle, random, re, sqlite3, sys, tempfile
 
@@ -195,7 +195,7 @@ if __name__ == "__main__":
         "import sys\nsys.modules['completion'] = None",
     ],
 )
-def test_an_early_exit_or_a_forged_report_passes_nothing(code: str) -> None:
+def test_an_early_exit_or_a_forged_report_passes_no_test(code: str) -> None:
     for partial in ("false", "true"):
         assert run(code, f"partial={partial}", "timeout=1").reward == 0.0
 
@@ -211,16 +211,16 @@ def test_an_early_exit_or_a_forged_report_passes_nothing(code: str) -> None:
         ({"a": 1}, "metadata 'tests' is neither a string nor a list of strings"),
     ],
 )
-def test_tests_that_are_none_are_an_error(tests: Any, reason: str) -> None:
-    found = run(ADD, tests=tests)
-    assert (found.reward, found.status) == (None, "error")
-    assert (found.detail or "").startswith(reason)
+def test_invalid_tests_are_an_error(tests: Any, reason: str) -> None:
+    judgement = run(ADD, tests=tests)
+    assert (judgement.reward, judgement.status) == (None, "error")
+    assert (judgement.detail or "").startswith(reason)
 
 
-def test_many_completions_are_judged_at_once_each_for_itself_in_order() -> None:
+def test_completions_run_in_parallel_and_keep_their_order() -> None:
     texts = [ADD.replace("a + b", f"a + b + {i % 2}") for i in range(12)]
-    found = rewards(judge("python-tests", texts, "workers=4", "field=cases", cases=TESTS))
-    assert found == [1.0, 0.0] * 6
+    values = rewards(judge("python-tests", texts, "workers=4", "field=cases", cases=TESTS))
+    assert values == [1.0, 0.0] * 6
 
 
 def test_a_verdict_does_not_depend_on_the_hash_seed() -> None:
@@ -229,7 +229,7 @@ def test_a_verdict_does_not_depend_on_the_hash_seed() -> None:
     assert len(orders) == 1
 
 
-def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_is_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     run("import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').close()\nos.chmod('a', 0)\nwhile True: pass", "timeout=1")
     assert os.listdir(tmp_path) == []

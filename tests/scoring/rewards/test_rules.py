@@ -46,9 +46,9 @@ def test_exact_match_reads_the_field_that_it_is_given() -> None:
 
 
 @pytest.mark.parametrize("metadata", [{}, {"answer": None}, {"Answer": "five"}])
-def test_exact_match_without_an_answer_is_an_error_and_no_zero(metadata: dict[str, Any]) -> None:
-    found = judge("exact-match", ["five"], **metadata)
-    assert found == [Judgement(None, "error", "no 'answer' in the metadata to compare with")]
+def test_exact_match_without_an_answer_is_an_error(metadata: dict[str, Any]) -> None:
+    judgements = judge("exact-match", ["five"], **metadata)
+    assert judgements == [Judgement(None, "error", "no 'answer' in the metadata to compare with")]
     assert judge("exact-match", ["x"], "field=reference") == [Judgement(None, "error", "no reference to compare with")]
 
 
@@ -95,10 +95,10 @@ def test_length_falls_linearly_from_its_target(
 
 @given(st.integers(1, 500), st.integers(0, 2000))
 def test_length_is_in_0_to_1_and_symmetric_about_its_target(target: int, length: int) -> None:
-    found = judge("length", ["x" * length], f"target={target}", "unit=characters")[0].reward
-    assert found is not None
-    assert 0 <= found <= 1
-    assert found == pytest.approx(max(0.0, 1 - abs(length - target) / target), abs=1e-12)
+    reward = judge("length", ["x" * length], f"target={target}", "unit=characters")[0].reward
+    assert reward is not None
+    assert 0 <= reward <= 1
+    assert reward == pytest.approx(max(0.0, 1 - abs(length - target) / target), abs=1e-12)
 
 
 @pytest.mark.parametrize(

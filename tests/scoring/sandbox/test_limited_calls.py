@@ -1,4 +1,4 @@
-"""`LimitedCalls`: values in order, and what happens to a call that fails, dies, or wants too much."""
+"""`LimitedCalls`: values in order, and calls that fail, die, or exceed their limits."""
 
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,12 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "functions_to_call:work"
 
 
-def test_values_come_in_the_order_of_the_requests_from_several_processes(target: str) -> None:
+def test_values_keep_the_order_of_the_requests(target: str) -> None:
     calls = LimitedCalls(target, num_workers=3, seconds=10, memory_mib=1024)
     assert list(calls.map({"kind": "double", "value": n} for n in range(50))) == [2 * n for n in range(50)]
 
 
-def test_a_failed_call_says_why_and_the_next_is_answered(target: str) -> None:
+def test_a_failed_call_says_why_and_the_next_succeeds(target: str) -> None:
     calls = LimitedCalls(target, num_workers=1, seconds=1, memory_mib=512)
     requests: list[dict[str, Any]] = [
         {"kind": "print", "value": 1},
@@ -56,17 +56,17 @@ def test_a_failed_call_says_why_and_the_next_is_answered(target: str) -> None:
         {"unknown": 1},
         {"kind": "double", "value": 4},
     ]
-    found = list(calls.map(requests))
-    assert found[0] == 1
-    assert found[1:6] == [
+    values = list(calls.map(requests))
+    assert values[0] == 1
+    assert values[1:6] == [
         CallFailed("ValueError: no luck"),
         CallFailed("the worker process ended with exit code 3"),
         CallFailed("no result within 1 s"),
         CallFailed("no result within 1 s"),
         CallFailed("MemoryError: "),
     ]
-    assert "unexpected keyword argument 'unknown'" in found[6].reason
-    assert found[7] == 8
+    assert "unexpected keyword argument 'unknown'" in values[6].reason
+    assert values[7] == 8
 
 
 def test_a_worker_serves_many_calls_and_ends_when_closed(target: str) -> None:

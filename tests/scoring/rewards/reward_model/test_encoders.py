@@ -21,7 +21,7 @@ CANDIDATES = [
 
 
 def make_encoder(path: Path, family: str, eos_token: str | None = None) -> Path:
-    """A random encoder classifier; its tokenizer puts `<|im_start|>` before and `<|im_end|>` behind a text."""
+    """A random encoder classifier; its tokenizer puts `<|im_start|>` before and `<|im_end|>` after a text."""
     tokenizer = tiny.make_tokenizer(path, chat_template=None)
     first, last = "<|im_start|>", "<|im_end|>"
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in (first, last)}
@@ -66,11 +66,11 @@ def logits_of_texts(model: Path, texts: list[str], special_tokens: bool) -> list
     """One by one, without padding."""
     network = transformers.AutoModelForSequenceClassification.from_pretrained(str(model), dtype=torch.float32).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(model))
-    found = []
+    logits = []
     for text in texts:
         encoded = tokenizer(text, add_special_tokens=special_tokens, return_tensors="pt")
-        found.append(float(network(**encoded).logits[0, 0]))
-    return found
+        logits.append(float(network(**encoded).logits[0, 0]))
+    return logits
 
 
 def plain(candidate: Candidate) -> str:
@@ -81,25 +81,25 @@ def plain(candidate: Candidate) -> str:
 @pytest.mark.parametrize(
     ("family", "eos_token"), [("Bert", None), ("Roberta", "<|im_end|>"), ("DebertaV2", None), ("ModernBert", None)]
 )
-def test_an_encoder_without_chat_template_reads_the_plain_text_between_its_special_tokens(
+def test_an_encoder_without_chat_template_reads_plain_text(
     family: str, eos_token: str | None, batch_size: int, tmp_path: Path
 ) -> None:
     """Once each: RoBERTa's are also its BOS and EOS, which the plain template writes for decoders."""
     path = make_encoder(tmp_path / "model", family, eos_token)
     expected = logits_of_texts(path, [plain(candidate) for candidate in CANDIDATES], special_tokens=True)
-    found = [judgement.reward for judgement in judge(path, CANDIDATES, batch_size)]
-    assert found == pytest.approx(expected, abs=1e-5)
+    values = [judgement.reward for judgement in judge(path, CANDIDATES, batch_size)]
+    assert values == pytest.approx(expected, abs=1e-5)
     assert max(expected) - min(expected) > 0.01
 
 
-def test_an_encoder_with_a_chat_template_reads_what_that_says(tmp_path: Path) -> None:
+def test_an_encoder_with_a_chat_template_uses_it(tmp_path: Path) -> None:
     path = make_encoder(tmp_path / "model", "Bert")
     (path / "chat_template.jinja").write_text(
         "<|im_start|>{{ messages[0].content }}<|im_end|>{{ messages[-1].content }}<|im_end|>"
     )
     texts = [f"<|im_start|>{c.messages[0]['content']}<|im_end|>{c.completion}<|im_end|>" for c in CANDIDATES]
-    found = [judgement.reward for judgement in judge(path, CANDIDATES)]
-    assert found == pytest.approx(logits_of_texts(path, texts, special_tokens=False), abs=1e-5)
+    values = [judgement.reward for judgement in judge(path, CANDIDATES)]
+    assert values == pytest.approx(logits_of_texts(path, texts, special_tokens=False), abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,11 @@ def test_an_encoder_with_a_chat_template_reads_what_that_says(tmp_path: Path) ->
 def test_an_encoder_is_given_no_more_than_it_has_positions_for(
     family: str, eos_token: str | None, longest: int, tmp_path: Path
 ) -> None:
-    """RoBERTa counts positions from behind that of its padding token, here 0: one less. A digit is a token."""
+    """RoBERTa counts positions from after that of its padding token, here 0: one less. A digit is a token."""
     path = make_encoder(tmp_path / "model", family, eos_token)
     tokenizer: Any = transformers.AutoTokenizer.from_pretrained(str(path))
     messages = [{"role": "user", "content": "q"}]
     room = longest - len(tokenizer(plain(Candidate(messages, "7", None, {})))["input_ids"]) + 1
-    found = judge(path, [Candidate(messages, "7" * length, None, {}) for length in (room, room + 1)])
-    assert [judgement.status for judgement in found] == ["ok", "truncated"]
-    assert found[1].detail == f"{longest + 1} tokens; the reward model reads {longest}"
+    judgements = judge(path, [Candidate(messages, "7" * length, None, {}) for length in (room, room + 1)])
+    assert [judgement.status for judgement in judgements] == ["ok", "truncated"]
+    assert judgements[1].detail == f"{longest + 1} tokens; the reward model reads {longest}"

@@ -25,19 +25,19 @@ def test_a_name_or_a_weighted_sum_of_names(chosen: str, weights: dict[str, float
     assert parse_output(chosen, NAMES, "model").weights == weights
 
 
-def test_the_reward_is_the_weighted_sum_and_the_detail_has_every_output() -> None:
+def test_the_reward_is_the_weighted_sum() -> None:
     """0.5 · 2 − 0.25 · 3 = 0.25."""
     output = parse_output("helpfulness:0.5,verbosity:-0.25", NAMES, "model")
     assert output.reward([2.0, 3.0, 1 / 3]) == 0.25
     assert output.detail([2.0, 3.0, 1 / 3]) == '{"helpfulness":2.0,"verbosity":3.0,"style:tone":0.333333}'
 
 
-def test_an_output_that_is_no_number_leaves_the_detail_json() -> None:
+def test_the_detail_is_json_even_if_an_output_is_nan() -> None:
     detail = parse_output("verbosity", NAMES, "model").detail([math.nan, 1.0, math.inf])
     assert json.loads(str(detail)) == {"helpfulness": None, "verbosity": 1.0, "style:tone": None}
 
 
-def test_the_only_output_need_not_be_named_and_is_its_own_detail() -> None:
+def test_the_only_output_need_not_be_named() -> None:
     output = parse_output("", ["LABEL_0"], "model")
     assert (output.reward([0.7]), output.detail([0.7])) == (0.7, None)
 
@@ -60,6 +60,6 @@ def test_what_names_no_output_is_wrong_usage(chosen: str, message: str) -> None:
         parse_output(chosen, NAMES, "model")
 
 
-def test_outputs_of_one_name_cannot_be_told_apart() -> None:
+def test_outputs_with_the_same_name_are_refused() -> None:
     with pytest.raises(UsageError, match="model has several outputs of one name"):
         parse_output("a", ["a", "a"], "model")

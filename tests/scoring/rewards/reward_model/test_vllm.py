@@ -59,47 +59,47 @@ def logits(model: Path, candidates: list[Candidate]) -> list[list[float]]:
     """The model as transformers loads it, given one conversation at a time; [candidates, outputs]."""
     network = AutoModelForSequenceClassification.from_pretrained(str(model), dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(str(model))
-    found: list[list[float]] = []
+    values: list[list[float]] = []
     for candidate in candidates:
         messages = [*candidate.messages, {"role": "assistant", "content": candidate.completion}]
         text = tokenizer.apply_chat_template(messages, tokenize=False)
-        found.append(network(tokenizer(text, return_tensors="pt")["input_ids"]).logits[0].tolist())
-    return found
+        values.append(network(tokenizer(text, return_tensors="pt")["input_ids"]).logits[0].tolist())
+    return values
 
 
-def test_the_scores_are_those_of_transformers_in_the_order_of_the_candidates(
-    reward: Reward, reward_model: Path
-) -> None:
+def test_the_scores_are_those_of_transformers(reward: Reward, reward_model: Path) -> None:
     expected = logits(reward_model, CANDIDATES)
-    found = list(reward.score(CANDIDATES))
-    assert [judgement.reward for judgement in found] == pytest.approx([h - 0.5 * v for h, v in expected], abs=TOLERANCE)
-    for judgement, values in zip(found, expected, strict=True):
+    judgements = list(reward.score(CANDIDATES))
+    assert [judgement.reward for judgement in judgements] == pytest.approx(
+        [h - 0.5 * v for h, v in expected], abs=TOLERANCE
+    )
+    for judgement, values in zip(judgements, expected, strict=True):
         assert list(json.loads(str(judgement.detail)).values()) == pytest.approx(values, abs=TOLERANCE)
 
 
-def test_asked_again_and_in_another_order_it_says_the_same(reward: Reward) -> None:
-    """What the engine has cached of the prompts changes nothing."""
+def test_repeated_and_reordered_calls_give_the_same_scores(reward: Reward) -> None:
+    """The engine's prefix cache does not change the scores."""
     first = [judgement.reward for judgement in reward.score(CANDIDATES)]
     second = [judgement.reward for judgement in reward.score(CANDIDATES[::-1])]
     assert second[::-1] == pytest.approx(first, abs=TOLERANCE)
 
 
-def test_a_call_that_was_broken_off_does_not_disturb_the_next(reward: Reward, reward_model: Path) -> None:
+def test_an_interrupted_call_does_not_disturb_the_next(reward: Reward, reward_model: Path) -> None:
     assert len(list(islice(reward.score(CANDIDATES), 2))) == 2
-    found = [judgement.reward for judgement in reward.score(CANDIDATES[20:30])]
+    values = [judgement.reward for judgement in reward.score(CANDIDATES[20:30])]
     expected = [h - 0.5 * v for h, v in logits(reward_model, CANDIDATES[20:30])]
-    assert found == pytest.approx(expected, abs=TOLERANCE)
+    assert values == pytest.approx(expected, abs=TOLERANCE)
 
 
-def test_what_is_longer_than_the_model_reads_is_not_cut(reward: Reward) -> None:
-    """A digit is a token; `q`, and EOS behind it and behind the digits, are the other three."""
+def test_a_sequence_that_is_too_long_is_not_cut(reward: Reward) -> None:
+    """A digit is a token; `q` and the two EOS after it and after the digits are the other three."""
     messages = [{"role": "user", "content": "q"}]
-    found = list(reward.score([Candidate(messages, "7" * length, None, {}) for length in (253, 254, 1)]))
-    assert [judgement.status for judgement in found] == ["ok", "truncated", "ok"]
-    assert found[1].detail == "257 tokens; the reward model reads 256"
+    judgements = list(reward.score([Candidate(messages, "7" * length, None, {}) for length in (253, 254, 1)]))
+    assert [judgement.status for judgement in judgements] == ["ok", "truncated", "ok"]
+    assert judgements[1].detail == "257 tokens; the reward model reads 256"
 
 
-def test_nothing_is_asked_where_there_is_nothing_to_judge(reward: Reward) -> None:
+def test_no_candidates_give_no_judgements(reward: Reward) -> None:
     assert list(reward.score([])) == []
 
 
@@ -115,8 +115,8 @@ def test_a_lower_limit_on_the_length_and_an_encoder_reach_vllm(tmp_path: Path) -
         both.append(list(make_reward(options).score(CANDIDATES)))
     assert [judgement.status for judgement in both[0]] == [judgement.status for judgement in both[1]]
     assert {judgement.status for judgement in both[1]} == {"ok", "truncated"}
-    found, expected = ([j.reward for j in judgements if j.status == "ok"] for judgements in both)
-    assert found == pytest.approx(expected, abs=TOLERANCE)
+    rewards, expected = ([j.reward for j in judgements if j.status == "ok"] for judgements in both)
+    assert rewards == pytest.approx(expected, abs=TOLERANCE)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_lower_limit_on_the_length_and_an_encoder_reach_vllm(tmp_path: Path) -
         ("vllm.runner=generate", "'vllm.runner' cannot be set here."),
     ],
 )
-def test_an_argument_that_vllm_or_we_refuse_is_wrong_usage(argument: str, message: str, reward_model: Path) -> None:
+def test_a_wrong_argument_of_vllm_is_named(argument: str, message: str, reward_model: Path) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         list(make(reward_model, "output=verbosity", argument).score(CANDIDATES))
 
@@ -161,7 +161,7 @@ if __name__ == "__main__":
 
 
 def test_an_engine_process_that_is_killed_fails_the_stage(reward_model: Path, tmp_path: Path) -> None:
-    """vLLM's own client would wait for it for ever."""
+    """vLLM's client would wait for it forever."""
     (tmp_path / "kill.py").write_text(KILL_THE_ENGINE)
     root = Path(__file__).parents[4]
     environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "PYTHONPATH": str(root)}
