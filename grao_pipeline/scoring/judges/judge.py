@@ -80,7 +80,10 @@ def engine_class(arguments: Mapping[str, Any]) -> type[ChatModel]:
         UsageError: it is unknown, or not a ChatModel.
     """
     name = arguments.get("engine") or ("openai" if arguments.get("base_url") else "vllm")
-    engine: object = load("judge_engine", name, JUDGE_ENGINES)
+    try:
+        engine: object = load("judge_engine", name, JUDGE_ENGINES)
+    except UsageError as error:
+        raise UsageError(error.message, option="reward_arg") from error
     if not isinstance(engine, type) or not issubclass(engine, ChatModel):
         raise UsageError(
             f"engine={name}: not a class that derives from grao_pipeline.scoring.judges.base.ChatModel.",

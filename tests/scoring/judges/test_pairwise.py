@@ -173,7 +173,7 @@ def test_wrong_arguments_are_named(argument: str) -> None:
 
 
 def test_an_unknown_engine_is_named() -> None:
-    with pytest.raises(UsageError, match=r"Unknown judge_engine 'llama'. Built in: openai, vllm\."):
+    with pytest.raises(UsageError, match=r"reward_arg: unknown judge_engine 'llama'.* Built in: openai, vllm\."):
         make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=["engine=llama"]))
     with pytest.raises(UsageError, match="reward 'judge-pairwise' needs model=…"):
         make_reward(ScoreOptions(reward="judge-pairwise"))

@@ -120,10 +120,10 @@ def test_length_is_in_0_to_1_and_symmetric_about_its_target(target: int, length:
         ("length", ["target=5", "unit=bytes"], "unit=bytes: input should be 'words' or 'characters'"),
         ("gsm8k", ["file=x"], "reward 'gsm8k' has no argument 'file'"),
         ("length", ["target"], "reward_arg: 'target': expected key=value"),
-        ("lenght", [], "Unknown reward 'lenght'. Built in: exact-match, gsm8k"),
+        ("lenght", [], "unknown reward 'lenght'. Did you mean length"),
     ],
 )
-def test_wrong_arguments_are_wrong_usage(reward: str, arguments: list[str], message: str) -> None:
+def test_wrong_arguments_are_named(reward: str, arguments: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make_reward(ScoreOptions(reward=reward, reward_arg=arguments))
 

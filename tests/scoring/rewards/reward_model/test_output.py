@@ -51,11 +51,11 @@ def test_the_only_output_need_not_be_named() -> None:
         ("helpfulness:much", "the weight 'much' is not a number"),
         ("helpfulness:nan", "the weight 'nan' is not a number"),
         ("helpfulness:", "the weight '' is not a number"),
-        ("verbosity,verbosity:2", "'verbosity' is there twice"),
+        ("verbosity,verbosity:2", "'verbosity' is given twice"),
         ("verbosity,", "model has no output ''"),
     ],
 )
-def test_what_names_no_output_is_wrong_usage(chosen: str, message: str) -> None:
+def test_a_wrong_output_is_named(chosen: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_output(chosen, NAMES, "model")
 
