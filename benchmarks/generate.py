@@ -3,11 +3,11 @@
     python -m benchmarks.generate
     python -m benchmarks.generate --model Qwen/Qwen2.5-0.5B-Instruct --prompts 512 --max-new-tokens 512   # on a GPU
 
-Both sides have an engine of their own with the same arguments and take turns; every repetition has new prompts, so that
-no prefix cache helps from one to the next. The raw side is given token ids, keeps its results in memory and turns no
-token into text; ours reads prompts, tokenizes, detokenizes, hashes and writes Parquet. The bar is a ratio of 0.97.
+The two sides have separate engines with the same arguments and take turns; every repetition has new prompts, so that
+the prefix cache does not help from one to the next. The raw side gets token ids, keeps results in memory and decodes
+no token; ours reads prompts, tokenizes, detokenizes, hashes and writes Parquet. The required ratio is 0.97.
 
-Then the resume: the same run, stopped half way and started again, must not sample a group twice.
+Then the resume: a run that is stopped half way and started again must not sample a group twice.
 """
 
 import statistics
@@ -33,7 +33,7 @@ from grao_pipeline.storage.reader import open_table
 
 
 class KeptOpen(Engine):
-    """An engine that several runs share; counts what it is asked, and stops behind `stop_after` groups."""
+    """An engine that several runs share; it counts its requests, and stops after `stop_after` groups."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -58,7 +58,7 @@ class KeptOpen(Engine):
 
 
 def raw_tokens_per_second(llm: Any, prompts_url: str, tokenizer: PromptTokenizer, options: GenerateOptions) -> float:
-    """One `LLM.generate` call on a table's prompts, tokenized beforehand; tokens per second of the call."""
+    """One `LLM.generate` call on a table's prompts, tokenized beforehand; tokens per second of this call."""
     from vllm import SamplingParams
 
     rows = open_table(prompts_url, "prompts").read().to_pylist()
@@ -127,7 +127,7 @@ def main(
             prompts = write_prompts(root / f"prompts-{repetition}", num_prompts, prompt_words, repetition)
             out = str(root / f"groups-{repetition}")
             raw_rate = 0.0
-            if repetition % 2:  # each side is the first every other time
+            if repetition % 2:  # the sides take turns in going first
                 raw_rate = raw_tokens_per_second(raw, prompts, tokenizer, options)
             started = time.perf_counter()
             summary = generate_groups(prompts, out, options, make_engine=lambda _: ours)
@@ -152,11 +152,13 @@ def main(
             ["grao generate, end to end", f"{median_ours:,.0f}", ratio],
         ],
     )
-    print_table("Resume of a half-done run", ["prompts", "asked before the stop", "kept", "asked after it"], [resumed])
+    print_table(
+        "Resume of a half-done run", ["prompts", "requests before the stop", "saved", "requests after it"], [resumed]
+    )
 
 
 def resume(root: Path, options: GenerateOptions, engine: KeptOpen, num_prompts: int, words: int) -> list[int]:
-    """Stop behind half of the groups, go on; (prompts, asked before, kept, asked afterwards)."""
+    """Stop after half of the groups and resume: (prompts, requests before, groups saved, requests afterwards)."""
     prompts = write_prompts(root / "prompts-resume", num_prompts, words, 10_000)
     out = str(root / "groups-resume")
     engine.stop_after, engine.num_requests = num_prompts // 2, 0

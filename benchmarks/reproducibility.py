@@ -1,10 +1,10 @@
-"""What `--seed` reproduces: the same prompts and seed, sampled under two settings, compared sample by sample.
+"""What `--seed` reproduces: samples of the same prompts and seed under two settings, compared one by one.
 
     python -m benchmarks.reproducibility
     python -m benchmarks.reproducibility --device cuda        # float32 and bfloat16 on a GPU
 
-Each run is a process of its own. A pair's line says how many samples have the same token ids, and how far the log-probs
-of those are apart at most. Sampled at temperature 1, where every difference shows.
+Every run is a separate process. The row of a pair has the number of samples with the same token ids, and the largest
+difference of their log-probs. The temperature is 1, where every difference shows.
 """
 
 import subprocess
@@ -44,9 +44,9 @@ PAIRS = [(0, 1), (2, 3), (2, 4), (0, 2)]
 
 
 def compare(first: str, second: str) -> tuple[int, int, float]:
-    """(samples, of them equal, largest distance of the equal ones' log-probs in nats)."""
+    """(samples, equal samples, largest difference of the equal samples' log-probs in nats)."""
     rows = zip(*(open_table(url, "groups").read().to_pylist() for url in (first, second)), strict=True)
-    total, equal, distance = 0, 0, 0.0
+    total, equal, difference = 0, 0, 0.0
     for one, other in rows:
         columns = ("completion_token_ids", "completion_logprobs")
         for ids, logprobs, other_ids, other_logprobs in zip(
@@ -55,8 +55,8 @@ def compare(first: str, second: str) -> tuple[int, int, float]:
             total += 1
             if ids == other_ids:
                 equal += 1
-                distance = max([distance, *(abs(a - b) for a, b in zip(logprobs, other_logprobs, strict=True))])
-    return total, equal, distance
+                difference = max([difference, *(abs(a - b) for a, b in zip(logprobs, other_logprobs, strict=True))])
+    return total, equal, difference
 
 
 @click.command()
@@ -87,19 +87,21 @@ def main(model: str | None, num_prompts: int, max_new_tokens: int, device: str) 
                     "--device",
                     device,
                 ]
-                done = subprocess.run([*command, *setting.arguments], capture_output=True, text=True, check=False)
-                tables[index] = out if done.returncode == 0 else None
-                if done.returncode != 0:
-                    click.echo(f"{dtype}, {setting.name}: exit code {done.returncode}: {done.stderr[-300:]}", err=True)
+                process = subprocess.run([*command, *setting.arguments], capture_output=True, text=True, check=False)
+                tables[index] = out if process.returncode == 0 else None
+                if process.returncode != 0:
+                    click.echo(
+                        f"{dtype}, {setting.name}: exit code {process.returncode}: {process.stderr[-300:]}", err=True
+                    )
             for one, other in PAIRS:
                 first, second = tables[one], tables[other]
                 label = [dtype, settings(dtype)[one].name, settings(dtype)[other].name]
                 if first is None or second is None:
                     rows.append([*label, "–", "did not run", "–"])
                     continue
-                total, equal, distance = compare(first, second)
-                rows.append([*label, total, f"{equal} ({equal / total:.1%})", f"{distance:.1e}"])
-    columns = ["dtype", "one", "other", "samples", "equal token ids", "log-probs apart"]
+                total, equal, difference = compare(first, second)
+                rows.append([*label, total, f"{equal} ({equal / total:.1%})", f"{difference:.1e}"])
+    columns = ["dtype", "one", "other", "samples", "equal token ids", "largest log-prob difference"]
     print_table(f"Samples that one seed reproduces ({describe_machine()})", columns, rows)
 
 

@@ -3,9 +3,9 @@
     python -m benchmarks.transformers_engine
     python -m benchmarks.transformers_engine --device cuda --model Qwen/Qwen2.5-0.5B-Instruct
 
-`generate` gets the prompts padded on the left and `num_return_sequences`; it returns token ids. Ours returns the
-untempered log-prob of each id as well, gives every sample a random stream of its own, and encodes each prompt once. The
-bar is a ratio of 1.
+`generate` gets the prompts padded on the left and `num_return_sequences`; it returns token ids. Ours also returns the
+untempered log-prob of every token, draws every sample from a separate random stream, and encodes every prompt once. The
+required ratio is 1.
 """
 
 import random
@@ -35,7 +35,7 @@ from grao_pipeline.options import Device
 def main(
     model: str | None, num_prompts: int, samples: int, max_new_tokens: int, device: Device, repetitions: int
 ) -> None:
-    """Tokens per second of both."""
+    """Tokens per second of both sides."""
     from transformers import AutoModelForCausalLM
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -73,7 +73,7 @@ def main(
 
 @torch.inference_mode()
 def _generate(model: torch.nn.Module, prompts: list[list[int]], samples: int, max_new_tokens: int) -> int:
-    """Tokens that `model.generate` sampled, up to and with the end-of-turn token."""
+    """Number of tokens that `model.generate` sampled, up to and including the end-of-turn token."""
     device = next(model.parameters()).device
     ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in prompts], True, 0, "left").to(device)
     lengths = torch.tensor([len(row) for row in prompts], device=device)

@@ -26,7 +26,7 @@ class PartAssembler:
     for nothing but the engine.
 
     Args:
-        report: is told of prepared and committed parts, in the second thread.
+        report: receives prepared and committed parts, in the second thread.
     """
 
     def __init__(self, preparer: PartPreparer, writer: TableWriter, report: RunReport) -> None:

@@ -62,5 +62,7 @@ def _check_is_causal(model: str, config: Any) -> None:
 def _context_length(options: GenerateOptions, text_config: Any) -> int:
     limit = getattr(text_config, "max_position_embeddings", None) or DEFAULT_CONTEXT_LENGTH
     if options.max_model_len is not None and options.max_model_len > limit:
-        raise UsageError(f"{options.max_model_len} is more than the model's {limit} positions.", option="max_model_len")
+        raise UsageError(
+            f"{options.max_model_len} is too long; the model's positions end at {limit}.", option="max_model_len"
+        )
     return int(options.max_model_len or limit)

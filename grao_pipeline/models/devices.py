@@ -13,7 +13,7 @@ def resolve_device(device: Device) -> Literal["cpu", "cuda"]:
     """`auto` is `cuda` where torch finds a CUDA device, else `cpu`.
 
     Raises:
-        UsageError: `cuda` is asked for, and torch finds no CUDA device.
+        UsageError: the device is `cuda`, and torch finds no CUDA device.
     """
     is_available = bool(require("torch").cuda.is_available())
     if device == "cuda" and not is_available:

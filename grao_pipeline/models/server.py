@@ -60,8 +60,8 @@ class Server:
         concurrency: requests in flight, at most 1000.
         retries: further tries of a request that failed.
         request_timeout: seconds of one try.
-        option: the option by which the user gives all of these, e.g. `reward_arg`; empty where every one is an option
-            under its own name. Errors carry it.
+        option: the option by which the user sets all of these, e.g. `reward_arg`; empty where each is an option of the
+            same name. Errors carry it.
 
     Raises:
         UsageError: a value cannot work.
@@ -107,7 +107,7 @@ class Server:
             raise self._wrong(
                 "base_url",
                 f"{self.base_url}/models answers with status {served.status} ({served.message}). Is the URL right "
-                "(most end in /v1)? If it is, give the name of the served model as well.",
+                "(most end in /v1)? If it is, name the served model as well.",
             )
         if name is None and len(served) == 1:
             return served[0]
@@ -124,7 +124,7 @@ class Server:
         """Send every body; yield its index and its answer as the answers come, in any order.
 
         A body is taken from `bodies` when there is room for its request. No thread works between two answers, and
-        whatever ends the iteration (`close()`, an error, a signal's exception) ends the requests in flight at once.
+        the end of the iteration (by `close()`, an error or a signal's exception) ends the requests in flight at once.
 
         Args:
             path: follows the base URL, e.g. `/chat/completions`.
@@ -152,7 +152,7 @@ class Server:
                     runner.run(_end(client, in_flight))
 
     def _wrong(self, parameter: str, problem: str) -> UsageError:
-        """The error of a wrong parameter, under the option by which the user gave it."""
+        """The error of a wrong parameter, under the option by which the user set it."""
         if self._option:
             return UsageError(f"{parameter}: {problem}", option=self._option)
         return UsageError(problem, option=parameter)
@@ -239,7 +239,7 @@ def _tries(error: Any) -> str:
 
 
 def _root_cause(error: BaseException) -> str:
-    """Why a connection failed; the client's own message says only that it did."""
+    """Why a connection failed; the client's message says only that it did."""
     while error.__cause__ is not None or error.__context__ is not None:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     return str(error).strip() or type(error).__name__

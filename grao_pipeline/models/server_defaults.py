@@ -1,4 +1,4 @@
-"""How requests to a server are sent where nothing else is asked for, by sampling and by judges alike."""
+"""Default limits of requests to a server, for sampling and for judges."""
 
 CONCURRENCY = 64
 """Requests in flight."""

@@ -44,7 +44,7 @@ def refuse_reserved(given: Collection[str], options: Mapping[str, str], prefix: 
     """Check free arguments of `vllm.LLM`; made for the validator of an argument model.
 
     Args:
-        given: names of the arguments that the user gives.
+        given: names of the arguments that the user sets.
         options: the reserved ones that have an option or argument, e.g. `{"dtype": "--dtype"}`.
         prefix: of the names as the user writes them, e.g. `vllm.`.
 
@@ -63,8 +63,8 @@ def open_llm(
 
     Args:
         arguments: of `vllm.LLM`, with the defaults for a CPU (`cpu_defaults`) where the device is one.
-        given: names of the arguments that the user gave.
-        option: the option by which the user gave them, e.g. `engine_arg`.
+        given: names of the arguments that the user set.
+        option: the option by which the user set them, e.g. `engine_arg`.
         name: of the model, for messages.
 
     Raises:

@@ -37,7 +37,7 @@ def oracle(model: Path) -> Any:
 
 @torch.inference_mode()
 def next_token_logits(model: Path, ids: Sequence[int]) -> torch.Tensor:
-    """Logits behind every token of one sequence, by one plain forward pass: no cache, no padding. [T, V]"""
+    """Logits after every token of one sequence, by one plain forward pass: no cache, no padding. [T, V]"""
     logits: torch.Tensor = oracle(model)(torch.tensor([list(ids)])).logits[0]
     return logits
 
@@ -46,12 +46,12 @@ def untempered_logprobs(model: Path, prompt: Sequence[int], completion: Sequence
     """log softmax(logits) of every token of the completion, in nats."""
     logits = next_token_logits(model, [*prompt, *completion])[len(prompt) - 1 : -1]
     values = torch.log_softmax(logits.double(), dim=-1)[torch.arange(len(completion)), list(completion)]
-    found: list[float] = values.tolist()
-    return found
+    logprobs: list[float] = values.tolist()
+    return logprobs
 
 
 def prompts_of_lengths(path: Path, lengths: Sequence[int]) -> str:
-    """A table of prompts that are so many tokens long: 17 of the tiny chat template, and a token per digit."""
+    """A table of prompts of these lengths in tokens: 17 of the tiny chat template, and one per digit."""
     rows = [tiny.prompt_row("7" * (length - 17), "5", index=index) for index, length in enumerate(lengths)]
     return tiny.write_table(path, "prompts", rows)
 

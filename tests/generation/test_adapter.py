@@ -30,8 +30,8 @@ def adapter(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def logprobs_under(model: Any, prompt: list[int], completion: list[int]) -> list[float]:
     logits = model(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
     values = torch.log_softmax(logits.double(), -1)[torch.arange(len(completion)), completion]
-    found: list[float] = values.tolist()
-    return found
+    logprobs: list[float] = values.tolist()
+    return logprobs
 
 
 @pytest.mark.parametrize("engine", ["transformers", "vllm"])
@@ -52,7 +52,7 @@ def test_samples_are_drawn_from_base_and_adapter(
             assert logprobs == pytest.approx(logprobs_under(oracle, row["prompt_token_ids"], ids), abs=1e-4)
 
 
-def test_an_adapters_fingerprint_is_of_its_weights_not_of_its_base_models_path(adapter: Path, tmp_path: Path) -> None:
+def test_an_adapters_fingerprint_ignores_the_path_of_its_base_model(adapter: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
     for name in ("adapter_config.json", "adapter_model.safetensors"):
@@ -65,6 +65,6 @@ def test_an_adapters_fingerprint_is_of_its_weights_not_of_its_base_models_path(a
 
 
 def test_a_directory_without_adapter_is_named(model: Path, prompts: str, tmp_path: Path) -> None:
-    found = tiny.grao("generate", prompts, tmp_path / "out", "--model", model, "--adapter", model)
-    assert found.exit_code == 1
-    assert f"{model} is not a LoRA adapter: it needs adapter_config.json and adapter_model.safetensors" in found.stderr
+    result = tiny.grao("generate", prompts, tmp_path / "out", "--model", model, "--adapter", model)
+    assert result.exit_code == 1
+    assert f"{model} is not a LoRA adapter: it needs adapter_config.json and adapter_model.safetensors" in result.stderr

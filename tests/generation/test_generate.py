@@ -1,4 +1,4 @@
-"""`grao generate`: prompts → groups, with every prompt accounted for."""
+"""`grao generate`: prompts → groups, and every prompt is accounted for."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ def groups_of(path: Path) -> list[Group]:
 
 
 def parts_of(path: Path) -> dict[str, tuple[int, int]]:
-    """(inode, time of the last change) of every part: both stay where a part is not made again."""
+    """(inode, time of the last change) of every part: both stay the same unless the part is rewritten."""
     return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in sorted(path.glob("*.parquet"))}
 
 
@@ -66,23 +66,23 @@ def test_a_part_says_where_it_came_from(model: Path, prompts: str, tmp_path: Pat
     summary = tiny.grao_json("generate", prompts, tmp_path, "--model", model, *TRANSFORMERS, *options)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     for name in ("part-000000.parquet", "part-000001.parquet"):
-        found = json.loads(pq.read_schema(tmp_path / name).metadata[b"grao"])
-        assert found == {key: value for key, value in manifest.items() if key not in ("parts", "rows")}
-    assert found["table"] == "groups"
-    assert found["contract"] == 1
-    assert found["fingerprint"] == summary["fingerprint"]
+        metadata = json.loads(pq.read_schema(tmp_path / name).metadata[b"grao"])
+        assert metadata == {key: value for key, value in manifest.items() if key not in ("parts", "rows")}
+    assert metadata["table"] == "groups"
+    assert metadata["contract"] == 1
+    assert metadata["fingerprint"] == summary["fingerprint"]
     shaping = {"seed": 5, "round": 3, "temperature": 1.0, "top_p": 1.0, "samples": 2, "max_new_tokens": 6}
-    assert found["options"] == found["options"] | shaping | {"engine": "transformers", "prompts_per_part": 5}
-    assert not {"batch_size", "device", "model"} & set(found["options"])
-    assert found["inputs"] == {
+    assert metadata["options"] == metadata["options"] | shaping | {"engine": "transformers", "prompts_per_part": 5}
+    assert not {"batch_size", "device", "model"} & set(metadata["options"])
+    assert metadata["inputs"] == {
         "prompts": open_table(prompts, "prompts").fingerprint,
         "model": model_fingerprint(model),
         "tokenizer": tokenizer_fingerprint(model),
         "stop_token_ids": [2],
     }
-    assert found["details"]["policy"] == summary["policy"]
-    assert found["details"]["chat_template"] == tiny.CHAT_TEMPLATE
-    assert {"torch", "transformers", "pyarrow", "grao-pipeline"} - set(found["versions"]) <= {"grao-pipeline"}
+    assert metadata["details"]["policy"] == summary["policy"]
+    assert metadata["details"]["chat_template"] == tiny.CHAT_TEMPLATE
+    assert {"torch", "transformers", "pyarrow", "grao-pipeline"} - set(metadata["versions"]) <= {"grao-pipeline"}
     assert {row["round"] for row in groups_of(tmp_path)} == {3}
 
 
@@ -96,23 +96,23 @@ def test_a_finished_run_is_left_alone(model: Path, prompts: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("lost", [["part-000001.parquet"], ["manifest.json", "part-000000.parquet"]])
-def test_a_lost_part_is_made_again_as_it_was_and_the_others_are_not(
+def test_only_a_lost_part_is_regenerated_and_it_is_the_same(
     lost: list[str], model: Path, prompts: str, tmp_path: Path
 ) -> None:
     command = ("generate", prompts, tmp_path, "--model", model, *TRANSFORMERS, "--prompts-per-part", 4)
     tiny.grao_json(*command)
     content = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    kept = {name: state for name, state in parts_of(tmp_path).items() if name not in lost}
+    others = {name: state for name, state in parts_of(tmp_path).items() if name not in lost}
     for name in lost:
         (tmp_path / name).unlink()
     summary = tiny.grao_json(*command)
     assert (summary["parts_made"], summary["parts_found"]) == (1, 2)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == content
-    assert {name: parts_of(tmp_path)[name] for name in kept} == kept
+    assert {name: parts_of(tmp_path)[name] for name in others} == others
 
 
-def test_a_run_may_go_on_with_another_batch_size(model: Path, prompts: str, tmp_path: Path) -> None:
-    """It is no part of the work: the tokens are the same, the log-probs but for the last bits of float32 sums."""
+def test_a_run_resumes_with_another_batch_size(model: Path, prompts: str, tmp_path: Path) -> None:
+    """It is not part of the fingerprint: the tokens are the same, log-probs up to the last bits of float32 sums."""
     command = ("generate", prompts, tmp_path, "--model", model, *TRANSFORMERS, "--prompts-per-part", 4)
     tiny.grao_json(*command)
     before = groups_of(tmp_path)
@@ -133,19 +133,19 @@ def test_a_run_may_go_on_with_another_batch_size(model: Path, prompts: str, tmp_
         (("--engine", "vllm"), "engine was 'transformers' and is now 'vllm'"),
     ],
 )
-def test_other_options_into_the_same_place_are_refused_and_change_nothing(
+def test_other_options_for_the_same_directory_are_refused_and_change_nothing(
     changed: tuple[Any, ...], named: str, model: Path, prompts: str, tmp_path: Path
 ) -> None:
     command = ("generate", prompts, tmp_path, "--model", model, *TRANSFORMERS)
     tiny.grao_json(*command)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    found = tiny.grao(*command, *changed)
-    assert found.exit_code == 1
-    assert named in found.stderr
+    result = tiny.grao(*command, *changed)
+    assert result.exit_code == 1
+    assert named in result.stderr
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_another_model_or_other_stop_tokens_are_other_work(model: Path, prompts: str, tmp_path: Path) -> None:
+def test_another_model_or_other_stop_tokens_change_the_fingerprint(model: Path, prompts: str, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(model, other)
     command = ("generate", prompts, tmp_path / "out", "--model", other, *TRANSFORMERS)
@@ -157,7 +157,7 @@ def test_another_model_or_other_stop_tokens_are_other_work(model: Path, prompts:
     assert "input model was " in tiny.grao(*command).stderr
 
 
-def test_a_copy_of_the_model_is_the_same_work(model: Path, prompts: str, tmp_path: Path) -> None:
+def test_a_copy_of_the_model_has_the_same_fingerprint(model: Path, prompts: str, tmp_path: Path) -> None:
     shutil.copytree(model, tmp_path / "copy")
     tiny.grao_json("generate", prompts, tmp_path / "out", "--model", model, *TRANSFORMERS)
     summary = tiny.grao_json("generate", prompts, tmp_path / "out", "--model", tmp_path / "copy", *TRANSFORMERS)
@@ -165,10 +165,10 @@ def test_a_copy_of_the_model_is_the_same_work(model: Path, prompts: str, tmp_pat
 
 
 @pytest.mark.parametrize("engine", ["vllm", "transformers"])
-def test_prompts_at_the_end_of_the_context_are_clipped_and_longer_ones_aborted(
+def test_prompts_near_the_end_of_the_context_are_clipped_and_longer_ones_aborted(
     engine: str, model: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """A context of 40 leaves 20, 8, 7 and 1 tokens behind prompts of 20, 32, 33 and 39, and none behind 40 and 41."""
+    """A context of 40 leaves 20, 8, 7 and 1 tokens after prompts of 20, 32, 33 and 39, and none after 40 and 41."""
     lengths = [20, 32, 33, 39, 40, 41]
     table = prompts_of_lengths(tmp_path / "prompts", lengths)
     opened: Engine = request.getfixturevalue(f"{engine}_engine")
@@ -189,7 +189,7 @@ def test_prompts_at_the_end_of_the_context_are_clipped_and_longer_ones_aborted(
     assert summary.parts_made == 3  # the last part has nothing to sample
 
 
-def test_a_reference_that_does_not_fit_the_context_is_counted_and_not_trained_on(model: Path, tmp_path: Path) -> None:
+def test_a_reference_that_does_not_fit_the_context_gets_no_token_ids(model: Path, tmp_path: Path) -> None:
     rows = [tiny.prompt_row("Say hello.", "hello"), tiny.prompt_row("Say hello.", "hello " * 60)]
     table = tiny.write_table(tmp_path / "prompts", "prompts", rows)
     options = ["--model", model, *TRANSFORMERS, "--max-model-len", 64, "--max-new-tokens", 4]
@@ -201,73 +201,73 @@ def test_a_reference_that_does_not_fit_the_context_is_counted_and_not_trained_on
 def test_duplicate_prompts_are_refused_by_name(model: Path, tmp_path: Path) -> None:
     row = tiny.prompt_row("Say hello.")
     table = tiny.write_table(tmp_path / "prompts", "prompts", [row, tiny.prompt_row("Say bye."), row])
-    found = tiny.grao("generate", table, tmp_path / "out", "--model", model, *TRANSFORMERS)
-    assert found.exit_code == 1
-    assert f"prompt ID {row['prompt_id']} appears twice" in found.stderr
+    result = tiny.grao("generate", table, tmp_path / "out", "--model", model, *TRANSFORMERS)
+    assert result.exit_code == 1
+    assert f"prompt ID {row['prompt_id']} appears twice" in result.stderr
 
 
 def test_a_table_of_another_kind_is_refused(model: Path, groups: str, tmp_path: Path) -> None:
-    found = tiny.grao("generate", groups, tmp_path / "out", "--model", model, *TRANSFORMERS)
-    assert found.exit_code == 1
-    assert f"{groups} is a directory of kind 'groups'; this needs a table of kind 'prompts'" in found.stderr
+    result = tiny.grao("generate", groups, tmp_path / "out", "--model", model, *TRANSFORMERS)
+    assert result.exit_code == 1
+    assert f"{groups} is a directory of kind 'groups'; this needs a table of kind 'prompts'" in result.stderr
 
 
 def test_a_tokenizer_of_another_model_is_refused(model: Path, prompts: str, tmp_path: Path) -> None:
-    """Its template begins with a token that the model has no row for."""
+    """Its template begins with a token that is not in the model's vocabulary."""
     shutil.copytree(model, tmp_path / "model")
     tokenizer = AutoTokenizer.from_pretrained(str(tmp_path / "model"))
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|new|>"]})
     tokenizer.chat_template = "<|new|>" + tiny.CHAT_TEMPLATE
     tokenizer.save_pretrained(str(tmp_path / "model"))
-    found = tiny.grao("generate", prompts, tmp_path / "out", "--model", tmp_path / "model", *TRANSFORMERS)
-    assert found.exit_code == 1
-    assert re.search(r"has token id 32\d, but the model's vocabulary has 320 tokens", found.stderr)
+    result = tiny.grao("generate", prompts, tmp_path / "out", "--model", tmp_path / "model", *TRANSFORMERS)
+    assert result.exit_code == 1
+    assert re.search(r"has token id 32\d, but the model's vocabulary has 320 tokens", result.stderr)
 
 
 @pytest.mark.parametrize("engine", ["vllm", "transformers"])
-def test_a_model_that_is_not_there_is_named(engine: str, prompts: str, tmp_path: Path) -> None:
+def test_a_missing_model_is_named(engine: str, prompts: str, tmp_path: Path) -> None:
     for missing in (tmp_path / "none", "./none"):
-        found = tiny.grao("generate", prompts, tmp_path / "out", "--model", missing, "--engine", engine)
-        assert found.exit_code == 1
-        assert f"Model '{missing}': there is no such directory" in found.stderr
-    found = tiny.grao("generate", prompts, tmp_path / "out", "--model", tmp_path, "--engine", engine)
-    assert f"{tmp_path} is not a model directory: it has no config.json" in found.stderr
+        result = tiny.grao("generate", prompts, tmp_path / "out", "--model", missing, "--engine", engine)
+        assert result.exit_code == 1
+        assert f"Model '{missing}': there is no such directory" in result.stderr
+    result = tiny.grao("generate", prompts, tmp_path / "out", "--model", tmp_path, "--engine", engine)
+    assert f"{tmp_path} is not a model directory: it has no config.json" in result.stderr
 
 
 def test_weights_that_cannot_be_read_are_named(model: Path, prompts: str, tmp_path: Path) -> None:
     shutil.copytree(model, tmp_path / "model")
     weights = tmp_path / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    found = tiny.grao("generate", prompts, tmp_path / "out", "--model", tmp_path / "model", *TRANSFORMERS)
-    assert found.exit_code == 1
-    assert f"The weights in {tmp_path}/model cannot be loaded" in found.stderr
+    result = tiny.grao("generate", prompts, tmp_path / "out", "--model", tmp_path / "model", *TRANSFORMERS)
+    assert result.exit_code == 1
+    assert f"The weights in {tmp_path}/model cannot be loaded" in result.stderr
 
 
 @pytest.mark.parametrize("engine", ["vllm", "transformers"])
-def test_a_reward_model_is_no_policy(engine: str, prompts: str, tmp_path: Path) -> None:
+def test_a_reward_model_is_refused_as_policy(engine: str, prompts: str, tmp_path: Path) -> None:
     path = tiny.make_reward_model(tmp_path / "reward")
-    found = tiny.grao("generate", prompts, tmp_path / "out", "--model", path, "--engine", engine)
-    assert found.exit_code == 1
-    assert f"{path} is a Qwen2ForSequenceClassification; a policy is a causal language model" in found.stderr
+    result = tiny.grao("generate", prompts, tmp_path / "out", "--model", path, "--engine", engine)
+    assert result.exit_code == 1
+    assert f"{path} is a Qwen2ForSequenceClassification; a policy is a causal language model" in result.stderr
 
 
-def test_a_model_that_lacks_weights_is_refused_rather_than_given_random_ones(prompts: str, tmp_path: Path) -> None:
+def test_a_model_with_missing_weights_is_refused(prompts: str, tmp_path: Path) -> None:
     path = tiny.make_reward_model(tmp_path / "headless")
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "architectures": ["Qwen2ForCausalLM"]}))
-    found = tiny.grao("generate", prompts, tmp_path / "out", "--model", path, *TRANSFORMERS)
-    assert found.exit_code == 1
-    assert f"{path} lacks weights that Qwen2ForCausalLM needs: lm_head.weight" in found.stderr
+    result = tiny.grao("generate", prompts, tmp_path / "out", "--model", path, *TRANSFORMERS)
+    assert result.exit_code == 1
+    assert f"{path} lacks weights that Qwen2ForCausalLM needs: lm_head.weight" in result.stderr
 
 
 def test_a_context_beyond_the_models_positions_is_wrong_usage(model: Path, prompts: str, tmp_path: Path) -> None:
     options = (*TRANSFORMERS, "--max-model-len", 257)
-    found = tiny.grao("generate", prompts, tmp_path, "--model", model, *options)
-    assert found.exit_code == 2
-    assert "257 is more than the model's 256 positions" in found.stderr
+    result = tiny.grao("generate", prompts, tmp_path, "--model", model, *options)
+    assert result.exit_code == 2
+    assert "257 is too long; the model's positions end at 256" in result.stderr
 
 
-def test_a_template_file_shapes_the_prompt_and_is_part_of_the_work(model: Path, prompts: str, tmp_path: Path) -> None:
+def test_a_template_file_shapes_the_prompt_and_the_fingerprint(model: Path, prompts: str, tmp_path: Path) -> None:
     template = tmp_path / "plain.jinja"
     template.write_text("{% for m in messages %}{{ m['content'] }}{% endfor %} #### {{ '' if add_generation_prompt }}")
     options = (*TRANSFORMERS, "--chat-template", template)
@@ -287,9 +287,9 @@ def test_a_template_file_shapes_the_prompt_and_is_part_of_the_work(model: Path, 
 def test_an_empty_template_is_not_the_tokenizers_own(model: Path, prompts: str, tmp_path: Path) -> None:
     (tmp_path / "empty.jinja").write_text("")
     options = (*TRANSFORMERS, "--chat-template", tmp_path / "empty.jinja")
-    found = tiny.grao("generate", prompts, tmp_path / "out", "--model", model, *options)
-    assert found.exit_code == 1
-    assert "is empty: its chat template makes no text of it" in found.stderr
+    result = tiny.grao("generate", prompts, tmp_path / "out", "--model", model, *options)
+    assert result.exit_code == 1
+    assert "is empty: its chat template makes no text of it" in result.stderr
 
 
 def test_a_base_model_is_sampled_under_the_plain_template(tmp_path: Path) -> None:

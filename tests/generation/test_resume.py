@@ -1,4 +1,4 @@
-"""`grao generate` survives `kill -9` at any moment: nothing is lost that was committed, nothing is made twice."""
+"""`grao generate` survives `kill -9` at any moment: committed parts are neither lost nor written twice."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ PATIENCE = 240.0
 
 
 class Killable:
-    """`python -m grao_pipeline generate` in a process of its own, with its log."""
+    """`python -m grao_pipeline generate` in a child process, with its log."""
 
     def __init__(self, log: Path, *arguments: object, **environment: str) -> None:
         self._log = log
@@ -36,15 +36,15 @@ class Killable:
         return self._log.read_text()
 
     def wait_until(self, condition: Callable[[], Any]) -> Any:
-        """Wait until something is so while the process works."""
+        """Wait for a condition while the process works; its value."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            found = condition()
-            if found:
-                return found
+            value = condition()
+            if value:
+                return value
             assert self.process.poll() is None, self.log
             time.sleep(0.01)
-        raise AssertionError(f"it did not happen; the log is {self.log}")
+        raise AssertionError(f"the condition did not hold in time; the log is {self.log}")
 
     def kill(self) -> None:
         assert self.process.poll() is None, self.log
@@ -64,7 +64,7 @@ def many_prompts(tmp_path_factory: pytest.TempPathFactory) -> str:
     return tiny.write_table(tmp_path_factory.mktemp("many") / "table", "prompts", [*rows, tiny.prompt_row("Go.")])
 
 
-def test_a_run_killed_again_and_again_ends_as_one_that_was_not(model: Path, many_prompts: str, tmp_path: Path) -> None:
+def test_a_killed_run_ends_in_the_table_of_an_uninterrupted_one(model: Path, many_prompts: str, tmp_path: Path) -> None:
     """Killed while it starts, while it loads, when one part is there, and two parts later."""
     out = tmp_path / "killed"
     options = ["--model", str(model), "--engine", "transformers", "--samples", "2", "--max-new-tokens", "80"]
@@ -117,12 +117,12 @@ def vllm_options(model: Path) -> GenerateOptions:
 
 def engine_processes(run: Killable) -> list[int]:
     """Ids of the processes that vLLM started below the command, the outermost first."""
-    found: list[int] = []
+    pids: list[int] = []
     for line in subprocess.check_output(["ps", "-e", "-ww", "-o", "pid=,ppid=,args="], text=True).splitlines():
         pid, parent, arguments = line.split(None, 2)
-        if int(parent) in (run.process.pid, *found) and "spawn_main" in arguments:
-            found.append(int(pid))
-    return found
+        if int(parent) in (run.process.pid, *pids) and "spawn_main" in arguments:
+            pids.append(int(pid))
+    return pids
 
 
 def is_alive(pid: int) -> bool:
@@ -132,7 +132,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_when_vllms_engine_process_is_killed_the_command_says_so_and_goes_on_when_run_again(
+def test_a_killed_vllm_engine_process_is_reported_and_the_run_resumes(
     vllm_options: GenerateOptions, vllm_engine: Engine, many_prompts: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "killed"
@@ -156,11 +156,11 @@ def test_when_vllms_engine_process_is_killed_the_command_says_so_and_goes_on_whe
     for row, expected in zip(ours, theirs, strict=True):
         logprobs, expected_logprobs = row.pop("completion_logprobs"), expected.pop("completion_logprobs")
         assert row == expected
-        for found, wanted in zip(logprobs, expected_logprobs, strict=True):
-            assert found == pytest.approx(wanted, abs=1e-5)
+        for ours_logprobs, theirs_logprobs in zip(logprobs, expected_logprobs, strict=True):
+            assert ours_logprobs == pytest.approx(theirs_logprobs, abs=1e-5)
 
 
-def test_a_killed_command_leaves_no_vllm_process_behind(
+def test_a_killed_command_leaves_no_vllm_process(
     vllm_options: GenerateOptions, many_prompts: str, tmp_path: Path
 ) -> None:
     """Left alone, they would hold the memory of the GPU that the next run of the command needs."""

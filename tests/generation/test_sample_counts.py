@@ -40,8 +40,8 @@ def sizes(rows: Rows) -> list[int]:
 
 
 def ids(prompts: str) -> list[str]:
-    found: list[str] = open_table(prompts, "prompts").read().column("prompt_id").to_pylist()
-    return found
+    prompt_ids: list[str] = open_table(prompts, "prompts").read().column("prompt_id").to_pylist()
+    return prompt_ids
 
 
 def test_a_field_of_the_metadata_gives_the_number_of_samples(
@@ -50,7 +50,7 @@ def test_a_field_of_the_metadata_gives_the_number_of_samples(
     assert sizes(run(budgeted_prompts, tmp_path / "out", model, samples_field="budget")) == [1, 2, 5, 3]
 
 
-def test_a_field_that_is_no_number_is_named(model: Path, tmp_path: Path) -> None:
+def test_a_field_that_is_not_a_number_is_an_error(model: Path, tmp_path: Path) -> None:
     prompts = tiny.write_table(tmp_path / "prompts", "prompts", [tiny.prompt_row("Go.", budget="many")])
     with pytest.raises(InputError, match="metadata 'budget' is 'many', not a number of samples"):
         run(prompts, tmp_path / "out", model, samples_field="budget")
@@ -80,7 +80,7 @@ def test_a_file_gives_the_number_of_samples_over_the_metadata(
     assert sizes(run(budgeted_prompts, tmp_path / "out", model, **options)) == [1, 4, 5, 7]
 
 
-def test_another_budget_is_other_work(budgeted_prompts: str, model: Path, tmp_path: Path) -> None:
+def test_another_samples_file_changes_the_fingerprint(budgeted_prompts: str, model: Path, tmp_path: Path) -> None:
     path = tmp_path / "budget.jsonl"
     for samples in (2, 4):
         path.write_text(json.dumps({"prompt_id": ids(budgeted_prompts)[0], "samples": samples}))
@@ -111,7 +111,7 @@ def test_another_budget_is_other_work(budgeted_prompts: str, model: Path, tmp_pa
         ),
     ],
 )
-def test_a_file_that_is_no_budget_is_an_error(
+def test_a_wrong_samples_file_is_an_error(
     name: str, text: str | None, error: type[GraoError], message: str, prompts: str, model: Path, tmp_path: Path
 ) -> None:
     if text is not None:
@@ -126,7 +126,7 @@ def test_no_samples_for_a_prompt_without_a_group_is_an_error(model: Path, tmp_pa
         run(prompts, tmp_path / "out", model, samples_field="budget")
 
 
-def test_an_extended_group_has_its_old_samples_unchanged_and_new_ones_behind_them(
+def test_an_extended_group_has_its_old_samples_unchanged_before_new_ones(
     prompts: str, model: Path, transformers_engine: Engine, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"temperature": 1.0, "max_new_tokens": 12}

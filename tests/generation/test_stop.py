@@ -27,7 +27,7 @@ def many_prompts(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 class Interrupting(FakeEngine):
-    """Raises a signal, or an error, behind so many groups."""
+    """Raises a signal, or an error, after a number of groups."""
 
     def __init__(self, after: int, what: signal.Signals | Exception | None) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def bytes_of(directory: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_finished_groups_of_unfinished_parts_are_kept_and_not_sampled_again(
+def test_finished_groups_of_unfinished_parts_are_saved_and_not_sampled_again(
     number: signal.Signals, many_prompts: str, model: Path, tmp_path: Path
 ) -> None:
     """Of 24 groups in parts of five, the signal comes when eight are finished and the ninth is on its way."""
@@ -69,7 +69,7 @@ def test_finished_groups_of_unfinished_parts_are_kept_and_not_sampled_again(
     assert bytes_of(out) == bytes_of(tmp_path / "undisturbed")
 
 
-def test_stopped_again_and_again_it_still_goes_on(many_prompts: str, model: Path, tmp_path: Path) -> None:
+def test_a_run_stopped_again_and_again_still_resumes(many_prompts: str, model: Path, tmp_path: Path) -> None:
     """Seven groups at a time: 7, 14, 21, and the last three."""
     out = tmp_path / "groups"
     for _ in range(3):
@@ -82,7 +82,7 @@ def test_stopped_again_and_again_it_still_goes_on(many_prompts: str, model: Path
     assert bytes_of(out) == bytes_of(tmp_path / "undisturbed")
 
 
-def test_an_engine_that_fails_keeps_what_it_finished_too(many_prompts: str, model: Path, tmp_path: Path) -> None:
+def test_finished_groups_are_saved_when_the_engine_fails(many_prompts: str, model: Path, tmp_path: Path) -> None:
     with pytest.raises(StageFailure, match="it died"):
         run(many_prompts, tmp_path / "groups", model, Interrupting(12, StageFailure("it died")))
     second = FakeEngine()
@@ -90,7 +90,7 @@ def test_an_engine_that_fails_keeps_what_it_finished_too(many_prompts: str, mode
     assert second.num_requests == 12
 
 
-def test_unfinished_groups_are_no_part_of_the_table(many_prompts: str, model: Path, tmp_path: Path) -> None:
+def test_readers_ignore_unfinished_groups(many_prompts: str, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "groups"
     with pytest.raises(Interrupted):
         run(many_prompts, out, model, Interrupting(8, signal.SIGTERM))
@@ -102,7 +102,7 @@ def test_unfinished_groups_are_no_part_of_the_table(many_prompts: str, model: Pa
     assert not list(out.glob("*.unfinished"))
 
 
-def test_the_signals_have_their_old_meaning_afterwards(many_prompts: str, model: Path, tmp_path: Path) -> None:
+def test_signal_handlers_are_restored_afterwards(many_prompts: str, model: Path, tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     run(many_prompts, tmp_path / "groups", model, FakeEngine())
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before

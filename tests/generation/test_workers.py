@@ -1,4 +1,4 @@
-"""Several processes make one table without talking to each other."""
+"""Several processes write one table without coordination."""
 
 from pathlib import Path
 
@@ -19,11 +19,11 @@ def test_workers_make_disjoint_parts_and_the_last_one_the_manifest(model: Path, 
     """Ten prompts in five parts: 0 and 3, 1 and 4, and 2."""
     tiny.grao_json("generate", prompts, tmp_path / "alone", "--model", model, *OPTIONS)
     out = tmp_path / "together"
-    made = []
+    counts = []
     for worker in ("2/3", "0/3", "1/3"):
         summary = tiny.grao_json("generate", prompts, out, "--model", model, *OPTIONS, "--worker", worker)
-        made.append((summary["parts_made"], summary["parts_left_to_other_workers"]))
-    assert made == [(1, 4), (2, 2), (2, 0)]
+        counts.append((summary["parts_made"], summary["parts_left_to_other_workers"]))
+    assert counts == [(1, 4), (2, 2), (2, 0)]
     assert bytes_of(out) == bytes_of(tmp_path / "alone")
     again = tiny.grao_json("generate", prompts, out, "--model", model, *OPTIONS, "--worker", "0/3")
     assert (again["parts_made"], again["parts_found"]) == (0, 5)
@@ -39,10 +39,10 @@ def test_scores_are_made_by_workers_too(groups: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["3/3", "1", "a/b", "-1/2", "0/0", "1/2/3"])
-def test_what_is_no_worker_is_refused(text: str, groups: str, tmp_path: Path) -> None:
-    found = tiny.grao("score", groups, tmp_path / "out", "--reward", "gsm8k", "--worker", text)
-    assert found.exit_code == 2
-    assert "expected INDEX/COUNT with 0 ≤ INDEX < COUNT" in found.stderr
+def test_a_wrong_worker_is_refused(text: str, groups: str, tmp_path: Path) -> None:
+    result = tiny.grao("score", groups, tmp_path / "out", "--reward", "gsm8k", "--worker", text)
+    assert result.exit_code == 2
+    assert "expected INDEX/COUNT with 0 ≤ INDEX < COUNT" in result.stderr
 
 
 def test_a_workers_parts_are_every_nth() -> None:

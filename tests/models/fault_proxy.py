@@ -1,4 +1,4 @@
-"""A proxy on loopback that stands before a server and does to its requests what networks and busy servers do."""
+"""A proxy on loopback that injects the faults of networks and busy servers into the requests to a server."""
 
 import json
 import socket
@@ -27,7 +27,7 @@ class FaultProxy:
     Args:
         plan: what to do to the n-th POST (from 0) instead of answering it.
         refuse: status and message to refuse the body of a POST with, or None.
-        edit: makes another answer of the server's (the body of status 200, for a GET as well).
+        edit: changes an answer of the server (the body of status 200, for a GET as well).
         while_in_flight: called with the number of a POST that the server has received and not yet answered.
     """
 
@@ -47,7 +47,7 @@ class FaultProxy:
         self.faults: Counter[str] = Counter()
         """Injected so far."""
         self.bodies: list[dict[str, Any]] = []
-        """Of every POST, in the order of their coming."""
+        """Of every POST, in the order of arrival."""
         self.authorizations: set[str | None] = set()
         """The `Authorization` headers that were seen."""
         self.unforwarded = 0
@@ -71,12 +71,12 @@ class FaultProxy:
         self._listener.server_close()
 
     def wait_for_posts(self, number: int) -> None:
-        """Wait until so many POSTs have come."""
+        """Wait until this number of POSTs have arrived."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.bodies) >= number, SECONDS)
 
     def arrived(self, body: dict[str, Any]) -> int:
-        """Note the body of a POST; its number."""
+        """Store the body of a POST; its number."""
         with self._changed:
             self.bodies.append(body)
             self._in_flight += 1
@@ -85,12 +85,12 @@ class FaultProxy:
             return len(self.bodies) - 1
 
     def left(self) -> None:
-        """Note that a POST is over."""
+        """Count a POST as answered."""
         with self._changed:
             self._in_flight -= 1
 
     def inject(self, number: int) -> Fault | None:
-        """The fault that is planned for a POST, noted as injected."""
+        """The fault that is planned for a POST; counted as injected."""
         fault = self.plan.get(number)
         if fault is not None:
             with self._changed:
@@ -100,7 +100,7 @@ class FaultProxy:
 
 class _Listener(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is no error here."""
+        """A client that disconnects is not an error here."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 

@@ -1,4 +1,4 @@
-"""Conversations become the tokens that the template says, references the tokens behind them."""
+"""Conversations become the tokens of the chat template, and references the tokens after them."""
 
 import json
 from pathlib import Path
@@ -68,7 +68,7 @@ def metaspace_tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
 
 
-def test_a_prompt_is_the_tokenizers_own_template_and_ends_where_the_answer_begins(chat: Any) -> None:
+def test_a_prompt_follows_the_tokenizers_template_up_to_the_answer(chat: Any) -> None:
     ids = PromptTokenizer(chat, [2]).prompt(CONVERSATION)
     assert chat.decode(ids) == CHATML
     assert ids == chat(CHATML, add_special_tokens=False)["input_ids"]
@@ -78,7 +78,7 @@ def test_a_base_model_reads_the_plain_template(base: Any) -> None:
     assert base.decode(PromptTokenizer(base, [2]).prompt(CONVERSATION)) == PLAIN
 
 
-def test_the_plain_template_begins_with_the_beginning_of_sequence_token_where_there_is_one() -> None:
+def test_the_plain_template_begins_with_the_bos_token_if_there_is_one() -> None:
     tokenizer = metaspace_tokenizer()
     ids = PromptTokenizer(tokenizer, [2]).prompt([{"role": "user", "content": "Hi"}])
     assert ids[0] == tokenizer.bos_token_id
@@ -86,7 +86,7 @@ def test_the_plain_template_begins_with_the_beginning_of_sequence_token_where_th
 
 
 @pytest.mark.parametrize(("template", "rendered"), [(None, CHATML), (PLAIN_TEMPLATE, PLAIN)], ids=["chatml", "plain"])
-def test_prompt_and_reference_together_are_the_whole_conversation_up_to_its_end_of_turn(
+def test_prompt_and_reference_are_the_conversation_up_to_its_end_of_turn(
     chat: Any, template: str | None, rendered: str
 ) -> None:
     tokenizer = PromptTokenizer(chat, [2], template)
@@ -106,7 +106,7 @@ def test_any_reference_survives_as_text(chat: Any, text: str) -> None:
     assert chat.decode([*tokenizer.prompt(CONVERSATION), *ids]) == f"{CHATML}{text}<|im_end|>"
 
 
-def test_a_tokenizer_that_puts_a_space_before_every_text_puts_none_inside_the_conversation() -> None:
+def test_a_tokenizer_that_prefixes_a_space_adds_none_inside_a_conversation() -> None:
     """Alone, `yes` would become `▁yes`: a reference that begins with a space that no conversation holds."""
     tokenizer = metaspace_tokenizer()
     template = (
@@ -131,7 +131,7 @@ def test_a_token_that_would_span_the_border_is_split_at_it(chat: Any) -> None:
     assert chat.decode([*prompt, *ids]) == " plum<|im_end|>"
 
 
-def test_where_the_template_rewrites_what_came_before_the_reference_is_its_bare_text_and_eos(chat: Any) -> None:
+def test_where_the_template_rewrites_the_prompt_a_reference_is_bare_text_and_eos(chat: Any) -> None:
     """This template shows a count of the messages, so the prompt is not the beginning of the whole."""
     template = (
         "{{ messages | length }} {% for m in messages %}{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -148,7 +148,7 @@ def test_a_template_without_an_end_of_turn_gets_eos(chat: Any) -> None:
     assert ids == [*chat.encode("Hello\n", add_special_tokens=False), 2]
 
 
-def test_what_the_template_puts_behind_the_end_of_turn_is_cut_off(chat: Any) -> None:
+def test_the_templates_text_after_the_end_of_turn_is_cut_off(chat: Any) -> None:
     ids = PromptTokenizer(chat, [2]).reference(CONVERSATION, "Hello")  # the template ends a turn with <|im_end|>\n
     assert chat.decode(ids) == "Hello<|im_end|>"
 
@@ -163,7 +163,7 @@ def test_the_end_of_turn_may_be_another_stop_token_than_eos(chat: Any) -> None:
     assert chat.decode(ids) == "Hello<|pad|>"
 
 
-def test_a_base_model_whose_turns_do_not_end_in_eos_stops_at_the_end_of_its_turn(chat: Any, tmp_path: Path) -> None:
+def test_a_base_model_stops_at_its_end_of_turn_token_even_if_that_is_not_eos(chat: Any, tmp_path: Path) -> None:
     """As Qwen's base models: EOS is the end of a text, and the template ends turns with another special token."""
     chat.save_pretrained(str(tmp_path))
     tokenizer = PreTrainedTokenizerFast.from_pretrained(

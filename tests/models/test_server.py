@@ -1,4 +1,4 @@
-"""The HTTP layer against a real vLLM server, through a proxy that breaks what networks break."""
+"""The HTTP layer against a real vLLM server, through a proxy that injects the faults of networks."""
 
 import re
 import subprocess
@@ -30,13 +30,13 @@ def server(base_url: str, served_model: str | None = None, **changes: Any) -> Se
 
 
 def num_tokens(answers: Iterator[tuple[int, dict[str, Any] | Refusal]]) -> dict[int, int]:
-    """Completion tokens of every answer, by index; each index comes once."""
-    found: dict[int, int] = {}
+    """Completion tokens of every answer, by index; an index comes once."""
+    tokens: dict[int, int] = {}
     for index, answer in answers:
         assert isinstance(answer, dict)
-        assert index not in found
-        found[index] = answer["usage"]["completion_tokens"]
-    return found
+        assert index not in tokens
+        tokens[index] = answer["usage"]["completion_tokens"]
+    return tokens
 
 
 def test_every_body_is_answered_once_under_its_index(vllm_server: VllmServer) -> None:
@@ -45,24 +45,24 @@ def test_every_body_is_answered_once_under_its_index(vllm_server: VllmServer) ->
     assert list(server(vllm_server.base_url).post("/completions", [])) == []
 
 
-def test_no_more_requests_are_in_flight_and_no_more_bodies_taken_than_the_concurrency(vllm_server: VllmServer) -> None:
-    taken = 0
+def test_the_concurrency_limits_requests_in_flight_and_bodies_read(vllm_server: VllmServer) -> None:
+    num_read = 0
 
     def bodies() -> Iterator[dict[str, Any]]:
-        nonlocal taken
+        nonlocal num_read
         for index in count():
-            taken += 1
+            num_read += 1
             yield body(index % 20)
 
     with FaultProxy(vllm_server.base_url, while_in_flight=lambda _: proxy.wait_for_posts(3)) as proxy:
         answers = server(proxy.base_url, concurrency=3).post("/completions", bodies())
         for num_answers, _ in enumerate(islice(answers, 20), start=1):
-            assert taken <= num_answers + 3
+            assert num_read <= num_answers + 3
         answers.close()
         assert proxy.max_in_flight == 3
 
 
-def test_faults_are_outlived_and_every_answer_still_comes_once(vllm_server: VllmServer) -> None:
+def test_faults_are_retried_and_every_answer_comes_once(vllm_server: VllmServer) -> None:
     plan: dict[int, Fault] = {0: "500", 1: "429", 2: "hang", 3: "reset", 4: "truncated", 9: "500", 12: "hang"}
     with FaultProxy(vllm_server.base_url, plan) as proxy:
         chosen = server(proxy.base_url, concurrency=5, request_timeout=4)
@@ -81,7 +81,7 @@ def test_faults_are_outlived_and_every_answer_still_comes_once(vllm_server: Vllm
         ("truncated", "failed 2 times; the last time with: .*(incomplete|closed)"),
     ],
 )
-def test_a_request_that_fails_for_good_names_the_address_the_tries_and_the_cause(
+def test_a_request_that_always_fails_names_address_tries_and_cause(
     vllm_server: VllmServer, fault: Fault, message: str
 ) -> None:
     with FaultProxy(vllm_server.base_url, dict.fromkeys(range(50), fault)) as proxy:
@@ -93,12 +93,12 @@ def test_a_request_that_fails_for_good_names_the_address_the_tries_and_the_cause
         assert proxy.faults == {fault: 2}
 
 
-def test_a_wrong_request_is_refused_in_the_servers_own_words_and_not_sent_again(vllm_server: VllmServer) -> None:
+def test_a_wrong_request_is_refused_with_the_servers_message_and_not_retried(vllm_server: VllmServer) -> None:
     with FaultProxy(vllm_server.base_url) as proxy:
         bodies = [body(0), body(0) | {"prompt": [5] * 300}, body(0) | {"model": "other"}, body(0) | {"n": "many"}]
-        found = dict(server(proxy.base_url).post("/completions", bodies))
-        assert isinstance(found[0], dict)
-        refusals = [found[index] for index in (1, 2, 3)]
+        answers = dict(server(proxy.base_url).post("/completions", bodies))
+        assert isinstance(answers[0], dict)
+        refusals = [answers[index] for index in (1, 2, 3)]
         assert [refusal.status for refusal in refusals if isinstance(refusal, Refusal)] == [400, 404, 400]
         assert "maximum context length is 256 tokens" in str(refusals[0])
         assert "`other` does not exist" in str(refusals[1])
@@ -122,7 +122,7 @@ def test_several_models_are_listed_to_choose_from(vllm_server: VllmServer) -> No
         assert server(proxy.base_url, "adapter").model == "adapter"
 
 
-def test_a_server_that_is_not_there_is_named_with_the_cause() -> None:
+def test_an_unreachable_server_is_named_with_the_cause() -> None:
     url = f"http://127.0.0.1:{free_port()}/v1"
     with pytest.raises(StageFailure, match=rf"{url}/models failed .*Connect call failed .*Is the server running\?"):
         _ = server(url).model
@@ -184,7 +184,7 @@ def test_a_key_that_is_not_accepted_says_where_to_set_it(
     assert len(proxy.bodies) == 1
 
 
-def test_an_error_of_whoever_makes_the_bodies_ends_the_requests_in_flight(vllm_server: VllmServer) -> None:
+def test_an_error_in_the_bodies_ends_the_requests_in_flight(vllm_server: VllmServer) -> None:
     def bodies() -> Iterator[dict[str, Any]]:
         yield body(0)
         yield body(1)
@@ -207,7 +207,7 @@ def test_closing_the_iteration_ends_the_requests_in_flight(vllm_server: VllmServ
         assert proxy.abandoned.acquire(timeout=30)
 
 
-def test_a_signals_exception_ends_the_requests_in_flight_at_once_and_in_silence(vllm_server: VllmServer) -> None:
+def test_a_signals_exception_ends_the_requests_in_flight_at_once(vllm_server: VllmServer) -> None:
     code = """
 import os, signal, sys, threading
 from grao_pipeline.errors import GraoError
@@ -239,7 +239,7 @@ except GraoError as error:
         assert proxy.abandoned.acquire(timeout=30)
 
 
-def test_a_signal_in_the_thick_of_the_answers_is_neither_lost_nor_printed() -> None:
+def test_a_signal_among_many_answers_is_neither_lost_nor_printed() -> None:
     """Where the network's callbacks run, an exception would end in one of them. Large answers make that likely."""
     code = """
 import itertools, os, signal, sys, threading

@@ -93,7 +93,7 @@ class Sample:
     """
 
     token_ids: list[int]
-    """As sampled, including the end-of-turn token where it was sampled. [L]"""
+    """As sampled, including the end-of-turn token if it was sampled. [L]"""
     logprobs: list[float] | None
     """Log-probability of each id under the untempered policy, in nats [L]; None where it is unknown."""
     finish_reason: FinishReason

@@ -22,7 +22,7 @@ SAMPLINGS = {
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
-def test_stored_logprobs_are_the_untempered_ones_of_a_plain_forward_pass(
+def test_stored_logprobs_are_untempered(
     engine: Engine, sampling: dict[str, float], sample: Sample, mixed_prompts: str, stopping_model: Path
 ) -> None:
     for group in sample(engine, mixed_prompts, **sampling):
@@ -66,9 +66,7 @@ def test_texts_are_the_decoded_ids_without_special_tokens(
         assert not any("<|" in text for text in decoded)
 
 
-def test_a_group_has_every_sample_in_the_vocabulary_and_keeps_to_the_contract(
-    engine: Engine, sample: Sample, mixed_prompts: str
-) -> None:
+def test_groups_follow_the_contract_and_the_vocabulary(engine: Engine, sample: Sample, mixed_prompts: str) -> None:
     groups = sample(engine, mixed_prompts, samples=5)
     validate(conform(pa.Table.from_pylist(groups), GROUPS, "groups"), GROUPS, "groups")
     for group in groups:
@@ -87,9 +85,7 @@ def test_samples_of_a_group_differ_and_so_do_groups_of_the_same_conversation(
     assert len(set(both)) == len(both) > 8
 
 
-def test_the_same_run_gives_the_same_tokens_and_another_seed_or_round_gives_others(
-    engine: Engine, sample: Sample, mixed_prompts: str
-) -> None:
+def test_seed_and_round_determine_the_tokens(engine: Engine, sample: Sample, mixed_prompts: str) -> None:
     runs = [
         token_ids(sample(engine, mixed_prompts, temperature=1.0, **options))
         for options in ({}, {}, {"seed": 1}, {"round": 1})
@@ -107,16 +103,14 @@ def test_the_same_run_gives_the_same_tokens_and_another_seed_or_round_gives_othe
         assert all(a != b for a, b in flat)
 
 
-def test_what_is_sampled_does_not_depend_on_the_size_of_a_part(
-    engine: Engine, sample: Sample, mixed_prompts: str
-) -> None:
+def test_samples_do_not_depend_on_the_size_of_a_part(engine: Engine, sample: Sample, mixed_prompts: str) -> None:
     whole = sample(engine, mixed_prompts, temperature=1.0, prompts_per_part=64)
     for size in (1, 3):
         parts = sample(engine, mixed_prompts, temperature=1.0, prompts_per_part=size)
         assert [group["group_id"] for group in parts] == [group["group_id"] for group in whole]
 
 
-def test_temperature_zero_is_greedy_and_fills_the_group_with_one_completion(
+def test_temperature_zero_is_greedy_and_repeats_one_completion(
     engine: Engine, sample: Sample, mixed_prompts: str, stopping_model: Path
 ) -> None:
     for group in sample(engine, mixed_prompts, temperature=0.0, samples=3):
@@ -147,21 +141,21 @@ def test_a_request_comes_back_with_its_key_and_its_number_of_samples(engine: Eng
         [],
         [Request((2, 0), [5], 2, 13, 4)],
     ]
-    found = {g.key: g.samples for g in chain(*chosen.generate(parts, Sampling(1.0, 1.0, 4, (2,))))}
-    assert {key: len(samples) for key, samples in found.items()} == {(0, 0): 3, (0, 1): 1, (2, 0): 2}
+    by_key = {g.key: g.samples for g in chain(*chosen.generate(parts, Sampling(1.0, 1.0, 4, (2,))))}
+    assert {key: len(samples) for key, samples in by_key.items()} == {(0, 0): 3, (0, 1): 1, (2, 0): 2}
     assert all(
-        s.logprobs is not None and len(s.token_ids) == len(s.logprobs) for samples in found.values() for s in samples
+        s.logprobs is not None and len(s.token_ids) == len(s.logprobs) for samples in by_key.values() for s in samples
     )
 
 
-def test_a_request_of_its_own_budget_is_the_beginning_of_a_longer_one(engine: Engine) -> None:
+def test_a_shorter_request_is_the_beginning_of_a_longer_one(engine: Engine) -> None:
     sampling = Sampling(1.0, 1.0, 20, (2,))
     prompts = [[5, 6, 7], [30, 31, 32, 33, 34, 35], [40]]
-    found = []
+    runs = []
     for budgets in ((20, 20, 20), (1, 5, 13)):
         requests = [Request((0, i), p, 4, 100 + i, b) for i, (p, b) in enumerate(zip(prompts, budgets, strict=True))]
-        found.append({group.key: group.samples for group in chain(*engine.generate([requests], sampling))})
-    whole, cut = found
+        runs.append({group.key: group.samples for group in chain(*engine.generate([requests], sampling))})
+    whole, cut = runs
     for key, budget in {(0, 0): 1, (0, 1): 5, (0, 2): 13}.items():
         assert [s.token_ids for s in cut[key]] == [s.token_ids[:budget] for s in whole[key]]
         assert all(s.finish_reason == ("stop" if s.token_ids[-1] == 2 else "length") for s in cut[key])

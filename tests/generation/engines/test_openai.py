@@ -1,4 +1,4 @@
-"""The server engine against a real vLLM server: the same samples as vLLM in this process, whatever happens between."""
+"""The server engine against a real vLLM server: the samples of vLLM in this process, whatever faults occur."""
 
 import json
 from collections.abc import Callable
@@ -42,11 +42,11 @@ def requests(count: int, samples: int = 3) -> list[Request]:
 
 
 def sampled(engine: Engine, asked: list[Request], sampling: Sampling = SAMPLING) -> dict[tuple[int, int], SampledGroup]:
-    """The group of every request; each comes once."""
+    """The group of every request; a group comes once."""
     groups = list(chain.from_iterable(engine.generate([asked[:4], [], asked[4:]], sampling)))
-    found = {group.key: group for group in groups}
-    assert len(found) == len(groups) == len(asked)
-    return found
+    groups_by_key = {group.key: group for group in groups}
+    assert len(groups_by_key) == len(groups) == len(asked)
+    return groups_by_key
 
 
 @pytest.mark.parametrize(
@@ -66,11 +66,11 @@ def test_samples_are_those_of_vllm_in_this_process(
     of_server = sample(server_engine, mixed_prompts, prompts_per_part=3, **sampling)
     of_process = sample(vllm_engine, mixed_prompts, **sampling)
     assert {reason for group in of_process for reason in group["finish_reasons"]} == {"stop", "length"}
-    for found, expected in zip(of_server, of_process, strict=True):
-        assert found["completion_token_ids"] == expected["completion_token_ids"]
-        assert found["finish_reasons"] == expected["finish_reasons"]
-        assert found["group_id"] == expected["group_id"]
-        for mine, theirs in zip(found["completion_logprobs"], expected["completion_logprobs"], strict=True):
+    for group, expected in zip(of_server, of_process, strict=True):
+        assert group["completion_token_ids"] == expected["completion_token_ids"]
+        assert group["finish_reasons"] == expected["finish_reasons"]
+        assert group["group_id"] == expected["group_id"]
+        for mine, theirs in zip(group["completion_logprobs"], expected["completion_logprobs"], strict=True):
             assert mine == pytest.approx(theirs, abs=1e-5)
 
 
@@ -83,11 +83,11 @@ def test_faults_change_nothing_in_the_table(
         engine = open_engine(model, proxy.base_url, concurrency=4, request_timeout=5.0)
         disturbed = sample(engine, mixed_prompts, temperature=1.0, prompts_per_part=2)
         assert proxy.faults == {"429": 2, "500": 2, "hang": 1, "reset": 1, "truncated": 1}
-        assert proxy.max_in_flight <= 4 + 1  # a request that was given up may not have been noticed as gone
+        assert proxy.max_in_flight <= 4 + 1  # the server may not have noticed yet that a request was abandoned
     assert disturbed == undisturbed
 
 
-def test_a_server_that_is_killed_and_started_again_changes_nothing_in_the_table(
+def test_a_server_restart_does_not_change_the_table(
     vllm_server: VllmServer, model: Path, mixed_prompts: str, sample: Callable[..., list[Group]]
 ) -> None:
     undisturbed = sample(open_engine(model, vllm_server.base_url), mixed_prompts, max_new_tokens=60)
@@ -157,14 +157,14 @@ def test_a_server_without_token_ids_is_refused_unless_retokenizing_is_allowed(
         with pytest.raises(UsageError, match=r"does not accept and return token ids .*or --allow-retokenize") as caught:
             sampled(engine, requests(3))
         assert "token_ids" in str(caught.value) or "Unrecognized request argument" in str(caught.value)
-        assert len(proxy.bodies) == 1  # told with the first answer
+        assert len(proxy.bodies) == 1  # reported with the first answer
 
 
 @pytest.mark.parametrize("plain", PLAIN_SERVERS.values(), ids=PLAIN_SERVERS)
-def test_allowed_retokenizing_gives_the_ids_of_the_text_with_the_end_of_turn_and_no_logprobs(
+def test_retokenized_samples_have_the_ids_of_the_text_and_no_logprobs(
     vllm_server: VllmServer, model: Path, plain: dict[str, Any]
 ) -> None:
-    """The oracle: the texts that the same server gives for the same seeds, asked by hand for token ids' completions."""
+    """The oracle: the texts that the same server gives for the same seeds, requested by hand."""
     tokenizer = load_tokenizer(locate_model(str(model)))
     asked = [
         Request((0, index), tokenizer.encode(f"Say {index} plum", add_special_tokens=False), 4, 1000 * index, 12)
@@ -178,29 +178,29 @@ def test_allowed_retokenizing_gives_the_ids_of_the_text_with_the_end_of_turn_and
     answers = dict(Server(vllm_server.base_url, None, 64, 10, 600.0).post("/completions", bodies))
     with FaultProxy(vllm_server.base_url, **plain) as proxy:
         retokenized = sampled(open_engine(model, proxy.base_url, SHORT, allow_retokenize=True), asked)
-        assert len(proxy.bodies) == 2 + len(asked)  # one look at each language, then every prompt once
+        assert len(proxy.bodies) == 2 + len(asked)  # one probe per format, then every prompt once
     reasons = set()
     for index, request in enumerate(asked):
         answer = answers[index]
         assert isinstance(answer, dict)
-        for found, choice in zip(retokenized[request.key].samples, answer["choices"], strict=True):
+        for sample, choice in zip(retokenized[request.key].samples, answer["choices"], strict=True):
             ids = tokenizer.encode(choice["text"], add_special_tokens=False)
             ids += [tokenizer.eos_token_id] if choice["finish_reason"] == "stop" else []
-            assert (found.token_ids, found.logprobs, found.retokenized) == (ids, None, True)
-            assert found.finish_reason == choice["finish_reason"]
-            reasons.add(found.finish_reason)
+            assert (sample.token_ids, sample.logprobs, sample.retokenized) == (ids, None, True)
+            assert sample.finish_reason == choice["finish_reason"]
+            reasons.add(sample.finish_reason)
     assert reasons == {"stop", "length"}
 
 
-def test_a_vllm_server_keeps_its_token_ids_where_retokenizing_is_allowed(vllm_server: VllmServer, model: Path) -> None:
-    found = [
+def test_a_vllm_server_returns_token_ids_where_retokenizing_is_allowed(vllm_server: VllmServer, model: Path) -> None:
+    runs = [
         sampled(open_engine(model, vllm_server.base_url, allow_retokenize=allow), requests(3))
         for allow in (True, False)
     ]
-    assert found[0] == found[1]
+    assert runs[0] == runs[1]
 
 
-def test_a_plain_server_that_sees_another_prompt_is_found_out(vllm_server: VllmServer, model: Path) -> None:
+def test_a_text_server_that_sees_another_prompt_is_refused(vllm_server: VllmServer, model: Path) -> None:
     def with_a_bos(answer: dict[str, Any]) -> dict[str, Any]:
         if "usage" in answer:
             answer["usage"]["prompt_tokens"] += 1
@@ -212,18 +212,14 @@ def test_a_plain_server_that_sees_another_prompt_is_found_out(vllm_server: VllmS
             sampled(engine, requests(3))
 
 
-def test_a_prompt_that_the_server_refuses_ends_the_run_with_its_place_and_the_servers_words(
-    vllm_server: VllmServer, model: Path
-) -> None:
+def test_a_prompt_that_the_server_refuses_stops_the_run_with_its_message(vllm_server: VllmServer, model: Path) -> None:
     too_long = Request((3, 1), [5] * 300, 2, 7, 12)
     engine = open_engine(model, vllm_server.base_url)
     with pytest.raises(StageFailure, match=r"row 1 of part 3 \(300 tokens.*maximum context length is 256.*--max-model"):
         sampled(engine, [*requests(2), too_long])
 
 
-def test_a_completion_that_the_server_cuts_short_of_its_budget_is_no_sample(
-    vllm_server: VllmServer, model: Path
-) -> None:
+def test_a_completion_that_the_server_cuts_short_is_refused(vllm_server: VllmServer, model: Path) -> None:
     """vLLM clips max_tokens to its context in silence: 250 + 12 > 256."""
     engine = open_engine(model, vllm_server.base_url)
     with pytest.raises(StageFailure, match="ended a completion at 6 of 12 tokens, after a prompt of 250"):
@@ -255,7 +251,7 @@ def edited(change: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]
         (lambda answer: answer.pop("choices"), "is not a completion"),
     ],
 )
-def test_an_answer_that_cannot_be_right_is_not_taken(
+def test_an_answer_that_cannot_be_right_is_refused(
     vllm_server: VllmServer, model: Path, change: Callable[[dict[str, Any]], None], message: str
 ) -> None:
     with (
@@ -265,7 +261,7 @@ def test_an_answer_that_cannot_be_right_is_not_taken(
         sampled(open_engine(model, proxy.base_url), requests(1))
 
 
-def test_what_the_server_aborted_is_an_aborted_sample_without_tokens(vllm_server: VllmServer, model: Path) -> None:
+def test_an_aborted_choice_becomes_an_aborted_sample_without_tokens(vllm_server: VllmServer, model: Path) -> None:
     def abort(answer: dict[str, Any]) -> None:
         answer["choices"][1]["finish_reason"] = "abort"
 
@@ -275,9 +271,7 @@ def test_what_the_server_aborted_is_an_aborted_sample_without_tokens(vllm_server
     assert (group.samples[1].token_ids, group.samples[1].logprobs) == ([], [])
 
 
-def test_a_server_with_tempered_logprobs_is_refused_before_anything_is_sampled(
-    vllm_server: VllmServer, model: Path
-) -> None:
+def test_a_server_with_tempered_logprobs_is_refused_before_sampling(vllm_server: VllmServer, model: Path) -> None:
     """Where one token is allowed, the processed distribution gives it log-prob 0 (so does vLLM's processed mode)."""
 
     def processed(answer: dict[str, Any]) -> dict[str, Any]:
@@ -333,13 +327,13 @@ def test_a_wrong_engine_argument_is_reported_in_the_words_of_the_server(vllm_ser
         sampled(open_engine(model, vllm_server.base_url, {"logit_bias": "much"}), requests(1))
 
 
-def test_nothing_to_sample_asks_the_server_nothing(vllm_server: VllmServer, model: Path) -> None:
+def test_without_prompts_the_server_gets_no_request(vllm_server: VllmServer, model: Path) -> None:
     with FaultProxy(vllm_server.base_url) as proxy:
         assert list(open_engine(model, proxy.base_url).generate([[], []], SAMPLING)) == []
         assert proxy.bodies == []
 
 
-def test_the_command_samples_through_a_server_and_finds_its_work_done(
+def test_the_command_samples_through_a_server_and_resumes(
     vllm_server: VllmServer, model: Path, prompts: str, tmp_path: Path
 ) -> None:
     command: list[object] = ["generate", prompts, tmp_path / "out", "--model", model, "--engine", "openai"]
@@ -362,6 +356,6 @@ def test_the_command_samples_through_a_server_and_finds_its_work_done(
 def test_the_command_says_what_is_wrong_with_the_server(
     model: Path, prompts: str, tmp_path: Path, arguments: list[str], exit_code: int, message: str
 ) -> None:
-    found = tiny.grao("generate", prompts, tmp_path / "out", "--model", model, "--engine", "openai", *arguments)
-    assert (found.exit_code, isinstance(found.exception, SystemExit)) == (exit_code, True)
-    assert message in found.stderr
+    result = tiny.grao("generate", prompts, tmp_path / "out", "--model", model, "--engine", "openai", *arguments)
+    assert (result.exit_code, isinstance(result.exception, SystemExit)) == (exit_code, True)
+    assert message in result.stderr

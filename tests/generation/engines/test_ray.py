@@ -70,7 +70,7 @@ def actor_processes() -> list[int]:
     return [int(line.split()[0]) for line in lines if "ray::EngineActor" in line]
 
 
-def test_two_actors_make_the_table_of_one_local_engine(
+def test_two_actors_write_the_table_of_one_local_engine(
     ray_cluster: Any, model: Path, many_prompts: str, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "groups"
@@ -79,7 +79,7 @@ def test_two_actors_make_the_table_of_one_local_engine(
     assert bytes_of(out) == undisturbed
 
 
-def test_a_killed_actor_costs_nothing_but_what_was_in_flight(
+def test_a_killed_actor_costs_only_its_requests_in_flight(
     ray_cluster: Any, model: Path, many_prompts: str, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "groups"
@@ -129,7 +129,7 @@ def test_a_signal_while_ray_waits_is_an_interruption(ray_cluster: Any) -> None:
     ray_cluster.cancel(asleep, force=True)
 
 
-def test_the_command_starts_a_cluster_of_its_own_and_sigterm_keeps_what_is_finished(
+def test_the_command_starts_ray_and_sigterm_saves_finished_groups(
     model: Path, many_prompts: str, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     out, log = tmp_path / "groups", tmp_path / "log"

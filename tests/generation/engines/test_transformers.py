@@ -49,13 +49,13 @@ def assert_drawn_from(counts: Counter[int], probabilities: list[float]) -> None:
 def tempered(logits: torch.Tensor, temperature: float, top_p: float = 1.0) -> list[float]:
     """softmax(logits / T), cut to its nucleus by walking down from the likeliest token; in plain Python."""
     probabilities = torch.softmax(logits.double() / temperature, dim=-1).tolist()
-    total, kept = 0.0, set()
+    total, nucleus = 0.0, set()
     for token in sorted(range(len(probabilities)), key=lambda token: -probabilities[token]):
         if total >= top_p:
             break
         total += probabilities[token]
-        kept.add(token)
-    return [p / total if token in kept else 0.0 for token, p in enumerate(probabilities)]
+        nucleus.add(token)
+    return [p / total if token in nucleus else 0.0 for token, p in enumerate(probabilities)]
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (2.0, 1.0), (1.0, 0.6), (0.7, 0.9)])
@@ -64,24 +64,22 @@ def test_first_tokens_are_drawn_from_the_tempered_nucleus(
 ) -> None:
     prompt = [5, 6, 7]
     request = Request((0, 0), prompt, 8000, 77, 1)
-    found = sampled(transformers_engine, [[request]], Sampling(temperature, top_p, 1, (2,)))[77]
-    counts = Counter(sample.token_ids[0] for sample in found)
+    samples = sampled(transformers_engine, [[request]], Sampling(temperature, top_p, 1, (2,)))[77]
+    counts = Counter(sample.token_ids[0] for sample in samples)
     assert_drawn_from(counts, tempered(next_token_logits(model, prompt)[-1], temperature, top_p))
 
 
 def test_second_tokens_are_drawn_given_the_first(transformers_engine: Engine, model: Path) -> None:
     prompt = [5, 6, 7]
     request = Request((0, 0), prompt, 8000, 78, 2)
-    found = sampled(transformers_engine, [[request]], Sampling(0.3, 1.0, 2, (2,)))[78]
-    first, _ = Counter(sample.token_ids[0] for sample in found if sample.token_ids[0] != 2).most_common(1)[0]
-    counts = Counter(sample.token_ids[1] for sample in found if sample.token_ids[0] == first)
+    samples = sampled(transformers_engine, [[request]], Sampling(0.3, 1.0, 2, (2,)))[78]
+    first, _ = Counter(sample.token_ids[0] for sample in samples if sample.token_ids[0] != 2).most_common(1)[0]
+    counts = Counter(sample.token_ids[1] for sample in samples if sample.token_ids[0] == first)
     assert counts.total() > 500
     assert_drawn_from(counts, tempered(next_token_logits(model, [*prompt, first])[-1], 0.3))
 
 
-def test_samples_depend_neither_on_the_batch_size_nor_on_the_other_prompts(
-    transformers_engine: Engine, model: Path
-) -> None:
+def test_samples_do_not_depend_on_batch_size_or_other_prompts(transformers_engine: Engine, model: Path) -> None:
     sampling = Sampling(1.0, 0.95, 16, (2, *range(60, 80)))
     requests = requests_of(PROMPTS)
     together = sampled(transformers_engine, [requests], sampling)
@@ -99,15 +97,15 @@ def test_samples_depend_neither_on_the_batch_size_nor_on_the_other_prompts(
 
 def test_two_seeds_share_no_noise(transformers_engine: Engine) -> None:
     requests = [Request((0, i), [5, 6, 7], 8, 1000 + i, 8) for i in range(2)]
-    found = sampled(transformers_engine, [requests], Sampling(1.0, 1.0, 8, (2,)))
-    both = [tuple(sample.token_ids) for samples in found.values() for sample in samples]
+    samples_by_seed = sampled(transformers_engine, [requests], Sampling(1.0, 1.0, 8, (2,)))
+    both = [tuple(sample.token_ids) for samples in samples_by_seed.values() for sample in samples]
     assert len(set(both)) == 16
 
 
 def test_prompts_of_mixed_lengths_are_read_as_if_alone(transformers_engine: Engine, model: Path) -> None:
-    found = sampled(transformers_engine, [requests_of(PROMPTS)], Sampling(1.0, 1.0, 16, (2,)))
+    samples_by_seed = sampled(transformers_engine, [requests_of(PROMPTS)], Sampling(1.0, 1.0, 16, (2,)))
     for request in requests_of(PROMPTS):
-        for sample in found[request.seed]:
+        for sample in samples_by_seed[request.seed]:
             expected = untempered_logprobs(model, request.prompt_token_ids, sample.token_ids)
             assert sample.logprobs == pytest.approx(expected, abs=2e-5)
 
@@ -119,24 +117,24 @@ def test_a_model_with_learned_positions_samples_up_to_its_last_position(tmp_path
     GPT2LMHeadModel(config).save_pretrained(str(tmp_path))
     engine = TransformersEngine(EngineOptions(str(tmp_path), "float32", 32, "cpu", 8), NoArguments())
     requests = [Request((0, 0), list(range(1, 31)), 1, 5, 2), Request((0, 1), [3, 4, 5, 6], 2, 6, 28)]
-    found = sampled(engine, [requests], Sampling(1.0, 1.0, 28, (0,)))
+    samples_by_seed = sampled(engine, [requests], Sampling(1.0, 1.0, 28, (0,)))
     engine.close()
-    assert [len(sample.token_ids) for sample in found[5]] == [2]
-    assert all(len(s.token_ids) == 28 or s.token_ids[-1] == 0 for s in found[6])
-    assert any(len(s.token_ids) > 10 for s in found[6])
+    assert [len(sample.token_ids) for sample in samples_by_seed[5]] == [2]
+    assert all(len(s.token_ids) == 28 or s.token_ids[-1] == 0 for s in samples_by_seed[6])
+    assert any(len(s.token_ids) > 10 for s in samples_by_seed[6])
     for request in requests:
-        for sample in found[request.seed]:
+        for sample in samples_by_seed[request.seed]:
             expected = untempered_logprobs(tmp_path, request.prompt_token_ids, sample.token_ids)
             assert sample.logprobs == pytest.approx(expected, abs=2e-5)
 
 
-def test_it_computes_in_the_precision_asked_for(model: Path) -> None:
+def test_it_computes_in_the_given_precision(model: Path) -> None:
     """bfloat16 keeps 8 bits of a number: its log-probs are near the float32 ones, but not them."""
     engine = TransformersEngine(EngineOptions(str(model), "bfloat16", 256, "cpu", 8), NoArguments())
-    found = sampled(engine, [requests_of([[5, 6, 7]])], Sampling(1.0, 1.0, 16, (2,)))[1000]
+    samples = sampled(engine, [requests_of([[5, 6, 7]])], Sampling(1.0, 1.0, 16, (2,)))[1000]
     engine.close()
-    expected = [untempered_logprobs(model, [5, 6, 7], sample.token_ids) for sample in found]
-    stored = [value for sample in found for value in sample.logprobs or []]
+    expected = [untempered_logprobs(model, [5, 6, 7], sample.token_ids) for sample in samples]
+    stored = [value for sample in samples for value in sample.logprobs or []]
     worst = max(abs(a - b) for a, b in zip(stored, [value for row in expected for value in row], strict=True))
     assert 1e-3 < worst < 0.5
 

@@ -1,4 +1,4 @@
-"""Real vLLM: what reaches it, what it refuses, and in what words the user hears of it."""
+"""Real vLLM: the arguments that reach it, and the messages of those that it refuses."""
 
 from itertools import chain
 from pathlib import Path
@@ -20,20 +20,20 @@ pytestmark = pytest.mark.vllm
 def test_arguments_precision_and_context_reach_vllm(model: Path, tmp_path: Path, monkeypatch: Any) -> None:
     import vllm
 
-    made = []
+    configs = []
 
     class Recorded(vllm.LLM):  # type: ignore[misc]
         def __init__(self, **arguments: Any) -> None:
             super().__init__(**arguments)
             config = self.llm_engine.vllm_config
-            made.append((config.scheduler_config.max_num_seqs, config.model_config.dtype))
+            configs.append((config.scheduler_config.max_num_seqs, config.model_config.dtype))
 
     monkeypatch.setattr(vllm, "LLM", Recorded)
     prompts = prompts_of_lengths(tmp_path / "prompts", [20, 30, 97, 98, 99])
     options = ["--engine", "vllm", "--samples", 4, "--max-new-tokens", 5, "--dtype", "bfloat16", "--max-model-len", 99]
     command = ("generate", prompts, tmp_path / "out", "--model", model, *options)
     summary = tiny.grao_json(*command, "--engine-arg", "max_num_seqs=3")
-    assert made == [(3, torch.bfloat16)]
+    assert configs == [(3, torch.bfloat16)]
     rows = open_table(str(tmp_path / "out"), "groups").read().to_pylist()
     longest = [max(len(ids) for ids in row["completion_token_ids"]) for row in rows]
     assert longest == [5, 5, 2, 1, 0]  # 99 positions; the last prompt fills them
@@ -57,10 +57,10 @@ def test_arguments_precision_and_context_reach_vllm(model: Path, tmp_path: Path,
 def test_an_argument_that_vllm_or_the_contract_refuses_is_wrong_usage(
     argument: str, message: str, model: Path, prompts: str, tmp_path: Path
 ) -> None:
-    found = tiny.grao("generate", prompts, tmp_path, "--model", model, "--engine", "vllm", "--engine-arg", argument)
-    assert found.exit_code == 2
-    assert message in found.stderr
-    assert isinstance(found.exception, SystemExit)  # an error of ours, not a traceback
+    result = tiny.grao("generate", prompts, tmp_path, "--model", model, "--engine", "vllm", "--engine-arg", argument)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert isinstance(result.exception, SystemExit)  # an error of ours, not a traceback
     assert list(tmp_path.iterdir()) == []
 
 
@@ -72,7 +72,7 @@ def test_weights_that_cannot_be_loaded_are_an_input_error(model: Path, tmp_path:
         VllmEngine(EngineOptions(str(tmp_path), "float32", 256, "cpu", 8), VllmArguments())
 
 
-def test_a_sample_does_not_depend_on_what_is_in_flight_with_it(vllm_engine: Engine) -> None:
+def test_samples_do_not_depend_on_other_requests_in_flight(vllm_engine: Engine) -> None:
     sampling = Sampling(1.0, 0.9, 12, (2,))
     requests = [Request((0, i), [30 + i] * (1 + 5 * i), 3, 1000 * i, 12) for i in range(6)]
     together = {g.key: [s.token_ids for s in g.samples] for g in chain(*vllm_engine.generate([requests], sampling))}
@@ -81,17 +81,17 @@ def test_a_sample_does_not_depend_on_what_is_in_flight_with_it(vllm_engine: Engi
         assert [sample.token_ids for sample in alone.samples] == together[request.key]
 
 
-def test_the_first_groups_come_before_the_last_requests_are_asked_for(vllm_engine: Engine) -> None:
-    """64 sequences run at once and as many again wait: of 400 requests of 8 samples, only some are taken at first."""
-    taken = 0
+def test_requests_are_read_as_there_is_room_for_them(vllm_engine: Engine) -> None:
+    """64 sequences run at once and as many more wait: of 400 requests of 8 samples, only some are read at first."""
+    num_read = 0
 
     def parts() -> Any:
-        nonlocal taken
+        nonlocal num_read
         for part in range(400):
-            taken += 1
+            num_read += 1
             yield [Request((part, 0), [5, 6, 7], 8, 1000 * part, 1)]
 
     stream = vllm_engine.generate(parts(), Sampling(1.0, 1.0, 1, (2,)))
     first = next(iter(stream))
-    assert taken <= 2 * 64 // 8 + 1
+    assert num_read <= 2 * 64 // 8 + 1
     assert len(list(chain(first, *stream))) == 400
