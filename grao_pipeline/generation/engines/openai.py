@@ -40,9 +40,7 @@ RESERVED = (
 
 
 class OpenAIArguments(FreeArguments):
-    """Fields of every request's body. Undeclared ones are passed on too, e.g. `priority=1`; a server may ignore fields
-    that it does not know (vLLM does).
-    """
+    """Fields of every request's body. A server may ignore undeclared ones that it does not know (vLLM does)."""
 
     top_k: int = argument(0, "Sample from the K most likely tokens only; 0: from all.", ge=-1)
     min_p: float = argument(0.0, "Least probability of a token, relative to the most likely one.", ge=0.0, le=1.0)
@@ -60,7 +58,10 @@ class OpenAIArguments(FreeArguments):
 
 
 class OpenAIEngine(Engine):
-    """Samples through an OpenAI-compatible server."""
+    """Samples through an OpenAI-compatible server.
+
+    Every further argument is passed on in the body of the requests, as JSON where it is JSON, e.g. `priority=1`.
+    """
 
     Arguments = OpenAIArguments
 

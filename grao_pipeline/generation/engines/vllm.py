@@ -52,7 +52,10 @@ class VllmArguments(FreeArguments):
 
 
 class VllmEngine(Engine):
-    """Samples with vLLM in this process."""
+    """Samples with vLLM in this process.
+
+    Every further argument is passed on to `vllm.LLM`, as JSON where it is JSON, e.g. `block_size=16`.
+    """
 
     Arguments = VllmArguments
 
