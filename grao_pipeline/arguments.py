@@ -8,7 +8,7 @@ import inspect
 import json
 import types
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic.fields import FieldInfo
@@ -94,13 +94,19 @@ def function_arguments(function: Callable[..., object], supplied: Collection[str
     return create_model("FunctionArguments", __base__=_FunctionArguments, **fields)
 
 
-def arguments_of(plugin: Any) -> type[PluginArguments]:
-    """The argument model that a plug-in declares."""
+def arguments_of(plugin: object, supplied: Collection[str] = ()) -> type[PluginArguments]:
+    """The argument model that a plug-in declares, or that of a plain function's parameters.
+
+    Args:
+        supplied: see `function_arguments`.
+    """
+    if inspect.isfunction(plugin):
+        return function_arguments(plugin, supplied)
     model: type[PluginArguments] = getattr(plugin, "Arguments", NoArguments)
     return model
 
 
-def described_arguments(model: type[PluginArguments]) -> list[dict[str, Any]]:
+def described_arguments(model: type[BaseModel]) -> list[dict[str, Any]]:
     """Name, type, default (None where required) and help of every argument, for people.
 
     Example: `[{"name": "target", "type": "int > 0", "default": None, "required": True, "help": "Wanted length."}]`
@@ -191,6 +197,16 @@ def _type_text(field: FieldInfo) -> str:
         for limit, sign in LIMITS.items()
         if getattr(rule, limit, None) is not None
     ]
-    annotation = field.annotation
-    name = annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
-    return " ".join([name.replace("typing.", ""), *limits])
+    return " ".join([_annotation_text(field.annotation), *limits])
+
+
+def _annotation_text(annotation: Any) -> str:
+    """`words|characters` for a Literal, `int|null` for an optional integer."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return "|".join(map(str, parts))
+    if origin in (Union, types.UnionType):
+        return "|".join(map(_annotation_text, parts))
+    if annotation is type(None):
+        return "null"
+    return annotation.__name__ if isinstance(annotation, type) and not parts else str(annotation).replace("typing.", "")

@@ -66,6 +66,8 @@ class PluginKind:
     command: str
     """A command line that uses one, up to its name."""
     argument_option: str = ""
+    supplied: tuple[str, ...] = ()
+    """Parameters of a plain function that are not arguments: the pipeline supplies them."""
 
     def built_in(self) -> Mapping[str, str]:
         """Name → `module:attribute`."""
@@ -79,7 +81,13 @@ class PluginKind:
 
 
 KINDS = (
-    PluginKind("reward", "grao_pipeline.scoring.rewards:REWARDS", "grao score GROUPS OUT --reward", "reward_arg"),
+    PluginKind(
+        "reward",
+        "grao_pipeline.scoring.rewards:REWARDS",
+        "grao score GROUPS OUT --reward",
+        "reward_arg",
+        ("completions", "prompts", "references", "metadata"),
+    ),
     PluginKind(
         "judge_engine",
         "grao_pipeline.scoring.judges:JUDGE_ENGINES",
@@ -91,6 +99,7 @@ KINDS = (
         "grao_pipeline.advantages.estimators:ESTIMATORS",
         "grao advantages GROUPS OUT --scores SCORES --estimator",
         "estimator_arg",
+        ("view", "statistics"),
     ),
     PluginKind(
         "objective",
@@ -139,7 +148,7 @@ def describe_plugin(kind: str, name: str) -> PluginDescription:
     """
     of_kind = {known.name: known for known in KINDS}[kind]
     plugin = load(kind, name, of_kind.built_in())
-    arguments = described_arguments(arguments_of(plugin))
+    arguments = described_arguments(arguments_of(plugin, of_kind.supplied))
     flag = f"--{of_kind.argument_option.replace('_', '-')}"
     separator = "" if of_kind.command.endswith("=") else " "
     words = [f"{of_kind.command}{separator}{name}"]

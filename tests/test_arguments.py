@@ -59,7 +59,7 @@ def test_arguments_are_described_with_type_default_and_help() -> None:
     first, second, *_ = described_arguments(LengthArguments)
     assert first == {"name": "target", "type": "int > 0", "default": None, "required": True, "help": "Wanted length."}
     assert second["default"] == "words"
-    assert second["type"] == "Literal['words', 'characters']"
+    assert second["type"] == "words|characters"
 
 
 def defined(source: str) -> Callable[..., object]:
@@ -93,8 +93,8 @@ def test_a_functions_parameters_are_its_arguments() -> None:
         "share": ("float", 0.1),
         "count": ("float", 3),
         "strict": ("bool", False),
-        "limit": ("float | None", None),
-        "unit": ("Literal['words', 'characters']", "words"),
+        "limit": ("float|null", None),
+        "unit": ("words|characters", "words"),
         "scale": ("float", 1),
         "steps": ("int", 2),
     }

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import click
 
+from grao_pipeline.errors import GraoError
 from grao_pipeline.options import StageOptions, extra_of, option_flag
 from grao_pipeline.plugins import PluginDescription, describe_plugin
 
@@ -12,13 +13,16 @@ def write_plugin_help(model: type[StageOptions], words: Sequence[str], formatter
     """Add a section for every plug-in that a command line names, e.g. by `--reward length`.
 
     Raises:
-        UsageError: there is no such plug-in.
+        click.UsageError: there is no such plug-in, or a package that it needs is not installed.
     """
     for name, field in model.model_fields.items():
         kind = extra_of(field).get("plugin")
         plugin = _value_of(option_flag(name), words) if kind else None
         if plugin and plugin != "auto":
-            write_description(describe_plugin(str(kind), plugin), formatter)
+            try:
+                write_description(describe_plugin(str(kind), plugin), formatter)
+            except GraoError as error:
+                raise click.UsageError(str(error)) from None
 
 
 def write_description(plugin: PluginDescription, formatter: click.HelpFormatter) -> None:

@@ -4,14 +4,16 @@ from dataclasses import asdict
 
 import click
 
+from grao_pipeline.arguments import described_arguments
 from grao_pipeline.cli.command import errors_for_people, json_option
 from grao_pipeline.cli.plugin_help import write_description
 from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.errors import MissingDependency, UsageError
-from grao_pipeline.options import closest
+from grao_pipeline.options import closest, option_flag
 from grao_pipeline.plugins import KINDS, PluginDescription, describe_plugin
 
-KIND_NAMES = [kind.name for kind in KINDS]
+FILTER = "filter"
+KIND_NAMES = [*(kind.name for kind in KINDS), FILTER]
 kind_option = click.option("--kind", type=click.Choice(KIND_NAMES), help="Only plug-ins of this kind.")
 
 
@@ -42,6 +44,8 @@ def list_plugins(kind: str | None, as_json: bool) -> None:
             for of_kind in KINDS
             if kind in (None, of_kind.name)
         }
+        if kind in (None, FILTER):
+            rows[FILTER] = {name: description.summary for name, description in filter_descriptions().items()}
     if as_json:
         print_summary(rows, True, "")
         return
@@ -67,7 +71,7 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
       grao plugins show my_rewards:polite --kind reward
     """
     with errors_for_people():
-        descriptions = [describe_plugin(found, name) for found in _kinds_of(name, kind)]
+        descriptions = [_description(of_kind, name) for of_kind in _kinds_of(name, kind)]
     if as_json:
         print_summary({"plugins": [asdict(description) for description in descriptions]}, True, "")
         return
@@ -87,9 +91,10 @@ def _kinds_of(name: str, kind: str | None) -> list[str]:
     """
     if kind is not None:
         return [kind]
-    kinds = [of_kind.name for of_kind in KINDS if name in of_kind.names()]
+    names = {of_kind.name: of_kind.names() for of_kind in KINDS} | {FILTER: list(filter_descriptions())}
+    kinds = [of_kind for of_kind, known in names.items() if name in known]
     if not kinds:
-        known = [known for of_kind in KINDS for known in of_kind.names()]
+        known = [other for of_kind in names.values() for other in of_kind]
         raise UsageError(
             f"there is no plug-in '{name}'.{closest(name, known)} `grao plugins list` shows all; "
             "a module:attribute needs --kind."
@@ -97,9 +102,38 @@ def _kinds_of(name: str, kind: str | None) -> list[str]:
     return kinds
 
 
+def filter_descriptions() -> dict[str, PluginDescription]:
+    """The filters of `grao advantages`, in the order in which they are applied. Their arguments are its options."""
+    from grao_pipeline.advantages.filters import FILTERS
+    from grao_pipeline.advantages.options import AdvantagesOptions
+
+    arguments = {argument["name"]: argument for argument in described_arguments(AdvantagesOptions)}
+    return {
+        one.name: PluginDescription(
+            FILTER,
+            one.name,
+            f"{one.help} ({one.phase} the statistics)",
+            [arguments[option] for option in one.options],
+            "",
+            "grao advantages GROUPS OUT --scores SCORES " + " ".join(f"{option_flag(name)} …" for name in one.options),
+        )
+        for one in FILTERS
+    }
+
+
+def _description(kind: str, name: str) -> PluginDescription:
+    if kind != FILTER:
+        return describe_plugin(kind, name)
+    descriptions = filter_descriptions()
+    if name not in descriptions:
+        raise UsageError(
+            f"there is no filter '{name}'.{closest(name, descriptions)} Filters: {', '.join(descriptions)}."
+        )
+    return descriptions[name]
+
+
 def _summary(kind: str, name: str) -> str:
     try:
-        description: PluginDescription = describe_plugin(kind, name)
+        return describe_plugin(kind, name).summary
     except MissingDependency as error:
         return f"(not installed: {error})"
-    return description.summary

@@ -1,0 +1,84 @@
+"""`grao plugins list` and `show`, and the help of a command that names a plug-in."""
+
+from pathlib import Path
+
+import pytest
+
+from grao_pipeline.plugins import KINDS, describe_plugin
+from tests import tiny
+
+PLUGINS = [(kind.name, name) for kind in KINDS for name in kind.built_in()]
+
+
+@pytest.mark.parametrize(("kind", "name"), PLUGINS)
+def test_a_plugin_says_what_it_is_and_what_its_arguments_are(kind: str, name: str) -> None:
+    description = describe_plugin(kind, name)
+    assert description.summary.endswith(".")
+    assert len(description.summary) < 160
+    for argument in description.arguments:
+        assert argument["help"].endswith("."), argument["name"]
+        assert argument["type"]
+
+
+def test_plugins_are_listed_by_kind() -> None:
+    kinds = tiny.grao_json("plugins", "list")
+    assert list(kinds) == ["reward", "judge_engine", "estimator", "objective", "engine", "attention", "filter"]
+    assert "length" in kinds["reward"]
+    assert "zero-variance" in kinds["filter"]
+    assert list(tiny.grao_json("plugins", "list", "--kind", "estimator")) == ["estimator"]
+
+
+def test_a_plugin_is_shown_with_defaults_and_an_example() -> None:
+    shown = tiny.grao("plugins", "show", "length").stdout
+    assert "target=int > 0" in shown
+    assert "[required]" in shown
+    assert "[default: words]" in shown
+    assert "grao score GROUPS OUT --reward length --reward-arg target=…" in shown
+
+
+def test_a_name_of_several_kinds_is_shown_for_each() -> None:
+    shown = tiny.grao_json("plugins", "show", "grpo")["plugins"]
+    assert [plugin["kind"] for plugin in shown] == ["estimator", "objective"]
+    assert [plugin["kind"] for plugin in tiny.grao_json("plugins", "show", "too-short")["plugins"]] == ["filter"]
+
+
+def test_an_unknown_plugin_is_answered_with_a_similar_one() -> None:
+    result = tiny.grao("plugins", "show", "grop")
+    assert result.exit_code == 2
+    assert "there is no plug-in 'grop'. Did you mean grpo?" in result.stderr
+
+
+def test_a_users_function_is_shown_with_its_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """
+import polars as pl
+
+def halved(view: pl.DataFrame, *, statistics: str, factor: float = 0.5) -> pl.Expr:
+    '''Half the reward.'''
+    return pl.col("reward") * factor
+"""
+    (tmp_path / "shown_estimators.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    [shown] = tiny.grao_json("plugins", "show", "shown_estimators:halved", "--kind", "estimator")["plugins"]
+    assert shown["summary"] == "Half the reward."
+    assert [(argument["name"], argument["default"]) for argument in shown["arguments"]] == [("factor", 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["score", "--reward", "length"], "target=int > 0"),
+        (["score", "--reward=judge-rubric"], "reward 'judge-rubric'"),
+        (["advantages", "--estimator", "asymre"], "delta_v=float"),
+        (["train", "--objective", "grao"], "exploration="),
+    ],
+)
+def test_the_help_of_a_command_shows_the_arguments_of_its_plugin(arguments: list[str], shown: str) -> None:
+    assert shown in tiny.grao(*arguments, "--help").stdout
+    assert shown not in tiny.grao(arguments[0], "--help").stdout
+
+
+def test_help_with_an_unknown_plugin_is_a_clear_error() -> None:
+    result = tiny.grao("score", "--reward", "lenght", "--help")
+    assert result.exit_code == 2
+    assert "unknown reward 'lenght'. Did you mean length?" in result.stderr
