@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiny
-from tests.rounds.running import command
+from tests.rounds.running import command, run
 from tests.rounds.test_plan import plan, write_config
 
 
@@ -37,7 +37,7 @@ def test_a_stop_signal_names_the_stage_and_keeps_what_is_finished(
 
 def test_status_tells_what_each_stage_did_took_and_cost(tmp_path: Path, model: Path, prompts: str) -> None:
     config = write_config(tmp_path, model, prompts, rounds=1)
-    tiny.grao_json("rounds", "run", config)
+    run(config)
     generate, score, _, train = tiny.grao_json("rounds", "status", config)["tasks"]
     assert generate["did"]["groups"] == 10
     assert generate["did"]["samples"] == 20
