@@ -4,6 +4,7 @@ Such a process is as good as `python -m grao_pipeline …` for what a command do
 process ID, streams, environment and return code. Where importing itself is the subject, start an interpreter.
 """
 
+import atexit
 import multiprocessing
 import os
 import runpy
@@ -97,10 +98,13 @@ def _start(arguments: list[str], ranks: int, environment: dict[str, str], direct
         os.close(file)
     os.environ.clear()
     os.environ.update(environment)
-    if ranks == 1:
-        _run(arguments)
-    else:
-        _launch(arguments, ranks)
+    try:
+        if ranks == 1:
+            _run(arguments)
+        else:
+            _launch(arguments, ranks)
+    finally:
+        atexit._run_exitfuncs()  # as at the end of an interpreter; multiprocessing leaves them out
 
 
 def _run(arguments: list[str]) -> None:

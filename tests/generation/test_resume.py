@@ -16,15 +16,20 @@ from grao_pipeline.generation.generate import generate_groups
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
+from tests.commands import Command
 
 PATIENCE = 240.0
 
 
 class Killable:
-    """`python -m grao_pipeline generate` in a child process, with its log."""
+    """`grao generate` in another process, with its log: in a new interpreter where the environment is another."""
 
     def __init__(self, log: Path, *arguments: object, **environment: str) -> None:
         self._log = log
+        self.process: Command | subprocess.Popen[bytes]
+        if not environment:
+            self.process = Command("generate", *arguments)
+            return
         command = [sys.executable, "-m", "grao_pipeline", "generate", *map(str, arguments)]
         with log.open("w") as file:
             self.process = subprocess.Popen(
@@ -33,7 +38,7 @@ class Killable:
 
     @property
     def log(self) -> str:
-        return self._log.read_text()
+        return self.process.written("stderr") if isinstance(self.process, Command) else self._log.read_text()
 
     def wait_until(self, condition: Callable[[], Any]) -> Any:
         """Wait for a condition while the process works; its value."""
@@ -64,6 +69,7 @@ def many_prompts(tmp_path_factory: pytest.TempPathFactory) -> str:
     return tiny.write_table(tmp_path_factory.mktemp("many") / "table", "prompts", [*rows, tiny.prompt_row("Go.")])
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_in_the_table_of_an_uninterrupted_one(model: Path, many_prompts: str, tmp_path: Path) -> None:
     """Killed while it starts, while it loads, when one part is there, and two parts later."""
     out = tmp_path / "killed"

@@ -1,8 +1,6 @@
 """A stop signal keeps every finished group, and the next run does only what is left."""
 
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from grao_pipeline.generation.generate import generate_groups
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
+from tests.commands import Command
 
 PATIENCE = 120.0
 
@@ -112,23 +111,20 @@ def test_signal_handlers_are_restored_afterwards(many_prompts: str, model: Path,
 def test_the_command_stops_within_seconds_and_ends_in_the_same_table(
     engine: str, many_prompts: str, model: Path, tmp_path: Path
 ) -> None:
-    out, log = tmp_path / "groups", tmp_path / "log"
+    out = tmp_path / "groups"
     options = ["--model", str(model), "--engine", engine, "--samples", "2", "--max-new-tokens", "100"]
     options += ["--temperature", "1.0", "--prompts-per-part", "12", "--batch-size", "2"]
     if engine == "vllm":
         options += ["--engine-arg", "max_num_seqs=2", "--engine-arg", "kv_cache_memory_bytes=16777216"]
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "grao_pipeline", "generate", many_prompts, str(out), *options], stderr=file
-        )
+    process = Command("generate", many_prompts, out, *options)
     end = time.monotonic() + PATIENCE
     while not list(out.glob("part-*.parquet")) and time.monotonic() < end:
-        assert process.poll() is None, log.read_text()
+        assert process.poll() is None, process.written("stderr")
         time.sleep(0.005)
     process.terminate()
     assert process.wait(10) == 1
-    assert "Error: Stopped by SIGTERM. 1 parts are committed" in log.read_text()
-    assert "Traceback" not in log.read_text()
+    assert "Error: Stopped by SIGTERM. 1 parts are committed" in process.written("stderr")
+    assert "Traceback" not in process.written("stderr")
     again = tiny.grao_json("generate", many_prompts, out, *options)
     assert again["samples"] == 2 * (24 - 12 - again["groups_recovered"])
     tiny.grao_json("generate", many_prompts, tmp_path / "undisturbed", *options)

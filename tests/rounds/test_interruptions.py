@@ -12,6 +12,7 @@ from tests.rounds.running import command, run
 from tests.rounds.test_plan import plan, write_config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_signal_names_the_stage_and_keeps_what_is_finished(
     tmp_path: Path, model: Path, prompts: str, number: signal.Signals

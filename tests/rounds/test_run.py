@@ -140,6 +140,7 @@ def test_a_changed_reward_keeps_the_samples(finished: Path, tmp_path: Path) -> N
     assert found["round-0/train"] == "waits"
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_every_stage_ends_in_the_same_outputs(
     finished: Path, tmp_path: Path, model: Path, prompts: str
 ) -> None:
@@ -182,6 +183,7 @@ def test_a_second_run_of_a_locked_directory_names_the_holder(tmp_path: Path, mod
     assert f"process {os.getpid()}" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_failing_stage_is_named_and_the_rest_is_kept(finished: Path, tmp_path: Path) -> None:
     values = yaml.safe_load(finished.read_text())
     values["train"] |= {"learning_rate": 1e30, "max_grad_norm": 0.0}

@@ -1,17 +1,14 @@
 """`grao score` survives `kill -9`: committed parts are neither lost nor judged again."""
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests import tiny
+from tests.commands import Command
 
-ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0
 SLOW = """
 import os
@@ -42,14 +39,13 @@ def test_a_killed_run_resumes_and_ends_like_an_undisturbed_one(
     groups = tiny.write_table(tmp_path / "groups", "groups", rows, rows_per_part=1)
     options = ["--reward", "slow_reward:reward", "--reward-arg", f"log={tmp_path}/calls"]
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "grao_pipeline", "score", groups, str(out), *options]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}", "SECONDS_PER_PART": "0.4"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment) as process:
-        end = time.monotonic() + PATIENCE
-        while len(parts_of(out)) < wanted and time.monotonic() < end:
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+    command = Command("score", groups, out, *options, environment={**os.environ, "SECONDS_PER_PART": "0.4"})
+    end = time.monotonic() + PATIENCE
+    while len(parts_of(out)) < wanted and time.monotonic() < end:
+        assert command.poll() is None
+        time.sleep(0.01)
+    command.kill()
+    command.wait()
     committed = parts_of(out)
     assert wanted <= len(committed) < 8
     assert not (out / "manifest.json").exists()

@@ -65,6 +65,7 @@ def groups(real_server: VllmServer, prompts: str, judge_model: Path, tmp_path_fa
     return out
 
 
+@pytest.mark.slow
 def test_faults_and_a_restart_change_no_table(
     real_server: VllmServer, prompts: str, judge_model: Path, groups: Path, tmp_path: Path
 ) -> None:

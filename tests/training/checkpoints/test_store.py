@@ -39,6 +39,7 @@ def assert_same_training(out: Path, undisturbed: Path) -> None:
         assert manifests[0]["summary"][name] == manifests[1]["summary"][name]
 
 
+@pytest.mark.slow
 def test_a_training_killed_again_and_again_ends_as_if_undisturbed(
     tmp_path: Path, groups: str, advantages: str, dropout_model: Path, undisturbed: Path
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_training_killed_again_and_again_ends_as_if_undisturbed(
     assert_same_training(out, undisturbed)
 
 
+@pytest.mark.slow
 def test_killed_before_any_of_its_file_operations_a_training_ends_as_if_undisturbed(
     tmp_path: Path, groups: str, advantages: str, dropout_model: Path
 ) -> None:

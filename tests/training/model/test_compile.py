@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -12,6 +13,7 @@ from tests import tiny
 from tests.training.ranks import ENVIRONMENT
 
 
+@pytest.mark.slow
 def test_compiled_layers_train_to_the_weights_of_plain_ones(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:

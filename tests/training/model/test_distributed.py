@@ -51,6 +51,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, groups: str, advantages: str
     return out
 
 
+@pytest.mark.slow
 def test_two_ranks_train_what_one_process_trains(
     tmp_path: Path, groups: str, advantages: str, model: Path, alone: Path
 ) -> None:
@@ -70,6 +71,7 @@ def test_two_ranks_train_what_one_process_trains(
     assert origin["samples"] == 40
 
 
+@pytest.mark.slow
 def test_a_rank_without_a_group_takes_part(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     """One group a step: the second rank has none, while the first cuts its own into a sequence at a time."""
     more = ["--groups-per-step", 1, "--tokens-per-batch", 1, "--max-steps", 3, "--gradient-checkpointing"]
@@ -90,6 +92,7 @@ def stop_after_two_steps(ranks: int, groups: str, advantages: str, out: Path, mo
     return checkpoint
 
 
+@pytest.mark.slow
 def test_one_rank_goes_on_where_two_were_stopped_unless_their_checkpoint_is_damaged(
     tmp_path: Path, groups: str, advantages: str, model: Path, alone: Path
 ) -> None:
@@ -108,6 +111,7 @@ def test_one_rank_goes_on_where_two_were_stopped_unless_their_checkpoint_is_dama
     assert f"{checkpoint} is damaged" in refused.stderr
 
 
+@pytest.mark.slow
 def test_two_ranks_go_on_where_one_was_stopped(
     tmp_path: Path, groups: str, advantages: str, model: Path, alone: Path
 ) -> None:
@@ -118,6 +122,7 @@ def test_two_ranks_go_on_where_one_was_stopped(
     assert_same_training(out, alone)
 
 
+@pytest.mark.slow
 def test_ranks_killed_while_they_write_a_checkpoint_go_on_from_the_one_before(
     tmp_path: Path, groups: str, advantages: str, model: Path, alone: Path
 ) -> None:
@@ -138,6 +143,7 @@ def test_offloaded_weights_train_alike(tmp_path: Path, groups: str, advantages: 
     assert_same_training(tmp_path / "out", alone)
 
 
+@pytest.mark.slow
 def test_two_machines_with_all_weights_each_train_alike(
     tmp_path: Path, groups: str, advantages: str, model: Path, alone: Path
 ) -> None:
@@ -155,6 +161,7 @@ def test_two_machines_with_all_weights_each_train_alike(
     assert_same_training(tmp_path / "out", alone)
 
 
+@pytest.mark.slow
 def test_a_mistake_is_said_once(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "config.json").write_text("{}")

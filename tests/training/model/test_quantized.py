@@ -101,6 +101,7 @@ def test_qloras_adapter_is_merged_into_the_weights_that_it_is_for(
         assert torch.equal(value, before[name]) != name.endswith("_proj.weight"), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["torchao", "bitsandbytes"])
 def test_adamw_in_8_bits_goes_about_where_adamw_goes_and_is_resumed_exactly_after_a_kill(
     tmp_path: Path, groups: str, advantages: str, model: Path, package: str
@@ -128,6 +129,7 @@ def test_adamw_in_8_bits_goes_about_where_adamw_goes_and_is_resumed_exactly_afte
     assert 0 < float((moved - expected).norm() / expected.norm()) < 0.06
 
 
+@pytest.mark.slow
 def test_a_killed_qlora_is_resumed_exactly(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     arguments = ["--model", model, *STEPS, *QLORA, "--checkpoint-steps", 1]
     tiny.grao_json("train", groups, advantages, tmp_path / "whole", *arguments)
