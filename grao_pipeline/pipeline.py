@@ -1,123 +1,13 @@
-"""The stages of the pipeline: one record each. Whoever needs to know what the stages are looks here.
+"""The stages of the pipeline, one record each. Whoever needs to know what the stages are looks here.
 
-A new stage is one record in `STAGES` and one file with its verb; `grao NAME`, the section NAME of the rounds' YAML, the
-help texts, the plan and the status follow from the record. Places are strings (`module:attribute`), so that listing the
-stages imports nothing heavy.
+A new stage is one record in `STAGES` and one file with its verb. Places are strings (`module:attribute`), so that
+listing the stages imports nothing heavy.
 """
 
-import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from grao_pipeline.options import StageOptions
-    from grao_pipeline.storage.manifest import Provenance
-
-    Identity = Callable[[Sequence[str], StageOptions, Callable[[str], Provenance]], Provenance]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What a stage is.
-
-    Example:
-        Stage(
-            name="score",
-            summary="Judge every sample, and the reference, with a reward.",
-            inputs=("groups",),
-            output="scores",
-            options="grao_pipeline.scoring.options:ScoreOptions",
-            verb="grao_pipeline.scoring.score:score_groups",
-            identity="grao_pipeline.scoring.planning:identity",
-        )
-    """
-
-    name: str
-    """The command `grao NAME` and the section of the rounds' YAML."""
-    summary: str
-    """One sentence: what it does."""
-    inputs: tuple[str, ...]
-    """Its positional inputs, in order. In the rounds an input is the latest output of this name."""
-    output: str
-    """What it writes: a kind of table, `model` or `evaluation`."""
-    options: str
-    """Its options model; further input tables are fields of it."""
-    verb: str
-    """`verb(*inputs, out, options, progress) -> summary`."""
-    identity: str
-    """`identity(inputs, options, provenance_of) -> Provenance`: what its output will be, before anything is made.
-    `provenance_of(path)` is the identity of an input."""
-    description: str = ""
-    """Further help: the inputs, what OUT becomes."""
-    examples: tuple[str, ...] = ()
-    """Command lines for the help."""
-    preview: str | None = None
-    """`preview(*inputs, options) -> summary`: what `--dry-run` calls instead, where there is that option."""
-    after: str = ""
-    """The stage that it follows; for a stage of an installed package. By default it is the last."""
-    loop: str | None = "grao_pipeline.rounds.wiring:every_round"
-    """How a round runs it; None where it is no part of the rounds."""
-    check: str | None = None
-    """`check(options)`: refuses what can be refused before anything runs; raises UsageError."""
-    is_complete: str = "grao_pipeline.storage.manifest:is_complete"
-    """Whether a directory holds its finished output."""
-    estimate: str | None = None
-    """Size and cost of a task for `grao rounds plan`."""
-    per_round: bool = True
-    """Its options may change from round to round and be swept."""
-    always: bool = False
-    """The rounds run it although the YAML has no section for it."""
-    repeated: bool = False
-    """Its section is a list: a round runs it once for each entry."""
-    label: str | None = None
-    """`label(options)`: names one entry of a repeated section, e.g. `gsm8k` of task `score-gsm8k`."""
-    decided_by_loop: frozenset[str] = frozenset()
-    """Options that its section must not name: the rounds set them."""
-    known_by_content: bool = False
-    """Later stages know its output by its content, which is not known before it is made."""
-    did: tuple[str, ...] = ()
-    """Keys of its summary that `grao rounds status` shows."""
-    costs: Mapping[str, str] = field(default_factory=dict)
-    """Name of a cost → the key of its summary that holds it."""
-
-    @property
-    def options_model(self) -> "type[StageOptions]":
-        model: type[StageOptions] = load_object(self.options)
-        return model
-
-    def run(self, inputs: Sequence[str], out: str, options: "StageOptions", progress: Any) -> Any:
-        """Do its work, or with `--dry-run` preview it; a summary."""
-        if self.preview is not None and getattr(options, "dry_run", False):
-            return load_object(self.preview)(*inputs, options)
-        return load_object(self.verb)(*inputs, out, options, progress)
-
-    def identity_of(
-        self, inputs: Sequence[str], options: "StageOptions", provenance_of: "Callable[[str], Provenance]"
-    ) -> "Provenance":
-        """The identity of its output, from its inputs' identities."""
-        identity: Identity = load_object(self.identity)
-        return identity(inputs, options, provenance_of)
-
-    def label_of(self, options: "StageOptions") -> str:
-        """What names a task of it, for a repeated stage."""
-        assert self.label is not None
-        return str(load_object(self.label)(options))
-
-    def has_finished(self, out: "Path") -> bool:
-        """Whether `out` holds its finished output."""
-        return bool(load_object(self.is_complete)(out))
-
-
-def load_object(place: str) -> Any:
-    """The object at `module:attribute`, a place of ours."""
-    module, _, attribute = place.partition(":")
-    return getattr(importlib.import_module(module), attribute)
-
+from grao_pipeline.stage import Stage
 
 STAGES: tuple[Stage, ...] = (
     Stage(

@@ -26,6 +26,7 @@ FLOORS = {
     "lazy": 0,
     "ray_cluster": 0,
     "pipeline": 2,
+    "stage": 2,
     "options_file": 2,
     "children": 0,
     "storage": 1,

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from grao_pipeline.options import StageOptions, option_names
-from grao_pipeline.pipeline import STAGES, Stage, load_object, stage_named, stages
+from grao_pipeline.pipeline import STAGES, stage_named, stages
+from grao_pipeline.stage import Stage, load_object
 from grao_pipeline.storage.reader import open_table
 
 ROOT = Path(__file__).parents[1]

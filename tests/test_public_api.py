@@ -17,8 +17,9 @@ import pytest
 
 import grao_pipeline
 import grao_pipeline.testing
-from grao_pipeline.pipeline import Stage, stages
+from grao_pipeline.pipeline import stages
 from grao_pipeline.progress import SILENT
+from grao_pipeline.stage import Stage
 from grao_pipeline.testing import make_tiny_model
 
 ROOT = Path(__file__).parents[1]

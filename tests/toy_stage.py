@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from grao_pipeline.fingerprints import group_fingerprint, stage_fingerprint
 from grao_pipeline.options import StageOptions, option
-from grao_pipeline.pipeline import Stage
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.schemas import GROUPS
+from grao_pipeline.stage import Stage
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import TableWriter

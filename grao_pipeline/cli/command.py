@@ -17,7 +17,7 @@ from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.errors import GraoError, StoppedElsewhere, UsageError
 from grao_pipeline.options import CommandLine, Options, OptionSource, StageOptions, parse_options
 from grao_pipeline.options_file import read_options_file
-from grao_pipeline.pipeline import Stage
+from grao_pipeline.stage import Stage
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from grao_pipeline.options import StageOptions, extra_of, option_flag
-from grao_pipeline.pipeline import Stage
+from grao_pipeline.stage import Stage
 
 Declaration = tuple[list[str], dict[str, Any]]
 """Names and attributes of a click option."""

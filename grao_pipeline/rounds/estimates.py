@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from grao_pipeline.generation.options import GenerateOptions
-from grao_pipeline.pipeline import load_object
 from grao_pipeline.rounds.seen_lengths import Lengths, seen_lengths
 from grao_pipeline.rounds.tasks import Task
 from grao_pipeline.scoring.judges.call_limits import calls_per_sequence
 from grao_pipeline.scoring.options import ScoreOptions
+from grao_pipeline.stage import load_object
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.training.options import TrainOptions
 

@@ -1,9 +1,10 @@
 """The rounds of one variant: every stage, round by round, each fed by what came before."""
 
-from grao_pipeline.pipeline import load_object, stages
+from grao_pipeline.pipeline import stages
 from grao_pipeline.rounds.config.run_plan import RunPlan, VariantPlan
 from grao_pipeline.rounds.tasks import Output, Tasks
 from grao_pipeline.rounds.wiring import RoundState, Wiring, evaluate_model
+from grao_pipeline.stage import load_object
 
 
 def follow(plan: RunPlan, variant: VariantPlan, tasks: Tasks, prompts: Output, held_out: Output | None) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.options import StageOptions
-from grao_pipeline.pipeline import Stage
 from grao_pipeline.rounds.config.run_plan import Settings
+from grao_pipeline.stage import Stage
 from grao_pipeline.storage.manifest import Provenance
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from grao_pipeline.pipeline import Stage, stage_named
+from grao_pipeline.pipeline import stage_named
 from grao_pipeline.rounds.config.run_plan import RoundPlan, RunPlan, Settings, VariantPlan
 from grao_pipeline.rounds.tasks import Output, Tasks
+from grao_pipeline.stage import Stage
 
 NOT_TRAINED = "(not trained yet)"
 

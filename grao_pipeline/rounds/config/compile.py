@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from grao_pipeline.options import StageOptions, option_names
-from grao_pipeline.pipeline import Stage, stage_named, stages
+from grao_pipeline.pipeline import stage_named, stages
 from grao_pipeline.rounds.config.resources import read_resources
 from grao_pipeline.rounds.config.run_plan import PromptsPlan, RunPlan, Settings
 from grao_pipeline.rounds.config.sections import parse_section, refuse_unknown, source_of
@@ -14,6 +14,7 @@ from grao_pipeline.rounds.config.sweep import expand
 from grao_pipeline.rounds.config.variables import in_round, read_variables, substitute
 from grao_pipeline.rounds.config.variant import compile_variant
 from grao_pipeline.rounds.config.yaml_lines import Node, read_yaml
+from grao_pipeline.stage import Stage
 
 
 class RunKeys(StageOptions):

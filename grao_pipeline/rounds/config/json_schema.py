@@ -3,10 +3,11 @@
 from typing import Any
 
 from grao_pipeline.options import StageOptions
-from grao_pipeline.pipeline import Stage, stage_named
+from grao_pipeline.pipeline import stage_named
 from grao_pipeline.rounds.config.compile import RunKeys, loop_stages
 from grao_pipeline.rounds.config.schedules import SHAPES
 from grao_pipeline.rounds.executors.base import StageResources
+from grao_pipeline.stage import Stage
 
 Schema = dict[str, Any]
 VARIABLE: Schema = {"type": "string", "pattern": r"\$\{.*\}"}

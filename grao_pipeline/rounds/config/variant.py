@@ -6,12 +6,13 @@ from typing import Any
 from grao_pipeline.errors import UsageError
 from grao_pipeline.options import option_names
 from grao_pipeline.parsing import finite_number
-from grao_pipeline.pipeline import Stage, load_object, stage_named
+from grao_pipeline.pipeline import stage_named
 from grao_pipeline.rounds.config.run_plan import MODEL, RoundPlan, Settings, VariantPlan
 from grao_pipeline.rounds.config.schedules import section_in_round
 from grao_pipeline.rounds.config.sections import parse_section, source_of
 from grao_pipeline.rounds.config.variables import in_round
 from grao_pipeline.rounds.config.yaml_lines import Node
+from grao_pipeline.stage import Stage, load_object
 
 Overrides = dict[int, dict[str, dict[Any, Node]]]
 """Round → section → option."""
