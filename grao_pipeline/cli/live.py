@@ -11,7 +11,7 @@ from rich.spinner import Spinner
 from rich.table import Column, Table
 from rich.text import Text
 
-from grao_pipeline.cli.console import Level, LineProgress, print_line
+from grao_pipeline.cli.lines import Level, LineProgress, print_line
 from grao_pipeline.cli.task_state import TaskState
 from grao_pipeline.progress import Bar, Fact
 

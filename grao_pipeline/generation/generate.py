@@ -5,9 +5,10 @@ from typing import Any
 
 from grao_pipeline.errors import Interrupted
 from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
+from grao_pipeline.generation.engine_maker import engine_maker
 from grao_pipeline.generation.engines import ENGINES
 from grao_pipeline.generation.engines.base import Engine, EngineOptions, Sampling, ServerOptions
-from grao_pipeline.generation.engines.make import engine_maker, resolve_engine_name
+from grao_pipeline.generation.engines.make import resolve_engine_name
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.generation.part_assembler import PartAssembler
 from grao_pipeline.generation.part_preparer import PartPreparer

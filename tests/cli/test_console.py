@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from grao_pipeline.cli.console import LIBRARIES, LineProgress, configure_logging, log_level
+from grao_pipeline.cli.console import LIBRARIES, configure_logging, log_level
+from grao_pipeline.cli.lines import LineProgress
 from grao_pipeline.errors import UsageError
 from tests import tiny
 

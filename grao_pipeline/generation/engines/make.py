@@ -2,17 +2,14 @@
 
 import importlib.util
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from grao_pipeline.arguments import PluginArguments, parse_arguments
 from grao_pipeline.errors import UsageError
 from grao_pipeline.generation.engines import ENGINES
 from grao_pipeline.generation.engines.base import Engine, EngineOptions
-from grao_pipeline.generation.options import GenerateOptions
-from grao_pipeline.parsing import key_values
 from grao_pipeline.plugins import load
-from grao_pipeline.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -78,20 +75,3 @@ def parse_engine_arguments(name: str, given: Mapping[str, str]) -> PluginArgumen
         UsageError: an argument is unknown, reserved or wrong.
     """
     return parse_arguments(load_engine_class(name).Arguments, given, f"engine '{name}'", "engine_arg")
-
-
-def engine_maker(options: GenerateOptions, progress: Progress) -> Callable[[EngineOptions], Engine]:
-    """The function that opens the engine of `options`, in this process or on a Ray cluster.
-
-    Raises:
-        UsageError: there is no such engine, or an argument is unknown, reserved or wrong.
-    """
-    name = resolve_engine_name(options.engine)
-    arguments = key_values(options.engine_arg, "engine_arg")
-    parse_engine_arguments(name, arguments)
-    if options.executor == "local":
-        return lambda engine_options: EngineRecipe(name, arguments, engine_options).open()
-    from grao_pipeline.generation.engines.ray import RayActors, RayEngine
-
-    actors = RayActors(options.actors, options.actor_gpus, options.ray_address)
-    return lambda engine_options: RayEngine(EngineRecipe(name, arguments, engine_options), actors, progress)
