@@ -70,7 +70,7 @@ def make_reward(options: ScoreOptions) -> Reward:
         return FunctionReward(plugin, given, runtime)
     if not issubclass(plugin, Reward) or inspect.isabstract(plugin):
         raise UsageError(
-            f"Class '{options.reward}' must derive from grao_pipeline.scoring.rewards.base.Reward and define score().",
+            f"Class '{options.reward}' must derive from grao_pipeline.Reward and define score().",
             option="reward",
         )
     arguments = parse_arguments(plugin.arguments_model(given), given, f"reward '{options.reward}'", "reward_arg")

@@ -156,7 +156,7 @@ def test_arguments_are_passed_on_as_strings() -> None:
         ("as_list", ["completions=2"], "reward_arg: Reward own_rewards:as_list has no argument 'completions'"),
         ("NUMBER", [], "reward: 3 is neither a Python function nor a class that derives from Reward"),
         ("partial", [], r"reward: functools\.par.* is neither a Python function nor a class"),
-        ("DuckTyped", [], r"Class 'own_rewards:DuckTyped' must derive from grao_pipeline.scoring.rewards.base.Reward"),
+        ("DuckTyped", [], r"Class 'own_rewards:DuckTyped' must derive from grao_pipeline.Reward"),
         ("WithoutScore", [], r"Class 'own_rewards:WithoutScore' must derive from .* and define score"),
         ("Own", ["x=one"], r"x=one: input should be a valid integer.* \(reward 'own_rewards:Own'\)"),
         ("Own", ["y=1"], "reward 'own_rewards:Own' has no argument 'y'. It has: x, missing"),
