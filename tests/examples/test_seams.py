@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from examples.custom_objective import WeightedReinforce
 from grao_pipeline import open_table
 from grao_pipeline.testing import (
     group_row,
@@ -18,8 +21,10 @@ from grao_pipeline.testing import (
     score_row,
     write_table,
 )
+from grao_pipeline.training.micro_batch import objective_inputs
 from tests import tiny
 from tests.training.oracle import sequence_logprobs
+from tests.training.steps import sequence
 
 REWARDS = [[1.0, 0.0, 0.5], [0.0, 0.25, 100.0]]
 
@@ -85,3 +90,34 @@ def test_the_engine_samples_with_the_models_log_probs(tables: Path) -> None:
             assert logprobs == pytest.approx(expected, abs=1e-4)
             assert reason == ("stop" if ids[-1] == 2 else "length")
             assert 2 not in ids[:-1]
+
+
+def test_the_objective_trains(tables: Path) -> None:
+    samples = [[5, 6, 2], [7, 2], [8, 9, 10]]
+    groups = [group_row(f"prompt {n}", ["text"] * 3, token_ids=samples, policy="p" * 32) for n in range(2)]
+    write_table("runs/groups-of-ids", "groups", groups, fingerprint="b" * 32)
+    rows = [score_row(row["group_id"], rewards, 0.5) for row, rewards in zip(groups, REWARDS, strict=True)]
+    write_table("runs/their-scores", "scores", rows, options={"name": "points"}, inputs={"groups": "b" * 32})
+    tiny.grao_json("advantages", "runs/groups-of-ids", "runs/advantages", "--scores", "runs/their-scores")
+    shutil.rmtree("runs/groups")
+    Path("runs/groups-of-ids").rename("runs/groups")
+    run_command_of("custom_objective", "--allow-off-policy", "--learning-rate", "1e-3")
+    before, after = (load_file(f"{path}/model.safetensors") for path in ("models/base", "runs/model"))
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_objective_weighs_successes_less() -> None:
+    """G = 2: −(0.1 · Â_1 ℓ(o_1) + Â_2 ℓ(o_2)) / 2; ℓ is a mean over 2 tokens and over 1; the reference has no part."""
+    common = {"group_size": 2, "group_mean_advantage": 0.0, "group_has_reference": True}
+    sequences = [
+        sequence([1], [5, 6], advantage=1.5, **common),
+        sequence([1], [7], advantage=-1.5, **common),
+        sequence([1], [8, 9], advantage=1.0, is_reference=True, **common),
+    ]
+    logprobs = torch.full((3, 2), -1.0, dtype=torch.float64, requires_grad=True)
+    mask = torch.tensor([[True, True], [True, False], [True, True]])
+    objective = WeightedReinforce(WeightedReinforce.Arguments(positive_weight=0.1))
+    loss = objective(objective_inputs(sequences, mask, logprobs)).loss
+    [gradient] = torch.autograd.grad(loss, logprobs)
+    expected = torch.tensor([[-0.1 * 1.5 / 4, -0.1 * 1.5 / 4], [1.5 / 2, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-12)
