@@ -61,7 +61,7 @@ def raw_tokens_per_second(llm: Any, prompts_url: str, tokenizer: PromptTokenizer
     """One `LLM.generate` call on a table's prompts, tokenized beforehand; tokens per second of this call."""
     from vllm import SamplingParams
 
-    rows = open_table(prompts_url, "prompts").read().to_pylist()
+    rows = open_table(prompts_url, "prompts").arrow().to_pylist()
     prompts = [{"prompt_token_ids": tokenizer.prompt(row["messages"])} for row in rows]
     parameters = [
         SamplingParams(

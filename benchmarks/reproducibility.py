@@ -45,7 +45,7 @@ PAIRS = [(0, 1), (2, 3), (2, 4), (0, 2)]
 
 def compare(first: str, second: str) -> tuple[int, int, float]:
     """(samples, equal samples, largest difference of the equal samples' log-probs in nats)."""
-    rows = zip(*(open_table(url, "groups").read().to_pylist() for url in (first, second)), strict=True)
+    rows = zip(*(open_table(url, "groups").arrow().to_pylist() for url in (first, second)), strict=True)
     total, equal, difference = 0, 0, 0.0
     for one, other in rows:
         columns = ("completion_token_ids", "completion_logprobs")

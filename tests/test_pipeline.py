@@ -70,7 +70,7 @@ def test_one_record_makes_a_command(environment: dict[str, str], groups: str, tm
     assert "Samples to keep of every group.  [default: 2" in run(environment, "first-samples", "--help")
     summary = json.loads(run(environment, "first-samples", groups, tmp_path / "out", "--samples", 1, "--json"))
     assert summary["groups"] == 10
-    rows = open_table(str(tmp_path / "out"), "groups").read().to_pylist()
+    rows = open_table(str(tmp_path / "out"), "groups").arrow().to_pylist()
     assert [len(row["completions"]) for row in rows] == [1] * 10
 
 
@@ -94,7 +94,7 @@ def test_one_record_makes_a_stage_of_the_rounds(
     summary = json.loads(run(environment, "rounds", "run", path, "--json"))
     names = ("generate", "first-samples", "score-length", "advantages", "train")
     assert summary["made"] == [f"round-0/{name}" for name in names]
-    scores = open_table(str(tmp_path / "run" / "round-0" / "score-length"), "scores").read().to_pylist()
+    scores = open_table(str(tmp_path / "run" / "round-0" / "score-length"), "scores").arrow().to_pylist()
     assert {len(row["rewards"]) for row in scores} == {3}
     wrong = {**config, "first-samples": {"sample": 3}}
     path.write_text(yaml.safe_dump(wrong))

@@ -126,7 +126,7 @@ class PartPreparer:
 
 
 def _read_prompts(prompts: TableReader) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = prompts.read().to_pylist()
+    rows: list[dict[str, Any]] = prompts.arrow().to_pylist()
     seen: set[str] = set()
     for row in rows:
         if row["prompt_id"] in seen:

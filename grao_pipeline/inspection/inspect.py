@@ -63,7 +63,7 @@ def inspect_path(path: str, options: InspectOptions) -> Inspection:
 
 
 def _inspect_table(reader: TableReader, options: InspectOptions) -> Inspection:
-    frame = pl.DataFrame(pl.from_arrow(reader.read()))
+    frame = reader.polars()
     provenance = reader.provenance
     return Inspection(
         path=reader.url,

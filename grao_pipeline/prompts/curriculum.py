@@ -80,7 +80,7 @@ def choose_prompts(
         raise UsageError("give the groups and the scores of at least one earlier round.", option="history")
     prompts, history = open_table(prompts_url, "prompts"), open_history(options.history)
     provenance = curriculum_provenance(options, prompts.fingerprint, [pair.fingerprints for pair in history])
-    rows = prompts.read()
+    rows = prompts.arrow()
     refuse_repeats(rows, "prompt_id", prompts.url)
     statistics = reward_statistics(history, progress)
     candidates = weigh(rows["prompt_id"].to_pylist(), statistics, options)

@@ -70,8 +70,8 @@ class TableReader:
         """The parts in order."""
         return (self.part(index, columns) for index in range(self.num_parts))
 
-    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The whole table."""
+    def arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The whole table as an Arrow table."""
         empty = self.schema.arrow().empty_table()
         tables = list(self.parts(columns))
         return pa.concat_tables(tables) if tables else empty.select(list(columns or empty.column_names))
@@ -80,7 +80,7 @@ class TableReader:
         """The whole table as a Polars frame, which shares the memory of the Arrow table where it can."""
         import polars as pl
 
-        return pl.DataFrame(pl.from_arrow(self.read(columns)))
+        return pl.DataFrame(pl.from_arrow(self.arrow(columns)))
 
     def dataset(self, columns: Sequence[str] | None = None) -> "datasets.Dataset":
         """The whole table as a `datasets.Dataset` in memory.
@@ -88,7 +88,7 @@ class TableReader:
         Raises:
             MissingDependency: the package `datasets` is not installed.
         """
-        return require("datasets").Dataset(self.read(columns))
+        return require("datasets").Dataset(self.arrow(columns))
 
     def refuse_other_groups(self, groups: "TableReader") -> None:
         """Check that this companion table (scores, advantages) was made from `groups`.
@@ -145,7 +145,7 @@ class TableReader:
 
     @cached_property
     def _whole_foreign_table(self) -> pa.Table:
-        table = self.read()
+        table = self.arrow()
         refuse_repeats(table, "group_id", self.url)
         return table
 

@@ -71,5 +71,5 @@ def compute(
     out = str(path / "out")
     chosen = AdvantagesOptions(scores=scores, pool=list(pool), **options)
     summary = compute_advantages(url, out, chosen)
-    rows = open_table(out, "advantages").read().to_pylist()
+    rows = open_table(out, "advantages").arrow().to_pylist()
     return [(row["advantages"], row["reference_advantage"]) for row in rows], summary

@@ -239,7 +239,7 @@ def test_the_command_combines_and_refuses_another_combination(tables: tuple[str,
     arguments = ["advantages", groups, tmp_path / "out", "--scores", a, "--scores", b]
     gated = ["--combine", "lexicographic", "--gate", "a=1"]
     first = tiny.grao_json(*arguments, *gated)
-    assert open_table(str(tmp_path / "out")).read().column("rewards").to_pylist() == [[19.0, 20.0]]
+    assert open_table(str(tmp_path / "out")).arrow().column("rewards").to_pylist() == [[19.0, 20.0]]
     assert tiny.grao_json(*arguments, *gated) == {**first, "parts_made": 0, "parts_found": 1}
     other = tiny.grao(*arguments, "--combine", "lexicographic", "--gate", "a=0.5")
     assert other.exit_code == 1

@@ -73,7 +73,7 @@ def contents(path: Path) -> dict[str, bytes]:
 
 
 def advantages(path: Path) -> list[tuple[list[float | None], float | None]]:
-    rows = open_table(str(path), "advantages").read().to_pylist()
+    rows = open_table(str(path), "advantages").arrow().to_pylist()
     assert [row["group_id"] for row in rows] == [group["group_id"] for group in GROUPS]
     return [(row["advantages"], row["reference_advantage"]) for row in rows]
 
@@ -94,7 +94,7 @@ def test_a_small_table_worked_by_hand(groups: str, tmp_path: Path) -> None:
     assert advantages(tmp_path / "out") == expected()
     table = open_table(str(tmp_path / "out"), "advantages")
     assert [part.num_rows for part in table.parts()] == [4, 2]
-    assert table.read().column("rewards").to_pylist() == [rewards for rewards, _ in SCORED]
+    assert table.arrow().column("rewards").to_pylist() == [rewards for rewards, _ in SCORED]
     assert vars(summary) == {
         "groups": 6,
         "parts_made": 2,
@@ -132,7 +132,7 @@ def test_several_rewards_are_one_weighted_sum(groups: str, tmp_path: Path) -> No
     half = [([x and x / 2 for x in rewards], reference and reference / 2) for rewards, reference in SCORED]
     compute(groups, tmp_path / "out", f"{r}=0.75", f"{scores_table(tmp_path / 'half', half)}=0.5")
     assert advantages(tmp_path / "out") == expected()
-    rewards = open_table(str(tmp_path / "out")).read().column("rewards").to_pylist()
+    rewards = open_table(str(tmp_path / "out")).arrow().column("rewards").to_pylist()
     assert rewards == [rewards for rewards, _ in SCORED]
 
 

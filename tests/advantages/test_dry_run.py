@@ -30,7 +30,7 @@ def test_a_dry_run_reports_the_same_numbers_and_writes_nothing(tmp_path: Path) -
         "zero-variance": {"samples": 2, "groups": 1},
         "truncated-to-zero": {"samples": 1, "groups": 1},
     }
-    rows = open_table(str(tmp_path / "out")).read().to_pylist()
+    rows = open_table(str(tmp_path / "out")).arrow().to_pylist()
     samples = np.array([value for row in rows for value in row["advantages"] if value is not None])
     assert distributions["sample_advantages"]["mean"] == pytest.approx(samples.mean())
     assert distributions["sample_advantages"]["50%"] == pytest.approx(np.median(samples))

@@ -37,7 +37,7 @@ def test_truncated_samples_are_kept_dropped_or_counted_with_zero(tmp_path: Path)
 def test_a_dropped_sample_has_no_reward_in_the_table(tmp_path: Path) -> None:
     group = lone([0.0, 2.0, 7.0], finish_reasons=["stop", "stop", "length"])
     _, summary = compute(tmp_path, [group], truncated="drop", **PLAIN)
-    row = open_table(str(tmp_path / "out")).read().to_pylist()[0]
+    row = open_table(str(tmp_path / "out")).arrow().to_pylist()[0]
     assert (row["rewards"], row["reward_mean"], row["reward_std"]) == ([0.0, 2.0, None], 1.0, 1.0)
     assert (summary.unscored_samples, summary.mean_reward, summary.trained_samples) == (0, 3.0, 2)
 

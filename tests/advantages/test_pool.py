@@ -33,7 +33,7 @@ def test_a_prompts_samples_are_found_in_every_part_of_every_table(
     assert computed == [([-4.0, -2.0], None), ([-2.25, -2.25], 0.75), ([-1.0, 1.0], None), ([6.0], None)]
     assert (summary.groups, summary.samples, summary.trained_samples) == (4, 7, 7)
     table = open_table(str(tmp_path / "own" / "out"))
-    assert table.read().column("reward_mean").to_pylist() == [4.0, 3.25, 6.0, 4.0]
+    assert table.arrow().column("reward_mean").to_pylist() == [4.0, 3.25, 6.0, 4.0]
     assert table.provenance.inputs["pool"] == [
         [open_table(url).fingerprint, [["r", open_table(scores["r"]).fingerprint]]]
     ]
@@ -121,7 +121,7 @@ def test_the_command_takes_pairs(tmp_path: Path) -> None:
     url, scores = write(tmp_path / "own", GROUPS)
     arguments = ["advantages", url, tmp_path / "out", "--scores", scores["r"], "--estimator", "dr-grpo"]
     tiny.grao_json(*arguments, "--pool", earlier, there["r"])
-    assert open_table(str(tmp_path / "out")).read().column("advantages").to_pylist()[0] == [-4.0, -2.0]
+    assert open_table(str(tmp_path / "out")).arrow().column("advantages").to_pylist()[0] == [-4.0, -2.0]
     result = tiny.grao(*arguments, "--pool", earlier, scores["r"])
     assert result.exit_code == 1
     assert "holds the scores of groups" in result.stderr

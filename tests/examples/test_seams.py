@@ -53,7 +53,7 @@ def run_command_of(module: str, *options: str) -> None:
 
 def test_the_reward_counts_keywords(tables: Path) -> None:
     run_command_of("custom_reward")
-    scores = open_table("runs/keywords").read().to_pylist()
+    scores = open_table("runs/keywords").arrow().to_pylist()
     assert [row["rewards"] for row in scores] == [[1.0, 0.5, 0.0]] * 2
     assert scores[0]["details"] == ["contains plum, fig", "contains plum", "contains none"]
     assert [row["reference_reward"] for row in scores] == [0.0, 0.0]
@@ -69,7 +69,7 @@ def test_a_missing_field_is_an_error_and_no_number(tables: Path) -> None:
 
 def test_the_estimator_takes_the_distance_from_the_median(tables: Path) -> None:
     run_command_of("custom_estimator")
-    advantages = open_table("runs/advantages").read().to_pylist()
+    advantages = open_table("runs/advantages").arrow().to_pylist()
     for row, rewards in zip(advantages, REWARDS, strict=True):
         median = np.median([*rewards, 0.5])  # with the reference's
         assert row["advantages"] == pytest.approx([(reward - median) / 0.5 for reward in rewards])
@@ -79,7 +79,7 @@ def test_the_estimator_takes_the_distance_from_the_median(tables: Path) -> None:
 def test_the_engine_samples_with_the_models_log_probs(tables: Path) -> None:
     shutil.rmtree("runs/groups")
     run_command_of("custom_engine", "--samples", "3", "--max-new-tokens", "12", "--temperature", "0.9")
-    rows = open_table("runs/groups").read().to_pylist()
+    rows = open_table("runs/groups").arrow().to_pylist()
     model = AutoModelForCausalLM.from_pretrained("models/base")
     for row in rows:
         assert len({tuple(ids) for ids in row["completion_token_ids"]}) == 3

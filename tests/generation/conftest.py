@@ -62,7 +62,7 @@ def sample(tmp_path: Path, stopping_model: Path) -> Callable[..., list[Group]]:
         out = tmp_path / f"groups-{len(list(tmp_path.iterdir()))}"
         chosen = GenerateOptions(**{"model": str(stopping_model), "samples": 4, "max_new_tokens": 12, **options})
         generate_groups(prompts, str(out), chosen, make_engine=lambda _: engine)
-        groups: list[Group] = open_table(str(out), "groups").read().to_pylist()
+        groups: list[Group] = open_table(str(out), "groups").arrow().to_pylist()
         return groups
 
     return run

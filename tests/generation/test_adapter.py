@@ -47,7 +47,7 @@ def test_samples_are_drawn_from_base_and_adapter(
     )
     base = AutoModelForCausalLM.from_pretrained(str(model), dtype=torch.float32)
     oracle = PeftModel.from_pretrained(base, str(adapter)).eval()
-    for row in open_table(str(tmp_path / "out"), "groups").read().to_pylist():
+    for row in open_table(str(tmp_path / "out"), "groups").arrow().to_pylist():
         for ids, logprobs in zip(row["completion_token_ids"], row["completion_logprobs"], strict=True):
             assert logprobs == pytest.approx(logprobs_under(oracle, row["prompt_token_ids"], ids), abs=1e-4)
 

@@ -24,7 +24,7 @@ TRANSFORMERS = ("--engine", "transformers", "--samples", 2, "--max-new-tokens", 
 
 
 def groups_of(path: Path) -> list[Group]:
-    rows: list[Group] = open_table(str(path), "groups").read().to_pylist()
+    rows: list[Group] = open_table(str(path), "groups").arrow().to_pylist()
     return rows
 
 
@@ -36,7 +36,7 @@ def parts_of(path: Path) -> dict[str, tuple[int, int]]:
 def test_every_prompt_becomes_one_group_in_the_order_of_the_prompts(model: Path, prompts: str, tmp_path: Path) -> None:
     summary = tiny.grao_json("generate", prompts, tmp_path, "--model", model, *TRANSFORMERS, "--prompts-per-part", 4)
     rows = groups_of(tmp_path)
-    given = open_table(prompts, "prompts").read().to_pylist()
+    given = open_table(prompts, "prompts").arrow().to_pylist()
     carried = ("prompt_id", "messages", "reference", "rejected", "metadata")
     assert [{name: row[name] for name in carried} for row in rows] == given
     assert [pq.read_metadata(path).num_rows for path in sorted(tmp_path.glob("*.parquet"))] == [4, 4, 2]

@@ -158,7 +158,7 @@ def test_a_killed_vllm_engine_process_is_reported_and_the_run_resumes(
     assert {name: parts_of(out)[name] for name in committed} == committed
     undisturbed = str(tmp_path / "undisturbed")
     generate_groups(many_prompts, undisturbed, vllm_options, make_engine=lambda _: vllm_engine)
-    ours, theirs = (open_table(url, "groups").read().to_pylist() for url in (str(out), undisturbed))
+    ours, theirs = (open_table(url, "groups").arrow().to_pylist() for url in (str(out), undisturbed))
     for row, expected in zip(ours, theirs, strict=True):
         logprobs, expected_logprobs = row.pop("completion_logprobs"), expected.pop("completion_logprobs")
         assert row == expected

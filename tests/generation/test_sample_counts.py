@@ -31,7 +31,7 @@ def run(prompts: str, out: Path, model: Path, engine: Engine | None = None, **op
         **{"model": str(model), "samples": 3, "max_new_tokens": 8, "prompts_per_part": 3, **options}
     )
     generate_groups(prompts, str(out), chosen, make_engine=lambda _: engine or FakeEngine())
-    rows: Rows = open_table(str(out), "groups").read().to_pylist()
+    rows: Rows = open_table(str(out), "groups").arrow().to_pylist()
     return rows
 
 
@@ -40,7 +40,7 @@ def sizes(rows: Rows) -> list[int]:
 
 
 def ids(prompts: str) -> list[str]:
-    prompt_ids: list[str] = open_table(prompts, "prompts").read().column("prompt_id").to_pylist()
+    prompt_ids: list[str] = open_table(prompts, "prompts").arrow().column("prompt_id").to_pylist()
     return prompt_ids
 
 
@@ -148,7 +148,7 @@ def test_only_new_samples_are_sampled_and_prompts_without_a_group_get_one(
     budgeted_prompts: str, model: Path, tmp_path: Path
 ) -> None:
     """The first two prompts have groups; budgets of 1, 2, 5 and (no budget) 3 samples are added, and 0 to none."""
-    table = open_table(budgeted_prompts, "prompts").read()
+    table = open_table(budgeted_prompts, "prompts").arrow()
     few = tiny.write_table(tmp_path / "few", "prompts", table.slice(0, 2).to_pylist())
     run(few, tmp_path / "old", model, samples=2)
     extend: dict[str, Any] = {"extend": str(tmp_path / "old"), "samples_field": "budget"}

@@ -128,6 +128,6 @@ def test_the_command_stops_within_seconds_and_ends_in_the_same_table(
     again = tiny.grao_json("generate", many_prompts, out, *options)
     assert again["samples"] == 2 * (24 - 12 - again["groups_recovered"])
     tiny.grao_json("generate", many_prompts, tmp_path / "undisturbed", *options)
-    ours, theirs = (open_table(str(url), "groups").read() for url in (out, tmp_path / "undisturbed"))
+    ours, theirs = (open_table(str(url), "groups").arrow() for url in (out, tmp_path / "undisturbed"))
     columns = [name for name in ours.column_names if name != "completion_logprobs"]
     assert ours.select(columns).equals(theirs.select(columns))

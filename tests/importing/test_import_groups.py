@@ -37,7 +37,7 @@ def source(directory: Path, rows: list[dict[str, Any]], name: str = "rows.jsonl"
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = open_table(str(path)).read().to_pylist()
+    rows: list[dict[str, Any]] = open_table(str(path)).arrow().to_pylist()
     return rows
 
 
@@ -88,8 +88,8 @@ def test_the_same_rows_from_another_kind_of_file_give_the_same_bytes(tmp_path: P
         tables = [open_table(str(tmp_path / str(number) / table)) for number in range(3)]
         assert [one.num_parts for one in tables] == [3, 3, 3]
         assert len({one.fingerprint for one in tables}) == 1
-        assert tables[0].read().equals(tables[1].read())
-        assert tables[0].read().equals(tables[2].read())
+        assert tables[0].arrow().equals(tables[1].arrow())
+        assert tables[0].arrow().equals(tables[2].arrow())
 
 
 def test_without_rewards_there_is_no_scores_table(tmp_path: Path) -> None:

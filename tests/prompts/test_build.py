@@ -24,7 +24,7 @@ def source(directory: Path, rows: list[dict[str, Any]], name: str = "rows.jsonl"
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = open_table(str(path), "prompts").read().to_pylist()
+    rows: list[dict[str, Any]] = open_table(str(path), "prompts").arrow().to_pylist()
     return rows
 
 
@@ -168,7 +168,7 @@ def test_parts_have_a_fixed_number_of_rows_and_a_lost_one_is_regenerated(
     build_prompts(path, str(out), PromptsOptions())
     table = open_table(str(out), "prompts")
     assert [table.part(index).num_rows for index in range(table.num_parts)] == [4, 4, 2]
-    assert table.read().column("reference").to_pylist() == [f"answer {index}" for index in range(10)]
+    assert table.arrow().column("reference").to_pylist() == [f"answer {index}" for index in range(10)]
     whole = tree(out)
     (out / "part-000001.parquet").unlink()
     summary = build_prompts(path, str(out), PromptsOptions())

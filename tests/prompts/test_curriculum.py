@@ -54,7 +54,7 @@ def prompts_table(root: Path, names: str = NAMES, rows_per_part: int = 4) -> str
 
 
 def chosen(out: Path) -> str:
-    rows = open_table(str(out), "prompts").read().to_pylist()
+    rows = open_table(str(out), "prompts").arrow().to_pylist()
     return "".join(row["messages"][0]["content"] for row in rows)
 
 
@@ -138,8 +138,8 @@ def test_by_default_all_prompts_that_are_not_retired_are_chosen(
 ) -> None:
     summary = tiny.grao_json("curriculum", prompts, tmp_path / "out", "--history", *history)
     assert chosen(tmp_path / "out") == "abcef"  # d is solved
-    rows = {row["prompt_id"]: row for row in open_table(prompts).read().to_pylist()}
-    assert all(row == rows[row["prompt_id"]] for row in open_table(str(tmp_path / "out")).read().to_pylist())
+    rows = {row["prompt_id"]: row for row in open_table(prompts).arrow().to_pylist()}
+    assert all(row == rows[row["prompt_id"]] for row in open_table(str(tmp_path / "out")).arrow().to_pylist())
     counts = {name: summary[name] for name in ("prompts", "seen", "unseen", "retired_solved", "retired_hopeless")}
     assert counts == {"prompts": 6, "seen": 5, "unseen": 1, "retired_solved": 1, "retired_hopeless": 0}
     assert (summary["chosen"], summary["chosen_unseen"]) == (5, 1)
@@ -189,7 +189,7 @@ def test_the_combined_reward_of_an_advantages_table_counts(tmp_path: Path, promp
 
 
 def test_scores_of_other_software_are_matched_by_group_id(tmp_path: Path, prompts: str, history: list[str]) -> None:
-    rows = open_table(history[1]).read()
+    rows = open_table(history[1]).arrow()
     file = tmp_path / "scores.parquet"
     pq.write_table(rows.take(list(range(rows.num_rows))[::-1]).select(["group_id", "rewards", "statuses"]), file)
     for out, scores in (("ours", history[1]), ("theirs", str(file))):
@@ -258,7 +258,7 @@ def test_an_empty_choice_is_an_error(tmp_path: Path, history: list[str]) -> None
 
 def test_a_history_of_other_groups_is_refused(tmp_path: Path, prompts: str, history: list[str]) -> None:
     other = tiny.write_table(
-        tmp_path / "other", "scores", open_table(history[1]).read().to_pylist(), inputs={"groups": "0" * 32}
+        tmp_path / "other", "scores", open_table(history[1]).arrow().to_pylist(), inputs={"groups": "0" * 32}
     )
     refused = tiny.grao("curriculum", prompts, tmp_path / "out", "--history", history[0], other)
     assert refused.exit_code == 1

@@ -71,7 +71,7 @@ def test_a_prompt_of_hh_holds_the_whole_transcripts(tmp_path: Path, hh: list[dic
     build_twice(tmp_path, hh, {})
     empty, repeated = empty_and_repeated(hh)
     kept = [row for index, row in enumerate(hh) if index not in empty + repeated]
-    table = open_table(str(tmp_path / "first"), "prompts").read().to_pylist()
+    table = open_table(str(tmp_path / "first"), "prompts").arrow().to_pylist()
     for row, prompt in zip(kept, table, strict=True):
         turns = [f"\n\n{'Human' if m['role'] == 'user' else 'Assistant'}: {m['content']}" for m in prompt["messages"]]
         for answer, transcript in ((prompt["reference"], row["chosen"]), (prompt["rejected"], row["rejected"])):
@@ -83,7 +83,7 @@ def test_a_prompt_of_hh_holds_the_whole_transcripts(tmp_path: Path, hh: list[dic
 
 def test_every_row_of_gsm8k_is_kept_with_its_number(tmp_path: Path, gsm8k: list[dict[str, str]]) -> None:
     build_twice(tmp_path, gsm8k, {})
-    table = open_table(str(tmp_path / "first"), "prompts").read().to_pylist()
+    table = open_table(str(tmp_path / "first"), "prompts").arrow().to_pylist()
     for row, prompt in zip(gsm8k, table, strict=True):
         assert prompt["messages"] == [{"role": "user", "content": row["question"]}]
         assert prompt["reference"] == row["answer"]
@@ -92,7 +92,7 @@ def test_every_row_of_gsm8k_is_kept_with_its_number(tmp_path: Path, gsm8k: list[
 
 def test_held_out_gsm8k_is_disjoint_and_complete(tmp_path: Path, gsm8k: list[dict[str, str]]) -> None:
     build_twice(tmp_path, gsm8k, {"eval_fraction": 0.1})
-    sides = [open_table(str(tmp_path / "first" / side), "prompts").read() for side in ("train", "eval")]
+    sides = [open_table(str(tmp_path / "first" / side), "prompts").arrow() for side in ("train", "eval")]
     questions = [{messages[0]["content"] for messages in side.column("messages").to_pylist()} for side in sides]
     assert not questions[0] & questions[1]
     assert sum(side.num_rows for side in sides) == len(gsm8k)

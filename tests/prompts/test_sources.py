@@ -81,7 +81,7 @@ def write_parquet_directory(path: Path) -> None:
 
 def prompt_ids(source: Path, out: Path, **options: Any) -> list[str]:
     build_prompts(str(source), str(out), PromptsOptions(**options))
-    return [str(value) for value in open_table(str(out), "prompts").read().column("prompt_id").to_pylist()]
+    return [str(value) for value in open_table(str(out), "prompts").arrow().column("prompt_id").to_pylist()]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_hub_dataset_is_loaded_by_id_subset_and_split(tmp_path: Path, monkeypa
     build_prompts("openai/gsm8k", str(tmp_path / "hub"), PromptsOptions(subset="main", split="test[:3]"))
     assert calls == [(("openai/gsm8k", "main"), {"split": "test[:3]"})]
     expected = prompt_ids(tmp_path / "plain.jsonl", tmp_path / "plain")
-    assert open_table(str(tmp_path / "hub")).read().column("prompt_id").to_pylist() == expected
+    assert open_table(str(tmp_path / "hub")).arrow().column("prompt_id").to_pylist() == expected
 
 
 def test_an_unreachable_hub_is_an_input_error_without_logs(

@@ -69,7 +69,7 @@ def test_every_sequence_is_judged_once(tmp_path: Path) -> None:
     reward = FakeReward()
     summary = score(groups, tmp_path / "scores", reward)
     assert (reward.num_scored, summary.cache_misses, summary.cache_hits) == (7, 7, 2)
-    rows = open_table(str(tmp_path / "scores"), "scores").read().to_pylist()
+    rows = open_table(str(tmp_path / "scores"), "scores").arrow().to_pylist()
     assert [row["rewards"] for row in rows] == [[1.0, 1.0], [1.0, 1.0], [1.0, 11.0]]
     assert [row["reference_reward"] for row in rows] == [11.0, 11.0, 11.0]
 
@@ -80,7 +80,7 @@ def test_scoring_into_another_directory_uses_the_cache(tmp_path: Path) -> None:
     reward = FakeReward()
     summary = score(groups, tmp_path / "second", reward, name="other")
     assert (reward.num_scored, summary.cache_hits, summary.cache_misses) == (0, 6, 0)
-    first, second = (open_table(str(tmp_path / name), "scores").read() for name in ("first", "second"))
+    first, second = (open_table(str(tmp_path / name), "scores").arrow() for name in ("first", "second"))
     assert first.equals(second)
 
 
@@ -170,7 +170,7 @@ def test_a_reward_that_reads_the_group_is_cached_per_group(
 ) -> None:
     groups = write_groups(tmp_path / "0", [["a", "bb", "ccc"]])
     score(groups, tmp_path / "scores-0", OfTheGroup())
-    rows = open_table(str(tmp_path / "scores-0"), "scores").read().to_pylist()
+    rows = open_table(str(tmp_path / "scores-0"), "scores").arrow().to_pylist()
     assert rows[0]["rewards"] == [0.0, 0.5, 1.0]
     assert rows[0]["reference_reward"] == 1.0  # longer than all three samples
     other = OfTheGroup()

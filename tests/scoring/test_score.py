@@ -18,7 +18,7 @@ from tests import tiny
 
 
 def scores_of(path: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = open_table(str(path), "scores").read().to_pylist()
+    rows: list[dict[str, Any]] = open_table(str(path), "scores").arrow().to_pylist()
     return rows
 
 
@@ -48,7 +48,7 @@ def test_samples_and_references_are_scored_by_the_same_reward(tmp_path: Path) ->
     assert [row["rewards"] for row in rows] == [[1, 0], [0, 1], [1, 1]]
     assert [row["reference_reward"] for row in rows] == [1, 1, None]
     assert rows[0]["details"] == ["final number 4", "no final number"]
-    assert [row["group_id"] for row in rows] == open_table(groups, "groups").read().column("group_id").to_pylist()
+    assert [row["group_id"] for row in rows] == open_table(groups, "groups").arrow().column("group_id").to_pylist()
     assert summary == summary | {
         "groups": 3,
         "parts_made": 2,
@@ -94,7 +94,7 @@ def test_parts_that_fail_are_nulls_if_other_parts_can_be_judged(tmp_path: Path) 
     summary = tiny.grao_json("score", groups, tmp_path / "scores", "--reward", "exact-match")
     assert summary["statuses"] == {"error": 4, "ok": 2}
     assert summary["parts_made"] == 3
-    scores = open_table(str(tmp_path / "scores"), "scores").read()
+    scores = open_table(str(tmp_path / "scores"), "scores").arrow()
     assert scores.column("rewards").to_pylist() == [[None, None], [1.0, 0.0], [None, None]]
 
 
@@ -265,7 +265,7 @@ def test_metadata_must_be_an_object(metadata: str, message: str, tmp_path: Path)
     result = tiny.grao("score", groups, tmp_path / "scores", "--reward", "gsm8k")
     assert result.exit_code == 1
     assert message in result.stderr
-    assert open_table(groups, "groups").read().column("group_id")[0].as_py() in result.stderr
+    assert open_table(groups, "groups").arrow().column("group_id")[0].as_py() in result.stderr
 
 
 def test_an_empty_table_has_no_scores(tmp_path: Path) -> None:

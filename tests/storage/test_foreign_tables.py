@@ -44,7 +44,7 @@ def test_groups_written_by_other_software_are_read_as_ours(write: Any, tmp_path:
     write(rows[3:], tmp_path / "c.parquet")
     table = open_table(str(tmp_path), "groups")
     assert (table.foreign, table.num_parts, table.num_rows) == (True, 2, 5)
-    assert table.read().equals(pa.Table.from_pylist(ROWS, schema=GROUPS.arrow()))
+    assert table.arrow().equals(pa.Table.from_pylist(ROWS, schema=GROUPS.arrow()))
     assert table.part(1, ["rejected", "group_id"]).to_pylist() == [
         {"rejected": None, "group_id": row["group_id"]} for row in ROWS[3:]
     ]
@@ -55,7 +55,7 @@ def test_one_file_is_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     by_polars(MINIMAL, tmp_path / "other.parquet")
     monkeypatch.chdir(tmp_path)
     for url in (str(tmp_path / "scores.parquet"), "scores.parquet", f"file://{tmp_path}/scores.parquet"):
-        assert open_table(url, "scores").read().to_pylist() == COMPLETED
+        assert open_table(url, "scores").arrow().to_pylist() == COMPLETED
 
 
 def test_a_directory_may_have_the_suffix_of_a_file(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_directory_may_have_the_suffix_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "scores.parquet").mkdir()
     by_polars(MINIMAL, tmp_path / "scores.parquet" / "part-00000-c0ffee.snappy.parquet")
     (tmp_path / "scores.parquet" / "_SUCCESS").write_bytes(b"")
-    assert open_table(str(tmp_path / "scores.parquet"), "scores").read().to_pylist() == COMPLETED
+    assert open_table(str(tmp_path / "scores.parquet"), "scores").arrow().to_pylist() == COMPLETED
 
 
 def test_foreign_tables_are_read_from_an_object_store(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_foreign_tables_are_read_from_an_object_store(tmp_path: Path) -> None:
     for name in (f"/{tmp_path.name}/scores/x.parquet", f"/{tmp_path.name}.parquet"):
         store.pipe_file(name, (tmp_path / "local.parquet").read_bytes())
         for url in {f"memory:/{name.removesuffix('/x.parquet')}", f"memory:/{name}"}:
-            assert open_table(url, "scores").read().to_pylist() == COMPLETED
+            assert open_table(url, "scores").arrow().to_pylist() == COMPLETED
     store.rm_file(f"/{tmp_path.name}.parquet")
 
 
@@ -91,7 +91,7 @@ def test_a_single_part_of_ours_is_a_foreign_table(tmp_path: Path) -> None:
     tiny.write_table(tmp_path / "scores", "scores", MINIMAL, rows_per_part=2)
     part = open_table(str(tmp_path / "scores" / "part-000001.parquet"), "scores")
     assert part.foreign
-    assert part.read().to_pylist() == COMPLETED[2:]
+    assert part.arrow().to_pylist() == COMPLETED[2:]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_a_table_is_its_parts_in_order(path: Path) -> None:
     assert (table.num_parts, table.num_rows, table.fingerprint, table.foreign) == (2, 6, "a" * 32, False)
     assert table.url == str(path)
     whole = pa.Table.from_pylist(ROWS, schema=GROUPS.arrow())
-    assert table.read().equals(whole)
+    assert table.arrow().equals(whole)
     assert [part.num_rows for part in table.parts()] == [4, 2]
     assert pa.concat_tables(table.parts()).equals(whole)
 
@@ -44,7 +44,7 @@ def test_only_the_requested_columns_are_read_in_that_order(path: Path) -> None:
     table = open_table(str(path), "groups")
     whole = pa.Table.from_pylist(ROWS, schema=GROUPS.arrow())
     assert table.part(1, ["round", "group_id"]).equals(whole.slice(4).select(["round", "group_id"]))
-    assert table.read(["policy"]).equals(whole.select(["policy"]))
+    assert table.arrow(["policy"]).equals(whole.select(["policy"]))
 
 
 def test_the_same_table_is_read_from_an_object_store(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_the_same_table_is_read_from_an_object_store(tmp_path: Path) -> None:
     writer = TableWriter(url, Provenance("groups", "a" * 32, {}, {}), 1)
     writer.write(0, pa.Table.from_pylist(ROWS, schema=GROUPS.arrow()))
     writer.finish()
-    assert open_table(url, "groups").read().to_pylist() == ROWS
+    assert open_table(url, "groups").arrow().to_pylist() == ROWS
 
 
 def flip(data: bytes) -> bytes:
@@ -86,7 +86,7 @@ def test_a_changed_part_is_reported_with_the_remedy(
     remedy = f"Run the command that wrote {path} again: it regenerates only this part."
     assert str(caught.value) == f"{victim} {problem}. {remedy}"
     with pytest.raises(DamagedPart):
-        table.read()
+        table.arrow()
 
 
 def test_two_exchanged_parts_are_noticed(path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_finished_table_is_its_parts_and_a_manifest(path: Path) -> None:
     assert json.loads((path / MANIFEST).read_text())["parts"] == [
         {"name": p.name, "rows": 4, "bytes": p.stat().st_size, "sha256": bytes_checksum(p.read_bytes())} for p in parts
     ]
-    assert open_table(str(path)).read().equals(pa.concat_tables([part(index) for index in range(3)]))
+    assert open_table(str(path)).arrow().equals(pa.concat_tables([part(index) for index in range(3)]))
 
 
 def test_every_place_and_storage_gets_the_same_bytes(path: Path, tmp_path: Path) -> None:
@@ -231,8 +231,8 @@ def test_a_table_without_parts_is_complete_and_empty(tmp_path: Path) -> None:
     TableWriter(str(tmp_path), PROVENANCE, 0).finish()
     table = open_table(str(tmp_path), "scores")
     assert (table.num_parts, table.num_rows) == (0, 0)
-    assert table.read().equals(SCORES.arrow().empty_table())
-    assert table.read(["rewards"]).column_names == ["rewards"]
+    assert table.arrow().equals(SCORES.arrow().empty_table())
+    assert table.arrow(["rewards"]).column_names == ["rewards"]
     assert TableWriter(str(tmp_path), PROVENANCE, 0).was_complete
 
 

@@ -83,7 +83,7 @@ def test_an_engine_of_the_user_gets_its_arguments_and_samples(
     refused = tiny.grao(*command, "--engine-arg", "token_id=-1")
     assert (refused.exit_code, "token_id=-1: input should be greater than or equal to 0" in refused.stderr) == (2, True)
     tiny.grao_json(*command, "--engine-arg", "token_id=9", "--max-new-tokens", 3, "--samples", 2)
-    rows = open_table(str(tmp_path / "out"), "groups").read().to_pylist()
+    rows = open_table(str(tmp_path / "out"), "groups").arrow().to_pylist()
     assert {str(row["completion_token_ids"]) for row in rows} == {"[[9, 9, 9], [9, 9, 9]]"}
 
 

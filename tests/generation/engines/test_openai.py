@@ -125,7 +125,7 @@ def test_the_api_key_reaches_the_server_and_nothing_else(
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert len(files) > 1
     assert not any(key.encode() in path.read_bytes() for path in files)
-    assert key not in repr(open_table(str(tmp_path / "out"), "groups").read().schema.metadata)
+    assert key not in repr(open_table(str(tmp_path / "out"), "groups").arrow().schema.metadata)
     assert key not in "\n".join(notices)
 
 

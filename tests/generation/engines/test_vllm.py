@@ -34,7 +34,7 @@ def test_arguments_precision_and_context_reach_vllm(model: Path, tmp_path: Path,
     command = ("generate", prompts, tmp_path / "out", "--model", model, *options)
     summary = tiny.grao_json(*command, "--engine-arg", "max_num_seqs=3")
     assert configs == [(3, torch.bfloat16)]
-    rows = open_table(str(tmp_path / "out"), "groups").read().to_pylist()
+    rows = open_table(str(tmp_path / "out"), "groups").arrow().to_pylist()
     longest = [max(len(ids) for ids in row["completion_token_ids"]) for row in rows]
     assert longest == [5, 5, 2, 1, 0]  # 99 positions; the last prompt fills them
     assert (summary["samples"], summary["prompts_clipped"], summary["prompts_too_long"]) == (20, 2, 1)

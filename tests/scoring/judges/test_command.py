@@ -22,7 +22,7 @@ def test_samples_and_references_of_a_table_are_judged(server: JudgeServer, table
     server.rule = longer_wins
     options = ["--reward", "judge-pairwise", "--reward-arg", f"base_url={server.base_url}", "--no-use-cache"]
     summary = tiny.grao_json("score", table, tmp_path / "out", *options)
-    rows = open_table(str(tmp_path / "out"), "scores").read().to_pylist()
+    rows = open_table(str(tmp_path / "out"), "scores").arrow().to_pylist()
     assert [row["rewards"] for row in rows] == [[1.0, -1.0, 0.0]] * 3
     assert [row["reference_reward"] for row in rows] == [0.0] * 3
     assert len(server.requests) == NUMBER_OF_CALLS
@@ -34,7 +34,7 @@ def test_win_rates_are_of_the_samples_own_group(server: JudgeServer, table: str,
     server.rule = longer_wins
     options = ["--reward", "judge-win-rate", "--reward-arg", f"base_url={server.base_url}", "--no-use-cache"]
     tiny.grao_json("score", table, tmp_path / "out", *options)
-    rows = open_table(str(tmp_path / "out"), "scores").read().to_pylist()
+    rows = open_table(str(tmp_path / "out"), "scores").arrow().to_pylist()
     assert [row["rewards"] for row in rows] == [[1.0, 0.0, 0.5]] * 3
     assert [row["reference_reward"] for row in rows] == [0.5] * 3
 

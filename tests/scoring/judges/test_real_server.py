@@ -49,7 +49,7 @@ def score(groups: Path, out: Path, reward: str, base_url: str, *arguments: str) 
 
 
 def rows_of(path: Path, table: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = open_table(str(path), table).read().to_pylist()
+    rows: list[dict[str, Any]] = open_table(str(path), table).arrow().to_pylist()
     return rows
 
 

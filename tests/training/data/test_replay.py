@@ -162,7 +162,7 @@ def test_the_same_groups_twice_are_refused(
     assert twice.exit_code == 2
     shared = tiny.grao(*command, *replay([three[1], merged]))
     assert shared.exit_code == 1
-    first = open_table(three[0][0]).read(["group_id"])["group_id"][0].as_py()
+    first = open_table(three[0][0]).arrow(["group_id"])["group_id"][0].as_py()
     assert f"4 groups are in {three[0][0]} and in {merged[0]}, e.g. {first}." in shared.output
     assert not (tmp_path / "out").exists()
 
