@@ -107,7 +107,11 @@ CASES = [
     ("score {groups} {out} --reward beauty", 2, "--reward: unknown reward 'beauty'. Built in: exact-match"),
     ("score {groups} {out} --reward no_such_module:f", 2, "no module named 'no_such_module'"),
     ("score {groups} {out} --reward json:beauty", 2, "has no attribute 'beauty'"),
-    ("score {groups} {out} --reward length --reward-arg size=3", 2, "has no argument 'size'. It has: target, unit."),
+    (
+        "score {groups} {out} --reward length --reward-arg target=3 --reward-arg size=3",
+        2,
+        "has no argument 'size'. It has: target, unit.",
+    ),
     ("score {groups} {out} --reward length --reward-arg target", 2, "expected key=value"),
     ("score {groups} {out} --reward regex", 2, "--reward-arg: reward 'regex' needs pattern=…"),
     ("score {groups} {out} --reward regex --reward-arg pattern=(", 2, "not a regular expression"),
