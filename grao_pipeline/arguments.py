@@ -8,10 +8,11 @@ import inspect
 import json
 import types
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypedDict, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from grao_pipeline.errors import UsageError
 
@@ -44,20 +45,20 @@ class FreeArguments(PluginArguments):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_undeclared(cls, given: dict[str, Any]) -> dict[str, Any]:
+    def _read_undeclared(cls, given: dict[str, object]) -> dict[str, object]:
         return {name: value if name in cls.model_fields else _json_or_text(value) for name, value in given.items()}
 
-    def given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, object]:
         """The arguments that were given, converted; without those that were left at their defaults."""
         return self.model_dump(exclude_unset=True)
 
 
-def argument(default: Any, help: str, **constraints: Any) -> Any:
+def argument(default: object, help: str, **constraints: Any) -> Any:
     """A field of an argument model. `...` as default makes it required."""
     return Field(default, description=help, **constraints)
 
 
-def parse_arguments(model: type[Arguments], given: Mapping[str, Any], plugin: str, option: str) -> Arguments:
+def parse_arguments(model: type[Arguments], given: Mapping[str, object], plugin: str, option: str) -> Arguments:
     """The arguments that were given, converted and checked.
 
     Args:
@@ -106,7 +107,18 @@ def arguments_of(plugin: object, supplied: Collection[str] = ()) -> type[PluginA
     return model
 
 
-def described_arguments(model: type[BaseModel]) -> list[dict[str, Any]]:
+class DescribedArgument(TypedDict):
+    """An argument of a plug-in, for people."""
+
+    name: str
+    type: str
+    default: object
+    """None where it is required."""
+    required: bool
+    help: str
+
+
+def described_arguments(model: type[BaseModel]) -> list[DescribedArgument]:
     """Name, type, default (None where required) and help of every argument, for people.
 
     Example: `[{"name": "target", "type": "int > 0", "default": None, "required": True, "help": "Wanted length."}]`
@@ -138,7 +150,7 @@ def _signature(function: Callable[..., object]) -> inspect.Signature:
         return inspect.Signature()
 
 
-def _parameter_type(parameter: inspect.Parameter) -> Any:
+def _parameter_type(parameter: inspect.Parameter) -> object:
     if parameter.annotation is not parameter.empty and not isinstance(parameter.annotation, str):
         return parameter.annotation
     default = parameter.default
@@ -147,7 +159,7 @@ def _parameter_type(parameter: inspect.Parameter) -> Any:
     return float if type(default) is int else type(default)
 
 
-def _nested(model: type[PluginArguments], given: Mapping[str, Any], plugin: str, option: str) -> dict[str, Any]:
+def _nested(model: type[PluginArguments], given: Mapping[str, object], plugin: str, option: str) -> dict[str, object]:
     values: dict[str, Any] = {}
     for name, value in given.items():
         prefix, _, key = name.partition(".")
@@ -161,7 +173,7 @@ def _nested(model: type[PluginArguments], given: Mapping[str, Any], plugin: str,
     return values
 
 
-def _json_or_text(value: Any) -> Any:
+def _json_or_text(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
@@ -170,7 +182,7 @@ def _json_or_text(value: Any) -> Any:
         return value
 
 
-def _problem(model: type[PluginArguments], detail: Any, plugin: str) -> str:
+def _problem(model: type[PluginArguments], detail: ErrorDetails, plugin: str) -> str:
     name = ".".join(str(step) for step in detail["loc"])
     known = ", ".join(field.alias or key for key, field in model.model_fields.items()) or "none"
     if detail["type"] == "extra_forbidden":
@@ -182,7 +194,7 @@ def _problem(model: type[PluginArguments], detail: Any, plugin: str) -> str:
     return f"{name}={detail['input']}: {text} ({plugin})." if name else f"{text} ({plugin})."
 
 
-def _origin(annotation: Any) -> Any:
+def _origin(annotation: object) -> object:
     """The class of a field's annotation: dict for `dict[str, Any] | None`."""
     origin = get_origin(annotation)
     if origin in (Union, types.UnionType):
@@ -200,7 +212,7 @@ def _type_text(field: FieldInfo) -> str:
     return " ".join([_annotation_text(field.annotation), *limits])
 
 
-def _annotation_text(annotation: Any) -> str:
+def _annotation_text(annotation: object) -> str:
     """`words|characters` for a Literal, `int|null` for an optional integer."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Literal:

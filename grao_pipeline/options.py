@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from grao_pipeline.errors import UsageError
 
@@ -20,7 +21,7 @@ Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
-def option(default: Any, help: str, *, plugin: str = "", **constraints: Any) -> Any:
+def option(default: object, help: str, *, plugin: str = "", **constraints: Any) -> Any:
     """A field that shapes what the stage writes: it is part of the fingerprint. `...` makes it required.
 
     Args:
@@ -30,13 +31,13 @@ def option(default: Any, help: str, *, plugin: str = "", **constraints: Any) -> 
     return Field(default, description=help, json_schema_extra=extra, **constraints)
 
 
-def runtime(default: Any, help: str, *, plugin: str = "", **constraints: Any) -> Any:
+def runtime(default: object, help: str, *, plugin: str = "", **constraints: Any) -> Any:
     """A field that changes how the work is done (devices, batch sizes, places), but not what is written."""
     extra: JsonDict = {"content": False, "plugin": plugin}
     return Field(default, description=help, json_schema_extra=extra, **constraints)
 
 
-def tables(default: Any, help: str, *, metavar: str, **constraints: Any) -> Any:
+def tables(default: object, help: str, *, metavar: str, **constraints: Any) -> Any:
     """A field that names further input tables: their fingerprints are inputs of the stage, their places not content.
 
     Args:
@@ -51,21 +52,21 @@ class StageOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
-    def content(self) -> dict[str, Any]:
+    def content(self) -> dict[str, JsonValue]:
         """The options that shape the output, for its fingerprint. Values are JSON."""
         shaping = {name for name, info in type(self).model_fields.items() if extra_of(info).get("content")}
         return self.model_dump(mode="json", include=shaping)
 
-    def given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, JsonValue]:
         """The options that were given, by the names that people write (`lambda`). Values are JSON."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved(self) -> dict[str, JsonValue]:
         """All options, defaults included, by the names that people write. Values are JSON."""
         return self.model_dump(mode="json", by_alias=True)
 
 
-def extra_of(info: FieldInfo) -> dict[str, Any]:
+def extra_of(info: FieldInfo) -> JsonDict:
     """What `option`, `runtime` or `tables` noted about a field."""
     return dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
 
@@ -126,7 +127,7 @@ def as_written_in_yaml(message: str) -> str:
     return re.sub(r"(?<![\w-])--([a-z][a-z0-9]*(?:-[a-z0-9]+)*)", lambda match: match[1].replace("-", "_"), message)
 
 
-def parse_options(model: type[Options], values: Mapping[str, Any], source: OptionSource | None = None) -> Options:
+def parse_options(model: type[Options], values: Mapping[str, object], source: OptionSource | None = None) -> Options:
     """Build an options model from untrusted values.
 
     Args:
@@ -147,7 +148,7 @@ def problems(error: ValidationError, source: OptionSource) -> str:
     return "\n".join(source.render(*_problem(detail)) for detail in error.errors())
 
 
-def _problem(detail: Any) -> tuple[str, str]:
+def _problem(detail: ErrorDetails) -> tuple[str, str]:
     """(message, option) of one of pydantic's errors."""
     location = [str(step) for step in detail["loc"]]
     name = location[0] if location else ""

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from grao_pipeline.errors import InputError
 from grao_pipeline.options import OptionSource, StageOptions, YamlSection
@@ -21,7 +20,7 @@ def write_options_file(path: Path, options: StageOptions, source: YamlSection) -
     write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def read_options_file(path: Path) -> tuple[dict[str, Any], OptionSource]:
+def read_options_file(path: Path) -> tuple[dict[str, object], OptionSource]:
     """The options of a JSON file and where they were written.
 
     A file is one object of options by the names that YAML has, e.g. `{"samples": 8, "max_new_tokens": 512}`. The keys

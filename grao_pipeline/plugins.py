@@ -8,14 +8,14 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from grao_pipeline.arguments import arguments_of, described_arguments
+from grao_pipeline.arguments import DescribedArgument, arguments_of, described_arguments
 from grao_pipeline.errors import MissingDependency, UsageError
 from grao_pipeline.fingerprints import DIGITS, file_checksum
 from grao_pipeline.options import closest
@@ -134,7 +134,7 @@ class PluginDescription:
     kind: str
     name: str
     summary: str
-    arguments: list[dict[str, Any]]
+    arguments: list[DescribedArgument]
     argument_option: str
     example: str
 
@@ -156,13 +156,13 @@ def describe_plugin(kind: str, name: str) -> PluginDescription:
     return PluginDescription(kind, name, _summary(plugin), arguments, of_kind.argument_option, " ".join(words))
 
 
-def _summary(plugin: Any) -> str:
+def _summary(plugin: object) -> str:
     """The first paragraph of a plug-in's docstring, on one line."""
     documentation = inspect.getdoc(plugin) or ""
     return " ".join(documentation.split("\n\n")[0].split())
 
 
-def source_of(kind: str, plugin: Any) -> dict[str, str]:
+def source_of(kind: str, plugin: Callable[..., object]) -> dict[str, str]:
     """`{kind_source: hash}` of the file that defines a user's function or class, for a stage's fingerprint: changing
     the code changes the fingerprint. Empty for what is ours, whose meaning the package's version fixes.
     """

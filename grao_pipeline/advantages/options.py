@@ -1,6 +1,6 @@
 """Options of `grao advantages`."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -21,7 +21,7 @@ class WeightedScores(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_text(cls, value: Any) -> Any:
+    def _read_text(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         url, separator, weight = value.rpartition("=")

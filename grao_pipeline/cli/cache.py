@@ -1,7 +1,6 @@
 """`grao cache info` and `prune`."""
 
 from dataclasses import asdict
-from typing import Any
 
 import click
 
@@ -22,7 +21,7 @@ def cache() -> None:
 
 @cache.command()
 @options_of(CacheInfoOptions)
-def info(as_json: bool, **values: Any) -> None:
+def info(as_json: bool, **values: object) -> None:
     """Show what the cache holds, by reward.
 
     \b
@@ -49,7 +48,7 @@ def info(as_json: bool, **values: Any) -> None:
 
 @cache.command()
 @options_of(CachePruneOptions)
-def prune(as_json: bool, **values: Any) -> None:
+def prune(as_json: bool, **values: object) -> None:
     """Delete judgements: old ones, those of a reward, or those with a status.
 
     \b

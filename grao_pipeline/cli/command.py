@@ -83,7 +83,7 @@ options_file_option = click.option(
 )
 
 
-def options_of(model: type[StageOptions], *others: Callable[..., Any]) -> Callable[[Function], Function]:
+def options_of(model: type[StageOptions], *others: Callable[..., object]) -> Callable[[Function], Function]:
     """Decorator: one option per field of the options model, then other options, then `--json`, `-q` and `-v`."""
 
     def decorate(function: Function) -> Function:
@@ -120,7 +120,7 @@ def errors_for_people() -> Iterator[ErrorContext]:
 
 
 def given_options(
-    model: type[Options], values: Mapping[str, Any], options_file: Path | None = None
+    model: type[Options], values: Mapping[str, object], options_file: Path | None = None
 ) -> tuple[Options, OptionSource]:
     """The options of a command line, over those of a file.
 
@@ -145,7 +145,7 @@ def given_options(
 class _FlagsOverFile:
     """Options of a file, some of them given as flags instead."""
 
-    def __init__(self, flags: Mapping[str, Any], file: OptionSource) -> None:
+    def __init__(self, flags: Mapping[str, object], file: OptionSource) -> None:
         self._flags = flags
         self._file = file
 

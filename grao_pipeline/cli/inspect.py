@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from typing import Any
 
 import click
 
@@ -14,7 +13,7 @@ from grao_pipeline.inspection.options import InspectOptions
 @click.command()
 @click.argument("path")
 @options_of(InspectOptions)
-def inspect(path: str, as_json: bool, **values: Any) -> None:
+def inspect(path: str, as_json: bool, **values: object) -> None:
     """Describe any table, model or evaluation directory.
 
     Schema, counts, provenance, the distribution of rewards and lengths, and a few rows. Every byte that is shown was

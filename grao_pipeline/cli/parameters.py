@@ -37,7 +37,7 @@ def command_line(stage: Stage, inputs: tuple[str, ...], out: str, options: Stage
     return words
 
 
-def _words(element: Any) -> list[str]:
+def _words(element: object) -> list[str]:
     return [str(part) for part in element] if isinstance(element, tuple) else [str(element)]
 
 
@@ -60,7 +60,7 @@ def _declaration(name: str, field: FieldInfo) -> Declaration:
     }
 
 
-def _click_type(annotation: Any) -> tuple[Any, bool]:
+def _click_type(annotation: object) -> tuple[object, bool]:
     """(click type, whether it may be repeated) of a field's annotation."""
     origin = get_origin(annotation)
     if origin is Literal:

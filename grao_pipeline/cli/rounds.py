@@ -2,10 +2,10 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -260,7 +260,7 @@ def _seconds_by_stage(seconds: dict[str, float | None]) -> dict[str, float]:
     return total
 
 
-def _interval(metric: dict[str, Any] | None) -> str:
+def _interval(metric: Mapping[str, float] | None) -> str:
     if metric is None:
         return "–"
     return f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"

@@ -30,7 +30,7 @@ def print_summary(summary: Any, as_json: bool, title: str) -> None:
             click.echo(f"  {label:<26} {readable(item)}")
 
 
-def readable(value: Any) -> str:
+def readable(value: object) -> str:
     """A value for people: numbers with separators, dictionaries as `key value, key value`."""
     if isinstance(value, dict):
         return ", ".join(f"{key} {readable(item)}" for key, item in value.items())
@@ -39,7 +39,7 @@ def readable(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _readable_rows(rows: list[dict[str, Any]]) -> str:
+def _readable_rows(rows: list[dict[str, object]]) -> str:
     """Dictionaries of the same keys as a table; long words are cut."""
     lines = [[key.replace("_", " ") for key in rows[0]]]
     lines += [["–" if item is None else readable(item) for item in row.values()] for row in rows]

@@ -138,7 +138,7 @@ def _summary(
     options: EvaluateOptions,
     fingerprint: str,
 ) -> EvaluateSummary:
-    def estimate(values: Iterable[float | None]) -> dict[str, Any] | None:
+    def estimate(values: Iterable[float | None]) -> dict[str, float] | None:
         present = [value for value in values if value is not None]
         mean = bootstrap_mean(present, options.confidence, options.bootstrap_samples, options.seed)
         return asdict(mean) if mean else None
