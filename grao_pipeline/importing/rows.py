@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from grao_pipeline.fingerprints import fingerprint, prompt_fingerprint
 from grao_pipeline.prompts.base import DroppedRow, Message, Row, filled, filled_or_none, rest
@@ -62,7 +61,7 @@ def read_group(row: Row) -> ImportedGroup:
     return group
 
 
-def _completions(responses: Any) -> list[str]:
+def _completions(responses: object) -> list[str]:
     """The texts of the responses; an empty text is valid."""
     if not isinstance(responses, list):
         raise DroppedRow("responses is missing" if responses is None else "responses is not a list")
@@ -71,7 +70,7 @@ def _completions(responses: Any) -> list[str]:
     return [answer(response, "a response") for response in responses]
 
 
-def _rewards(rewards: Any, num_responses: int) -> list[float | None] | None:
+def _rewards(rewards: object, num_responses: int) -> list[float | None] | None:
     if rewards is None:
         return None
     if not isinstance(rewards, list):
@@ -81,7 +80,7 @@ def _rewards(rewards: Any, num_responses: int) -> list[float | None] | None:
     return [_reward(reward, "rewards contains") for reward in rewards]
 
 
-def _reward(value: Any, where: str) -> float | None:
+def _reward(value: object, where: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_FLOAT32:

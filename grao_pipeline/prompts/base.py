@@ -43,7 +43,7 @@ class PromptFormat:
     convert: Callable[[Row], Prompt]
 
 
-def rest(row: Row, *used: str) -> dict[str, Any]:
+def rest(row: Row, *used: str) -> dict[str, object]:
     """The columns that a format does not use; they become the prompt's metadata."""
     return {name: value for name, value in row.items() if name not in used}
 

@@ -9,12 +9,11 @@ import decimal
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
 
 LARGEST_EXACT_INTEGER = 2**53
 
 
-def canonical_json(value: Any) -> str:
+def canonical_json(value: object) -> str:
     """JSON with sorted keys and no spaces; e.g. `{"b": 1.0, "a": None}` → `{"b":1}`.
 
     Raises:
@@ -23,7 +22,7 @@ def canonical_json(value: Any) -> str:
     return json.dumps(plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """`value` in the types of JSON: without the nulls of objects, dates as ISO 8601, NaN and infinity as null.
 
     Raises:

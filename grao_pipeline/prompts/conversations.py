@@ -1,14 +1,12 @@
 """Prompts and answers of a source (texts, or lists of messages) → messages and texts."""
 
-from typing import Any
-
 from grao_pipeline.prompts.base import DroppedRow, Message
 from grao_pipeline.prompts.canonical import canonical_json
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
-def text(value: Any, name: str) -> str:
+def text(value: object, name: str) -> str:
     """A text unchanged; a number (answers often are numbers) as JSON writes it.
 
     Raises:
@@ -23,7 +21,7 @@ def text(value: Any, name: str) -> str:
     raise DroppedRow(f"{name} is not text")
 
 
-def conversation(value: Any, name: str, role: str = "user") -> list[Message]:
+def conversation(value: object, name: str, role: str = "user") -> list[Message]:
     """A list of {role, content} as messages; a text as one message of `role`.
 
     Empty system messages are removed. Keys other than role and content are ignored.
@@ -40,7 +38,7 @@ def conversation(value: Any, name: str, role: str = "user") -> list[Message]:
     return messages
 
 
-def answer(value: Any, name: str) -> str:
+def answer(value: object, name: str) -> str:
     """A text, or the text of a list with exactly one message, of the assistant.
 
     Raises:
@@ -80,7 +78,7 @@ def check_unicode(*texts: str | None) -> None:
         raise DroppedRow("a text is not valid Unicode") from error
 
 
-def _message(item: Any, name: str) -> Message:
+def _message(item: object, name: str) -> Message:
     if not isinstance(item, dict) or "role" not in item or "content" not in item:
         raise DroppedRow(f"{name} is not a list of messages with role and content")
     if item["role"] not in ROLES:

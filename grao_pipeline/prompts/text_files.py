@@ -97,7 +97,7 @@ def _json_object(line: str, where: str) -> Row:
     return _object(value, where)
 
 
-def _object(value: Any, where: str) -> Row:
+def _object(value: object, where: str) -> Row:
     if not isinstance(value, dict):
         raise InputError(f"{where}: a row must be a JSON object, found a {type(value).__name__}.")
     return value

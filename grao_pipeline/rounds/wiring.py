@@ -49,7 +49,7 @@ class Wiring:
     """The base model's groups and scores on the held-out prompts."""
 
 
-def changed(settings: Settings, **options: Any) -> Settings:
+def changed(settings: Settings, **options: object) -> Settings:
     """Settings with options that the loop sets."""
     return replace(settings, options=settings.options.model_copy(update=options))
 

@@ -1,7 +1,5 @@
 """The format `preference`: `prompt`, `chosen`, `rejected`; or two conversations that begin with the same turns."""
 
-from typing import Any
-
 from grao_pipeline.prompts.base import (
     DroppedRow,
     Message,
@@ -32,7 +30,7 @@ def convert(row: Row) -> Prompt:
     return Prompt(prompt + shared, filled(preferred), filled_or_none(dispreferred), metadata)
 
 
-def _turns(value: Any, name: str, prompt: list[Message]) -> list[Message]:
+def _turns(value: object, name: str, prompt: list[Message]) -> list[Message]:
     """The turns after `prompt`: a text is the answer alone; a list may begin with the prompt."""
     messages = conversation(value, name, role="assistant")
     repeats = messages[: len(prompt)] == prompt and len(messages) > len(prompt)

@@ -46,7 +46,7 @@ def section_in_round(section: Node, model: type[StageOptions], name: str, number
     return section.updated(changes)
 
 
-def _scheduled(node: Node, kinds: set[Any], name: str, number: int, rounds: int) -> float | int:
+def _scheduled(node: Node, kinds: set[object], name: str, number: int, rounds: int) -> float | int:
     if not kinds & {int, float}:
         raise node.error(f"{name}: only a number has a schedule; this option takes a list with one value per round.")
     values = node.plain()
@@ -62,7 +62,7 @@ def _scheduled(node: Node, kinds: set[Any], name: str, number: int, rounds: int)
     return value if float in kinds else round(value)
 
 
-def _kinds(annotation: Any) -> set[Any]:
+def _kinds(annotation: object) -> set[object]:
     """The types that an option may have, e.g. {float, NoneType}; list for lists of anything."""
     origin = get_origin(annotation)
     if origin in (Union, types.UnionType):

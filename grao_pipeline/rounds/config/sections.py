@@ -1,7 +1,6 @@
 """A section of the YAML → the options of its stage, with errors that name the line."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -34,7 +33,7 @@ def refuse_unknown(section: Node, known: Iterable[str], name: str = "") -> None:
         raise UsageError("\n".join(unknown))
 
 
-def parse_section(model: type[Options], section: Node, name: str, /, **given: Any) -> Options:
+def parse_section(model: type[Options], section: Node, name: str, /, **given: object) -> Options:
     """The options that a section gives.
 
     Args:

@@ -4,7 +4,6 @@ import itertools
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 from grao_pipeline.options import closest, option_names
 from grao_pipeline.pipeline import stages
@@ -18,7 +17,7 @@ class Alternative:
     Example: `Alternative(("train", "beta"), Node(0.25, "rounds.yaml:20"), "beta=0.25")`
     """
 
-    path: tuple[Any, ...]
+    path: tuple[str | int, ...]
     """Of the value in the configuration."""
     node: Node
     name: str
@@ -57,7 +56,7 @@ def expand(root: Node) -> list[tuple[str, Node]]:
     return variants
 
 
-def _path(key: str, node: Node, root: Node) -> tuple[Any, ...]:
+def _path(key: str, node: Node, root: Node) -> tuple[str | int, ...]:
     section, _, rest = key.partition(".")
     if key == "score":
         return ("score",)
@@ -85,7 +84,7 @@ def _score_list(node: Node) -> Node:
     return Node([node], node.where) if isinstance(node.value, dict) else node
 
 
-def _replaced(node: Node, path: tuple[Any, ...], new: Node) -> Node:
+def _replaced(node: Node, path: tuple[str | int, ...], new: Node) -> Node:
     if not path:
         return new
     step, rest = path[0], path[1:]
@@ -97,14 +96,14 @@ def _replaced(node: Node, path: tuple[Any, ...], new: Node) -> Node:
     return node.updated({step: _replaced(entries.get(step, Node({}, new.where)), rest, new)})
 
 
-def _reward(entry: Any) -> str:
+def _reward(entry: object) -> str:
     """The name of a reward of `score:`."""
     if not isinstance(entry, dict):
         return str(entry)
     return str(entry.get("name") or str(entry.get("reward")).rpartition(":")[2])
 
 
-def _label(value: Any) -> str:
+def _label(value: object) -> str:
     """A value in a directory's name."""
     if isinstance(value, list):
         return "+".join(map(_label, value)) or "none"

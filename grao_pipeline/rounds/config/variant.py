@@ -59,7 +59,7 @@ def _stages_of_round(
     return settings
 
 
-def _settings(stage: Stage, section: Node, decided: Mapping[str, Any]) -> Settings:
+def _settings(stage: Stage, section: Node, decided: Mapping[str, object]) -> Settings:
     """The settings that a section gives, checked as far as that can be done before anything runs.
 
     Args:
