@@ -59,7 +59,7 @@ def _check_is_causal(model: str, config: Any) -> None:
             raise InputError(f"{model} is a {architecture}; a policy is a causal language model.")
 
 
-def _context_length(options: GenerateOptions, text_config: Any) -> int:
+def _context_length(options: GenerateOptions, text_config: object) -> int:
     limit = getattr(text_config, "max_position_embeddings", None) or DEFAULT_CONTEXT_LENGTH
     if options.max_model_len is not None and options.max_model_len > limit:
         raise UsageError(

@@ -119,7 +119,7 @@ class Server:
         return name
 
     def post(
-        self, path: str, bodies: Iterable[Mapping[str, Any]]
+        self, path: str, bodies: Iterable[Mapping[str, object]]
     ) -> Generator[tuple[int, dict[str, Any] | Refusal], None, None]:
         """Send every body; yield its index and its answer as the answers come, in any order.
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from grao_pipeline.errors import InputError, StageFailure, UsageError
 from grao_pipeline.models.process_guard import dismiss, guarded_children
@@ -57,7 +58,7 @@ def refuse_reserved(given: Collection[str], options: Mapping[str, str], prefix: 
 
 
 def open_llm(
-    arguments: Mapping[str, Any], given: Collection[str], option: str, name: str, device: str
+    arguments: Mapping[str, object], given: Collection[str], option: str, name: str, device: str
 ) -> tuple[Any, subprocess.Popen[bytes]]:
     """Start an engine, and a guard that ends the engine's processes when this process ends. End both with `close_llm`.
 
@@ -96,12 +97,12 @@ def close_llm(llm: Any, guard: subprocess.Popen[bytes]) -> None:
     dismiss(guard)
 
 
-def cpu_defaults(context_length: int) -> dict[str, Any]:
+def cpu_defaults(context_length: int) -> dict[str, int]:
     """Arguments of `vllm.LLM` that a model with this context length needs on CPU."""
     return CPU_DEFAULTS | {"max_num_batched_tokens": max(context_length, CPU_MIN_BATCHED_TOKENS)}
 
 
-def parse_value(value: str) -> Any:
+def parse_value(value: str) -> object:
     """The value of a free `key=value` argument, read as JSON where it is JSON."""
     try:
         return json.loads(value)
@@ -156,7 +157,7 @@ class DeathWatch:
                 return
 
 
-def _reason(detail: Any) -> str:
+def _reason(detail: ErrorDetails) -> str:
     """One of pydantic's errors on one line, without the link to its documentation."""
     return f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg']}".removeprefix(": ")
 

@@ -50,7 +50,7 @@ class OpenAIArguments(FreeArguments):
 
     @model_validator(mode="before")
     @classmethod
-    def _check_names(cls, given: dict[str, Any]) -> dict[str, Any]:
+    def _check_names(cls, given: dict[str, object]) -> dict[str, object]:
         for name in sorted({*OPTIONS, *RESERVED}.intersection(given)):
             instead = f"Use {OPTIONS[name]}" if name in OPTIONS else "The table's content depends on it"
             raise ValueError(f"'{name}' cannot be set here. {instead}")
@@ -104,7 +104,7 @@ class OpenAIEngine(Engine):
         request_format = self._supported_format(first, sampling)
         in_flight: dict[int, Request] = {}
 
-        def bodies() -> Iterator[dict[str, Any]]:
+        def bodies() -> Iterator[dict[str, object]]:
             for index, request in enumerate(chain([first], pending)):
                 in_flight[index] = request
                 yield request_format.body(request)
@@ -143,7 +143,7 @@ class OpenAIEngine(Engine):
             raise StageFailure(f"{url} refuses token ids ({reason}) and a plain text prompt: {answer.message}")
         return text
 
-    def _ask(self, body: Mapping[str, Any]) -> dict[str, Any] | Refusal:
+    def _ask(self, body: Mapping[str, object]) -> dict[str, Any] | Refusal:
         [(_, answer)] = self._server.post(PATH, [body])
         return answer
 

@@ -1,15 +1,47 @@
 """Formats of a completion request: a group's request → the JSON of its body, and the answer → samples."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NotRequired, Protocol, TypedDict
 
 from grao_pipeline.errors import StageFailure
 from grao_pipeline.generation.engines.base import ABORTED, Request, Sample, Sampling
 from grao_pipeline.models.chat import PromptTokenizer
 from grao_pipeline.plugins import require
+from grao_pipeline.schemas import FinishReason
 
 MAX_STOP_STRINGS = 4
 """OpenAI's limit. A completion is cut at its first stop token in any case."""
+
+
+class TokenLogprobs(TypedDict):
+    """Log-probs of a choice's tokens, in nats."""
+
+    token_logprobs: list[float]
+
+
+class Choice(TypedDict):
+    """One of the completions in a server's answer; which of the fields are there depends on the request."""
+
+    index: int
+    finish_reason: FinishReason
+    """What else a server may say here, e.g. `content_filter`, counts as aborted."""
+    text: str
+    token_ids: list[int]
+    logprobs: TokenLogprobs
+    prompt_token_ids: NotRequired[list[int] | None]
+
+
+class Usage(TypedDict):
+    """What a server counted."""
+
+    prompt_tokens: NotRequired[int | None]
+
+
+class Completion(TypedDict):
+    """A server's answer to a completion request. Its shape is not known to be right until `samples_of` has read it."""
+
+    choices: list[Choice]
+    usage: NotRequired[Usage | None]
 
 
 class RequestFormat(Protocol):
@@ -17,11 +49,11 @@ class RequestFormat(Protocol):
 
     sampling: Sampling
 
-    def body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request) -> dict[str, object]:
         """The JSON of a request."""
         ...
 
-    def check_prompt(self, request: Request, answer: Mapping[str, Any]) -> None:
+    def check_prompt(self, request: Request, answer: Completion) -> None:
         """Check that the server saw the prompt of the request.
 
         Raises:
@@ -29,7 +61,7 @@ class RequestFormat(Protocol):
         """
         ...
 
-    def sample(self, request: Request, choice: Mapping[str, Any]) -> Sample:
+    def sample(self, request: Request, choice: Choice) -> Sample:
         """The sample of a choice that ended by a stop token or at its length.
 
         Raises:
@@ -41,11 +73,11 @@ class RequestFormat(Protocol):
 class TokenIdFormat:
     """vLLM's fields: token ids in both directions, exactly as its engine has them."""
 
-    def __init__(self, sampling: Sampling, fields: Mapping[str, Any]) -> None:
+    def __init__(self, sampling: Sampling, fields: Mapping[str, object]) -> None:
         self.sampling = sampling
         self._fields = fields
 
-    def body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request) -> dict[str, object]:
         return {
             **self._fields,
             **_common_fields(request, self.sampling),
@@ -55,13 +87,13 @@ class TokenIdFormat:
             "return_token_ids": True,
         }
 
-    def check_prompt(self, request: Request, answer: Mapping[str, Any]) -> None:
+    def check_prompt(self, request: Request, answer: Completion) -> None:
         for choice in answer["choices"]:
             ids = choice.get("prompt_token_ids")
             if ids is not None and ids != request.prompt_token_ids:
                 raise StageFailure(f"The server sampled from other prompt token ids than it received: {ids[:20]} …")
 
-    def sample(self, request: Request, choice: Mapping[str, Any]) -> Sample:
+    def sample(self, request: Request, choice: Choice) -> Sample:
         ids, reason = list(choice["token_ids"]), choice["finish_reason"]
         if reason == "stop" and ids[-1] not in self.sampling.stop_token_ids:
             raise StageFailure(
@@ -84,7 +116,7 @@ class TextFormat:
         model: directory of the tokenizer that makes text from token ids and token ids from text.
     """
 
-    def __init__(self, sampling: Sampling, fields: Mapping[str, Any], model: str) -> None:
+    def __init__(self, sampling: Sampling, fields: Mapping[str, object], model: str) -> None:
         self.sampling = sampling
         self._fields = fields
         self._tokenizer: Any = require("transformers").AutoTokenizer.from_pretrained(model)
@@ -92,7 +124,7 @@ class TextFormat:
         stop_tokens = dict.fromkeys([self._end_of_turn, *sampling.stop_token_ids])
         self._stop_strings = [self._decode([token]) for token in stop_tokens][:MAX_STOP_STRINGS]
 
-    def body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request) -> dict[str, object]:
         prompt = self._decode(request.prompt_token_ids)
         if self._encode(prompt) != request.prompt_token_ids:
             raise StageFailure(
@@ -102,7 +134,7 @@ class TextFormat:
         fields = _common_fields(request, self.sampling)
         return {**self._fields, **fields, "prompt": prompt, "stop": self._stop_strings}
 
-    def check_prompt(self, request: Request, answer: Mapping[str, Any]) -> None:
+    def check_prompt(self, request: Request, answer: Completion) -> None:
         num_tokens = (answer.get("usage") or {}).get("prompt_tokens")
         if num_tokens is not None and num_tokens != len(request.prompt_token_ids):
             raise StageFailure(
@@ -110,7 +142,7 @@ class TextFormat:
                 "adds special tokens to a text prompt, or has another tokenizer. Such samples are not the policy's."
             )
 
-    def sample(self, request: Request, choice: Mapping[str, Any]) -> Sample:
+    def sample(self, request: Request, choice: Choice) -> Sample:
         ids, reason = self._encode(choice["text"]), choice["finish_reason"]
         stop = next((index for index, token in enumerate(ids) if token in self.sampling.stop_token_ids), None)
         if stop is not None:
@@ -132,7 +164,7 @@ class TextFormat:
         return [int(token) for token in self._tokenizer.encode(text, add_special_tokens=False)]
 
 
-def samples_of(request_format: RequestFormat, request: Request, answer: Mapping[str, Any]) -> list[Sample]:
+def samples_of(request_format: RequestFormat, request: Request, answer: Any) -> list[Sample]:
     """The samples of a request, in the order of their seeds.
 
     Raises:
@@ -149,7 +181,7 @@ def samples_of(request_format: RequestFormat, request: Request, answer: Mapping[
     return [samples[index] for index in range(num_choices)] * (request.num_samples // num_choices)
 
 
-def _sample(request_format: RequestFormat, request: Request, choice: Mapping[str, Any]) -> Sample:
+def _sample(request_format: RequestFormat, request: Request, choice: Choice) -> Sample:
     if choice["finish_reason"] not in ("stop", "length"):
         return ABORTED
     sample = request_format.sample(request, choice)
@@ -160,7 +192,7 @@ def _sample(request_format: RequestFormat, request: Request, choice: Mapping[str
     return sample if sample.token_ids else ABORTED
 
 
-def _common_fields(request: Request, sampling: Sampling) -> dict[str, Any]:
+def _common_fields(request: Request, sampling: Sampling) -> dict[str, object]:
     return {
         "n": _num_choices(request, sampling),
         "seed": request.seed,

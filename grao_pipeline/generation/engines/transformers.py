@@ -92,7 +92,7 @@ class _Row:
 
 
 def _sample(
-    model: Any, device: torch.device, requests: Sequence[Request], sampling: Sampling, context_length: int
+    model: torch.nn.Module, device: torch.device, requests: Sequence[Request], sampling: Sampling, context_length: int
 ) -> list[Sample]:
     """Sample every row of the batch. Rows are (request, sample) in order: [R]."""
     rows = [_Row(request.max_new_tokens) for request in requests for _ in range(request.num_samples)]
@@ -127,7 +127,7 @@ def _sample(
 
 
 def _encode_prompts(
-    model: Any, device: torch.device, requests: Sequence[Request]
+    model: torch.nn.Module, device: torch.device, requests: Sequence[Request]
 ) -> tuple[torch.Tensor, Any, torch.Tensor, torch.Tensor]:
     """Encode each prompt once, then repeat its cache for its samples.
 

@@ -46,7 +46,7 @@ class VllmArguments(FreeArguments):
 
     @model_validator(mode="before")
     @classmethod
-    def _check_names(cls, given: dict[str, Any]) -> dict[str, Any]:
+    def _check_names(cls, given: dict[str, object]) -> dict[str, object]:
         refuse_reserved(given, OPTIONS)
         return given
 
@@ -122,7 +122,7 @@ class VllmEngine(Engine):
             return list(self._llm.llm_engine.step())
 
 
-def llm_arguments(options: EngineOptions, arguments: VllmArguments) -> dict[str, Any]:
+def llm_arguments(options: EngineOptions, arguments: VllmArguments) -> dict[str, object]:
     """The keyword arguments of `vllm.LLM`. `options` are resolved.
 
     Raises:
@@ -158,7 +158,7 @@ def _lora_rank(adapter: str) -> int:
     return supported[0]
 
 
-def _lora_request(adapter: str | None) -> Any:
+def _lora_request(adapter: str | None) -> object:
     return None if adapter is None else require("vllm.lora.request").LoRARequest("policy", 1, adapter)
 
 
