@@ -1,7 +1,6 @@
 """Arguments that a reward passes on to an engine: to `vllm.LLM`, a chat template, a server's request."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from pydantic import AfterValidator
 
@@ -17,7 +16,7 @@ def vllm_arguments(instead: Mapping[str, str]) -> AfterValidator:
         instead: the reserved keys that have an argument, e.g. `{"dtype": "dtype=…"}`.
     """
 
-    def refuse(values: dict[str, Any]) -> dict[str, Any]:
+    def refuse(values: dict[str, object]) -> dict[str, object]:
         refuse_reserved(values, instead, "vllm.")
         return values
 
@@ -27,7 +26,7 @@ def vllm_arguments(instead: Mapping[str, str]) -> AfterValidator:
 def without_keys(field: str, reserved: Collection[str]) -> AfterValidator:
     """Validator of a field for `FIELD.KEY=value` arguments, some keys of which the reward sets."""
 
-    def refuse(values: dict[str, Any]) -> dict[str, Any]:
+    def refuse(values: dict[str, object]) -> dict[str, object]:
         for key in values:
             if key in reserved:
                 raise ValueError(f"'{field}.{key}' cannot be set here. The reward sets it")
@@ -36,6 +35,6 @@ def without_keys(field: str, reserved: Collection[str]) -> AfterValidator:
     return AfterValidator(refuse)
 
 
-def shaping_vllm_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def shaping_vllm_arguments(arguments: Mapping[str, object]) -> dict[str, object]:
     """The arguments of vLLM that may change its output: they are part of the scores' fingerprint."""
     return {key: value for key, value in arguments.items() if key not in SPEED_ARGUMENTS}

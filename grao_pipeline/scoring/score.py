@@ -195,7 +195,7 @@ def _candidates(row: Row, reads_group: bool) -> list[Candidate | None]:
     return [*(candidate(text, number) for number, text in enumerate(texts)), *references]
 
 
-def _metadata(row: Row) -> dict[str, Any]:
+def _metadata(row: Row) -> dict[str, object]:
     try:
         value = json.loads(row["metadata"])
     except ValueError as error:

@@ -34,7 +34,7 @@ TINY: dict[str, Any] = {
 
 
 def make_tiny_model(
-    path: str | Path, seed: int = 0, chat_template: str | None = CHAT_TEMPLATE, **configuration: Any
+    path: str | Path, seed: int = 0, chat_template: str | None = CHAT_TEMPLATE, **configuration: object
 ) -> Path:
     """Write a random causal language model with its tokenizer: Qwen2, two layers of width 64, 256 positions.
 
@@ -73,7 +73,7 @@ def make_tiny_reward_model(
     num_labels: int = 1,
     names: Sequence[str] = (),
     family: str = "Qwen2",
-    **changes: Any,
+    **changes: object,
 ) -> Path:
     """Write a random sequence classifier with its tokenizer, for reward `reward-model`.
 
@@ -125,7 +125,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, chat_template: str | 
     return fast
 
 
-def random_model(tokenizer: Any, seed: int = 0, **configuration: Any) -> Any:
+def random_model(tokenizer: Any, seed: int = 0, **configuration: object) -> Any:
     """A Qwen2 with random weights for a tokenizer, in memory; torch's generator stays as it is.
 
     Args:

@@ -15,7 +15,7 @@ from grao_pipeline.storage.writer import TableWriter
 Row = dict[str, Any]
 
 
-def prompt_row(text: str, reference: str | None = None, **metadata: Any) -> Row:
+def prompt_row(text: str, reference: str | None = None, **metadata: object) -> Row:
     """A row of a prompts table: one turn of a user.
 
     Args:
@@ -40,7 +40,7 @@ def group_row(
     reference: str | None = "the reference",
     policy: str = "p" * 32,
     token_ids: Sequence[Sequence[int]] | None = None,
-    **metadata: Any,
+    **metadata: object,
 ) -> Row:
     """A row of a groups table. Its token ids and log-probs are made up, so that it can be scored but says nothing to a
     model, unless `token_ids` are given.
@@ -82,12 +82,12 @@ def score_row(group_id: str, rewards: Sequence[float | None], reference_reward: 
 def write_table(
     path: str | Path,
     table: str,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, object]],
     rows_per_part: int = 4,
     *,
     fingerprint: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    inputs: Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
+    inputs: Mapping[str, object] | None = None,
 ) -> str:
     """Write rows as a complete table, as a stage would: parts, checksums, manifest.
 
@@ -113,7 +113,10 @@ def write_table(
 
 
 def write_groups(
-    path: str | Path, completions: Mapping[str, Sequence[str]], reference: str | None = "the reference", **metadata: Any
+    path: str | Path,
+    completions: Mapping[str, Sequence[str]],
+    reference: str | None = "the reference",
+    **metadata: Any,
 ) -> str:
     """Write a groups table with one group per prompt, for a test of a reward.
 

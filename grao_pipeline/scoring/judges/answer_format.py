@@ -26,7 +26,7 @@ class NoAnswer(Exception):
         self.detail = detail
 
 
-def answer_schema(choices: Choices, explain: bool = False) -> dict[str, Any]:
+def answer_schema(choices: Choices, explain: bool = False) -> dict[str, object]:
     """The JSON schema of an object with these fields, whose values are among their choices.
 
     It uses only keywords that both OpenAI's strict mode and vLLM's grammars support.

@@ -71,7 +71,7 @@ class ChatModel(ABC):
         self.options = options
 
     @abstractmethod
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         """Everything that determines the replies, as JSON; not where the model runs nor how fast."""
 
     def neutralize(self, text: str) -> str:
@@ -107,7 +107,7 @@ class FakeChatModel(ChatModel):
         super().__init__(arguments, options)
         self.num_asked = 0
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         return {"model": "fake"}
 
     def ask(self, questions: Iterable[Question]) -> Generator[tuple[int, Reply], None, None]:

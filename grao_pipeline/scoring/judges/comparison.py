@@ -1,7 +1,7 @@
 """Two answers to one conversation, compared on a criterion, in both orders."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator
 
@@ -73,7 +73,7 @@ class Comparison:
         positions = self._positions(one, other)
         return [OUTCOMES.get(pair, TIE) for pair in zip(verdicts, positions, strict=True)]
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """What determines the outcomes, apart from the model."""
         specimen = _blocks([{"role": "user", "content": "question"}], "one", "other")
         prompt = self._prompt.fingerprint(self._rules, specimen, TASK, VERDICTS)

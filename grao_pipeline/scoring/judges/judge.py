@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import PositiveInt, create_model
 
@@ -55,7 +55,7 @@ class Judge(Reward):
         """Most questions about one sequence of a group of `num_samples`."""
         return 1
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         return {**self._model.identity(), **source_of("judge_engine", type(self._model)), **self._settings}
 
     def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:
@@ -73,7 +73,7 @@ class Judge(Reward):
         """
 
 
-def engine_class(arguments: Mapping[str, Any]) -> type[ChatModel]:
+def engine_class(arguments: Mapping[str, str]) -> type[ChatModel]:
     """The class of the engine that a judge's arguments name, or imply.
 
     Raises:

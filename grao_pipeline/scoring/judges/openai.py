@@ -45,14 +45,14 @@ class OpenAIChatModel(ChatModel):
             option="reward_arg",
         )
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         return {"model": self._server.model, "body": self._body}
 
     def ask(self, questions: Iterable[Question]) -> Generator[tuple[int, Reply], None, None]:
         for index, answer in self._server.post("/chat/completions", map(self._request, questions)):
             yield index, _reply(answer)
 
-    def _request(self, question: Question) -> dict[str, Any]:
+    def _request(self, question: Question) -> dict[str, object]:
         schema = {"name": "answer", "strict": True, "schema": question.schema}
         return {
             "model": self._server.model,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
 
 from grao_pipeline.arguments import PluginArguments
 from grao_pipeline.scoring.judges.base import Reply
@@ -31,7 +30,7 @@ class PairwiseJudge(Judge):
         assert isinstance(arguments, ComparisonArguments)
         return 2 if arguments.swap else 1
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         return {**super().identity(), **self._comparison.identity()}
 
     def _case(self, candidate: Candidate) -> Case | Judgement:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator
 
@@ -72,7 +72,7 @@ class RubricJudge(Judge):
         self._rules = RULES.format(count=count, criteria=f"The criteria:\n{lines}")
         self._task = TASK.format(count="the criterion" if len(criteria) == 1 else "each criterion, taken by itself")
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         specimen = _blocks([{"role": "user", "content": "question"}], "answer")
         prompt = self._prompt.fingerprint(self._rules, specimen, self._task, self._choices)
         return {**super().identity(), "prompt": prompt, "criteria": self._criteria}

@@ -74,7 +74,7 @@ class VllmChatModel(ChatModel):
         self._names = count()
         self._close: weakref.finalize[..., Any] | None = None
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         return {
             "model": self._source.fingerprint,
             "tokenizer": self._source.tokenizer,

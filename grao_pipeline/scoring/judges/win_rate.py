@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator
 
@@ -45,7 +45,7 @@ class WinRateJudge(Judge):
         opponents = min(arguments.opponents or num_samples, num_samples - 1)
         return opponents * (2 if arguments.swap else 1)
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         return {**super().identity(), **self._comparison.identity(), "opponents": self._max_opponents or ALL}
 
     def _case(self, candidate: Candidate) -> Case | Judgement:

@@ -98,7 +98,7 @@ class Reward(ABC):
         self.arguments = arguments
         self.runtime = runtime
 
-    def __init_subclass__(cls, **keywords: Any) -> None:
+    def __init_subclass__(cls, **keywords: object) -> None:
         super().__init_subclass__(**keywords)
         where = f"{cls.__module__}:{cls.__qualname__}"
         for name, value in vars(cls).items():
@@ -115,7 +115,7 @@ class Reward(ABC):
         """The model that `given` is parsed with: `Arguments`, unless one argument decides which others exist."""
         return cls.Arguments
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         """Everything that determines the judgements (arguments, model fingerprints), as JSON. It is part of the
         fingerprint of the scores; the source code of your own class is added to it.
         """
@@ -141,7 +141,7 @@ class FakeReward(Reward):
         super().__init__(arguments or NoArguments(), runtime or RewardRuntime())
         self.num_scored = 0
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         return {"fake": 1}
 
     def score(self, candidates: Sequence[Candidate]) -> Iterable[Judgement]:

@@ -4,7 +4,6 @@ import inspect
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from grao_pipeline.arguments import NoArguments
 from grao_pipeline.errors import StageFailure, UsageError
@@ -28,7 +27,7 @@ class FunctionReward(Reward):
             given, or does not take one that is.
     """
 
-    def __init__(self, function: Callable[..., Any], given: Mapping[str, str], runtime: RewardRuntime) -> None:
+    def __init__(self, function: Callable[..., object], given: Mapping[str, str], runtime: RewardRuntime) -> None:
         super().__init__(NoArguments(), runtime)
         if not inspect.isfunction(function):
             raise UsageError(
@@ -40,7 +39,7 @@ class FunctionReward(Reward):
         self._given = dict(given)
         self._columns = self._check_signature()
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         path = inspect.getsourcefile(inspect.unwrap(self._function))
         source = Path(path).read_text() if path else self._name
         return {"function": self._name, "source": fingerprint(source), "arguments": self._given}

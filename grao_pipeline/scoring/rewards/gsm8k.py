@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
 
 from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
@@ -25,7 +24,7 @@ class Gsm8k(Reward):
 
     arguments: Arguments
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         return {**super().identity(), "version": 2}
 
     def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:

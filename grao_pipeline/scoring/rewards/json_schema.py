@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypedDict
 
 from pydantic import model_validator
 
@@ -19,6 +19,15 @@ from grao_pipeline.scoring.sandbox.limited_calls import CallFailed, LimitedCalls
 BLOCK = re.compile(r"^```[ \t]*(?:json)?[ \t]*\n(.*?)^```", re.DOTALL | re.MULTILINE | re.IGNORECASE)
 SECONDS_PER_CHECK = 5.0
 MEMORY_MIB = 1024
+
+
+class Outcome(TypedDict):
+    """What a check says, as JSON."""
+
+    valid: bool | None
+    """None: the schema itself is wrong."""
+    problem: str | None
+    """None: the completion is valid."""
 
 
 class JsonSchema(Reward):
@@ -58,7 +67,7 @@ class JsonSchema(Reward):
         except importlib.metadata.PackageNotFoundError:
             require("jsonschema")
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         source = {"field": self._field} if self._schema is None else {"schema": self._schema}
         return {**source, "jsonschema": self._version, "version": 1}
 
@@ -86,7 +95,7 @@ class JsonSchema(Reward):
         return schema if schema is None or isinstance(schema, str) else json.dumps(schema)
 
 
-def check(schema: str, completion: str) -> dict[str, Any]:
+def check(schema: str, completion: str) -> Outcome:
     """Whether a completion's JSON is valid, and why not. A schema's pattern may never end: call it with limits.
 
     >>> check('{"type": "object", "required": ["a"]}', '{"b": 1}')
@@ -116,7 +125,7 @@ def check(schema: str, completion: str) -> dict[str, Any]:
     return {"valid": False, "problem": f"at {worst.json_path}: {worst.message}"}
 
 
-def json_of(completion: str) -> Any:
+def json_of(completion: str) -> object:
     """The JSON value of the whole completion, or else of its last block.
 
     Raises:
@@ -131,19 +140,20 @@ def json_of(completion: str) -> Any:
         return _parse(blocks[-1])
 
 
-def _parse(text: str) -> Any:
+def _parse(text: str) -> object:
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is not JSON")
 
     return json.loads(text, parse_constant=refuse)
 
 
-def _judgement(outcome: Any) -> Judgement:
+def _judgement(outcome: Outcome | CallFailed) -> Judgement:
     if isinstance(outcome, CallFailed):
         return Judgement(None, "error", readable(outcome.reason))
+    problem = None if outcome["problem"] is None else readable(outcome["problem"])
     if outcome["valid"] is None:
-        return Judgement(None, "error", readable(outcome["problem"]))
-    return Judgement.of(outcome["valid"], None if outcome["valid"] else readable(outcome["problem"]))
+        return Judgement(None, "error", problem)
+    return Judgement.of(outcome["valid"], problem)
 
 
 def _read_schema(path: str) -> str:

@@ -4,7 +4,7 @@ import importlib.metadata
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TypedDict
 
 from pydantic import PositiveFloat, PositiveInt
 
@@ -21,6 +21,15 @@ WORD = re.compile(r"(?<![\\A-Za-z])(?!(?:sqrt|sin|cos|tan|cot|sec|csc|log|exp|fr
 TEXT = re.compile(r"\\text\{[^{}]*\}")
 LONGEST_EXPRESSION = 200
 MEMORY_MIB = 2048
+
+
+class Comparison(TypedDict):
+    """What a comparison says, as JSON."""
+
+    expected_is_readable: bool
+    equal: bool
+    answer: str | None
+    """The text that the answer was read from; None where it is unreadable."""
 
 
 class MathEquality(Reward):
@@ -55,7 +64,7 @@ class MathEquality(Reward):
         except importlib.metadata.PackageNotFoundError:
             require("math_verify")
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         arguments = self.arguments.model_dump(mode="json", exclude={"workers"})
         return {**arguments, "math_verify": self._version, "version": 1}
 
@@ -75,7 +84,7 @@ class MathEquality(Reward):
     def close(self) -> None:
         self._comparisons.close()
 
-    def _judgement(self, expected: object, comparison: Any) -> Judgement:
+    def _judgement(self, expected: object, comparison: Comparison | CallFailed) -> Judgement:
         if isinstance(comparison, CallFailed):
             return Judgement(None, "error", readable(comparison.reason))
         if not comparison["expected_is_readable"]:
@@ -86,7 +95,7 @@ class MathEquality(Reward):
         return Judgement.of(comparison["equal"], readable(f"answer {comparison['answer']}"))
 
 
-def compare(expected: str, completion: str) -> dict[str, Any]:
+def compare(expected: str, completion: str) -> Comparison:
     """Whether a completion's answer equals the expected one. It may never end or fill the memory: call it with limits.
 
     >>> compare("1/2", "It is $0.25$.")
@@ -107,7 +116,7 @@ def prepare() -> None:
     parse("$1$", parsing_timeout=None)
 
 
-def read(text: str) -> tuple[list[Any], str | None]:
+def read(text: str) -> tuple[list[object], str | None]:
     """(sympy expressions, the text that they were read from) of an answer; ([], None) for an unreadable one."""
     from math_verify import parse
 
@@ -158,6 +167,6 @@ def _after_last_marker(text: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _read_expected(expected: str) -> tuple[list[Any], str | None]:
+def _read_expected(expected: str) -> tuple[list[object], str | None]:
     """Cached, since the samples of a group share their expected answer."""
     return read(expected)

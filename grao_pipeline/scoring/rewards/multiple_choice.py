@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
@@ -47,7 +46,7 @@ class MultipleChoice(Reward):
 
     arguments: Arguments
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         return {**super().identity(), "version": 1}
 
     def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
@@ -71,7 +70,7 @@ class MultipleChoice(Reward):
         return Judgement.of(chosen == {expected}, f"chose {next(iter(chosen))}")
 
 
-def expected_letter(answer: Any, options: Sequence[str]) -> str | None:
+def expected_letter(answer: object, options: Sequence[str]) -> str | None:
     """The letter that the metadata's answer stands for, or None.
 
     >>> expected_letter("Paris", ["London", "Paris"]), expected_letter("(c)", []), expected_letter(0, ["London"])

@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
-from typing import Any
 
 from pydantic import NonNegativeFloat
 
@@ -57,7 +56,7 @@ class Numeric(Reward):
 
     arguments: Arguments
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         return {**super().identity(), "version": 1}
 
     def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:

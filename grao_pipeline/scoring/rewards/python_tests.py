@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from pydantic import PositiveInt
 
@@ -49,7 +48,7 @@ class PythonTests(Reward):
         super().__init__(arguments, runtime)
         self._limits = Limits(arguments.timeout, arguments.memory_mib)
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         return {**self.arguments.model_dump(mode="json", exclude={"workers"}), "version": 1}
 
     def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:
@@ -57,7 +56,7 @@ class PythonTests(Reward):
         with ThreadPoolExecutor(self.arguments.workers) as threads:
             yield from threads.map(self._judge, candidates, suites)
 
-    def _suite(self, tests: Any) -> "Suite | str":
+    def _suite(self, tests: object) -> "Suite | str":
         """The suite, or the reason why the tests cannot be run."""
         if tests is None:
             return f"metadata has no '{self.arguments.field}'"
@@ -93,7 +92,7 @@ class Suite:
     """Per source: the number of its test, from 1; 0 for preparing code."""
 
     @staticmethod
-    def read(tests: Any) -> "Suite":
+    def read(tests: object) -> "Suite":
         """The suite of the tests in a string, or in a list of strings.
 
         Raises:

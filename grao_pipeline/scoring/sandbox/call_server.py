@@ -10,13 +10,12 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
 
 LONGEST_REASON = 500
 WALL_CLOCK_FACTOR = 4
 
 
-def serve(function: Callable[..., Any], seconds: float) -> None:
+def serve(function: Callable[..., object], seconds: float) -> None:
     """Answer until standard input ends. The timers kill this process if a call exceeds its time.
 
     Standard output is reserved for the answers; the function's own output goes to standard error.

@@ -46,7 +46,7 @@ class LimitedCalls:
         self._idle: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
         weakref.finalize(self, _end_workers, self._idle)
 
-    def map(self, requests: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
+    def map(self, requests: Iterable[Mapping[str, object]]) -> Iterator[Any]:
         """The value of each call, or a `CallFailed`, in the order of the requests."""
         with ThreadPoolExecutor(self._num_workers) as threads:
             yield from threads.map(self._call, requests)
@@ -55,7 +55,7 @@ class LimitedCalls:
         """End the workers."""
         _end_workers(self._idle)
 
-    def _call(self, request: Mapping[str, Any]) -> Any:
+    def _call(self, request: Mapping[str, object]) -> Any:
         try:
             worker = self._idle.get_nowait()
         except queue.Empty:

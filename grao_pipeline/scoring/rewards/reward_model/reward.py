@@ -71,7 +71,7 @@ class RewardModel(Reward):
         self._output = parse_output(arguments.output or "", _outputs(config, arguments.model), arguments.model)
         _check_length(arguments.max_length, config)
 
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         """Engine and precision count: the scores differ in the sixth digit, or in the third."""
         return {
             **self.arguments.model_dump(mode="json"),

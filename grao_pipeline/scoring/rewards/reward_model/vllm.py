@@ -65,7 +65,7 @@ class VllmClassifier(Classifier):
         return list(row[:end])
 
 
-def _engine_arguments(options: ClassifierOptions) -> dict[str, Any]:
+def _engine_arguments(options: ClassifierOptions) -> dict[str, object]:
     arguments: dict[str, Any] = {
         "model": str(options.directory),
         "runner": "pooling",
