@@ -7,8 +7,8 @@ they are checked, converted and shown (`grao plugins show NAME`) from it.
 import inspect
 import json
 import types
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal, TypedDict, TypeVar, Union, get_args, get_origin
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Annotated, Any, Literal, TypedDict, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic.fields import FieldInfo
@@ -103,8 +103,11 @@ def arguments_of(plugin: object, supplied: Collection[str] = ()) -> type[PluginA
     """
     if inspect.isfunction(plugin):
         return function_arguments(plugin, supplied)
-    model: type[PluginArguments] = getattr(plugin, "Arguments", NoArguments)
-    return model
+    if hasattr(plugin, "arguments_model"):  # further arguments depend on those given: here on none
+        model: type[PluginArguments] = plugin.arguments_model({})
+        return model
+    declared: type[PluginArguments] = getattr(plugin, "Arguments", NoArguments)
+    return declared
 
 
 class DescribedArgument(TypedDict):
@@ -203,22 +206,30 @@ def _origin(annotation: object) -> object:
 
 
 def _type_text(field: FieldInfo) -> str:
-    limits = [
+    return " ".join([_annotation_text(field.annotation), *_limits(field.metadata)])
+
+
+def _limits(rules: Iterable[object]) -> list[str]:
+    """`> 0` and the like."""
+    return [
         f"{sign} {getattr(rule, limit):g}"
-        for rule in field.metadata
+        for rule in rules
         for limit, sign in LIMITS.items()
         if getattr(rule, limit, None) is not None
     ]
-    return " ".join([_annotation_text(field.annotation), *limits])
 
 
 def _annotation_text(annotation: object) -> str:
-    """`words|characters` for a Literal, `int|null` for an optional integer."""
+    """`words|characters` for a Literal, `int > 0|null` for an optional positive integer."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return "|".join(map(str, parts))
+    if origin is Annotated:
+        return " ".join([_annotation_text(parts[0]), *_limits(parts[1:])])
     if origin in (Union, types.UnionType):
         return "|".join(map(_annotation_text, parts))
+    if origin is dict:
+        return "KEY=value"
     if annotation is type(None):
         return "null"
     return annotation.__name__ if isinstance(annotation, type) and not parts else str(annotation).replace("typing.", "")

@@ -35,8 +35,12 @@ def write_description(plugin: PluginDescription, formatter: click.HelpFormatter)
             return
         rows = []
         for argument in plugin.arguments:
-            note = "required" if argument["required"] else f"default: {argument['default']}"
-            rows.append((f"{argument['name']}={argument['type']}", f"{argument['help']}  [{note}]"))
+            default = argument["default"]
+            note = (
+                "  [required]" if argument["required"] else "" if default in (None, {}) else f"  [default: {default}]"
+            )
+            separator = "." if argument["type"] == "KEY=value" else "="
+            rows.append((f"{argument['name']}{separator}{argument['type']}", f"{argument['help']}{note}"))
         if plugin.argument_option:
             formatter.write_text(f"Arguments, each as {option_flag(plugin.argument_option)} NAME=VALUE:")
         formatter.write_dl(rows)
