@@ -1,5 +1,5 @@
-# `make demo` and `make test` do everything on a fresh machine: both set up .venv first. `make check` needs a small
-# environment of its own only.
+# `make demo` and `make test` do everything on a fresh machine: both set up .venv first. `make check` needs a
+# small environment only.
 
 PYTHON ?= python3
 VENV := .venv

@@ -194,6 +194,6 @@ def stage_named(name: str) -> Stage:
     """The stage of this name.
 
     Raises:
-        KeyError: there is none.
+        KeyError: unknown name.
     """
     return {stage.name: stage for stage in stages()}[name]

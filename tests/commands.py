@@ -1,4 +1,4 @@
-"""Commands in processes of their own that start in a moment: forked from one that has imported torch already.
+"""Commands in processes that start in a moment: forked from one that has imported torch already.
 
 Such a process is as good as `python -m grao_pipeline …` for what a command does, survives and leaves: it has its own
 process ID, streams, environment and return code. Where importing itself is the subject, start an interpreter.
@@ -13,14 +13,23 @@ import signal
 import sys
 import tempfile
 import weakref
-from collections.abc import Mapping
-from multiprocessing.context import ForkServerContext
+from collections.abc import Callable, Mapping
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 MODULES = ["torch", "torch.distributed.launcher.api", "transformers.models.auto.modeling_auto", "safetensors.torch"]
 MODULES += ["transformers.models.qwen2.modeling_qwen2", "transformers.models.auto.tokenization_auto"]
 """Imported once, in a process that forks the others. None of them starts a thread, which a fork would lose: Polars and
 PyArrow do, and are imported after the fork."""
+
+
+def forked(function: Callable[..., object], *arguments: object) -> ForkServerProcess:
+    """A process that calls a function of a module; it has started."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(MODULES)
+    process = context.Process(target=function, args=arguments)
+    process.start()
+    return process
 
 
 class Command:
@@ -42,8 +51,7 @@ class Command:
         weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
         texts = [str(argument) for argument in arguments]
         given = (texts, ranks, dict(os.environ if environment is None else environment), self._directory)
-        self._process = _context().Process(target=_start, args=given)
-        self._process.start()
+        self._process = forked(_start, *given)
 
     @property
     def pid(self) -> int:
@@ -80,12 +88,6 @@ class Command:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
-
-
-def _context() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(MODULES)
-    return context
 
 
 def _start(arguments: list[str], ranks: int, environment: dict[str, str], directory: Path) -> None:

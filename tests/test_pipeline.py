@@ -57,7 +57,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def run(environment: dict[str, str], *arguments: object) -> str:
-    """`grao ARGUMENTS` in a process of its own, which must succeed; its standard output."""
+    """`grao ARGUMENTS` in another process, which must succeed; its standard output."""
     command = [sys.executable, "-m", "grao_pipeline", *map(str, arguments)]
     process = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert process.returncode == 0, process.stderr

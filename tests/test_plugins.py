@@ -1,4 +1,4 @@
-"""Names become objects: built in, published by a package, or from a file beside the user."""
+"""Names become objects: built in, published by a package, or from a file next to the user."""
 
 import sys
 from collections.abc import Iterator

@@ -97,7 +97,7 @@ def log_level(quiet: bool, verbose: bool) -> Level:
     """`debug`, `info` or `warning`.
 
     Raises:
-        UsageError: both, or GRAO_LOG is none of these.
+        UsageError: both, or an unknown level in GRAO_LOG.
     """
     if quiet and verbose:
         raise UsageError("Give --quiet or --verbose, not both.")

@@ -87,7 +87,7 @@ def _kinds_of(name: str, kind: str | None) -> list[str]:
     """The kinds that have a plug-in of this name.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no kind has one.
     """
     if kind is not None:
         return [kind]

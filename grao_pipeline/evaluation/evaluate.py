@@ -72,7 +72,7 @@ def evaluate_provenance(
 
 
 def read_evaluation(out: str) -> EvaluateSummary | None:
-    """The evaluation in `out`; None where there is none yet.
+    """The evaluation in `out`; None while there is no evaluation.
 
     Raises:
         InputError: the evaluation is damaged.

@@ -17,6 +17,7 @@ from grao_pipeline.cli.console import LIBRARIES, configure_logging, log_level
 from grao_pipeline.cli.lines import LineProgress
 from grao_pipeline.errors import UsageError
 from tests import tiny
+from tests.commands import Command
 
 ROOT = Path(__file__).parents[2]
 LENGTH = ("--reward", "length", "--reward-arg", "target=3")
@@ -60,6 +61,12 @@ def in_a_pipe(*arguments: object, **changes: str) -> "subprocess.CompletedProces
     return subprocess.run(command(*arguments), capture_output=True, env=environment(**changes), text=True, check=False)
 
 
+def in_a_fork(*arguments: object, **changes: str) -> tuple[str, str, int | None]:
+    """Standard output, standard error and return code of a command that is not the first to import torch."""
+    process = Command(*arguments, environment=environment(**changes))
+    return *process.communicate(), process.returncode
+
+
 def test_a_terminal_shows_a_bar_that_is_gone_at_the_end(tmp_path: Path, groups: str) -> None:
     stdout, seen = on_a_terminal("score", groups, tmp_path / "out", *LENGTH, "--json")
     assert json.loads(stdout)["statuses"] == {"ok": 40}
@@ -72,6 +79,7 @@ def test_a_terminal_shows_a_bar_that_is_gone_at_the_end(tmp_path: Path, groups: 
     assert seen.endswith(f"{ESCAPE}2K")  # the last line that was drawn is erased
 
 
+@pytest.mark.slow
 def test_a_training_on_a_terminal_shows_loading_and_the_newest_step(tmp_path: Path, model: Path, groups: str) -> None:
     scores, advantages = tmp_path / "scores", tmp_path / "advantages"
     tiny.grao_json("score", groups, scores, *LENGTH)
@@ -97,9 +105,9 @@ def test_a_pipe_receives_lines_and_nothing_else(tmp_path: Path, groups: str) -> 
 def test_quiet_prints_nothing_but_the_summary(
     tmp_path: Path, groups: str, options: list[str], changes: dict[str, str]
 ) -> None:
-    process = in_a_pipe("score", groups, tmp_path / "out", *LENGTH, *options, **changes)
-    assert (process.returncode, process.stderr) == (0, "")
-    assert "Scores:" in process.stdout
+    stdout, stderr, returncode = in_a_fork("score", groups, tmp_path / "out", *LENGTH, *options, **changes)
+    assert (returncode, stderr) == (0, "")
+    assert "Scores:" in stdout
 
 
 def test_quiet_still_prints_warnings(tmp_path: Path, groups: str) -> None:
@@ -112,7 +120,7 @@ def test_quiet_still_prints_warnings(tmp_path: Path, groups: str) -> None:
 
 
 def test_only_the_first_of_torchruns_processes_prints(tmp_path: Path, groups: str) -> None:
-    assert in_a_pipe("score", groups, tmp_path / "out", *LENGTH, RANK="1").stderr == ""
+    assert in_a_fork("score", groups, tmp_path / "out", *LENGTH, RANK="1")[1] == ""
 
 
 def test_quiet_and_verbose_together_and_an_unknown_level_are_refused(

@@ -101,9 +101,9 @@ CASES = [
     ("score {incomplete} {out} --reward length --reward-arg target=3", 1, "is incomplete: it has parts (3)"),
     ("prompts {broken_rows} {out}", 1, "broken.jsonl"),
     # unknown columns, options and names
-    ("prompts {rows} {out} --map colour=prompt", 2, "colour"),
+    ("prompts {rows} {out} --map color=prompt", 2, "color"),
     ("prompts {rows} {out} --format hh", 2, "chosen"),
-    ("prompts {rows} {out} --colour red", 2, "No such option"),
+    ("prompts {rows} {out} --color red", 2, "No such option"),
     ("score {groups} {out} --reward beauty", 2, "--reward: unknown reward 'beauty'. Built in: exact-match"),
     ("score {groups} {out} --reward no_such_module:f", 2, "no module named 'no_such_module'"),
     ("score {groups} {out} --reward json:beauty", 2, "has no attribute 'beauty'"),
@@ -115,7 +115,7 @@ CASES = [
     ("score {groups} {out} --reward length --reward-arg target", 2, "expected key=value"),
     ("score {groups} {out} --reward regex", 2, "--reward-arg: reward 'regex' needs pattern=…"),
     ("score {groups} {out} --reward regex --reward-arg pattern=(", 2, "not a regular expression"),
-    ("score {groups} {out} --reward exact-match --reward-arg field=colour", 1, "no 'colour' in the metadata"),
+    ("score {groups} {out} --reward exact-match --reward-arg field=color", 1, "no 'color' in the metadata"),
     ("advantages {groups} {out} --scores {scores} --estimator beauty", 2, "--estimator: unknown estimator 'beauty'"),
     (
         "train {groups} {advantages} {out} --model {model} --objective beauty",

@@ -1,9 +1,6 @@
 """A writer that is killed at any moment leaves whole parts only, and the next run completes the same table."""
 
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,8 +12,8 @@ from grao_pipeline.schemas import SCORES
 from grao_pipeline.storage.manifest import MANIFEST, Provenance
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import TableWriter
+from tests.commands import forked
 
-ROOT = Path(__file__).parents[2]
 NUM_PARTS = 150
 KILLS = 6
 
@@ -37,21 +34,20 @@ def parts(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in path.glob("*.parquet")}
 
 
+@pytest.mark.slow
 def test_a_writer_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path) -> None:
     write_in_many_parts(str(tmp_path / "undisturbed"))
     expected = parts(tmp_path / "undisturbed")
     generator, path, progress = random.Random(0), tmp_path / "killed", 0
     for _ in range(KILLS):
-        process = subprocess.Popen([sys.executable, "-m", "tests.storage.test_crash", str(path)], cwd=ROOT)
-        while (
-            len(list(path.glob("*.parquet"))) <= progress and process.poll() is None
-        ):  # it starts, and commits one part
-            time.sleep(0.001)
+        process = forked(write_in_many_parts, str(path))
+        while len(list(path.glob("*.parquet"))) <= progress and process.is_alive():  # it starts, and commits one part
+            time.sleep(0.005)
         until = time.monotonic() + generator.uniform(0.0, 0.03)
         while time.monotonic() < until:
             assert parts(path).items() <= expected.items()
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         committed = parts(path)
         assert committed.items() <= expected.items()
         assert len(committed) > progress
@@ -64,7 +60,3 @@ def test_a_writer_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path
     assert parts(path) == expected
     assert (path / MANIFEST).read_bytes() == (tmp_path / "undisturbed" / MANIFEST).read_bytes()
     assert len(list(path.iterdir())) == NUM_PARTS + 1  # nothing else is left
-
-
-if __name__ == "__main__":
-    write_in_many_parts(sys.argv[1])
