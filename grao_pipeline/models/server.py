@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -178,7 +178,9 @@ class Server:
         except (KeyError, TypeError) as error:
             raise StageFailure(f"{self.base_url}/models answered without a list of models: {answer!r:.200}") from error
 
-    async def _request(self, send: Any, path: str, **arguments: Any) -> dict[str, Any] | Refusal:
+    async def _request(
+        self, send: Callable[..., Awaitable[object]], path: str, **arguments: object
+    ) -> dict[str, Any] | Refusal:
         """Send one request, again and again until it is answered.
 
         Raises:

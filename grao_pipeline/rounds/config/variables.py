@@ -5,8 +5,7 @@ A value that is one variable and nothing else takes its type; within text it bec
 
 import os
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from grao_pipeline.pipeline import stages
 from grao_pipeline.rounds.config.yaml_lines import Node
@@ -15,13 +14,13 @@ PATTERN = re.compile(r"\$\$\{|\$\{([^}]*)\}")
 ROUND = "${round}"
 
 
-def read_variables(section: Node) -> dict[str, Any]:
+def read_variables(section: Node) -> dict[str, object]:
     """The values of `variables:`; one may use the environment and those above it.
 
     Raises:
         UsageError: a name or a value is not usable.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name, node in section.entries("variables: expected names with their values").items():
         if not re.fullmatch(r"\w+", str(name)) or name == "round":
             raise node.error(f"variables: {name!r} cannot be a variable's name.")
@@ -31,14 +30,14 @@ def read_variables(section: Node) -> dict[str, Any]:
     return found
 
 
-def substitute(node: Node, variables: Mapping[str, Any]) -> Node:
+def substitute(node: Node, variables: Mapping[str, object]) -> Node:
     """The tree with values in the place of all variables but `${round}`, which `in_round` replaces.
 
     Raises:
         UsageError: a variable is unknown; the message has its line.
     """
 
-    def value(match: re.Match[str], at: Node) -> Any:
+    def value(match: re.Match[str], at: Node) -> object:
         if match[0] in (ROUND, "$${"):
             return match[0]
         return _environment(match[1], at) if match[1].startswith("env:") else _known(match[1], at, variables)
@@ -53,7 +52,7 @@ def in_round(node: Node, number: int | None) -> Node:
         UsageError: `${round}` stands where there is none.
     """
 
-    def value(match: re.Match[str], at: Node) -> Any:
+    def value(match: re.Match[str], at: Node) -> object:
         if match[0] == "$${":
             return "${"
         if number is None:
@@ -64,7 +63,7 @@ def in_round(node: Node, number: int | None) -> Node:
     return _replaced(node, value)
 
 
-def _replaced(node: Node, value: Any) -> Node:
+def _replaced(node: Node, value: Callable[[re.Match[str], Node], object]) -> Node:
     if isinstance(node.value, dict):
         return Node({key: _replaced(entry, value) for key, entry in node.value.items()}, node.where)
     if isinstance(node.value, list):
@@ -84,7 +83,7 @@ def _environment(text: str, at: Node) -> str:
     return default[0]
 
 
-def _known(name: str, at: Node, variables: Mapping[str, Any]) -> Any:
+def _known(name: str, at: Node, variables: Mapping[str, object]) -> object:
     if name not in variables:
         known = ", ".join(["round", *variables])
         raise at.error(

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def is_complete(out: Path) -> bool:
 
 
 def write_model(
-    out: Path, model: Any, tokenizer: Any, provenance: Provenance, summary: dict[str, Any]
+    out: Path, model: Any, tokenizer: Any, provenance: Provenance, summary: dict[str, object]
 ) -> ModelManifest:
     """Save weights, config, tokenizer and chat template in `out`; the manifest last."""
 
@@ -75,7 +75,9 @@ def write_model(
     return _finish(out, names, model_fingerprint(out), provenance, summary)
 
 
-def write_adapter(out: Path, model: Any, base: Path, provenance: Provenance, summary: dict[str, Any]) -> ModelManifest:
+def write_adapter(
+    out: Path, model: Any, base: Path, provenance: Provenance, summary: dict[str, object]
+) -> ModelManifest:
     """Save the LoRA adapter of a peft model in `out`; the manifest last.
 
     Args:
@@ -104,7 +106,9 @@ def _move_in(out: Path, save: Callable[[str], None]) -> list[str]:
     return names
 
 
-def _finish(out: Path, names: list[str], model: str, provenance: Provenance, summary: dict[str, Any]) -> ModelManifest:
+def _finish(
+    out: Path, names: list[str], model: str, provenance: Provenance, summary: dict[str, object]
+) -> ModelManifest:
     manifest = ModelManifest(provenance, model, summary, {name: file_checksum(out / name) for name in names})
     value = {**asdict(provenance), "model": manifest.model, "summary": summary, "files": manifest.files}
     write_atomically(out / MANIFEST, f"{json.dumps(value, indent=1, sort_keys=True)}\n".encode())
@@ -131,7 +135,7 @@ class MetricsLog:
                     self.kept.append(record)
         write_atomically(self._path, "".join(json.dumps(record) + "\n" for record in self.kept).encode())
 
-    def append(self, record: dict[str, Any]) -> None:
+    def append(self, record: Mapping[str, object]) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps(record) + "\n")
         sync(self._path)

@@ -5,8 +5,8 @@ otherwise be trained on wrong log-probs without a word.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -117,11 +117,11 @@ def _problem(policy: Policy, batch: PackedBatch, expected: Tensor, in_half: bool
     return f"its log-probs differ from the model's own by up to {distance:.3g} nats"
 
 
-def _precision(policy: Policy, batch: PackedBatch) -> Any:
+def _precision(policy: Policy, batch: PackedBatch) -> torch.autocast:
     """Flash attention has half precision alone; everything else is compared in the weights' own."""
     return torch.autocast(batch.input_ids.device.type, dtype=torch.bfloat16, enabled=policy.attention == "varlen")
 
 
-def _random_state_kept(device: torch.device) -> Any:
+def _random_state_kept(device: torch.device) -> AbstractContextManager[None]:
     """A resumed training draws as one that was never interrupted."""
     return torch.random.fork_rng([device] if device.type == "cuda" else [])

@@ -93,7 +93,7 @@ def attach(model: Any) -> None:
 # Compiled layers break their graph here: the layout changes with every batch.
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def dispatch(
-    module: Any,
+    module: torch.nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -104,7 +104,7 @@ def dispatch(
     softcap: float | None = None,
     s_aux: Tensor | None = None,
     shared_prefix: tuple[SharedPrefixAttention[Any], Any] | None = None,
-    **_: Any,
+    **_: object,
 ) -> tuple[Tensor, None]:
     """The function that transformers calls in every layer. query: [1, H, T, D]; returns [1, T, H, D].
 
