@@ -1,4 +1,4 @@
-"""What a training would take: counted from the data, and timed on its largest micro-batch. Writes nothing."""
+"""Estimate memory and time of a training: from the data, and by its largest micro-batch. Writes nothing."""
 
 import time
 from collections.abc import Iterator
@@ -26,25 +26,25 @@ from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.trainer import make_plan
 
 MOMENT_BYTES = {"adamw": 8, "adamw-8bit": 2, "paged-adamw-8bit": 2}
-"""Of the optimizer's two moments, per trained parameter."""
+"""Bytes of the optimizer's two moments per trained parameter."""
 GIB = 1 << 30
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a training would take.
+    """Estimate of a training.
 
     Attributes:
         steps, groups: of all epochs.
-        tokens: that the model would process, a prompt once for all its continuations.
-        unshared_tokens: that a trainer would which repeats the prompt for each.
-        weights_gib, gradients_gib, optimizer_gib: modeled, from the number of parameters and their precision.
-        activations_gib: measured, what the largest micro-batch keeps for its backward pass.
-        memory_gib: the sum of these four; what is freed between operations, and the allocator's loss, come on top.
+        tokens: tokens that the model would process, each prompt once for all its continuations.
+        unshared_tokens: tokens with the prompt repeated for every continuation.
+        weights_gib, gradients_gib, optimizer_gib: computed from the number of parameters and their precision.
+        activations_gib: measured: what the largest micro-batch stores for its backward pass.
+        memory_gib: the sum of these four, without temporary tensors and fragmentation.
         largest_micro_batch: its tokens.
         seconds_per_step, total_seconds: measured on the largest micro-batch, in proportion to tokens; without the
-            optimizer's update, checkpoints, and saving.
-        origins: what the groups are of, and how stale.
+            optimizer's update, checkpoints and saving.
+        origins: origins of the groups, with their staleness.
     """
 
     steps: int
@@ -65,11 +65,11 @@ class DryRun:
 
 
 def estimate_training(groups_url: str, advantages_url: str, options: TrainOptions) -> DryRun:
-    """Count the work of a training, and run its largest micro-batch, forward and backward, without an update.
+    """Count the tokens of a training, and time its largest micro-batch, forward and backward, without an update.
 
     Raises:
         InputError, MismatchError: as `train_model`.
-        StageFailure: already the largest micro-batch does not fit in memory.
+        StageFailure: the largest micro-batch does not fit in memory.
         UsageError: it was started on several ranks.
     """
     inputs = open_inputs(groups_url, advantages_url, options, locate_model(options.model))
@@ -77,7 +77,7 @@ def estimate_training(groups_url: str, advantages_url: str, options: TrainOption
     objective, correction = make_objective(options, data)
     with joined(resolve_device(options.device), options) as ranks:
         if ranks.is_sharded:
-            raise UsageError("--dry-run runs in one process: leave out torchrun and --cpu-offload.")
+            raise UsageError("a dry run is a single process. Leave out torchrun and --cpu-offload.", option="dry_run")
         policy, _ = load_policy(inputs.source, options, ranks)
         gradient = GradientAccumulator(policy, objective, correction, options, ranks)
         return _estimate(policy, gradient, data, options, ranks)
@@ -95,13 +95,13 @@ def _estimate(
             tokens += size
             unshared += sum(sequence.num_tokens for sequence in batch)
             largest = max(largest, batch, key=packed_tokens)
-    seconds, kept = _run(policy, gradient, largest, ranks)
+    seconds, activation_bytes = _run(policy, gradient, largest, ranks)
     total = seconds * tokens / packed_tokens(largest)
     parameters = list(policy.parameters())
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     count = sum(parameter.numel() for parameter in trained)
     weights, gradients = _bytes(parameters) / GIB, _bytes(trained) / GIB
-    moments, activations = count * MOMENT_BYTES[options.optimizer] / GIB, kept / GIB
+    moments, activations = count * MOMENT_BYTES[options.optimizer] / GIB, activation_bytes / GIB
     return DryRun(
         steps=len(plan),
         groups=sum(len(indices) for _, indices in plan),
@@ -124,9 +124,9 @@ def _estimate(
 def _run(
     policy: Policy, gradient: GradientAccumulator, sequences: list[TrainingSequence], ranks: Ranks
 ) -> tuple[float, int]:
-    """Seconds of a micro-batch once warm, and the bytes that it keeps for the backward pass."""
-    kept: dict[int, int] = {}
-    with _kept_for_backward(policy, kept):
+    """Seconds of a micro-batch after a warm-up, and the bytes that it stores for the backward pass."""
+    stored: dict[int, int] = {}
+    with _stored_for_backward(policy, stored):
         gradient.add_batch(sequences, 1, StepStats(StepMetrics(1), StepCost()))
     _wait(ranks.device)
     started = time.perf_counter()
@@ -134,18 +134,18 @@ def _run(
     _wait(ranks.device)
     seconds = time.perf_counter() - started
     policy.zero_grad(set_to_none=True)
-    return seconds, sum(kept.values())
+    return seconds, sum(stored.values())
 
 
 @contextmanager
-def _kept_for_backward(policy: Policy, kept: dict[int, int]) -> Iterator[None]:
-    """Fill `kept` with the bytes of every storage that autograd saves, the weights' own left out."""
+def _stored_for_backward(policy: Policy, stored: dict[int, int]) -> Iterator[None]:
+    """Fill `stored` with the bytes of every storage that autograd saves, except those of the weights."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in policy.parameters()}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
+            stored[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):

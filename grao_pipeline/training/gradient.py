@@ -1,4 +1,4 @@
-"""The gradient of a step: exact, however the step is cut into micro-batches and spread over ranks."""
+"""The gradient of a step: exact, however the step is cut into micro-batches and dealt to ranks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,23 +20,23 @@ from grao_pipeline.training.objectives.importance_sampling import Correction
 from grao_pipeline.training.options import TrainOptions
 
 StopRequest = Callable[[], str | None]
-"""Why to stop, once a signal came."""
+"""Returns why to stop, or None; `StopSignals.poll`."""
 
 
 @dataclass
 class StepStats:
-    """What was seen while the gradient was made, over all ranks; the gradient itself is in the parameters."""
+    """Metrics and cost of a step, over all ranks. The gradient itself is in the parameters."""
 
     metrics: StepMetrics
     cost: StepCost
 
 
 class GradientAccumulator:
-    """−∇J of a step, the mean over all its groups.
+    """Accumulates −∇J of a step, the mean over all its groups, in the parameters.
 
-    A rank gets whole groups, so that all have about the same number of tokens; then it cuts them into micro-batches of
-    its own. FSDP's collectives must match in number: a rank with fewer micro-batches makes up for them with empty ones,
-    and FSDP's mean over ranks is undone by multiplying with their number.
+    Groups are dealt to the ranks whole, so that all ranks have about the same number of tokens; every rank then cuts
+    its groups into micro-batches. FSDP's collectives must match in number: a rank with fewer micro-batches adds empty
+    ones. FSDP averages over ranks, which is undone by multiplying with their number.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class GradientAccumulator:
         self._ranks = ranks
 
     def add(self, groups: Sequence[TrainingGroup], stop_request: StopRequest) -> StepStats:
-        """Add the gradient of a step to the parameters' own.
+        """Add the gradient of a step to the parameters. A collective.
 
         Raises:
-            Interrupted: a rank was asked to stop; what was added so far is of no use.
+            Interrupted: a rank was asked to stop; the gradient is incomplete.
             StageFailure: out of memory.
         """
         batches = self.cut(groups)
@@ -61,7 +61,7 @@ class GradientAccumulator:
         for number in range(max(counts)):
             self._stop_if_asked(stop_request)
             if number >= len(batches):
-                self._empty(groups)
+                self._add_empty_batch(groups)
                 continue
             self.add_batch(batches[number], len(groups), step)
         for rank, other in enumerate(self._ranks.gather(step)):
@@ -72,12 +72,16 @@ class GradientAccumulator:
 
     def cut(self, groups: Sequence[TrainingGroup]) -> list[list[TrainingSequence]]:
         """This rank's micro-batches of a step."""
-        mine = balance([packed_tokens(group.sequences) for group in groups], self._ranks.size)[self._ranks.rank]
-        whole = self._objective.traits.couples_group
-        return list(micro_batches([groups[index] for index in mine], self._options.tokens_per_batch, whole))
+        sizes = [packed_tokens(group.sequences) for group in groups]
+        indices = balance(sizes, self._ranks.size)[self._ranks.rank]
+        whole_groups = self._objective.traits.couples_group
+        return list(micro_batches([groups[index] for index in indices], self._options.tokens_per_batch, whole_groups))
 
     def add_batch(self, sequences: list[TrainingSequence], num_groups: int, step: StepStats) -> None:
-        """Add the gradient of one micro-batch of a step of so many groups, and to `step` what was seen.
+        """Add the gradient of one micro-batch to the parameters, and its metrics and cost to `step`.
+
+        Args:
+            num_groups: of the whole step.
 
         Raises:
             StageFailure: out of memory; the message names the groups and what to lower.
@@ -91,20 +95,20 @@ class GradientAccumulator:
         step.metrics.add(sequences, micro_batch.inputs, micro_batch.outputs)
         step.cost += cost_of(micro_batch.batch, self._policy.attention == ROWS)
 
-    def _empty(self, groups: Sequence[TrainingGroup]) -> None:
-        """A micro-batch that adds nothing, of the step's shortest sequence."""
+    def _add_empty_batch(self, groups: Sequence[TrainingGroup]) -> None:
+        """Run forward and backward on the step's shortest sequence with a loss of 0."""
         shortest = min((s for group in groups for s in group.sequences), key=lambda sequence: sequence.num_tokens)
         batch = pack([shortest], self._ranks.device)
         with self._precision():
-            gradient, _ = self._policy(batch, lambda logprobs: (logprobs * 0.0).sum(), True)
-        gradient.backward()
+            surrogate, _ = self._policy(batch, lambda logprobs: (logprobs * 0.0).sum(), True)
+        surrogate.backward()
 
     def _precision(self) -> torch.autocast:
-        bf16 = self._options.dtype == "bfloat16"
-        return torch.autocast(self._ranks.device.type, dtype=torch.bfloat16, enabled=bf16)
+        is_half = self._options.dtype == "bfloat16"
+        return torch.autocast(self._ranks.device.type, dtype=torch.bfloat16, enabled=is_half)
 
     def _stop_if_asked(self, stop_request: StopRequest) -> None:
-        """Ranks agree, so that none waits for one that stopped."""
+        """Stop on all ranks where one was asked to, so that none waits for it."""
         reason = next((reason for reason in self._ranks.gather(stop_request()) if reason is not None), None)
         if reason is not None:
             raise Interrupted(reason)

@@ -1,4 +1,4 @@
-"""What a training starts from: tables and model, and whether they belong together."""
+"""The inputs of a training, tables and model, and the checks that they belong together."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,10 @@ from grao_pipeline.training.provenance import train_provenance
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """Tables, a model, and the identity of the work that they stand for.
-
-    Attributes:
-        pairs: the main tables, then the replayed ones.
-    """
+    """The opened inputs of a training, and its identity."""
 
     pairs: list[TablePair]
+    """The main tables, then the replayed ones."""
     source: ModelSource
     provenance: Provenance
 
@@ -34,8 +31,8 @@ def open_inputs(groups_url: str, advantages_url: str, options: TrainOptions, sou
     """Open the tables, those of `options.replay` included.
 
     Raises:
-        InputError: one of them is not usable.
-        UsageError: one is given twice.
+        InputError: a table is not usable.
+        UsageError: a table is given twice.
     """
     pairs = open_pairs(groups_url, advantages_url, options.replay)
     main, *replayed = (pair.fingerprints for pair in pairs)
@@ -54,9 +51,7 @@ def load_data(inputs: TrainingInputs, options: TrainOptions) -> TrainingSet:
     data = TrainingSet(groups, advantages, options.max_rounds_behind, replay)
     if not len(data):
         urls = ", ".join(pair.groups.url for pair in inputs.pairs)
-        raise InputError(
-            f"Nothing to train on: no group of {urls} has an advantage (all of zero variance, or unscored)."
-        )
+        raise InputError(f"Nothing to train on: no group of {urls} has an advantage. All have equal rewards or none.")
     if not options.allow_off_policy:
         _refuse_other_policies(inputs, data, options)
     config = load_config(source).get_text_config()

@@ -14,11 +14,11 @@ COMPONENTS = ("exploration", "imitation", "regularizer")
 
 
 class StepMetrics:
-    """Sums of one step. What the off-policy diagnostics are is said in `off_policy.py`.
+    """Sums of one step. `off_policy_metrics.py` defines the off-policy metrics.
 
     `entropy`, in nats per token, is (1/N) Σ_t −r_t log π_θ(t) over the sampled tokens with a stored log-prob: for
-    samples of the behavior policy itself an unbiased estimate of the mean entropy of π_θ at the places of these
-    tokens, without the whole distribution at any of them.
+    samples of the behavior policy an unbiased estimate of the mean entropy of π_θ at the positions of these tokens,
+    without the whole distribution at any position.
     """
 
     def __init__(self, num_groups: int) -> None:
@@ -44,14 +44,14 @@ class StepMetrics:
         self._compare(sequences, inputs)
 
     def merge(self, other: "StepMetrics") -> None:
-        """Add what another rank saw of the same step."""
+        """Add the sums of another rank for the same step."""
         for sums, others in ((self._objective, other._objective), (self._sums, other._sums)):
             for name, value in others.items():
                 sums[name] = sums.get(name, 0.0) + value
         self._origins.merge(other._origins)
 
     def report(self) -> dict[str, Any]:
-        """The step's metrics; a value is None where the step has nothing to measure it on, or no float can hold it."""
+        """The metrics of the step; a value is None where nothing defines it in this step, or no float can hold it."""
         means = {name: total / self._num_groups for name, total in self._objective.items()}
         magnitude = sum(abs(means[name]) for name in COMPONENTS if name in means)
         shares = {
@@ -72,7 +72,7 @@ class StepMetrics:
         return self._origins.records()
 
     def _compare(self, sequences: Sequence[TrainingSequence], inputs: ObjectiveInputs) -> None:
-        """Compare samples with the policy that drew them, where their log-probs are stored."""
+        """Compare samples with the policy that sampled them, where their log-probs are stored."""
         if all(sequence.behavior_logprobs is None for sequence in sequences):
             return
         mask = inputs.token_mask & inputs.has_behavior[:, None]

@@ -1,4 +1,4 @@
-"""One micro-batch: sequences → a scalar with the loss's gradient, and what the metrics need."""
+"""One micro-batch: sequences → a surrogate loss with the gradient of the loss, and the inputs of the metrics."""
 
 import math
 from collections.abc import Sequence
@@ -17,18 +17,15 @@ from grao_pipeline.training.objectives.requirements import check_sequences
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What came of a micro-batch.
-
-    Attributes:
-        surrogate: a scalar whose gradient is that of the loss; its value is not the loss.
-        inputs, outputs: what the objective saw (a correction's factors are in its token weights) and said, without a
-            graph.
-    """
+    """Result of a micro-batch."""
 
     batch: PackedBatch
     surrogate: Tensor
+    """A scalar whose gradient is that of the loss; its value is not the loss. []"""
     inputs: ObjectiveInputs
+    """What the objective was given, without a graph; the factors of a correction are in the token weights."""
     outputs: ObjectiveOutputs
+    """What the objective returned, without a graph."""
 
 
 def run_micro_batch(
@@ -48,21 +45,22 @@ def run_micro_batch(
     is_corrected = correction is not None and not correction.is_off
 
     def inputs(logprobs: Tensor) -> ObjectiveInputs:
-        found = objective_inputs(sequences, batch.token_mask, batch.padded(logprobs))
+        uncorrected = objective_inputs(sequences, batch.token_mask, batch.padded(logprobs))
         if correction is None or not is_corrected:
-            return found
-        return replace(found, token_weights=found.token_weights * correction.factors(objective, found))
+            return uncorrected
+        factors = correction.factors(objective, uncorrected)
+        return replace(uncorrected, token_weights=uncorrected.token_weights * factors)
 
-    # A correction's factors depend on the log-probs, so that these must be known before the gradient.
+    # The factors of a correction depend on the log-probs, so the log-probs must be known before the gradient.
     is_linear = objective.traits.is_linear and not is_corrected
     surrogate, logprobs = policy(batch, lambda leaf: objective(inputs(leaf)).loss, is_linear)
     with torch.no_grad():
-        found = inputs(logprobs)
-        return MicroBatch(batch, surrogate, found, objective(found))
+        final_inputs = inputs(logprobs)
+        return MicroBatch(batch, surrogate, final_inputs, objective(final_inputs))
 
 
 def objective_inputs(sequences: Sequence[TrainingSequence], token_mask: Tensor, logprobs: Tensor) -> ObjectiveInputs:
-    """What an objective sees of a batch; its statistics in the log-probs' precision.
+    """The inputs of an objective for a batch, in the precision of the log-probs.
 
     Args:
         token_mask, logprobs: [S, L].
@@ -76,11 +74,11 @@ def objective_inputs(sequences: Sequence[TrainingSequence], token_mask: Tensor, 
         return torch.tensor(values, device=logprobs.device)
 
     def rows(values: Sequence[list[float] | None], otherwise: float) -> Tensor:
-        found = torch.full(logprobs.shape, otherwise, dtype=logprobs.dtype)
+        matrix = torch.full(logprobs.shape, otherwise, dtype=logprobs.dtype)
         for row, value in enumerate(values):
             if value is not None:
-                found[row, : len(value)] = torch.tensor(value, dtype=logprobs.dtype)
-        return found.to(logprobs.device)  # all rows at once
+                matrix[row, : len(value)] = torch.tensor(value, dtype=logprobs.dtype)
+        return matrix.to(logprobs.device)  # one transfer
 
     numbers: dict[str, int] = {}
     return ObjectiveInputs(

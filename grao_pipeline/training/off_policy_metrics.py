@@ -1,6 +1,6 @@
-"""How far the trained policy is from the one that sampled: sums over samples, and what is reported of them.
+"""How far the trained policy is from the one that sampled: sums over samples, and the metrics made from them.
 
-With r_t = π_θ(t) / π_b(t) for a sampled token t, π_b the behavior policy whose log-probs are stored beside the
+With r_t = π_θ(t) / π_b(t) for a sampled token t, π_b the behavior policy whose log-probs are stored with the
 samples, N tokens in n samples:
 
 - `kl_behavior`      (1/N) Σ_t (r_t − 1 − log r_t)      k3, never negative, in nats per token
@@ -9,10 +9,10 @@ samples, N tokens in n samples:
   geometric mean of its tokens' ratios; 1 on-policy, 1/n where one sample has all the weight
 - `outside_band`     the share of tokens with r_t < 0.8 or r_t > 1.2
 
-k1 and k3 (Schulman, "Approximating KL divergence") estimate KL(π_b ‖ π_θ) for samples of π_b itself. Log-probs are
-those of the untempered policy: for samples drawn at another temperature they measure a distance and no more.
+k1 and k3 (Schulman, "Approximating KL divergence") estimate KL(π_b ‖ π_θ) for samples of π_b. Log-probs are those of
+the policy at temperature 1: for samples drawn at another temperature the metrics are distances, not estimates of KL.
 
-All are sums, so those of micro-batches, ranks and steps are merged without loss.
+All are made from sums, so those of micro-batches, ranks and steps are merged without loss.
 """
 
 import math
@@ -27,12 +27,12 @@ RATIO_BAND = (0.8, 1.2)
 
 @dataclass
 class OffPolicySums:
-    """Of any number of samples with stored log-probs; ratios in logarithms, since no float may hold them.
+    """Sums over samples with stored log-probs; ratios as logarithms, which floats can hold.
 
     Attributes:
-        log_ratio, k3: Σ_t log r_t, and Σ_t (r_t − 1 − log r_t); the latter is None where no float holds it.
-        outside: tokens outside the band.
-        log_weights, log_squares: log Σ_s w_s and log Σ_s w_s²; None of no samples.
+        log_ratio, k3: Σ_t log r_t, and Σ_t (r_t − 1 − log r_t); the latter is None where no float can hold it.
+        outside: number of tokens outside the band.
+        log_weights, log_squares: log Σ_s w_s and log Σ_s w_s²; None without samples.
     """
 
     samples: int = 0
@@ -45,12 +45,12 @@ class OffPolicySums:
 
     @staticmethod
     def of_sample(tokens: int, log_ratio: float, k3: float, outside: int) -> "OffPolicySums":
-        """Of one sample, from its sums over tokens."""
+        """The sums of one sample, from its sums over tokens."""
         mean = log_ratio / tokens
         return OffPolicySums(1, tokens, log_ratio, k3 if math.isfinite(k3) else None, outside, mean, 2 * mean)
 
     def add(self, other: "OffPolicySums") -> None:
-        """Add those of other samples."""
+        """Add the sums of other samples."""
         self.samples += other.samples
         self.tokens += other.tokens
         self.log_ratio += other.log_ratio
@@ -60,7 +60,7 @@ class OffPolicySums:
         self.log_squares = _log_sum(self.log_squares, other.log_squares)
 
     def report(self) -> dict[str, float | None]:
-        """The four diagnostics; None where there is nothing to measure them on, or no float can hold them."""
+        """The four metrics; None where there are no samples, or no float can hold the value."""
         size = None
         if self.log_weights is not None and self.log_squares is not None:
             size = math.exp(2 * self.log_weights - self.log_squares) / self.samples
@@ -74,45 +74,45 @@ class OffPolicySums:
 
 
 class OriginSums:
-    """Off-policy sums by the number of the origin that the samples are of.
+    """Off-policy sums by the number of the samples' origin.
 
     Example of a record in metrics.jsonl: `[{"origin": 0, "samples": 8, "tokens": 61, "log_ratio": -0.1, …}]`
     """
 
     def __init__(self) -> None:
-        self._of: dict[int, OffPolicySums] = {}
+        self._sums: dict[int, OffPolicySums] = {}
 
     def add(self, origin: int, sums: OffPolicySums) -> None:
-        self._of.setdefault(origin, OffPolicySums()).add(sums)
+        self._sums.setdefault(origin, OffPolicySums()).add(sums)
 
     def merge(self, other: "OriginSums") -> None:
-        for origin, sums in other._of.items():
+        for origin, sums in other._sums.items():
             self.add(origin, sums)
 
     def merge_records(self, records: Iterable[dict[str, Any]]) -> None:
-        """Add what `records` gave, exactly: JSON keeps every bit of a float."""
+        """Add the sums that `records` returned, exactly: JSON preserves every bit of a float."""
         for record in records:
             values = dict(record)
             self.add(values.pop("origin"), OffPolicySums(**values))
 
     def records(self) -> list[dict[str, Any]]:
-        """JSON, in the order of the origins."""
-        return [{"origin": origin, **asdict(self._of[origin])} for origin in sorted(self._of)]
+        """The sums as JSON, in the order of the origins."""
+        return [{"origin": origin, **asdict(self._sums[origin])} for origin in sorted(self._sums)]
 
     def total(self) -> OffPolicySums:
-        """Of all origins together."""
-        found = OffPolicySums()
-        for origin in sorted(self._of):
-            found.add(self._of[origin])
-        return found
+        """The sums of all origins together."""
+        total = OffPolicySums()
+        for origin in sorted(self._sums):
+            total.add(self._sums[origin])
+        return total
 
     def of(self, origin: int) -> OffPolicySums:
-        """Of one; empty where none of its samples was added."""
-        return self._of.get(origin, OffPolicySums())
+        """The sums of one origin; empty where none of its samples was added."""
+        return self._sums.get(origin, OffPolicySums())
 
 
 def origin_reports(origins: Sequence[Origin], sums: OriginSums) -> list[dict[str, Any]]:
-    """Of each origin what it is, how many samples and tokens were compared, and their diagnostics.
+    """Description of every origin, number of samples and tokens that were compared, and their metrics.
 
     Example: `[{"round": 2, "rounds_behind": 1, "groups": 64, "groups_trained": 60, "samples": 480, "tokens": 9211,
     "kl_behavior": 0.004, "kl_behavior_k1": 0.003, "effective_sample_size": 0.98, "outside_band": 0.06,
@@ -135,7 +135,7 @@ def origin_reports(origins: Sequence[Origin], sums: OriginSums) -> list[dict[str
 
 
 def _log_sum(a: float | None, b: float | None) -> float | None:
-    """log(eᵃ + eᵇ), None being log 0."""
+    """log(eᵃ + eᵇ); None stands for log 0."""
     if a is None or b is None:
         return b if a is None else a
     return max(a, b) + math.log1p(math.exp(-abs(a - b)))

@@ -1,4 +1,4 @@
-"""The optimizers by name; those in 8 bits keep their two moments in a quarter of the memory."""
+"""The optimizers by name; 8-bit optimizers store their two moments in a quarter of the memory."""
 
 import importlib.util
 from collections.abc import Iterable
@@ -15,11 +15,11 @@ from grao_pipeline.training.options import TrainOptions
 def make_optimizer(
     parameters: Iterable[torch.nn.Parameter], options: TrainOptions, ranks: Ranks
 ) -> torch.optim.Optimizer:
-    """The optimizer of what is trained of `parameters`.
+    """The optimizer of those of `parameters` that are trained.
 
     Raises:
         MissingDependency: its package is not installed.
-        UsageError: it does not work with sharded weights.
+        UsageError: it does not work with sharded weights, or on this device.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     settings: dict[str, Any] = {
@@ -29,12 +29,12 @@ def make_optimizer(
     }
     if options.optimizer == "adamw":
         return torch.optim.AdamW(trained, fused=True, **settings)
-    made: torch.optim.Optimizer = _in_8_bits(options.optimizer, ranks)(trained, **settings)
-    return made
+    optimizer: torch.optim.Optimizer = _optimizer_class_of_8_bits(options.optimizer, ranks)(trained, **settings)
+    return optimizer
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set it in place where the optimizer keeps it in a tensor, as those do that compile their update."""
+    """Set the learning rate; in place where it is a tensor, as in optimizers that compile their update."""
     for parameters in optimizer.param_groups:
         if isinstance(parameters["lr"], torch.Tensor):
             parameters["lr"].fill_(rate)
@@ -42,12 +42,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
             parameters["lr"] = rate
 
 
-def _in_8_bits(name: str, ranks: Ranks) -> Any:
+def _optimizer_class_of_8_bits(name: str, ranks: Ranks) -> Any:
     if name == "adamw-8bit" and importlib.util.find_spec("torchao"):
         return require("torchao.optim").AdamW8bit
     if ranks.is_sharded:
         raise UsageError(
-            f"--optimizer {name}: bitsandbytes does not take sharded weights. Use adamw-8bit with torchao."
+            f"{name} of bitsandbytes does not work with sharded weights. Use adamw-8bit and install torchao.",
+            option="optimizer",
         )
     if not importlib.util.find_spec("bitsandbytes"):
         package = "bitsandbytes" if name.startswith("paged") else "torchao"
@@ -58,5 +59,5 @@ def _in_8_bits(name: str, ranks: Ranks) -> Any:
     if not name.startswith("paged"):
         return optimizers.AdamW8bit
     if ranks.device.type != "cuda":
-        raise UsageError(f"--optimizer {name} pages between GPU and CPU memory. Without a GPU, use adamw-8bit.")
+        raise UsageError(f"{name} pages between GPU and CPU memory. Without a GPU, use adamw-8bit.", option="optimizer")
     return optimizers.PagedAdamW8bit

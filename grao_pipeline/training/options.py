@@ -26,18 +26,20 @@ class TrainOptions(StageOptions):
     lambda_: float = option(0.6, "Weight of GRAO's alignment regularizer.", ge=0.0, alias="lambda")
     correction: Literal["none", "truncated-is", "sequence-is", "mask-band"] = option(
         "none",
-        "What a token's log-prob is multiplied by, r being its probability over that under the policy that sampled: "
-        "truncated-is min(r, cap); sequence-is the same with the sequence's geometric mean of r; mask-band 0 where r "
-        "leaves a band.",
+        "Importance-sampling correction: factor of a token's log-prob, r being its probability over that under the "
+        "policy that sampled. truncated-is: min(r, cap); sequence-is: the same with the geometric mean of r over the "
+        "sequence; mask-band: 0 where r leaves a band.",
     )
     ratio_cap: float | None = option(None, "Cap of r for --correction truncated-is and sequence-is, e.g. 2.", ge=1.0)
     ratio_low: float | None = option(None, "Lower end of the band of --correction mask-band, e.g. 0.5.", ge=0.0, le=1.0)
     ratio_high: float | None = option(None, "Upper end of the band of --correction mask-band, e.g. 2.", ge=1.0)
     negative_floor: float | None = option(
-        None, "Do not push a token down whose log-prob, in nats, is already below this, e.g. -10.", lt=0.0
+        None,
+        "Do not lower the probability of a token whose log-prob, in nats, is already below this, e.g. -10.",
+        lt=0.0,
     )
     max_rounds_behind: int | None = option(
-        None, "Leave out groups more than so many rounds older than the newest of all tables.", ge=0
+        None, "Skip groups more than this many rounds older than the newest group of all tables.", ge=0
     )
     learning_rate: float = option(1e-6, "Peak learning rate of AdamW.", gt=0.0)
     weight_decay: float = option(0.01, "Weight decay of AdamW.", ge=0.0)
@@ -52,11 +54,13 @@ class TrainOptions(StageOptions):
     dtype: Literal["float32", "bfloat16"] = option(
         "float32", "Precision of forward and backward; weights and optimizer stay float32."
     )
-    save_dtype: Dtype = option("auto", "Precision of the saved weights; auto is that of the model given.")
+    save_dtype: Dtype = option("auto", "Precision of the saved weights; auto is that of --model.")
     seed: int = option(0, "Seed of the order of groups and of dropout.", ge=0)
     allow_off_policy: bool = option(False, "Train although the groups were sampled by other weights than --model.")
     tokens_per_batch: int = option(
-        16384, "Tokens per micro-batch, a group's prompt counted once; a larger sequence makes its own.", ge=1
+        16384,
+        "Tokens per micro-batch, a group's prompt counted once; a longer sequence is a micro-batch by itself.",
+        ge=1,
     )
     attention: Literal["auto", "split", "varlen", "flex", "rows"] = runtime(
         "auto",
@@ -70,19 +74,21 @@ class TrainOptions(StageOptions):
     lora_alpha: float = option(16.0, "Scale of the adapter: its update is multiplied by alpha / rank.", gt=0.0)
     lora_target: list[str] = option([], "Layer to adapt, e.g. q_proj; all linear layers by default. Repeatable.")
     lora_dropout: float = option(0.0, "Dropout on the adapter's input.", ge=0.0, lt=1.0)
-    save_adapter: bool = option(False, "Write the adapter alone instead of the model with the adapter merged.")
-    load_in_4bit: bool = option(False, "Keep the frozen weights in 4 bits (QLoRA, bitsandbytes); needs --lora-rank.")
+    save_adapter: bool = option(False, "Write only the adapter instead of the model with the adapter merged.")
+    load_in_4bit: bool = option(False, "Store the frozen weights in 4 bits (QLoRA, bitsandbytes); needs --lora-rank.")
     gradient_checkpointing: bool = runtime(False, "Recompute activations in the backward pass to save memory.")
     compile: bool = runtime(False, "Compile the model's layers (torch.compile).")
     shard: Literal["full", "hybrid"] = runtime(
-        "full", "Under torchrun: full spreads the weights over all ranks, hybrid over those of a machine."
+        "full", "Under torchrun: full shards the weights over all ranks, hybrid over those of a machine."
     )
-    cpu_offload: bool = runtime(False, "Keep weights and optimizer in CPU memory between their uses.")
+    cpu_offload: bool = runtime(False, "Store weights and optimizer in CPU memory between their uses.")
     max_skipped_steps: int = runtime(
-        3, "Stop after this many steps in a row whose loss or gradient was not finite; each is skipped.", ge=1
+        3,
+        "Stop after this many skipped steps in a row; a step is skipped where its loss or gradient is not finite.",
+        ge=1,
     )
     checkpoint_steps: int = runtime(50, "Steps between checkpoints for exact resume; 0 writes none.", ge=0)
-    dry_run: bool = runtime(False, "Write nothing: time one step, and report steps, tokens, memory and time.")
+    dry_run: bool = runtime(False, "Write nothing: time one micro-batch, and report steps, tokens, memory and time.")
     profile: bool = runtime(False, "Write a profiler trace of a few steps to OUT/profile (chrome://tracing).")
     device: Device = runtime("auto", "Device to train on.")
 

@@ -14,10 +14,10 @@ PROFILED_STEPS = 3
 class Profile:
     """While it is entered, records the second to fourth step of this run.
 
-    To `OUT/profile/trace.json`, or `trace-RANK.json` where there are several ranks.
+    It writes `OUT/profile/trace.json`, or `trace-RANK.json` where there are several ranks.
 
     Args:
-        num_steps: of this run; of a single one, that one is recorded.
+        num_steps: of this run; a single step is recorded itself.
     """
 
     def __init__(self, out: Path, num_steps: int, ranks: Ranks) -> None:
@@ -38,9 +38,9 @@ class Profile:
         self._profile.stop()
 
     def step(self) -> None:
-        """Say that a step is done."""
+        """Call after every step."""
         self._profile.step()
 
-    def _write(self, made: profile) -> None:
+    def _write(self, finished: profile) -> None:
         self._path.parent.mkdir(exist_ok=True)
-        made.export_chrome_trace(str(self._path))
+        finished.export_chrome_trace(str(self._path))

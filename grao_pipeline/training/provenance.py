@@ -1,4 +1,4 @@
-"""The identity of a training; free of torch, so that a plan can be made without it."""
+"""The identity of a training; free of torch, so that rounds can be planned without it."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,6 +1,6 @@
 """`grao train`: groups + advantages → model."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from grao_pipeline.training.checkpoints.store import CheckpointStore, remove_che
 from grao_pipeline.training.data.groups import TrainingSet
 from grao_pipeline.training.gradient import GradientAccumulator
 from grao_pipeline.training.inputs import TrainingInputs, load_data, open_inputs
+from grao_pipeline.training.learner import Learner
 from grao_pipeline.training.model.distributed import Ranks, joined
 from grao_pipeline.training.model.flops import FlopCounter, measure_peak
 from grao_pipeline.training.model.loading import load_policy
@@ -31,10 +32,11 @@ class TrainSummary:
     """What a training did, resumed parts included; times, speeds and shares are of this run.
 
     Attributes:
-        skipped_steps: steps without an update, since the loss or the gradient was not finite.
-        padding_share: share of padding in what the model processed.
-        flops_utilization: of the speed of a plain matrix product on this device (see `model.flops.FlopCounter`).
-        origins: of each, how stale and how far off-policy its samples were in the first epoch (see `origin_reports`).
+        skipped_steps: steps without an update, because the loss or the gradient was not finite.
+        padding_share: share of padding in the tokens that the model processed.
+        flops_utilization: relative to a plain matrix product on this device (see `model.flops.FlopCounter`).
+        origins: staleness of every origin, and how far off-policy its samples were in the first epoch (see
+            `origin_reports`).
     """
 
     groups: int = 0
@@ -72,91 +74,99 @@ def train_model(
     The groups of `options.replay` are trained on as if they followed in the main tables.
 
     Raises:
-        InputError: an input is not usable, or nothing in it is to be trained on.
-        MismatchError: groups, advantages and model do not belong together, or `out` holds other work.
+        InputError: an input is not usable, or it holds nothing to train on.
+        MismatchError: groups, advantages and model do not belong together, or `out` holds something else.
         StageFailure: the loss stayed non-finite, memory ran out, or another process trains into `out`.
-        Interrupted: SIGTERM or SIGINT; what was done is saved.
+        Interrupted: SIGTERM or SIGINT; the finished steps are saved.
     """
     if "://" in out:
-        raise UsageError(f"OUT {out}: a model is written to a local directory; copy it from there.")
+        raise UsageError(f"OUT {out}: a model is written to a local directory. Copy it from there.")
     if options.dry_run:
         raise UsageError("a training writes a model; see estimate_training.", option="dry_run")
     with joined(resolve_device(options.device), options) as ranks:
-        told = progress if ranks.is_first else SILENT
-        source = ranks.first_does(lambda: locate_model(options.model))  # it reads the weights: once is enough
-        prepared: list[_Prepared] = []
+        on_first = progress if ranks.is_first else SILENT
+        source = ranks.from_first(lambda: locate_model(options.model))  # It hashes the weights: once is enough.
 
-        def prepare() -> TrainSummary | None:
-            inputs = open_inputs(groups_url, advantages_url, options, source)
-            return _prepare(inputs, Path(out), options, told, prepared)
+        def open_all() -> TrainingInputs:
+            return open_inputs(groups_url, advantages_url, options, source)
 
-        finished = ranks.first_does(prepare)
+        # Every rank reads the tables, after rank 0 has reported what is wrong with them.
+        inputs = ranks.on_first(open_all) or open_all()
+        finished = ranks.from_first(lambda: _finished(inputs, Path(out), on_first))
         if finished is not None:
             return finished
-        if not ranks.is_first:
-            prepare()
-        return _train(prepared[0], Path(out), options, ranks, told)
+
+        def prepare() -> _Prepared:
+            return _prepare(inputs, Path(out), options, on_first)
+
+        return _train(ranks.on_first(prepare) or prepare(), Path(out), options, ranks, on_first)
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What a training starts from, checked."""
+    """The checked inputs of a training."""
 
     inputs: TrainingInputs
     store: CheckpointStore
     data: TrainingSet
 
 
-def _prepare(
-    inputs: TrainingInputs, out: Path, options: TrainOptions, progress: Progress, prepared: list[_Prepared]
-) -> TrainSummary | None:
-    """Check all inputs and append them to `prepared`; or the summary, where all is done already."""
-    finished = read_model_manifest(out)
-    if finished is not None:
-        if finished.provenance.fingerprint != inputs.provenance.fingerprint:
-            raise MismatchError(
-                f"{out} holds the model of training {finished.provenance.fingerprint}; this command is "
-                f"{inputs.provenance.fingerprint}. Choose another output directory, or delete this one."
-            )
-        remove_temporaries(out)
-        remove_checkpoints(out)
-        progress.note(f"{out} holds the model of this very training; nothing to do.")
-        return TrainSummary(**{**finished.summary, "was_complete": True, "model": finished.model})
+def _finished(inputs: TrainingInputs, out: Path, progress: Progress) -> TrainSummary | None:
+    """The summary of this training where `out` already holds its model."""
+    manifest = read_model_manifest(out)
+    if manifest is None:
+        return None
+    if manifest.provenance.fingerprint != inputs.provenance.fingerprint:
+        raise MismatchError(
+            f"{out} holds the model of training {manifest.provenance.fingerprint}; this command is "
+            f"{inputs.provenance.fingerprint}. Choose another output directory, or delete this one."
+        )
+    remove_temporaries(out)
+    remove_checkpoints(out)
+    progress.note(f"{out} already holds the model of this training; nothing to do.")
+    return TrainSummary(**{**manifest.summary, "was_complete": True, "model": manifest.model})
+
+
+def _prepare(inputs: TrainingInputs, out: Path, options: TrainOptions, progress: Progress) -> _Prepared:
     store = CheckpointStore(out, inputs.provenance.fingerprint)
     with progress.track("reading groups and advantages"):
-        prepared.append(_Prepared(inputs, store, load_data(inputs, options)))
-    return None
+        return _Prepared(inputs, store, load_data(inputs, options))
 
 
 def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, progress: Progress) -> TrainSummary:
     inputs, store, data = prepared.inputs, prepared.store, prepared.data
     if data.num_too_old:
-        behind = f"more than {options.max_rounds_behind} rounds older than the newest"
-        progress.note(f"{data.num_too_old} of {data.num_groups} groups are left out: they are {behind}.")
+        age = f"more than {options.max_rounds_behind} rounds older than the newest group"
+        progress.note(f"{data.num_too_old} of {data.num_groups} groups are left out: they are {age}.")
     objective, correction = make_objective(options, data)
     torch.manual_seed(options.seed)
     with progress.track(f"loading {options.model}"):
         policy, flops = load_policy(inputs.source, options, ranks)
     optimizer = make_optimizer(policy.parameters(), options, ranks)
     gradient = GradientAccumulator(policy, objective, correction, options, ranks)
+    learner = Learner(policy, optimizer, gradient, options.max_grad_norm)
     try:
-        ranks.first_does(store.claim)
+        ranks.on_first(store.claim)
         peak = sum(ranks.gather(measure_peak(ranks.device, getattr(torch, options.dtype))))
-        trainer = Trainer(options, data, policy, optimizer, gradient, store, ranks, out, progress)
+        trainer = Trainer(options, data, learner, store, ranks, progress)
         check_attention(policy, data, options, ranks, progress)
         state = trainer.run()
         summary = _summarize(state, data, ranks, flops, peak)
         summary.fingerprint = inputs.provenance.fingerprint
         with progress.track(f"writing {out}"):
-            summary.model = export(policy, inputs, options, ranks, out, summary)
-        ranks.first_does(lambda: remove_checkpoints(out))
+            summary.model = export(policy, inputs, options, ranks, out, asdict(summary))
+        ranks.on_first(lambda: remove_checkpoints(out))
     finally:
         store.release()
     return summary
 
 
 def _summarize(state: TrainerState, data: TrainingSet, ranks: Ranks, flops: FlopCounter, peak: float) -> TrainSummary:
-    """`peak`: floating-point operations a second of matrix products on all ranks, as measured at the start."""
+    """The summary of a training.
+
+    Args:
+        peak: floating-point operations per second of matrix products on all ranks, measured at the start.
+    """
     cost, seconds = state.cost, max(state.seconds, 1e-9)
     return TrainSummary(
         groups=data.num_groups,

@@ -1,11 +1,10 @@
-"""The steps of a training: which are left, what each does, what is skipped, and how it stops."""
+"""The steps of a training: which remain, what a step does, when it is skipped, and how a training stops."""
 
 import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,14 +16,12 @@ from grao_pipeline.progress import Progress
 from grao_pipeline.training.checkpoints.model_directory import MetricsLog
 from grao_pipeline.training.checkpoints.store import CheckpointStore
 from grao_pipeline.training.data.groups import TrainingGroup, TrainingSet, step_plan
-from grao_pipeline.training.gradient import GradientAccumulator
+from grao_pipeline.training.learner import Learner
 from grao_pipeline.training.model.distributed import Ranks
 from grao_pipeline.training.model.flops import StepCost
-from grao_pipeline.training.model.memory import out_of_memory_is
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.model.self_check import check_policy
 from grao_pipeline.training.off_policy_metrics import OriginSums
-from grao_pipeline.training.optimizer import set_learning_rate
 from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.profiler import Profile
 from grao_pipeline.training.schedule import learning_rate
@@ -35,13 +32,13 @@ SHOWN = ("J", "reward", "grad_norm", "tokens_per_second")
 
 @dataclass
 class TrainerState:
-    """Where a training is.
+    """How far a training is.
 
     Attributes:
-        resumed_from: steps that were done before this run.
-        skipped, skipped_in_a_row: steps without an update, resumed parts included.
-        tokens: of all steps, resumed parts included.
-        origins: off-policy sums of the first epoch, by origin, without skipped steps.
+        resumed_from: steps that earlier runs did.
+        skipped, skipped_in_a_row: steps without an update, those of earlier runs included.
+        tokens: of all steps, those of earlier runs included.
+        origins: off-policy sums of the first epoch by origin, without skipped steps.
         cost, seconds: of this run.
     """
 
@@ -63,11 +60,11 @@ def make_plan(data: TrainingSet, options: TrainOptions) -> list[tuple[int, list[
 
 
 def check_attention(policy: Policy, data: TrainingSet, options: TrainOptions, ranks: Ranks, progress: Progress) -> None:
-    """Hold the policy's log-probs against the model's own, on sequences of the first step.
+    """Compare the policy's log-probs with the model's own forward on sequences of the first step.
 
     Raises:
         UsageError: the chosen attention does not work for this model.
-        InputError: no attention does.
+        InputError: no attention works for it.
     """
     groups = [data[index] for index in make_plan(data, options)[0][1][:2]]
     sequences = [sequence for group in groups for sequence in group.sequences[:2]]
@@ -78,80 +75,80 @@ def check_attention(policy: Policy, data: TrainingSet, options: TrainOptions, ra
 
 
 class Trainer:
-    """Policy, optimizer and position of one training run."""
+    """Runs the steps of a training that are left, and records them.
+
+    Construction restores the newest checkpoint, where there is one. A collective.
+    """
 
     def __init__(
         self,
         options: TrainOptions,
         data: TrainingSet,
-        policy: Policy,
-        optimizer: torch.optim.Optimizer,
-        gradient: GradientAccumulator,
+        learner: Learner,
         store: CheckpointStore,
         ranks: Ranks,
-        directory: Path,
         progress: Progress,
     ) -> None:
         self._options = options
         self._data = data
-        self._policy = policy
-        self._optimizer = optimizer
-        self._gradient = gradient
+        self._learner = learner
         self._store = store
         self._ranks = ranks
-        self._progress = progress
         self._plan = make_plan(data, options)
-        latest = ranks.first_does(lambda: store.latest)
+        latest = ranks.from_first(lambda: store.latest)
         if latest is not None:
-            store.load(latest, policy, optimizer, ranks)
+            store.load(latest, learner.policy, learner.optimizer, ranks)
             progress.note(f"resuming after step {latest.step} from {latest.path}")
         self._saved = latest.step if latest else 0
-        left = len(self._plan) - self._saved
-        self._profile = Profile(directory, left, ranks) if options.profile else None
+        num_left = len(self._plan) - self._saved
+        self._profile = Profile(store.out, num_left, ranks) if options.profile else None
         self._state = TrainerState(self._saved, self._saved)
         self._bar = progress.track("training", len(self._plan), "steps", self._saved)
-        self._log = MetricsLog(directory, self._saved) if ranks.is_first else None
-        for record in ranks.first_does(lambda: self._log.kept if self._log else []):
+        self._log = MetricsLog(store.out, self._saved) if ranks.is_first else None
+        for record in ranks.from_first(lambda: self._log.earlier if self._log else []):
             self._count(record)
 
     def run(self) -> TrainerState:
-        """Do the steps that are left.
+        """Run the steps that are left.
 
         Raises:
             Interrupted: a signal came; the last whole step is saved.
             StageFailure: too many steps in a row, or all, were skipped; or out of memory.
         """
         started = time.perf_counter()
-        left = self._plan[self._state.resumed_from :]
+        remaining = self._plan[self._state.resumed_from :]
         with StopSignals() as signals, self._profile or nullcontext(), self._bar:
-            for done, (epoch, indices) in enumerate(left, self._state.resumed_from + 1):
+            for step, (epoch, indices) in enumerate(remaining, self._state.resumed_from + 1):
                 groups = [self._data[index] for index in indices]
                 try:
-                    record = self._step(groups, done, epoch, signals)
+                    record = self._step(groups, step, epoch, signals)
                 except Interrupted as reason:
-                    self._optimizer.zero_grad(set_to_none=True)
+                    self._learner.clear_gradient()
                     raise self._ranks.agreed(Interrupted(self._stop(reason))) from None
                 self._report(record, groups)
-                every = self._options.checkpoint_steps
-                if every and done % every == 0 and done < len(self._plan):
-                    self._save(done)
+                interval = self._options.checkpoint_steps
+                if interval and step % interval == 0 and step < len(self._plan):
+                    self._save(step)
         self._state.seconds = time.perf_counter() - started
         return self._state
 
     def _step(self, groups: list[TrainingGroup], step: int, epoch: int, signals: StopSignals) -> dict[str, Any]:
-        """One optimizer step: loss = −mean of J over all groups of the step, however it is cut."""
+        """One optimizer step: loss = −mean of J over all groups of the step, however it is cut.
+
+        Returns:
+            the step's record for metrics.jsonl.
+        """
         options = self._options
         started = time.perf_counter()
         torch.manual_seed(_seed(options.seed, step, self._ranks.rank))
         rate = learning_rate(step - 1, len(self._plan), options.learning_rate, options.warmup_steps, options.schedule)
-        set_learning_rate(self._optimizer, rate)
-        stats = self._gradient.add(groups, lambda: _received(signals))
-        norm = self._clip()
+        stats = self._learner.gradient.add(groups, signals.poll)
+        norm = self._learner.clip()
         report = stats.metrics.report()
         is_finite = math.isfinite(norm) and math.isfinite(report["J"])
         if is_finite:
-            self._update()
-        self._optimizer.zero_grad(set_to_none=True)
+            self._learner.update(rate)
+        self._learner.clear_gradient()
         seconds = time.perf_counter() - started
         self._state.cost += stats.cost
         if self._profile:
@@ -165,39 +162,14 @@ class Trainer:
         }
         if is_finite:
             return {**head, **report, "grad_norm": norm, **tail, "origins": stats.metrics.origins()}
-        what = f"the objective is {report['J']} and the gradient's norm {norm}"
-        return {**head, "skipped": what, "group_ids": [group.group_id for group in groups], **tail}
-
-    def _update(self) -> None:
-        """Let the optimizer change the weights.
-
-        Raises:
-            StageFailure: out of memory; the first update makes the optimizer's moments.
-        """
-        failure = StageFailure(
-            "Out of memory in the optimizer's update, whose two moments take twice the trained weights. To make it "
-            "fit: train an adapter with --lora-rank 16; use --optimizer adamw-8bit; use --cpu-offload."
-        )
-        with out_of_memory_is(lambda: failure):
-            self._optimizer.step()
-
-    def _clip(self) -> float:
-        """Clip the gradient, of all ranks, to its norm's limit; the norm it had."""
-        from torch.distributed.tensor import DTensor
-
-        trained = [parameter for parameter in self._policy.parameters() if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
-        if isinstance(norm, DTensor):
-            norm = norm.full_tensor()
-        if self._options.max_grad_norm and bool(norm.isfinite()):
-            torch.nn.utils.clip_grads_with_norm_(trained, self._options.max_grad_norm, norm)
-        return float(norm)
+        problem = f"the objective is {report['J']} and the gradient's norm {norm}"
+        return {**head, "skipped": problem, "group_ids": [group.group_id for group in groups], **tail}
 
     def _report(self, record: dict[str, Any], groups: list[TrainingGroup]) -> None:
         """Log a step.
 
         Raises:
-            StageFailure: it was one skipped step too many.
+            StageFailure: too many steps were skipped.
         """
         if self._log:
             self._log.append(record)
@@ -205,13 +177,13 @@ class Trainer:
         self._bar.log(_line(record, len(self._plan)))
         self._bar.advance(1, **{name: record[name] for name in SHOWN if name in record})
         state = self._state
-        none_was_trained = state.skipped == len(self._plan)
-        if state.skipped_in_a_row >= self._options.max_skipped_steps or none_was_trained:
+        all_were_skipped = state.skipped == len(self._plan)
+        if state.skipped_in_a_row >= self._options.max_skipped_steps or all_were_skipped:
             names = ", ".join(group.group_id for group in groups[:4])
             failure = StageFailure(
-                f"Step {record['step']}: {record['skipped']}; stopped before the weights were touched, after "
-                f"{state.skipped_in_a_row} such in a row. Groups: {names}, … Lower --learning-rate or use --dtype "
-                "float32, with another OUT."
+                f"Step {record['step']}: {record['skipped']}; stopped without an update of the weights, after "
+                f"{state.skipped_in_a_row} skipped steps in a row. Groups: {names}, … Lower --learning-rate or use "
+                "--dtype float32, with another OUT."
             )
             raise self._ranks.agreed(failure)
 
@@ -226,29 +198,20 @@ class Trainer:
             state.origins.merge_records(record.get("origins", []))
 
     def _save(self, step: int) -> None:
-        self._store.save(step, self._policy, self._optimizer, self._ranks)
+        self._store.save(step, self._learner.policy, self._learner.optimizer, self._ranks)
         self._saved = step
 
     def _stop(self, reason: Interrupted) -> str:
-        """Save the last whole step; what to say."""
+        """Save the last whole step; the message for people."""
         steps = self._state.steps
         if self._options.checkpoint_steps and steps > self._saved:
             self._save(steps)
-        kept = f"step {self._saved} of {len(self._plan)} is saved" if self._saved else "no step is saved"
-        return f"{reason} {kept.capitalize()}; the same command goes on from there."
-
-
-def _received(signals: StopSignals) -> str | None:
-    """What a stop signal said, once one came."""
-    try:
-        next(signals.interruptible(iter([None])))
-    except Interrupted as reason:
-        return str(reason)
-    return None
+        saved = f"Step {self._saved} of {len(self._plan)} is saved" if self._saved else "No step is saved"
+        return f"{reason} {saved}. Run the same command to resume."
 
 
 def _seed(seed: int, step: int, rank: int) -> int:
-    """Of what is drawn in a step, so that no state of a generator must be kept for a resume."""
+    """Seed of the random numbers of a step, so that a resume needs no saved generator state."""
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
 
 

@@ -109,7 +109,7 @@ def test_a_step_that_is_no_number_is_skipped_logged_and_leaves_weights_and_optim
 def test_skipped_steps_in_a_row_stop_the_training(tmp_path: Path, model: Path) -> None:
     order = epoch_order(6, 0, 0)
     groups, advantages, names = tables(tmp_path, {order[1], order[3], order[4]})
-    with pytest.raises(StageFailure, match=r"Step 5: .* after 2 such in a row\. Groups: ") as error:
+    with pytest.raises(StageFailure, match=r"Step 5: .* after 2 skipped steps in a row\. Groups: ") as error:
         train_model(groups, advantages, str(tmp_path / "out"), options(model, max_skipped_steps=2))
     assert names[order[4]] in str(error.value)
     assert len(metrics(tmp_path / "out")) == 5
@@ -149,7 +149,7 @@ def test_a_signal_saves_the_last_whole_step_and_the_same_command_ends_as_if_undi
     assert stopped.returncode == 1
     steps = len(metrics(out))
     assert 5 <= steps < 40
-    message = f"Error: Stopped by {number.name}. Step {steps} of 40 is saved; the same command goes on from there."
+    message = f"Error: Stopped by {number.name}. Step {steps} of 40 is saved. Run the same command to resume."
     assert message in stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert Training(1, *arguments).summary()["resumed_from_step"] == steps

@@ -1,6 +1,5 @@
-"""The end of a training: its weights as a Hugging Face model directory, or as an adapter."""
+"""Save the trained weights as a Hugging Face model directory, or as an adapter."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,11 @@ def export(
     options: TrainOptions,
     ranks: Ranks,
     directory: Path,
-    summary: Any,
+    summary: dict[str, Any],
 ) -> str:
-    """Save what was trained with the tokenizer and the chat template that the groups were sampled with.
+    """Save the trained weights with the tokenizer and the chat template that the groups were sampled with.
 
-    A collective where the policy is sharded: its shards are gathered on the first rank, which writes.
+    A collective where the policy is sharded: its shards are gathered on rank 0, which writes.
 
     Returns:
         the fingerprint of the model.
@@ -37,23 +36,23 @@ def export(
     def write() -> str:
         model = _whole(policy, source, options, weights)
         if options.save_adapter:
-            return write_adapter(directory, model, source.directory, provenance, asdict(summary)).model
+            return write_adapter(directory, model, source.directory, provenance, summary).model
         if options.lora_rank:
             model = model.merge_and_unload()
         tokenizer = load_tokenizer(source)
         tokenizer.chat_template = inputs.groups.provenance.details.get("chat_template") or tokenizer.chat_template
         saved = load_config(source).dtype if options.save_dtype == "auto" else getattr(torch, options.save_dtype)
         model.to(saved or torch.float32)
-        return write_model(directory, model, tokenizer, provenance, asdict(summary)).model
+        return write_model(directory, model, tokenizer, provenance, summary).model
 
-    return ranks.first_does(write)
+    return ranks.from_first(write)
 
 
 def _whole(policy: Policy, source: ModelSource, options: TrainOptions, weights: dict[str, Any] | None) -> Any:
-    """The transformers (or peft) model with the trained weights, in full."""
+    """The transformers (or peft) model with all trained weights."""
     if weights is None and not options.load_in_4bit:
         return policy.model
-    if weights is None:  # an adapter is merged into the weights it is for, not into their 4 bits
+    if weights is None:  # An adapter is merged into the full-precision weights, not into their 4 bits.
         weights = {name: value.cpu() for name, value in policy.model.state_dict().items() if "lora_" in name}
     model = load_whole_model(source, options)
     model.load_state_dict(weights, strict=not options.load_in_4bit)

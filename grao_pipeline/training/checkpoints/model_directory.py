@@ -19,18 +19,14 @@ METRICS = "metrics.jsonl"
 
 @dataclass(frozen=True)
 class ModelManifest:
-    """What a finished training says of itself.
-
-    Attributes:
-        model: fingerprint of the trained weights, the `policy` of groups that they sample.
-        summary: the training's summary.
-        files: SHA-256 of every model file.
-    """
+    """The record of a finished training."""
 
     provenance: Provenance
     model: str
+    """Fingerprint of the trained weights: the `policy` of the groups that they sample."""
     summary: dict[str, Any]
     files: dict[str, str]
+    """SHA-256 of every model file."""
 
 
 def read_model_manifest(out: Path) -> ModelManifest | None:
@@ -38,7 +34,7 @@ def read_model_manifest(out: Path) -> ModelManifest | None:
 
     Raises:
         InputError: it is damaged.
-        MismatchError: `out` holds something else.
+        MismatchError: `out` holds a table.
     """
     path = out / MANIFEST
     if not path.is_file():
@@ -81,26 +77,26 @@ def write_adapter(
     """Save the LoRA adapter of a peft model in `out`; the manifest last.
 
     Args:
-        base: directory of the model below it; `grao generate --model BASE --adapter OUT` samples as the manifest's
-            fingerprint says.
+        base: directory of the base model; the manifest's fingerprint is that of the policy of
+            `grao generate --model BASE --adapter OUT`.
     """
 
     def save(directory: str) -> None:
         model.save_pretrained(directory)
-        (Path(directory) / "README.md").unlink(missing_ok=True)  # peft's form, not filled in
+        (Path(directory) / "README.md").unlink(missing_ok=True)  # peft's empty model card
 
     names = _move_in(out, save)
     return _finish(out, names, locate_model(str(base), str(out)).fingerprint, provenance, summary)
 
 
 def _move_in(out: Path, save: Callable[[str], None]) -> list[str]:
-    """Names of the files that `save` wrote, each whole in `out`."""
+    """Write files by `save` to a temporary directory, then move them to `out` one by one; their names."""
     temporary = out / f".model.{os.getpid()}.tmp"
     save(str(temporary))
     names = sorted(path.name for path in temporary.iterdir())
     for name in names:
         sync(temporary / name)
-        (temporary / name).chmod(0o666 & ~_umask())  # safetensors files come readable by their owner alone
+        (temporary / name).chmod(0o666 & ~_umask())  # safetensors writes files that only their owner can read
         os.replace(temporary / name, out / name)
     temporary.rmdir()
     return names
@@ -116,15 +112,15 @@ def _finish(
 
 
 class MetricsLog:
-    """`metrics.jsonl`: one line per optimizer step. On resume, lines behind the checkpoint are cut off.
+    """`metrics.jsonl`: one line per optimizer step. On resume, lines of steps after the checkpoint are removed.
 
     Attributes:
-        kept: the records of the steps that the checkpoint holds.
+        earlier: the records of the steps up to the checkpoint.
     """
 
     def __init__(self, out: Path, first_step: int) -> None:
         self._path = out / METRICS
-        self.kept: list[dict[str, Any]] = []
+        self.earlier: list[dict[str, Any]] = []
         if self._path.is_file():
             for line in self._path.read_text().splitlines():
                 try:
@@ -132,8 +128,8 @@ class MetricsLog:
                 except ValueError:
                     break
                 if record["step"] <= first_step:
-                    self.kept.append(record)
-        write_atomically(self._path, "".join(json.dumps(record) + "\n" for record in self.kept).encode())
+                    self.earlier.append(record)
+        write_atomically(self._path, "".join(json.dumps(record) + "\n" for record in self.earlier).encode())
 
     def append(self, record: Mapping[str, object]) -> None:
         with self._path.open("a") as file:
@@ -148,7 +144,7 @@ def _umask() -> int:
 
 
 def remove_temporaries(directory: Path) -> None:
-    """Delete the half-written files and directories that killed runs left."""
+    """Delete the half-written files and directories of killed runs."""
     for leftover in directory.glob(".*.tmp"):
         if leftover.is_dir():
             shutil.rmtree(leftover)

@@ -1,8 +1,8 @@
-"""The state that a training goes on from, weights and optimizer, to disk and back.
+"""The state that a training resumes from, weights and optimizer, to disk and back.
 
-One process writes a file; a sharded training a directory, every rank its shards (torch.distributed.checkpoint). Either
-is read by any number of ranks. Of a LoRA training the adapter alone is written: nothing else changes. No random state
-is: every step seeds its own.
+A single process writes a file. A sharded training writes a directory, every rank its shards
+(torch.distributed.checkpoint). Any number of ranks can read either. A LoRA training writes only its adapter, since
+nothing else changes. No random state is saved: every step sets its seed.
 """
 
 import pickle
@@ -30,19 +30,18 @@ from grao_pipeline.training.model.policy import Policy
 
 
 def save_file(path: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> None:
-    """Write the state of a policy that is whole."""
+    """Write the state of a policy that is not sharded."""
     torch.save(_state(policy, optimizer), path)
     sync(path)
 
 
 def load_file(path: Path, policy: Policy, optimizer: torch.optim.Optimizer, ranks: Ranks) -> None:
-    """Restore from such a file; where the policy is sharded, the first rank reads and sends.
+    """Restore from the file of `save_file`; where the policy is sharded, rank 0 reads and sends. A collective.
 
     Raises:
         InputError: the file is damaged.
     """
-    state: dict[str, Any] = {}
-    ranks.first_does(lambda: state.update(_read(path)))
+    state = ranks.on_first(lambda: _read(path))
     _restore(policy, optimizer, state or {"model": {}, "optimizer": {}}, from_first_rank=ranks.is_sharded)
 
 
@@ -52,7 +51,7 @@ def save_shards(path: Path, policy: Policy, optimizer: torch.optim.Optimizer) ->
 
 
 def load_shards(path: Path, policy: Policy, optimizer: torch.optim.Optimizer, ranks: Ranks) -> None:
-    """Restore from such a directory, a rank reading what is its own. A collective where the policy is sharded.
+    """Restore from the directory of `save_shards`, every rank its shards. A collective where the policy is sharded.
 
     Raises:
         InputError: the directory is damaged.
@@ -60,7 +59,7 @@ def load_shards(path: Path, policy: Policy, optimizer: torch.optim.Optimizer, ra
     state = _state(policy, optimizer)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # as it should be, alone
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # expected without other ranks
             load(state, checkpoint_id=path, no_dist=not ranks.is_sharded)
     except CheckpointException as error:
         cause = next(iter(error.failures.values()))[0]
@@ -69,9 +68,9 @@ def load_shards(path: Path, policy: Policy, optimizer: torch.optim.Optimizer, ra
 
 
 def whole_weights(policy: Policy) -> dict[str, Any]:
-    """All weights of a sharded policy, by the model's names, on the first rank; empty elsewhere. A collective."""
-    found = get_model_state_dict(policy, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
-    return {name.removeprefix("model."): value for name, value in found.items()}
+    """All weights of a sharded policy, by the model's names, on rank 0; empty elsewhere. A collective."""
+    weights = get_model_state_dict(policy, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    return {name.removeprefix("model."): value for name, value in weights.items()}
 
 
 def _state(policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -92,7 +91,7 @@ def _restore(policy: Policy, optimizer: torch.optim.Optimizer, state: dict[str, 
 
 
 def _trained(policy: Policy) -> list[str]:
-    """Names of the weights that change; of tied ones, the first."""
+    """Names of the weights that are trained; of tied weights, the first name."""
     return [name for name, parameter in policy.named_parameters() if parameter.requires_grad]
 
 
@@ -106,4 +105,4 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _damaged(path: Path, error: BaseException) -> str:
     problem = (str(error).splitlines() or [repr(error)])[0]
-    return f"{path} is damaged ({problem}). Delete it to start anew."
+    return f"{path} is damaged ({problem}). Delete it to start again from the first step."

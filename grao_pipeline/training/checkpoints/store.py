@@ -1,4 +1,4 @@
-"""Which checkpoints an output directory holds, and whose it is; a checkpoint is there whole or not at all."""
+"""The checkpoints in an output directory, and which training owns it. A checkpoint is there whole or not at all."""
 
 import json
 import os
@@ -22,7 +22,7 @@ CLAIM = "training.json"
 LOCK = ".lock"
 FILE = "step-????????.pt"
 SHARDS = "step-????????"
-TAKEN = (
+OUTPUTS = (
     *("config.json", "adapter_config.json", "metrics.jsonl", "*.safetensors", "*.bin", "*.parquet"),
     *(f"{CHECKPOINTS}/{kind}" for kind in (FILE, SHARDS)),
 )
@@ -30,24 +30,26 @@ TAKEN = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint on disk: a file, or, of a sharded policy, a directory. `step` optimizer steps are done."""
+    """A checkpoint on disk."""
 
     path: Path
+    """A file, or a directory where the policy is sharded."""
     step: int
+    """Optimizer steps that are done."""
 
 
 class CheckpointStore:
-    """The checkpoints of one training run, in `OUT/checkpoints`; only the newest is kept.
+    """The checkpoints of one training run, in `OUT/checkpoints`; only the newest stays on disk.
 
-    `OUT/checkpoints/training.json` is written before anything else and deleted when the model is complete. While it is
-    there, what `OUT` holds belongs to the unfinished training whose fingerprint it names.
+    `OUT/checkpoints/training.json` is written before anything else and deleted when the model is complete. While it
+    exists, the content of `OUT` belongs to the unfinished training whose fingerprint it holds.
 
     Raises (on construction):
-        MismatchError: `OUT` holds other work; it is neither mixed with this nor overwritten.
+        MismatchError: `OUT` holds something else, which is neither mixed with this training nor overwritten.
     """
 
     def __init__(self, out: Path, fingerprint: str) -> None:
-        self._out = out
+        self.out = out
         self._root = out / CHECKPOINTS
         self._fingerprint = fingerprint
         self._lock: DirectoryLock | None = None
@@ -55,26 +57,26 @@ class CheckpointStore:
 
     @property
     def latest(self) -> Checkpoint | None:
-        """The checkpoint to go on from."""
-        found = self._found()
-        return found[-1] if found else None
+        """The checkpoint to resume from."""
+        checkpoints = self._checkpoints()
+        return checkpoints[-1] if checkpoints else None
 
     def claim(self) -> None:
-        """Make `OUT` the place of this training alone, and delete what a killed run of it left half-written.
+        """Reserve `OUT` for this process, and delete the half-written files of a killed run of this training.
 
         Raises:
-            InputError: the place cannot be written.
+            InputError: `OUT` cannot be written.
             StageFailure: another process is training into it.
         """
         try:
             self._root.mkdir(parents=True, exist_ok=True)
-            self._lock = DirectoryLock(self._out, LOCK, "being trained into")
-            self._refuse_other_work()  # of a process that was there until now
-            remove_temporaries(self._out)
+            self._lock = DirectoryLock(self.out, LOCK, "being trained into")
+            self._refuse_other_work()  # Another process may have written until now.
+            remove_temporaries(self.out)
             remove_temporaries(self._root)
             write_atomically(self._root / CLAIM, f"{json.dumps({'fingerprint': self._fingerprint})}\n".encode())
         except OSError as error:
-            raise InputError(f"Cannot write {self._out}: {error.strerror or error}.") from error
+            raise InputError(f"Cannot write {self.out}: {error.strerror or error}.") from error
 
     def release(self) -> None:
         """Let another process train into `OUT`."""
@@ -89,12 +91,12 @@ class CheckpointStore:
         if not ranks.is_first:
             return
         os.replace(temporary, final)
-        for checkpoint in self._found():
+        for checkpoint in self._checkpoints():
             if checkpoint.path != final:
                 _remove(checkpoint.path)
 
     def load(self, checkpoint: Checkpoint, policy: Policy, optimizer: torch.optim.Optimizer, ranks: Ranks) -> None:
-        """Restore weights and optimizer, whatever number of ranks wrote them.
+        """Restore weights and optimizer, whatever the number of ranks that wrote them. A collective.
 
         Raises:
             InputError: the checkpoint cannot be read.
@@ -105,43 +107,43 @@ class CheckpointStore:
             load_shards(checkpoint.path, policy, optimizer, ranks)
 
     def _refuse_other_work(self) -> None:
-        if self._out.exists() and not self._out.is_dir():
-            raise MismatchError(f"{self._out} is a file; OUT is the directory of the model. Choose another name.")
+        if self.out.exists() and not self.out.is_dir():
+            raise MismatchError(f"{self.out} is a file; OUT must be a directory. Choose another name.")
         claim = self._root / CLAIM
         if claim.is_file():
             other = _fingerprint_in(claim)
             if other != self._fingerprint:
                 raise MismatchError(
-                    f"{self._out} belongs to the unfinished training {other}, this command is {self._fingerprint}: "
+                    f"{self.out} belongs to the unfinished training {other}; this command is {self._fingerprint}: "
                     "model, groups, advantages or options differ. Choose another output directory, or delete this one."
                 )
             return
-        taken = sorted(str(path.relative_to(self._out)) for pattern in TAKEN for path in self._out.glob(pattern))
-        if taken:
+        names = sorted(str(path.relative_to(self.out)) for pattern in OUTPUTS for path in self.out.glob(pattern))
+        if names:
             raise MismatchError(
-                f"{self._out} already holds {', '.join(taken[:3])}, which this training did not write. "
+                f"{self.out} already holds {', '.join(names[:3])}, which this training did not write. "
                 "Choose another output directory."
             )
 
-    def _found(self) -> list[Checkpoint]:
+    def _checkpoints(self) -> list[Checkpoint]:
         paths = [path for kind in (FILE, SHARDS) for path in self._root.glob(kind)]
         return sorted((Checkpoint(path, int(path.stem.removeprefix("step-"))) for path in paths), key=lambda c: c.step)
 
 
 def remove_checkpoints(out: Path) -> None:
-    """Delete what a training kept for its resume: the model is complete and takes its place."""
+    """Delete checkpoints, claim and lock of a training whose model is complete."""
     root = out / CHECKPOINTS
     for path in [path for kind in (FILE, SHARDS) for path in root.glob(kind)]:
         _remove(path)
     remove_temporaries(root)
     (root / CLAIM).unlink(missing_ok=True)
     (out / LOCK).unlink(missing_ok=True)
-    with suppress(OSError):  # not there, or it holds files of others
+    with suppress(OSError):  # It does not exist, or holds files of others.
         root.rmdir()
 
 
 def _remove(checkpoint: Path) -> None:
-    """A directory first loses its name: half of it is no checkpoint."""
+    """Delete a checkpoint. A directory is renamed first, since half of it must not pass for a checkpoint."""
     if not checkpoint.is_dir():
         checkpoint.unlink()
         return
@@ -154,4 +156,4 @@ def _fingerprint_in(claim: Path) -> str:
     try:
         return str(json.loads(claim.read_text())["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{claim} is damaged ({error!r}). Delete {claim.parent.parent} to start anew.") from error
+        raise InputError(f"{claim} is damaged ({error!r}). Delete {claim.parent.parent} to start again.") from error

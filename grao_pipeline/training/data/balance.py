@@ -1,16 +1,16 @@
-"""Which rank trains on which group of a step."""
+"""Deal the groups of a step to the ranks."""
 
 from collections.abc import Sequence
 
 
 def balance(sizes: Sequence[int], num_ranks: int) -> list[list[int]]:
-    """Spread items over ranks: the largest first, each to the rank with the least so far.
+    """Deal items to ranks: the largest first, always to the rank with the smallest load so far.
 
     Args:
         sizes: of the items, e.g. tokens of groups.
 
     Returns:
-        the items' indices, ascending, for every rank; empty for some where there are fewer items than ranks.
+        ascending indices of the items of every rank; some are empty where there are fewer items than ranks.
 
     Example: `balance([5, 3, 3, 1], 2)` is `[[0, 3], [1, 2]]`.
     """

@@ -1,4 +1,4 @@
-"""Groups and advantages → what the trainer reads: groups of sequences, in a seeded order, in micro-batches."""
+"""Groups and advantages → groups of sequences to train on, in a seeded order, in micro-batches."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ ADVANTAGE_COLUMNS = ["group_id", "rewards", "advantages", "reference_advantage",
 
 @dataclass(frozen=True)
 class TrainingSequence:
-    """A sequence with an advantage: a sample or the reference, with what its weight depends on.
+    """A sequence with an advantage, a sample or the reference, with everything that its weight depends on.
 
     Example: `TrainingSequence([1, 2], [7, 3], 0.5, False, 8, 0.1, True, 1.0, [-0.2, -1.0])`
     """
@@ -36,22 +36,22 @@ class TrainingSequence:
     advantage: float
     is_reference: bool
     group_size: int
-    """G: the samples of its group that have an advantage (and a token)."""
+    """G: number of samples of its group that have an advantage (and a token)."""
     group_mean_advantage: float
-    """(1/G) Σ_i Â_i over those samples; 0 where there is none."""
+    """(1/G) Σ_i Â_i over those samples; 0 without samples."""
     group_has_reference: bool
     """Whether the group's reference is trained on."""
     reward: float | None
-    """Of a sample; None for the reference."""
+    """Reward of a sample; None for the reference."""
     behavior_logprobs: list[float] | None
-    """Of a sample, where the groups store them. [L]"""
+    """Log-probs of a sample under the policy that sampled, where the groups store them. [L]"""
     token_weights: list[float] | None = None
-    """Of a sample, where the estimator weighs tokens: a factor for each. [L]"""
+    """Factors of a sample's tokens, where the estimator makes them. [L]"""
     group_mean_reward: float | None = None
-    """Mean reward of the group's samples that have an advantage; None where none of them has a reward."""
+    """Mean reward of the group's samples that have an advantage; None where no such sample has a reward."""
     group_id: str = ""
     origin: int = 0
-    """Which of `TrainingSet.origins` its group is of."""
+    """Number of its group's origin in `TrainingSet.origins`."""
 
     @property
     def num_tokens(self) -> int:
@@ -68,15 +68,15 @@ class TrainingGroup:
 
 class TrainingSet:
     """The groups that have at least one sequence to train on, in memory as Arrow: those of the main tables, then those
-    of the replayed ones.
+    of the replayed tables.
 
     Args:
-        max_rounds_behind: leave out groups whose round is more than this below the newest of all tables.
+        max_rounds_behind: skip groups that are more than this many rounds older than the newest group of all tables.
         replay: further pairs of a groups table and its advantages.
 
     Attributes:
-        num_groups: of all tables.
-        num_too_old: groups left out for their round that would have been trained on.
+        num_groups: number of groups in all tables.
+        num_too_old: groups that were skipped for their age and would have been trained on.
         origins: in the order of the data, without groups that are too old.
 
     Raises:
@@ -94,13 +94,13 @@ class TrainingSet:
         pairs = [TablePair(*pair) for pair in ((groups, advantages), *replay)]
         self._parts = [part for pair in pairs for part in pair.parts(GROUP_COLUMNS, ADVANTAGE_COLUMNS)]
         refuse_shared_groups(pairs, self._parts)
-        found = find_origins(self._parts, max_rounds_behind)
-        self.origins, self._rows, self.num_too_old = found.origins, found.rows, found.num_too_old
+        index = find_origins(self._parts, max_rounds_behind)
+        self.origins, self._rows, self.num_too_old = index.origins, index.rows, index.num_too_old
         self.num_groups = sum(part.groups.num_rows for part in self._parts)
 
     @property
     def policies(self) -> set[str]:
-        """Fingerprints of those that sampled the groups, but for groups that are too old."""
+        """Fingerprints of the policies that sampled the groups, without groups that are too old."""
         return {origin.policy for origin in self.origins}
 
     def __len__(self) -> int:
@@ -124,25 +124,25 @@ class TrainingSet:
             for sequence in group.sequences:
                 if not sequence.prompt_token_ids:
                     raise InputError(
-                        f"group {group.group_id} has an empty prompt_token_ids: nothing predicts the first token of "
+                        f"Group {group.group_id} has an empty prompt_token_ids: nothing predicts the first token of "
                         "its samples. A prompt needs at least one token."
                     )
                 ids = [*sequence.prompt_token_ids, *sequence.token_ids]
                 outside = next((token for token in (min(ids), max(ids)) if not 0 <= token < vocab_size), None)
                 if outside is not None:
                     raise InputError(
-                        f"group {group.group_id} holds token id {outside}; the model's vocabulary has {vocab_size}. "
+                        f"Group {group.group_id} holds token id {outside}; the model's vocabulary has {vocab_size}. "
                         "Train the model that sampled these groups."
                     )
                 if context_length is not None and sequence.num_tokens > context_length:
                     raise InputError(
-                        f"group {group.group_id} has a sequence of {sequence.num_tokens} tokens; the model's positions "
-                        f"end at {context_length}."
+                        f"Group {group.group_id} has a sequence of {sequence.num_tokens} tokens; the model's positions "
+                        f"end at {context_length}. Generate shorter samples, or train a model with more positions."
                     )
 
 
 def epoch_order(num_groups: int, seed: int, epoch: int) -> list[int]:
-    """A permutation that depends on the seed and the epoch alone."""
+    """A permutation that depends only on the seed and the epoch."""
     return [int(index) for index in np.random.default_rng([seed, epoch]).permutation(num_groups)]
 
 
@@ -159,8 +159,8 @@ def micro_batches(
 ) -> Iterator[list[TrainingSequence]]:
     """Cut a step's sequences into batches of at most `tokens_per_batch` tokens, a prompt counted once per group.
 
-    A group is cut only where it is larger than a batch alone, and never with `whole_groups`. Any cut gives the same
-    gradient: a sequence carries what its weight depends on.
+    A group is cut only where it is larger than a batch, and never with `whole_groups`. Any cut gives the same gradient:
+    a sequence carries everything that its weight depends on.
     """
     batch: list[TrainingSequence] = []
     size = 0
@@ -178,7 +178,7 @@ def micro_batches(
 
 
 def _pieces(sequences: Sequence[TrainingSequence], tokens_per_batch: int) -> Iterator[list[TrainingSequence]]:
-    """A group's sequences in pieces that fit a batch; a sequence that does not fit makes its own."""
+    """A group's sequences in pieces that fit a batch; a sequence that does not fit is a piece by itself."""
     piece: list[TrainingSequence] = []
     for sequence in sequences:
         if piece and _tokens([*piece, sequence]) > tokens_per_batch:
@@ -190,7 +190,7 @@ def _pieces(sequences: Sequence[TrainingSequence], tokens_per_batch: int) -> Ite
 
 
 def _tokens(sequences: Sequence[TrainingSequence]) -> int:
-    """Of sequences of one group, its prompt counted once."""
+    """Number of tokens of sequences of one group, its prompt counted once."""
     return len(sequences[0].prompt_token_ids) + sum(len(sequence.token_ids) for sequence in sequences)
 
 
@@ -202,7 +202,7 @@ def _training_group(row: dict[str, Any], origin: int) -> TrainingGroup:
     weights: list[list[float] | None] | None = row["token_weights"]
     if len(samples) != len(completions):
         raise MismatchError(
-            f"group {row['group_id']} has {len(completions)} samples but {len(samples)} advantages. "
+            f"Group {row['group_id']} has {len(completions)} samples but {len(samples)} advantages. "
             "Compute the advantages of these groups again."
         )
     trained = [i for i, value in enumerate(samples) if value is not None and completions[i]]
@@ -248,10 +248,10 @@ def _training_group(row: dict[str, Any], origin: int) -> TrainingGroup:
 def _token_weights(
     weights: list[list[float] | None] | None, sample: int, token_ids: list[int], group_id: str
 ) -> list[float] | None:
-    found = weights[sample] if weights is not None else None
-    if found is not None and len(found) != len(token_ids):
+    token_weights = weights[sample] if weights is not None else None
+    if token_weights is not None and len(token_weights) != len(token_ids):
         raise MismatchError(
-            f"group {group_id}: sample {sample} has {len(token_ids)} tokens but {len(found)} token_weights. "
+            f"Group {group_id}: sample {sample} has {len(token_ids)} tokens but {len(token_weights)} token_weights. "
             "Compute the advantages of these groups again."
         )
-    return found
+    return token_weights

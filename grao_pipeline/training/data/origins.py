@@ -1,4 +1,4 @@
-"""Origins: the groups of one table that one policy sampled in one round, and which of them are trained on."""
+"""Origins: the groups of one table that one policy sampled in one round, and which groups are trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,12 +24,12 @@ class Origin:
     """Fingerprint of the weights that sampled."""
     groups: int = 0
     groups_trained: int = 0
-    """Those with a sequence to train on."""
+    """Number of groups with a sequence to train on."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a groups table and its advantages, row beside row."""
+    """A part of a groups table and the advantages of the same rows."""
 
     groups_table: str
     """Fingerprint of the groups table."""
@@ -39,22 +39,19 @@ class Part:
 
 @dataclass
 class GroupIndex:
-    """Where the groups to train on are.
-
-    Attributes:
-        origins: in the order of the rows; groups that are too old are of none.
-        rows: (part, row in it, origin) of every group to train on.
-        num_too_old: groups left out for their round that would have been trained on.
-    """
+    """Where the groups to train on are."""
 
     origins: list[Origin] = field(default_factory=list)
+    """In the order of the rows; groups that are too old have no origin."""
     rows: list[tuple[int, int, int]] = field(default_factory=list)
+    """(part, row in the part, origin) of every group to train on."""
     num_too_old: int = 0
+    """Groups that were skipped for their age and would have been trained on."""
 
 
 def find_origins(parts: Sequence[Part], max_rounds_behind: int | None) -> GroupIndex:
-    """Sort groups into origins, leaving out those more than so many rounds below the newest of all parts."""
-    found = GroupIndex()
+    """Assign groups to origins, skipping those more than `max_rounds_behind` rounds older than the newest group."""
+    group_index = GroupIndex()
     numbers: dict[tuple[str, int, str], int] = {}
     newest = max((pc.max(part.groups["round"]).as_py() for part in parts if part.groups.num_rows), default=0)
     for index, part in enumerate(parts):
@@ -63,16 +60,16 @@ def find_origins(parts: Sequence[Part], max_rounds_behind: int | None) -> GroupI
         for row, (number, policy) in enumerate(sampled):
             behind = newest - number
             if max_rounds_behind is not None and behind > max_rounds_behind:
-                found.num_too_old += row in trained
+                group_index.num_too_old += row in trained
                 continue
             origin = numbers.setdefault((part.groups_table, number, policy), len(numbers))
-            if origin == len(found.origins):
-                found.origins.append(Origin(part.groups_table, number, behind, policy))
-            found.origins[origin].groups += 1
+            if origin == len(group_index.origins):
+                group_index.origins.append(Origin(part.groups_table, number, behind, policy))
+            group_index.origins[origin].groups += 1
             if row in trained:
-                found.origins[origin].groups_trained += 1
-                found.rows.append((index, row, origin))
-    return found
+                group_index.origins[origin].groups_trained += 1
+                group_index.rows.append((index, row, origin))
+    return group_index
 
 
 def _trained_rows(part: Part) -> set[int]:

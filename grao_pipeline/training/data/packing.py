@@ -2,8 +2,8 @@
 
     [ prompt 0 | sample | sample | … | reference | prompt 1 | sample | … ]
 
-A continuation's positions restart at its prompt's end; it attends to its prompt and to itself (`attention/`).
-Sequences of one group that are not all in a batch share the prompt among fewer.
+The positions of a continuation start at the end of its prompt; it attends to its prompt and to itself (`attention/`).
+Where a group is cut into several batches, its prompt is repeated once in every batch.
 """
 
 from collections.abc import Sequence
@@ -48,9 +48,9 @@ class PackedBatch:
         layouts: one per prompt.
         predicting: packed position whose hidden state predicts each continuation token. [N]
         targets: the continuation tokens. [N]
-        sequence, column: to which sequence each continuation token belongs, and its place there. [N] each
-        lengths: continuation tokens of each sequence. [S]
-        num_unshared_tokens: tokens that a trainer would process which repeats the prompt for every sequence.
+        sequence, column: the sequence of each continuation token, and its position there. [N] each
+        lengths: number of continuation tokens of each sequence. [S]
+        num_unshared_tokens: number of tokens with the prompt repeated for every sequence.
     """
 
     input_ids: Tensor
@@ -74,7 +74,7 @@ class PackedBatch:
         return torch.arange(int(self.lengths.max()), device=self.lengths.device) < self.lengths[:, None]
 
     def padded(self, values: Tensor) -> Tensor:
-        """Values of the continuation tokens [N] as rows of sequences [S, L], 0 at padding; differentiable."""
+        """Values of the continuation tokens [N] as one row per sequence, 0 at padding; differentiable. [S, L]"""
         rows = values.new_zeros(self.token_mask.shape)
         return rows.index_put((self.sequence, self.column), values)
 
@@ -110,7 +110,7 @@ def pack(sequences: Sequence[TrainingSequence], device: torch.device | str = "cp
 
 
 def packed_tokens(sequences: Sequence[TrainingSequence]) -> int:
-    """Tokens that `pack` would make of these sequences."""
+    """Number of tokens of these sequences once packed."""
     return sum(len(prompt) + sum(map(len, rest)) for prompt, rest in by_prompt(sequences))
 
 

@@ -1,4 +1,4 @@
-"""The tables of a training: groups with their advantages, and those that are replayed beside them."""
+"""The tables of a training: groups with their advantages, and the replayed tables."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def open_pairs(groups_url: str, advantages_url: str, replay: Sequence[tuple[str,
 
     Raises:
         InputError: one of the tables is not usable.
-        UsageError: two of the groups tables are one.
+        UsageError: a groups table is given twice.
     """
     pairs: list[TablePair] = []
     for groups, advantages in [(groups_url, advantages_url), *replay]:
@@ -78,7 +78,7 @@ def refuse_shared_groups(pairs: Sequence[TablePair], parts: Sequence[Part]) -> N
             if len(shared):
                 raise MismatchError(
                     f"{len(shared)} groups are in {other.groups.url} and in {pair.groups.url}, e.g. {shared[0]}. "
-                    "A group is trained on from one table alone: leave one of them out."
+                    "A group must come from a single table: leave one of the tables out."
                 )
 
 

@@ -1,6 +1,6 @@
-"""Ranks: the processes that torchrun starts for one training, and the policy spread over them (FSDP2).
+"""Ranks: the processes that torchrun starts for one training, and the policy sharded over them (FSDP2).
 
-Started without torchrun a training is one rank, and nothing here costs anything.
+A training that is started without torchrun is a single rank, for which nothing here costs anything.
 """
 
 import gc
@@ -20,66 +20,77 @@ from grao_pipeline.training.options import TrainOptions
 
 Result = TypeVar("Result")
 PATIENCE = timedelta(hours=1)
-"""How long ranks wait for one that does what only one can: hash, read or write all weights."""
-# What gloo and nccl say on the ranks that were waiting for the one that failed.
+"""How long ranks wait for rank 0 while it hashes, reads or writes all weights."""
+# Messages of gloo and nccl on the ranks that were waiting for the one that failed.
 SIGNS_OF_A_LOST_RANK = ("connection closed by peer", "connection reset by peer", "connection was likely closed")
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those of the training.
-
-    Attributes:
-        rank: 0 writes files and speaks.
-        is_sharded: weights, gradients and optimizer state are spread over the ranks.
-    """
+    """This process among those of the training."""
 
     rank: int
+    """Rank 0 writes files and prints."""
     size: int
     device: torch.device
     is_sharded: bool
+    """Whether weights, gradients and optimizer state are sharded over the ranks."""
 
     @property
     def is_first(self) -> bool:
         return self.rank == 0
 
     def gather(self, value: Result) -> list[Result]:
-        """Every rank's value, on every rank. A collective: all ranks must call it."""
+        """The value of every rank, on every rank. A collective: all ranks must call it."""
         if self.size == 1:
             return [value]
-        found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
 
     def agreed(self, failure: GraoError) -> GraoError:
-        """A failure that all ranks have found alike: the first says it."""
+        """A failure that all ranks noticed alike: only rank 0 reports it."""
         return failure if self.is_first else StoppedElsewhere(f"Rank 0 stopped: {failure}")
 
-    def first_does(self, call: Callable[[], Result]) -> Result:
-        """What `call` returns on the first rank, on every rank.
+    def on_first(self, call: Callable[[], Result]) -> Result | None:
+        """Call on rank 0 alone; the others wait until it is done. A collective.
+
+        Returns:
+            on rank 0 what `call` returns; None on the others.
 
         Raises:
-            GraoError: `call` raised it on the first rank.
+            GraoError: `call` raised it on rank 0.
             StoppedElsewhere: the same, on the others.
         """
-        if self.size == 1:
-            return call()
-        outcome: list[Any] = [None, None]
+        result: Result | None = None
+        failure: GraoError | None = None
         if self.is_first:
             try:
-                outcome[0] = call()
+                result = call()
             except GraoError as error:
-                outcome[1] = error
-        dist.broadcast_object_list(outcome, src=0)
-        result, failure = outcome
-        if failure is None:
-            made: Result = result
-            return made
-        raise self.agreed(failure)
+                failure = error
+        failure = self._broadcast(failure)
+        if failure is not None:
+            raise self.agreed(failure)
+        return result
+
+    def from_first(self, call: Callable[[], Result]) -> Result:
+        """As `on_first`, but every rank gets what `call` returned on rank 0."""
+        result: Any = self.on_first(call)
+        broadcast: Result = self._broadcast(result)
+        return broadcast
+
+    def _broadcast(self, value: Result) -> Result:
+        """The value of rank 0, on every rank."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
 
 
 def asked_for() -> tuple[int, int]:
-    """(rank, number of ranks) of this process, as torchrun says."""
+    """(rank, number of ranks) of this process, from torchrun's environment variables."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -88,7 +99,7 @@ def joined(device: str, options: TrainOptions) -> Iterator[Ranks]:
     """The ranks of this training, connected: nccl between CUDA devices, gloo between CPUs.
 
     Raises:
-        StoppedElsewhere: another rank went away.
+        StoppedElsewhere: the connection to another rank is lost.
         UsageError: there are more ranks on this machine than CUDA devices.
     """
     rank, size = asked_for()
@@ -100,8 +111,8 @@ def joined(device: str, options: TrainOptions) -> Iterator[Ranks]:
         local = int(os.environ.get("LOCAL_RANK", "0"))
         if local >= torch.cuda.device_count():
             raise UsageError(
-                f"Rank {rank} has no CUDA device of its own: there are {torch.cuda.device_count()}. "
-                f"Use --nproc-per-node {torch.cuda.device_count()}, or --device cpu."
+                f"Rank {rank} has no CUDA device: this machine has {torch.cuda.device_count()}. Start torchrun with "
+                f"--nproc-per-node {torch.cuda.device_count()}, or use --device cpu."
             )
         place = torch.device("cuda", local)
         torch.cuda.set_device(place)
@@ -112,7 +123,7 @@ def joined(device: str, options: TrainOptions) -> Iterator[Ranks]:
         dist.init_process_group(backend, timeout=PATIENCE)
     try:
         yield Ranks(rank, size, place, is_sharded=True)
-        gc.collect()  # what still holds the connections must not outlive them
+        gc.collect()  # Objects that hold the connections must not outlive them.
         dist.barrier()
     except RuntimeError as error:
         if any(sign in str(error).lower() for sign in SIGNS_OF_A_LOST_RANK):
@@ -123,9 +134,9 @@ def joined(device: str, options: TrainOptions) -> Iterator[Ranks]:
 
 
 def shard(policy: nn.Module, layers: list[nn.Module], ranks: Ranks, options: TrainOptions) -> None:
-    """Spread a policy's weights over the ranks: its layers one by one, the rest with the policy as the root.
+    """Shard a policy's weights over the ranks: layer by layer, the rest with the policy as the root.
 
-    Decoder and head run in the policy's forward, so the head's weight is whole when the one-pass head reads it.
+    Decoder and head run in the policy's forward, so the head's weight is whole when the fused LM head reads it.
     """
     from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
@@ -142,10 +153,10 @@ def shard(policy: nn.Module, layers: list[nn.Module], ranks: Ranks, options: Tra
 
 
 def send_weights(policy: nn.Module, whole: dict[str, Any], ranks: Ranks) -> None:
-    """Give every rank its share of the first rank's weights.
+    """Give every rank its shard of the weights of rank 0.
 
     Args:
-        whole: the state dict of the policy before it was sharded; used on the first rank alone.
+        whole: state dict of the policy before it was sharded; used only on rank 0.
     """
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 

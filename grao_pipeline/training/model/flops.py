@@ -14,14 +14,14 @@ from grao_pipeline.training.model.onednn import use_onednn
 
 @dataclass(frozen=True)
 class StepCost:
-    """Of any number of micro-batches.
+    """Cost of any number of micro-batches.
 
     Attributes:
-        tokens: what a trainer would process that repeats the prompt for every sequence and never pads.
-        processed: what the decoder did process, padding included.
-        padding: of those, padding.
-        predicted: continuation tokens, which the head saw.
-        pairs: (query, key) pairs that attention needs, in every layer and head.
+        tokens: number of tokens with the prompt repeated for every sequence, without padding.
+        processed: number of tokens that the decoder processed, padding included.
+        padding: number of padding tokens among them.
+        predicted: number of continuation tokens, which the head processed.
+        pairs: number of (query, key) pairs that attention needs in every layer and head.
     """
 
     tokens: int = 0
@@ -44,10 +44,10 @@ def cost_of(batch: PackedBatch, in_rows: bool) -> StepCost:
     """The cost of one micro-batch.
 
     Args:
-        in_rows: every sequence was a padded row of its own, with its prompt.
+        in_rows: every sequence was a padded row with its prompt.
     """
     sequences = [(layout.prompt_length, length) for layout in batch.layouts for length in layout.lengths]
-    own = sum(prompt * length + length * (length + 1) // 2 for prompt, length in sequences)
+    of_continuations = sum(prompt * length + length * (length + 1) // 2 for prompt, length in sequences)
     if in_rows:
         longest = max(prompt + length for prompt, length in sequences)
         processed = longest * len(sequences)
@@ -56,16 +56,16 @@ def cost_of(batch: PackedBatch, in_rows: bool) -> StepCost:
     else:
         processed, padding = batch.num_tokens, 0
         of_prompts = sum(layout.prompt_length * (layout.prompt_length + 1) // 2 for layout in batch.layouts)
-    return StepCost(batch.num_unshared_tokens, processed, padding, len(batch.targets), own + of_prompts)
+    return StepCost(batch.num_unshared_tokens, processed, padding, len(batch.targets), of_continuations + of_prompts)
 
 
 @dataclass(frozen=True)
 class FlopCounter:
     """Floating-point operations of forward and backward, counted as is usual for model FLOPs utilization.
 
-    6 per weight of the decoder's matrices and token processed (2 forward, 4 backward; 4 in all where the weights are
-    frozen below an adapter), 6 per weight of the head and token predicted, 12 per (query, key) pair, layer and unit of
-    the attention's width. Recomputation, norms and softmax are not counted, nor are the experts of a mixture.
+    6 per weight of the decoder's matrices and processed token (2 forward, 4 backward; 4 in all where an adapter is
+    trained and the weights are frozen), 6 per weight of the head and predicted token, 12 per (query, key) pair, layer
+    and unit of the attention's width. Recomputation, norms, softmax and experts of a mixture are not counted.
     """
 
     decoder_weights: int
@@ -75,7 +75,7 @@ class FlopCounter:
 
     @classmethod
     def of(cls, model: Any, has_adapter: bool) -> "FlopCounter":
-        """Of a transformers model, before its weights are spread over ranks."""
+        """The counter of a transformers model whose weights are not sharded yet."""
         config = model.config.get_text_config()
         head = model.get_output_embeddings().weight
         embedding = model.get_input_embeddings().weight
@@ -96,7 +96,7 @@ class FlopCounter:
 
 
 def measure_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of a plain matrix product here, the best of three after a first."""
+    """Floating-point operations per second of a plain matrix product on this device, the best of four."""
     size = 8192 if device.type == "cuda" else 384
     layer = nn.Linear(size, size, bias=False, device=device, dtype=dtype)
     use_onednn(layer)

@@ -1,7 +1,7 @@
-"""The LM head and the loss in one pass: the logits matrix never exists whole.
+"""Fused, chunked LM head: head and loss in one pass, the logits matrix never exists whole.
 
-The loss is −Σ_n w_n · log p(target_n). Where its weights are known beforehand, the head's gradients are made during the
-forward pass, chunk by chunk: three matrix products a token, nothing kept, nothing recomputed.
+The loss is −Σ_n w_n · log p(target_n). Its weights are known in advance, so the gradients of the head are computed in
+the forward pass, chunk by chunk: three matrix products per token, nothing stored, nothing recomputed.
 """
 
 import functools
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 CHUNK_ELEMENTS = {"cpu": 1 << 25, "cuda": 1 << 28}
-"""Logits of one chunk, in elements: enough tokens for the matrix products to be fast."""
+"""Largest number of logits in one chunk: enough tokens for fast matrix products."""
 BLOCK_ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 28}
-"""Numbers that are worked on at a time after a product: on CPU, few enough to stay in cache from pass to pass."""
+"""Largest number of logits that are processed together after a product: on CPU, few enough to stay in cache."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Head:
 
     Attributes:
         weight: [V, H].
-        bias: [V], where the model has one.
-        scale: the logits are multiplied by it (1 for most models).
-        softcap: logits become softcap · tanh(logits / softcap); None for none.
+        bias: [V]; None for models without.
+        scale: factor of the logits (1 for most models).
+        softcap: logits become softcap · tanh(logits / softcap); None for no cap.
     """
 
     weight: Tensor
@@ -35,7 +35,7 @@ class Head:
     softcap: float | None = None
 
     def finish(self, raw: Tensor) -> Tensor:
-        """What the matrix product gave → logits, in float32 or, from float64, float64. [C, V]"""
+        """Result of the matrix product → logits, in float32 (float64 from float64). [C, V]"""
         logits = raw.to(torch.promote_types(raw.dtype, torch.float32), copy=True)
         if self.bias is not None:
             logits += self.bias
@@ -45,10 +45,10 @@ class Head:
 
 
 class Buffer:
-    """Memory on CPU for one large matrix that is kept from call to call.
+    """Memory on CPU for one large matrix, reused from call to call.
 
-    The C library gives blocks of this size back to the system at once, whose kernel clears every page of the next one:
-    some 4 % of a step. On a GPU torch itself keeps what was freed.
+    The C library returns blocks of this size to the operating system at once, whose kernel then clears every page of
+    the next one: about 4 % of a step. On a GPU torch itself reuses freed memory.
     """
 
     def __init__(self) -> None:
@@ -58,10 +58,10 @@ class Buffer:
         """An uninitialized matrix with the device and data type of `like`. [rows, columns]"""
         if like.device.type != "cpu":
             return like.new_empty(rows, columns)
-        # Vocabularies are multiples of powers of two. Rows that lie that far apart share few places of a cache.
+        # Vocabulary sizes are multiples of powers of two: rows at such distances compete for the same cache lines.
         stride = columns + 64
         if self._memory.dtype != like.dtype or self._memory.numel() < rows * stride:
-            self._memory = torch.empty(0)  # before the new one is made
+            self._memory = torch.empty(0)  # Free it before the new allocation.
             self._memory = like.new_empty(rows * stride)
         return self._memory[: rows * stride].view(rows, stride)[:, :columns]
 
@@ -80,16 +80,16 @@ def weighted_logprob_sum(
         hidden: [N, H].
         weights: [N], constants.
         targets: [N].
-        compiled: have torch.compile fuse what is between the matrix products.
-        buffer: for a chunk's logits; not used any more after the call.
+        compiled: fuse the operations between the matrix products with torch.compile.
+        buffer: memory for the logits of a chunk; free again after the call.
 
     Returns:
-        the sum (a scalar, differentiable once in hidden and head) and the log-probs in nats (not differentiable). [N]
+        the sum [], differentiable once in hidden and head, and the log-probs in nats [N], not differentiable.
     """
-    found: tuple[Tensor, Tensor] = _WeightedLogprobSum.apply(  # type: ignore[no-untyped-call]
+    result: tuple[Tensor, Tensor] = _WeightedLogprobSum.apply(  # type: ignore[no-untyped-call]
         hidden, head.weight, head.bias, weights, targets, head.scale, head.softcap, compiled, buffer or Buffer()
     )
-    return found
+    return result
 
 
 @torch.no_grad()
@@ -97,7 +97,7 @@ def token_logprobs(hidden: Tensor, head: Head, targets: Tensor, buffer: Buffer |
     """log p(targets_n | hidden_n) in nats, without a graph. [N]
 
     Args:
-        buffer: for a chunk's logits; not used any more after the call.
+        buffer: memory for the logits of a chunk; free again after the call.
     """
     states, weight = _working(hidden, head.weight)
     buffer = buffer or Buffer()
@@ -141,7 +141,7 @@ class _WeightedLogprobSum(torch.autograd.Function):
         with torch.autocast(hidden.device.type, enabled=False):
             for rows in chunks:
                 chunk = buffer.matrix(len(states[rows]), len(matrix), like=states)
-                torch.mm(states[rows], matrix.t(), out=chunk)  # the head's raw output; then its gradient, in place
+                torch.mm(states[rows], matrix.t(), out=chunk)  # raw output of the head, then its gradient, in place
                 for block in _cut(len(chunk), len(weight), BLOCK_ELEMENTS, hidden.device):
                     logprobs[rows][block] = to_gradient(head, chunk[block], weights[rows][block], targets[rows][block])
                 if grad_bias is not None:
@@ -156,22 +156,22 @@ class _WeightedLogprobSum(torch.autograd.Function):
                     for block in _cut(len(product), product.shape[1], BLOCK_ELEMENTS, hidden.device):
                         grad_weight[block] += product[block]
         grad_weight = None if grad_weight is None else grad_weight.to(weight.dtype)
-        ctx.made = (grad_hidden.to(hidden.dtype), grad_weight, grad_bias)
+        ctx.gradients = (grad_hidden.to(hidden.dtype), grad_weight, grad_bias)
         ctx.mark_non_differentiable(logprobs)
         return (logprobs * weights).sum(), logprobs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        made, ctx.made = ctx.made, None  # scaled in place, hence once
-        if made is None:
-            raise RuntimeError("The gradient of weighted_logprob_sum was asked for twice; call the function again.")
-        return *(None if one is None else one.mul_(gradients[0]) for one in made), *[None] * 6
+        stored, ctx.gradients = ctx.gradients, None  # They are scaled in place, hence only once.
+        if stored is None:
+            raise RuntimeError("weighted_logprob_sum can be differentiated once; call the function again.")
+        return *(None if gradient is None else gradient.mul_(gradients[0]) for gradient in stored), *[None] * 6
 
 
 def _to_gradient(head: Head, raw: Tensor, weights: Tensor, targets: Tensor) -> Tensor:
-    """Turn the head's raw output [C, V] into the gradient of the weighted sum by it; the log-probs. [C]
+    """Replace the raw output of the head [C, V] by the gradient of the weighted sum; the log-probs. [C]
 
-    By a logit it is w · (1 − p) at the target and −w · p elsewhere.
+    The gradient with respect to a logit is w · (1 − p) at the target and −w · p elsewhere.
     """
     if head.bias is None and head.scale == 1.0 and head.softcap is None:
         largest = raw.amax(dim=-1, keepdim=True)
@@ -202,13 +202,13 @@ def _compiled_to_gradient() -> Callable[[Head, Tensor, Tensor, Tensor], Tensor]:
 
 
 def _working(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in the precision of the matrix products: autocast's, where it is on."""
+    """Both in the precision of the matrix products: that of autocast, where it is enabled."""
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
     return hidden.detach().to(dtype), weight.detach().to(dtype)
 
 
 def _cut(rows: int, width: int, elements: dict[str, int], device: torch.device) -> list[slice]:
-    """Slices of so many rows that a slice has `elements` at most."""
+    """Slices of rows of this width, with at most `elements` elements each."""
     size = max(1, elements.get(device.type, elements["cuda"]) // width)
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]

@@ -1,4 +1,4 @@
-"""From a model directory to a policy in place: weights, adapter, and their spread over the ranks."""
+"""From a model directory to a policy on its device: weights, adapter, and shards over the ranks."""
 
 from typing import Any
 
@@ -19,16 +19,16 @@ CAUSAL_LM = "AutoModelForCausalLM"
 
 
 def load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tuple[Policy, FlopCounter]:
-    """The policy, ready to be trained on this rank's device, and what its work costs. A collective where it is sharded.
+    """The policy on this rank's device, ready to be trained, and its FLOP counter. A collective where it is sharded.
 
     Raises:
         InputError: the weights cannot be read.
         StageFailure: they do not fit in memory.
-        UsageError: options that do not work for this model, or on this device.
+        UsageError: an option does not work for this model or on this device.
     """
     failure = StageFailure(
-        f"Out of memory while the weights of {source.directory} were put on {ranks.device}. To make them fit: "
-        "spread them over several GPUs (torchrun), use --cpu-offload, or --load-in-4bit with --lora-rank 16."
+        f"Out of memory while the weights of {source.directory} were loaded to {ranks.device}. To make them fit: "
+        "shard them over several GPUs (torchrun), use --cpu-offload, or --load-in-4bit with --lora-rank 16."
     )
     with out_of_memory_is(lambda: failure):
         return _load_policy(source, options, ranks)
@@ -52,7 +52,7 @@ def _load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tu
 
 
 def load_whole_model(source: ModelSource, options: TrainOptions) -> Any:
-    """The model on CPU, with a fresh adapter if there is to be one: the form in which it is saved."""
+    """The model on CPU, with a fresh adapter where one is trained: the form in which it is saved."""
     model = load_weights(source.directory, CAUSAL_LM, _dtype(source, options))
     return add_adapter(model, options) if options.lora_rank else model
 
@@ -62,20 +62,19 @@ def _base_model(source: ModelSource, options: TrainOptions, ranks: Ranks) -> Any
         return _load_in_4bit(source, options, ranks)
     if ranks.size == 1:
         return load_weights(source.directory, CAUSAL_LM, _dtype(source, options))
-    holder: list[Any] = []
-    ranks.first_does(lambda: holder.append(load_weights(source.directory, CAUSAL_LM, _dtype(source, options))))
-    return holder[0] if holder else _empty_model(source, options)
+    model = ranks.on_first(lambda: load_weights(source.directory, CAUSAL_LM, _dtype(source, options)))
+    return _empty_model(source, options) if model is None else model
 
 
 def _dtype(source: ModelSource, options: TrainOptions) -> torch.dtype:
-    """Trained weights are float32: small steps would be lost in less. Those frozen below an adapter need not be."""
-    own = load_config(source).dtype
-    frozen_half = options.lora_rank and options.dtype == "bfloat16" and own == torch.bfloat16
-    return torch.bfloat16 if frozen_half else torch.float32
+    """float32 for trained weights, since lower precision would lose small updates; frozen weights may be bfloat16."""
+    stored = load_config(source).dtype
+    is_frozen_half = options.lora_rank and options.dtype == "bfloat16" and stored == torch.bfloat16
+    return torch.bfloat16 if is_frozen_half else torch.float32
 
 
 def _empty_model(source: ModelSource, options: TrainOptions) -> Any:
-    """The model without its weights: memory that is asked for and never touched costs nothing."""
+    """The model with uninitialized weights: memory that is allocated and never touched costs nothing."""
     transformers = require("transformers")
     no_init_weights = require("transformers.initialization").no_init_weights
     with no_init_weights():
@@ -86,9 +85,11 @@ def _empty_model(source: ModelSource, options: TrainOptions) -> Any:
 
 def _load_in_4bit(source: ModelSource, options: TrainOptions, ranks: Ranks) -> Any:
     if ranks.is_sharded:
-        raise UsageError("--load-in-4bit trains on one device: leave out torchrun and --cpu-offload.")
+        raise UsageError(
+            "a 4-bit training runs on one device. Leave out torchrun and --cpu-offload.", option="load_in_4bit"
+        )
     if options.dtype != "bfloat16":
-        raise UsageError("--load-in-4bit computes in bfloat16: add --dtype bfloat16.")
+        raise UsageError("a 4-bit training computes in bfloat16. Add --dtype bfloat16.", option="load_in_4bit")
     require("bitsandbytes")
     transformers = require("transformers")
     settings = transformers.BitsAndBytesConfig(
@@ -101,7 +102,7 @@ def _load_in_4bit(source: ModelSource, options: TrainOptions, ranks: Ranks) -> A
         str(source.directory), quantization_config=settings, dtype=torch.bfloat16, device_map={"": ranks.device}
     )
     for layer in model.modules():
-        # On CPU an evaluation, such as the self-check, would repack the weights to a form that cannot be trained on.
+        # On CPU an evaluation, such as the self-check, would repack the weights into a form that cannot be trained.
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
     return model

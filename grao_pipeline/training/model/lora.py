@@ -1,4 +1,4 @@
-"""LoRA through peft: the base model stays as it is, small matrices beside its linear layers are trained."""
+"""LoRA by peft: the weights of the base model are frozen, small matrices added to its linear layers are trained."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ ALL_LINEAR = "all-linear"
 
 
 def add_adapter(model: Any, options: TrainOptions) -> Any:
-    """The model with a fresh LoRA adapter, which alone is trained; at first it changes nothing.
+    """The model with a fresh LoRA adapter. Only the adapter is trained; at first it has no effect.
 
     Raises:
-        UsageError: the model has no layer of a name given, or it is the head, whose log-probs are taken apart here.
+        UsageError: the model has no layer of a given name, or the layer is the LM head or the embedding.
     """
     peft = require("peft")
     _refuse_ends(model, options.lora_target)
@@ -29,11 +29,12 @@ def add_adapter(model: Any, options: TrainOptions) -> Any:
     )
     try:
         return peft.get_peft_model(model, config)
-    except ValueError as error:  # peft's own text advises on its Python interface
+    except ValueError as error:  # peft's message is about its Python interface.
         layers = sorted({name.rpartition(".")[2] for name, layer in model.named_modules() if hasattr(layer, "weight")})
         raise UsageError(
-            f"--lora-target {', '.join(options.lora_target)}: {type(model).__name__} has no such layer that LoRA "
-            f"knows. Its layers are {', '.join(layers)}."
+            f"{type(model).__name__} has no layer {', '.join(options.lora_target)} that LoRA can adapt. Its layers are "
+            f"{', '.join(layers)}.",
+            option="lora_target",
         ) from error
 
 
@@ -43,6 +44,7 @@ def _refuse_ends(model: Any, targets: list[str]) -> None:
         for name, layer in model.named_modules():
             if layer is end and any(f".{name}".endswith(f".{target}") for target in targets):
                 raise UsageError(
-                    f"--lora-target {', '.join(targets)} takes in {name}, the {what} of {type(model).__name__}, which "
-                    "cannot be adapted here. Name layers between embedding and head."
+                    f"{', '.join(targets)} matches {name}, the {what} of {type(model).__name__}, which cannot be "
+                    "adapted here. Name layers between embedding and head.",
+                    option="lora_target",
                 )

@@ -1,4 +1,4 @@
-"""Too little memory, answered with what to do about it."""
+"""Turns out-of-memory errors into advice."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from grao_pipeline.errors import StageFailure
 
 @contextmanager
 def out_of_memory_is(failure: Callable[[], StageFailure]) -> Iterator[None]:
-    """What runs out of a GPU's memory within, or of this machine's, raises this failure."""
+    """Raise this failure where the body runs out of memory, on a GPU or on this machine."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

@@ -1,7 +1,7 @@
 """A decoder's linear layers in float32 on CPU, by oneDNN.
 
-There torch multiplies float32 matrices with MKL, bfloat16 with oneDNN. On an AMD EPYC with AVX-512 oneDNN is the faster
-one at both: see `benchmarks/linear.py`.
+On CPU torch multiplies float32 matrices with MKL and bfloat16 matrices with oneDNN. On an AMD EPYC with AVX-512 oneDNN
+is faster at both: see `benchmarks/linear.py`.
 """
 
 from typing import Any
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 
 def use_onednn(module: nn.Module) -> None:
-    """Have the linear layers within `module` computed by oneDNN where that is faster, if this torch has it.
+    """Compute the linear layers of `module` with oneDNN where that is faster, if this torch has it.
 
-    What they compute, hold, and save stays the same.
+    Results, weights and state dict stay the same.
     """
     has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if has_onednn and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         for layer in module.modules():
-            if type(layer) is nn.Linear:  # not one that holds its weights otherwise, as in 4 bits
+            if type(layer) is nn.Linear:  # not a subclass, e.g. with weights in 4 bits
                 layer.__class__ = OneDnnLinear
 
 
@@ -28,8 +28,8 @@ class OneDnnLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         float32 = input.dtype == self.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
         if float32 and input.is_cpu and input.numel() > 0:
-            found: Tensor = _linear(input, self.weight, self.bias)
-            return found
+            output: Tensor = _linear(input, self.weight, self.bias)
+            return output
         return super().forward(input)
 
 

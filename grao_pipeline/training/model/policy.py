@@ -1,7 +1,7 @@
-"""The model being trained: decoder and head taken apart, so that only the tokens that count reach the head.
+"""The model being trained: decoder and head called separately, so that only the tokens of the loss reach the head.
 
-Two ways to the hidden states of a batch, both exact: `shared` encodes each prompt once for all its continuations;
-`rows` repeats it for every sequence, as any trainer does. The second is the fallback, and the first's check.
+There are two exact ways to the hidden states of a batch: `shared` encodes each prompt once for all its continuations;
+`rows` repeats it for every sequence, as other trainers do. The second is the fallback, and the check of the first.
 """
 
 from collections.abc import Callable
@@ -16,21 +16,21 @@ from grao_pipeline.training.model.attention.base import SharedPrefixAttention, a
 from grao_pipeline.training.model.lm_head import Buffer, Head, token_logprobs, weighted_logprob_sum
 from grao_pipeline.training.model.onednn import use_onednn
 
-# What transformers' causal language models do to their logits, by the names that their configs use.
+# How transformers' causal language models change their logits, by the names in their configs.
 MULTIPLIERS = ("logit_scale",)  # Cohere
 DIVISORS = ("logits_scaling",)  # Granite
 SOFTCAP = "final_logit_softcapping"  # Gemma
 ROWS = "rows"
 
 Loss = Callable[[Tensor], Tensor]
-"""The log-probs of a batch's continuation tokens [N] → a loss (scalar)."""
+"""The log-probs of a batch's continuation tokens [N] → a loss []."""
 
 
 class Policy(nn.Module):
     """A causal language model of transformers.
 
     Args:
-        attention: name of the kernel over shared prompts, or `rows`.
+        attention: name of the kernel for shared prompts, or `rows`.
         compiled: compile the decoder's layers, for any length, and the loss.
     """
 
@@ -56,7 +56,7 @@ class Policy(nn.Module):
         return list(self._decoder().layers)
 
     def with_own_attention(self, call: Callable[[], Tensor]) -> Tensor:
-        """What `call` returns while the model attends as transformers would have it."""
+        """The result of `call`, during which the model uses the attention of transformers."""
         if self._kernel is None:
             return call()
         self.model.set_attn_implementation(self._own_attention)
@@ -66,7 +66,7 @@ class Policy(nn.Module):
             attach(self.model)
 
     def use_rows(self) -> None:
-        """Give up sharing prompts."""
+        """Stop sharing prompts."""
         self.attention, self._kernel = ROWS, None
         self.model.set_attn_implementation(self._own_attention)
 
@@ -74,10 +74,11 @@ class Policy(nn.Module):
         """One pass for a loss that is a function of the token log-probs.
 
         Args:
-            is_linear: the loss is linear in the log-probs, so its gradient is known before them.
+            is_linear: the loss is linear in the log-probs, so its gradient does not depend on them.
 
         Returns:
-            a scalar whose gradient is the loss's (its value is not the loss), and the log-probs without a graph. [N]
+            the surrogate loss [], whose gradient is that of the loss (its value is not the loss), and the log-probs
+            without a graph [N].
         """
         hidden = self.hidden_states(batch)
         head = self.head()
@@ -96,22 +97,22 @@ class Policy(nn.Module):
             return token_logprobs(self.hidden_states(batch), self.head(), batch.targets, self._buffer)
 
     def hidden_states(self, batch: PackedBatch) -> Tensor:
-        """What predicts each continuation token. [N, hidden]"""
+        """The hidden state that predicts each continuation token. [N, H]"""
         return _rows(self._decoder(), batch) if self._kernel is None else self._shared(batch)
 
     def head(self) -> Head:
-        """The model's last layer.
+        """The model's LM head.
 
         Raises:
-            UsageError: it has none of a kind that is known here.
+            UsageError: the model has no LM head, or one that cannot be trained here.
         """
         layer = self.model.get_output_embeddings()
         if hasattr(layer, "lora_A"):
             raise UsageError(
-                "A LoRA adapter of the language-modeling head cannot be trained here; target other layers."
+                "a LoRA adapter of the LM head cannot be trained here. Target other layers.", option="lora_target"
             )
         if layer is None or not hasattr(layer, "weight"):
-            raise UsageError(f"{type(self.model).__name__} has no language-modeling head that can be trained here.")
+            raise UsageError(f"{type(self.model).__name__} has no LM head that can be trained here.")
         config = self.model.config.get_text_config()
         scale = 1.0
         for name in MULTIPLIERS:
@@ -132,19 +133,19 @@ class Policy(nn.Module):
         return states.index_select(0, batch.predicting)
 
     def _decoder(self) -> Any:
-        """The model without its head (below a peft wrapper, too)."""
+        """The model without its head, also inside a peft wrapper."""
         model = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
         return model.get_decoder()
 
 
 def own_attention(config: Any) -> str:
-    """The attention with which transformers computes what the model means: its default drops Gemma 2's soft-cap."""
+    """The attention with which transformers is exact: its default ignores Gemma 2's soft-cap."""
     softcap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
     return "eager" if softcap is not None else str(config._attn_implementation)
 
 
 def _rows(decoder: Any, batch: PackedBatch) -> Tensor:
-    """Every sequence with its prompt as a row of its own, padded on the right."""
+    """The hidden states by one row per sequence, its prompt included, padded on the right."""
     ids, mask, predicting = unshared(batch)
     output = decoder(input_ids=ids, attention_mask=mask, use_cache=False)
     states: Tensor = output.last_hidden_state
@@ -152,10 +153,10 @@ def _rows(decoder: Any, batch: PackedBatch) -> Tensor:
 
 
 def unshared(batch: PackedBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """Every sequence with its prompt as a row, padded on the right.
+    """One row per sequence, its prompt included, padded on the right.
 
     Returns:
-        ids [S, T], attention mask [S, T], and where in [S · T] each continuation token is predicted [N].
+        ids [S, T], attention mask [S, T], and the position in [S · T] that predicts each continuation token [N].
     """
     packed = batch.input_ids[0]
     rows: list[Tensor] = []

@@ -230,7 +230,7 @@ def test_split_gives_the_same_in_any_blocks_with_weights_kept_or_made_again(
     states = random_states(batch.num_tokens, *heads)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(split, "BLOCK_SCORES", block_scores)
-        patch.setattr(split, "KEPT_SCORES", kept_scores)
+        patch.setattr(split, "STORED_SCORES", kept_scores)
         expected = dense(*states, may_look(shapes, window), None, softcap)
         assert_same_with_gradients(attend("split", batch, states, None, window, softcap), expected, states)
 

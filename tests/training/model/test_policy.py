@@ -255,7 +255,7 @@ def test_a_model_without_a_language_modeling_head_is_refused() -> None:
 
     config = families.make_model("qwen2").config
     policy = Policy(Qwen2ForSequenceClassification(config), "split")
-    with pytest.raises(UsageError, match="Qwen2ForSequenceClassification has no language-modeling head"):
+    with pytest.raises(UsageError, match="Qwen2ForSequenceClassification has no LM head"):
         policy.logprobs(pack(SEQUENCES))
 
 

@@ -91,7 +91,7 @@ def test_a_model_that_ignores_positions_is_trained_on_plain_rows_with_a_notice()
 
 
 def test_a_chosen_attention_that_does_not_work_is_wrong_usage() -> None:
-    with pytest.raises(UsageError, match="--attention split does not work for LlamaForCausalLM: its log-probs differ"):
+    with pytest.raises(UsageError, match="attention: split does not work for LlamaForCausalLM: its log-probs differ"):
         check(Policy(ignores_positions(), "split"), forced=True)
 
 
@@ -108,7 +108,7 @@ def test_what_the_kernel_does_not_have_is_said() -> None:
     [notice] = check(policy)
     assert notice.startswith("Gemma2ForCausalLM cannot share prompts (the flash kernel has no soft-cap")
     assert policy.attention == "rows"
-    with pytest.raises(UsageError, match="--attention varlen does not work for Gemma2ForCausalLM: the flash kernel"):
+    with pytest.raises(UsageError, match="attention: varlen does not work for Gemma2ForCausalLM: the flash kernel"):
         check(Policy(twin(model), "varlen"), forced=True)
 
 
@@ -122,7 +122,7 @@ def test_dropout_on_attention_is_found_before_the_first_step() -> None:
     assert policy.attention == "rows"
     chosen = Policy(twin(model), "split")
     chosen.train()
-    with pytest.raises(UsageError, match=r"--attention split does not work for GPTNeoXForCausalLM: .*dropout"):
+    with pytest.raises(UsageError, match=r"attention: split does not work for GPTNeoXForCausalLM: .*dropout"):
         check(chosen, forced=True)
 
 
@@ -131,7 +131,7 @@ def test_broken_weights_are_an_error() -> None:
     with torch.no_grad():
         model.model.norm.weight[0] = torch.nan
     for attention in ("split", "rows"):
-        with pytest.raises(InputError, match="LlamaForCausalLM: its own log-probs are not finite"):
+        with pytest.raises(InputError, match="The log-probs of LlamaForCausalLM are not finite"):
             check(Policy(twin(model), attention))
 
 
@@ -184,7 +184,7 @@ def test_an_attention_that_does_not_work_ends_the_command(
     arguments = [groups, advantages, tmp_path / "out", "--model", dropout_model, "--allow-off-policy"]
     result = tiny.grao("train", *arguments, "--device", "cpu", "--attention", "split")
     assert result.exit_code == 2, result.output
-    assert "--attention split does not work for Qwen2ForCausalLM" in result.stderr
+    assert "--attention: split does not work for Qwen2ForCausalLM" in result.stderr
     assert result.stderr.count("Error:") == 1
 
 

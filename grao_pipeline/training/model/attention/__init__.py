@@ -1,4 +1,4 @@
-"""Exact attention over packed groups, one file per kernel; the registry below names them."""
+"""Exact attention over packed groups, one file per kernel; the registry below gives their names."""
 
 ATTENTIONS = {
     "split": "grao_pipeline.training.model.attention.split:SplitAttention",

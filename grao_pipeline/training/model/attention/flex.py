@@ -21,11 +21,11 @@ class FlexLayout:
     continuation: Tensor
     position: Tensor
     masks: dict[int | None, Any]
-    """Block masks by window, made when a layer first needs one."""
+    """Block masks by window, created when a layer first needs one."""
 
 
 class FlexAttention(SharedPrefixAttention[FlexLayout]):
-    """See the module. Compiled on CUDA; elsewhere it runs uncompiled, for tests."""
+    """One flex-attention kernel with a block mask over prompts and continuations; compiled on CUDA only."""
 
     def prepare(self, batch: PackedBatch) -> FlexLayout:
         prompts: list[int] = []
@@ -74,7 +74,7 @@ class FlexAttention(SharedPrefixAttention[FlexLayout]):
 def _block_mask(layout: FlexLayout, window: int | None) -> Any:
     prompt, continuation, position = layout.prompt, layout.continuation, layout.position
 
-    def may_look(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    def may_attend(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         seen = (continuation[key] == continuation[query]) | (continuation[key] == -1)
         near = position[query] >= position[key]
         if window is not None:
@@ -82,7 +82,7 @@ def _block_mask(layout: FlexLayout, window: int | None) -> Any:
         return (prompt[key] == prompt[query]) & seen & near
 
     length = len(prompt)
-    return _flex().create_block_mask(may_look, None, None, length, length, device=str(prompt.device))
+    return _flex().create_block_mask(may_attend, None, None, length, length, device=str(prompt.device))
 
 
 @cache

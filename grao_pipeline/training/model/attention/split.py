@@ -1,7 +1,7 @@
 """Split attention: the prompt once, causally; then every continuation over [prompt; itself].
 
-A block of queries at a time, few enough for its scores to stay in cache. Nothing is padded, no mask of T × T exists, no
-continuation pays for another. The backward pass makes the scores again where they are many. Works on any device.
+Queries are processed in blocks whose scores stay in cache. There is no padding and no T × T mask, and no continuation
+costs more because of another one. The backward pass recomputes the scores where they are many. Works on any device.
 """
 
 from collections.abc import Iterator
@@ -15,50 +15,50 @@ from grao_pipeline.training.data.packing import PackedBatch
 from grao_pipeline.training.model.attention.base import SharedPrefixAttention
 
 BLOCK_SCORES = 1 << 20
-"""Scores of one block, in elements: 4 MiB in float32, so that a block stays in cache from product to product."""
-KEPT_SCORES = 20
-"""A layer's attention weights are kept for the backward pass where they are at most so many times its queries."""
+"""Largest number of scores in a block: 4 MiB in float32, so that a block stays in cache between products."""
+STORED_SCORES = 20
+"""A layer stores its attention weights for the backward pass if they are at most this many times its queries."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Tokens of the packed row that attend causally to themselves, behind a prompt that they see whole.
+    """Tokens of the packed row that attend causally to each other, and to the whole prompt before them.
 
-    Example: a continuation of 2 tokens behind a prompt of 3, at the row's start: `Segment(slice(0, 3), slice(3, 5))`.
-    A prompt itself has nothing before it: `Segment(slice(0, 0), slice(0, 3))`.
+    Example: a continuation of 2 tokens after a prompt of 3, at the row's start: `Segment(slice(0, 3), slice(3, 5))`.
+    A prompt has nothing before it: `Segment(slice(0, 0), slice(0, 3))`.
     """
 
     before: slice
-    own: slice
+    tokens: slice
 
     @property
     def num_before(self) -> int:
         return int(self.before.stop - self.before.start)
 
     @property
-    def num_own(self) -> int:
-        return int(self.own.stop - self.own.start)
+    def num_tokens(self) -> int:
+        return int(self.tokens.stop - self.tokens.start)
 
     def take(self, rows: Tensor) -> Tensor:
-        """What the segment sees of keys or values. [T, K, D] → [K, before + own, D]"""
-        return torch.cat([rows[self.before], rows[self.own]]).transpose(0, 1).contiguous()
+        """The keys or values that the segment sees. [T, K, D] → [K, before + tokens, D]"""
+        return torch.cat([rows[self.before], rows[self.tokens]]).transpose(0, 1).contiguous()
 
     def add(self, total: Tensor, part: Tensor, keys: slice) -> None:
-        """The inverse of `take` for gradients of some of the keys: part [K, M, D] onto total [K, T, D]."""
+        """The inverse of `take` for gradients of some of the keys: add part [K, M, D] to total [K, T, D]."""
         before = max(0, self.num_before - keys.start)
         total[:, self.before][:, keys.start :] += part[:, :before]
-        own = slice(max(0, keys.start - self.num_before), keys.stop - self.num_before)
-        total[:, self.own][:, own] += part[:, before:]
+        after = slice(max(0, keys.start - self.num_before), keys.stop - self.num_before)
+        total[:, self.tokens][:, after] += part[:, before:]
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some queries of a segment, in some of the heads, with the keys that any of them sees.
+    """Some queries of a segment, in some of the heads, with all keys that they see.
 
     Attributes:
-        heads: of keys and values.
-        tokens: of the packed row.
-        keys: of the segment's, by their position in [before; own].
+        heads: heads of keys and values.
+        tokens: positions of the queries in the packed row.
+        keys: positions of the keys in the segment's [before; tokens].
     """
 
     heads: slice
@@ -70,7 +70,7 @@ class Block:
         return int(self.tokens.stop - self.tokens.start)
 
     def take(self, rows: Tensor, num_key_heads: int) -> Tensor:
-        """The block's rows, by the head of keys that they meet. [T, K · R, D] → [k, n · R, D], R heads side by side"""
+        """The rows of the block by key head, its R query heads side by side. [T, K · R, D] → [k, n · R, D]"""
         return self._view(rows, num_key_heads).transpose(0, 1).flatten(1, 2)
 
     def put(self, rows: Tensor, block: Tensor, num_key_heads: int) -> None:
@@ -86,11 +86,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Scoring:
-    """From products of queries and keys to scores: what a layer asks for.
+    """How a layer computes scores from queries and keys.
 
     Attributes:
-        window: a token sees so many tokens, itself included; all where None.
-        softcap: scores become softcap · tanh(scores / softcap); None for none.
+        window: number of tokens that a token sees, itself included; None for all.
+        softcap: scores become softcap · tanh(scores / softcap); None for no cap.
     """
 
     scale: float
@@ -98,7 +98,7 @@ class Scoring:
     softcap: float | None
 
     def scores(self, query: Tensor, key: Tensor, num_queries: int) -> tuple[Tensor, Tensor | None]:
-        """The scores of a block whose last query sees its last key, and their slope by what is capped.
+        """The scores of a block whose last query sees its last key, and their derivative by the uncapped scores.
 
         Args:
             query: [k, n · R, D], a token's R heads side by side; key: [k, M, D].
@@ -121,7 +121,7 @@ class Scoring:
 
 
 class SplitAttention(SharedPrefixAttention[tuple[Segment, ...]]):
-    """See the module."""
+    """Plain matrix products, block by block: the prompt once, then every continuation over [prompt; itself]."""
 
     def prepare(self, batch: PackedBatch) -> tuple[Segment, ...]:
         segments = []
@@ -144,14 +144,14 @@ class SplitAttention(SharedPrefixAttention[tuple[Segment, ...]]):
         softcap: float | None,
     ) -> Tensor:
         scoring = Scoring(scale or query.shape[-1] ** -0.5, window, softcap)
-        # Under autocast the rotation of queries and keys leaves them in float32; values have the precision of products.
+        # Under autocast the rotation leaves queries and keys in float32; values have the precision of the products.
         query, key = query.to(value.dtype), key.to(value.dtype)
         out: Tensor = _SplitAttention.apply(query, key, value, layout, scoring)  # type: ignore[no-untyped-call]
         return out
 
 
 class _SplitAttention(torch.autograd.Function):
-    """Forward and softmax in float32 at least; the products with gradients in the precision of the inputs."""
+    """Forward pass and softmax in at least float32; products with gradients in the precision of the inputs."""
 
     @staticmethod
     def forward(
@@ -161,8 +161,8 @@ class _SplitAttention(torch.autograd.Function):
         repeats = query.shape[1] // num_key_heads
         result = query.new_empty(*query.shape[:2], value.shape[-1])
         num_scores = sum(_num_scores(segment, query.shape[1], scoring.window) for segment in segments)
-        keeps = scoring.softcap is None and num_scores <= KEPT_SCORES * query.numel()
-        kept = []
+        stores = scoring.softcap is None and num_scores <= STORED_SCORES * query.numel()
+        stored = []
         with torch.autocast(query.device.type, enabled=False):
             for segment in segments:
                 keys, values = _precise(segment.take(key)), _precise(segment.take(value))
@@ -171,16 +171,16 @@ class _SplitAttention(torch.autograd.Function):
                     scores, _ = scoring.scores(q, keys[seen], block.num_tokens)
                     weights = torch.softmax(scores, dim=-1)
                     block.put(result, torch.bmm(weights, values[seen]), num_key_heads)
-                    if keeps:
-                        kept.append(weights.to(value.dtype))
-        ctx.save_for_backward(query, key, value, result, *kept)
+                    if stores:
+                        stored.append(weights.to(value.dtype))
+        ctx.save_for_backward(query, key, value, result, *stored)
         ctx.segments, ctx.scoring = segments, scoring
         return result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, result, *kept = ctx.saved_tensors
-        remaining = iter(kept)
+        query, key, value, result, *stored = ctx.saved_tensors
+        remaining = iter(stored)
         scoring: Scoring = ctx.scoring
         num_key_heads = key.shape[1]
         repeats = query.shape[1] // num_key_heads
@@ -190,19 +190,19 @@ class _SplitAttention(torch.autograd.Function):
         with torch.autocast(query.device.type, enabled=False):
             for segment in ctx.segments:
                 keys, values = segment.take(key), segment.take(value)
-                precise_keys = keys if kept else _precise(keys)  # for scores that are made again
+                precise_keys = keys if stored else _precise(keys)  # to recompute the scores
                 for block in _blocks(segment, num_key_heads, repeats, scoring.window):
                     q, grad, out = (block.take(rows, num_key_heads) for rows in (query, gradients[0], result))
                     seen = block.heads, block.keys
                     slope = None
-                    if kept:
+                    if stored:
                         weights = next(remaining)
                     else:
                         scores, slope = scoring.scores(q, precise_keys[seen], block.num_tokens)
                         weights = torch.softmax(scores, dim=-1)
                     of_values = torch.bmm(weights.to(value.dtype).transpose(1, 2), grad)
                     segment.add(grad_value[block.heads], of_values, block.keys)
-                    # A softmax's gradient: each weight times (its own slope − the mean slope, which is out · grad).
+                    # The gradient of a softmax: weight times (slope − mean slope); the mean slope is out · grad.
                     mean = (_precise(out) * _precise(grad)).sum(dim=-1, keepdim=True)
                     change = _precise(torch.bmm(grad, values[seen].transpose(1, 2))).sub_(mean).mul_(weights)
                     if slope is not None:
@@ -216,23 +216,23 @@ class _SplitAttention(torch.autograd.Function):
 
 def _blocks(segment: Segment, num_heads: int, repeats: int, window: int | None) -> Iterator[Block]:
     """A segment's queries in blocks of at most `BLOCK_SCORES` scores, or of one token in one head."""
-    before, length = segment.num_before, segment.num_own
+    before, length = segment.num_before, segment.num_tokens
     longest = before + length if window is None else min(before + length, window)
     size = min(length, max(1, BLOCK_SCORES // (repeats * longest)))
-    size = -(-length // -(-length // size))  # blocks of about one size
+    size = -(-length // -(-length // size))  # blocks of about equal size
     heads = max(1, BLOCK_SCORES // (repeats * longest * size))
     for start in range(0, length, size):
         stop = min(start + size, length)
         first = 0 if window is None else max(0, before + start - window + 1)
-        tokens = slice(segment.own.start + start, segment.own.start + stop)
+        tokens = slice(segment.tokens.start + start, segment.tokens.start + stop)
         for head in range(0, num_heads, heads):
             yield Block(slice(head, min(head + heads, num_heads)), tokens, slice(first, before + stop))
 
 
 def _num_scores(segment: Segment, num_heads: int, window: int | None) -> int:
-    """About so many pairs of a query and a key that it sees."""
-    seen = segment.num_before + segment.num_own // 2
-    return num_heads * segment.num_own * (seen if window is None else min(seen, window))
+    """Approximate number of (query, key) pairs where the query sees the key."""
+    seen = segment.num_before + segment.num_tokens // 2
+    return num_heads * segment.num_tokens * (seen if window is None else min(seen, window))
 
 
 def _precise(tensor: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Variable-length flash attention (torch.nn.attention.varlen, CUDA): one kernel call, nothing padded.
 
-Every prompt, and every [prompt; continuation], is a sequence of its own. A continuation's queries are its own tokens
-alone; its keys are the prompt's and its own. The kernel aligns its causal mask to the ends, so the prompt is attended
-to in full.
+Every prompt, and every [prompt; continuation], is one sequence of the kernel. The queries of a continuation are its
+tokens; its keys are those of the prompt and its tokens. The kernel aligns its causal mask to the ends, so the whole
+prompt is visible.
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,20 @@ from grao_pipeline.training.model.attention.base import SharedPrefixAttention, U
 
 @dataclass(frozen=True)
 class VarlenLayout:
-    """`keys`: packed positions of all keys [T_k]; `query_ends`, `key_ends`: cumulative lengths, int32 [B + 1]."""
+    """The sequences of one kernel call."""
 
     keys: Tensor
+    """Packed positions of all keys. [T_k]"""
     query_ends: Tensor
+    """Cumulative numbers of queries, int32. [B + 1]"""
     key_ends: Tensor
+    """Cumulative numbers of keys, int32. [B + 1]"""
     longest_query: int
     longest_key: int
 
 
 class VarlenAttention(SharedPrefixAttention[VarlenLayout]):
-    """See the module."""
+    """One call of torch's variable-length flash attention for all prompts and continuations; CUDA, half precision."""
 
     def prepare(self, batch: PackedBatch) -> VarlenLayout:
         device = batch.input_ids.device
@@ -43,7 +46,7 @@ class VarlenAttention(SharedPrefixAttention[VarlenLayout]):
                 keys.append(torch.cat([prompt, torch.arange(start, start + length)]))
                 query_lengths.append(length)
                 start += length
-        key_lengths = [len(each) for each in keys]
+        key_lengths = [len(positions) for positions in keys]
         return VarlenLayout(
             keys=torch.cat(keys).to(device),
             query_ends=_ends(query_lengths, device),
@@ -66,7 +69,7 @@ class VarlenAttention(SharedPrefixAttention[VarlenLayout]):
             raise UnsupportedAttention("the flash kernel has no soft-cap; --attention flex has")
         device = query.device.type
         if torch.is_autocast_enabled(device):  # rotary embeddings promote to float32
-            query, key, value = (each.to(torch.get_autocast_dtype(device)) for each in (query, key, value))
+            query, key, value = (tensor.to(torch.get_autocast_dtype(device)) for tensor in (query, key, value))
         varlen: Any = require("torch.nn.attention.varlen")
         out: Tensor = varlen.varlen_attn(
             query.contiguous(),
