@@ -191,6 +191,7 @@ def test_too_little_memory_names_the_groups_and_what_to_lower(tmp_path: Path, mo
     code = """
 import resource, sys
 from pathlib import Path
+from grao_pipeline.progress import RecordedProgress
 from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.train import train_model
 groups, advantages, out, model, room = sys.argv[1:]
@@ -201,7 +202,7 @@ def limit(message):
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 options = TrainOptions(model=model, device="cpu", tokens_per_batch=100_000, allow_off_policy=True)
-train_model(groups, advantages, out, options, limit)
+train_model(groups, advantages, out, options, RecordedProgress(limit))
 """
     command = [sys.executable, "-c", code, groups, advantages, str(tmp_path / "out"), str(model), str(room)]
     ended = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)

@@ -145,6 +145,6 @@ def test_metrics_behind_the_checkpoint_are_cut_off(tmp_path: Path) -> None:
     path.write_text('{"step": 1, "J": 0.1}\n{"step": 2, "J": 0.2}\n{"step": 3, "J": 0.3}\n{"step": 4, "J')
     log = MetricsLog(tmp_path, 2)
     log.append({"step": 3, "J": 0.5})
-    assert log.kept == [{"step": 1, "J": 0.1}, {"step": 2, "J": 0.2}]
+    assert log.earlier == [{"step": 1, "J": 0.1}, {"step": 2, "J": 0.2}]
     assert lines(path) == [{"step": 1, "J": 0.1}, {"step": 2, "J": 0.2}, {"step": 3, "J": 0.5}]
     assert [each.name for each in tmp_path.iterdir()] == ["metrics.jsonl"]

@@ -157,7 +157,7 @@ def test_the_same_groups_twice_are_refused(
     command = ["train", *three[0], tmp_path / "out", *options(model, *dry)]
     same = tiny.grao(*command, *replay([three[1], three[0]]))
     assert same.exit_code == 2
-    assert f"--replay {three[0][0]}: these are the groups of {three[0][0]}" in same.output
+    assert f"--replay: {three[0][0]} holds the groups of {three[0][0]}" in same.output
     twice = tiny.grao(*command, *replay([three[1], three[1]]))
     assert twice.exit_code == 2
     shared = tiny.grao(*command, *replay([three[1], merged]))
