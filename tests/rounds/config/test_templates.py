@@ -54,7 +54,7 @@ def test_the_schema_accepts_what_the_docs_show() -> None:
     [
         ("rounds: 3", "rounds: 0", ["rounds"]),
         ("  samples: 8 ", "  sampels: 8 ", ["generate"]),
-        ("  reward: gsm8k ", "  reward: 5 ", ["score"]),
+        ("  reward: gsm8k ", "  reward: 5 ", ["score", "reward"]),
         ("output:", "outptu:", []),
     ],
 )
