@@ -39,5 +39,9 @@ def show_answers(num: int = 3) -> None:
 
 if __name__ == "__main__":
     make_inputs()
-    grao(["rounds", "run", CONFIG], standalone_mode=False)
+    try:
+        grao(["rounds", "run", CONFIG], standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     show_answers()
