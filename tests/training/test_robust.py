@@ -244,7 +244,7 @@ def test_too_little_memory_for_the_weights_says_what_to_use(
     monkeypatch.setattr(torch.nn.Module, "to", take_all_memory)  # as it ends on a GPU that is too small
     refused = tiny.grao("train", groups, advantages, tmp_path / "out", "--model", model, "--device", "cpu", *dry)
     assert refused.exit_code == 1
-    assert f"Out of memory while the weights of {model} were put on cpu" in refused.output
+    assert f"Out of memory while the weights of {model} were loaded to cpu" in refused.output
     assert "--load-in-4bit with --lora-rank 16" in refused.output
 
 
