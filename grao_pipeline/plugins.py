@@ -20,17 +20,28 @@ from grao_pipeline.errors import MissingDependency, UsageError
 from grao_pipeline.fingerprints import DIGITS, file_checksum
 from grao_pipeline.options import closest
 
-EXTRAS = {
-    "torch": "train",
-    "transformers": "train",
-    "vllm": "vllm",
-    "datasets": "prompts",
-    "jsonschema": "score",
-    "math_verify": "score",
-    "openai": "generate",
-    "peft": "train",
-    "ray": "ray",
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "bitsandbytes": ("quantized",),
+    "datasets": ("prompts",),
+    "jinja2": ("generate", "score", "train"),
+    "jsonschema": ("score",),
+    "math_verify": ("score",),
+    "openai": ("generate", "score"),
+    "peft": ("generate", "train"),
+    "ray": ("ray",),
+    "safetensors": ("generate", "train"),
+    "torch": ("generate", "score", "train"),
+    "torchao": ("quantized",),
+    "transformers": ("generate", "score", "train"),
+    "vllm": ("vllm",),
 }
+"""Optional package → the extras of pyproject.toml that list it."""
+BROUGHT_BY = {
+    "huggingface_hub": "transformers",
+    "jsonschema_specifications": "jsonschema",
+    "tokenizers": "transformers",
+}
+"""Optional package → the one of `EXTRAS` that brings it."""
 
 
 def load(kind: str, name: str, registry: Mapping[str, str]) -> Any:
@@ -193,8 +204,10 @@ def require(module: str) -> ModuleType:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise
         package = module.split(".")[0]
-        extra = EXTRAS.get(package)
-        command = f"pip install 'grao-pipeline[{extra}]'" if extra else f"pip install {package}"
+        extras = EXTRAS.get(BROUGHT_BY.get(package, package), ())
+        command = f"pip install 'grao-pipeline[{extras[0]}]'" if extras else f"pip install {package}"
+        if len(extras) > 1:
+            command += f" (or the extra {' or '.join(extras[1:])}, which has it, too)"
         raise MissingDependency(
             f"This needs the package '{package}', which is not installed. Run: {command}"
         ) from error

@@ -1,6 +1,8 @@
 """Names become objects: built in, published by a package, or from a file next to the user."""
 
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from grao_pipeline.advantages.estimators import ESTIMATORS
 from grao_pipeline.advantages.estimators.grao import Grao
 from grao_pipeline.errors import MissingDependency, UsageError
 from grao_pipeline.generation.engines import ENGINES
-from grao_pipeline.plugins import load, require
+from grao_pipeline.plugins import BROUGHT_BY, EXTRAS, load, require
 from grao_pipeline.scoring.rewards import REWARDS
 from grao_pipeline.training.objectives import OBJECTIVES
 
@@ -109,7 +111,7 @@ def test_a_package_that_is_installed_is_imported() -> None:
     ("module", "command"),
     [
         ("vllm", "pip install 'grao-pipeline[vllm]'"),
-        ("torch.absent", "pip install 'grao-pipeline[train]'"),
+        ("torch.absent", "pip install 'grao-pipeline[generate]' (or the extra score or train, which has it, too)"),
         ("datasets", "pip install 'grao-pipeline[prompts]'"),
         ("here_not_on_this_machine.inner", "pip install here_not_on_this_machine"),
     ],
@@ -129,3 +131,27 @@ def test_a_package_that_lacks_a_package_of_its_own_keeps_its_traceback(place: Pa
     sys.path.insert(0, str(place))
     with pytest.raises(ModuleNotFoundError, match="here_six_needs_this"):
         require("here_six")
+
+
+def test_the_extras_of_optional_packages_are_those_of_the_project() -> None:
+    root = Path(__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    listed: dict[str, set[str]] = {}
+    for extra, requirements in project["optional-dependencies"].items():
+        for requirement in requirements:
+            package = re.split(r"[\[><=~]", requirement)[0].replace("-", "_")
+            if extra not in ("dev", "all") and package != "grao_pipeline":
+                listed.setdefault(package, set()).add(extra)
+    assert {package: set(extras) for package, extras in EXTRAS.items()} == listed
+    used = {
+        package.split(".")[0]
+        for path in (root / "grao_pipeline").rglob("*.py")
+        for package in re.findall(r'require\("([\w.]+)"\)', path.read_text())
+    }
+    assert used <= EXTRAS.keys() | BROUGHT_BY.keys()
+    assert set(BROUGHT_BY.values()) <= EXTRAS.keys()
+
+
+def test_the_wheel_has_one_top_level_package() -> None:
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    assert tomllib.loads(text)["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["grao_pipeline"]
