@@ -7,7 +7,7 @@
     python -m benchmarks.train --device cuda --model 0.5b      # or 1.5b; with liger-kernel installed, TRL has it, too
     python -m benchmarks.train --device cuda --model 0.5b --memory
 
-A step is forward, backward, AdamW. Every repetition has a new batch; the sides, each a process of its own, take turns.
+A step is forward, backward, AdamW. Every repetition has a new batch; the sides, each a separate process, take turns.
 `--memory` prints how far a step raised the process's peak instead.
 """
 
@@ -39,7 +39,7 @@ from grao_pipeline.training.objectives.grao import Grao
 
 
 class Ours:
-    """What `grao train` does with a step's groups, in micro-batches of at most so many tokens."""
+    """What `grao train` does with a step's groups, in micro-batches of at most this many tokens."""
 
     def __init__(self, model: Any, bf16: bool, compiled: bool = False, tokens_per_batch: int = 16384) -> None:
         device = next(model.parameters()).device
@@ -108,7 +108,7 @@ class Stepper:
 
 
 class SideProcess:
-    """A side in a process of its own, so that it has the memory and the settings that its users have."""
+    """A side in a separate process, so that it has the memory and the settings that its users have."""
 
     def __init__(self, name: str, run: Run) -> None:
         self._name = name
@@ -147,7 +147,7 @@ def _serve(pipe: Connection, name: str, run: Run) -> None:
 
 
 def measure_seconds(names: Sequence[str], run: Run, seeds: Sequence[int], warmup: int) -> dict[str, list[float]]:
-    """Of each side the seconds of a step, seed by seed; on CPU those of its own process, by turns.
+    """Of each side the seconds of a step, seed by seed; on CPU those of the side's process, by turns.
 
     On a GPU one side runs after the other, since all their weights and caches would not fit side by side.
     """

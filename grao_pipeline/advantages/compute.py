@@ -82,7 +82,7 @@ class Batch:
     parts: range
     rows: pl.DataFrame
     """The rows of their flat view, followed by what the pool adds to their prompts."""
-    own: np.ndarray
+    is_own: np.ndarray
     """Which rows belong to the parts themselves: [len(rows)] bool."""
     group_ids: pa.ChunkedArray
 
@@ -107,14 +107,14 @@ class Computation:
             table_std = self._table_std(columns, pool)
             self.result = RecipeResult(self.result.newest_round, table_std)
         for batch in self._counted(columns, pool):
-            rows = add_advantages(batch.rows, self.recipe, self.result, batch.own)
-            yield replace(batch, rows=rows if pool is None else rows.filter(pl.Series(batch.own)))
+            rows = add_advantages(batch.rows, self.recipe, self.result, batch.is_own)
+            yield replace(batch, rows=rows if pool is None else rows.filter(pl.Series(batch.is_own)))
 
     def _table_std(self, columns: list[str], pool: Pool | None) -> float | None:
         moments = Moments()
         for batch in self._counted(columns, pool):
             values = table_values(batch.rows, self.recipe)
-            moments.add(values.filter(pl.Series(batch.own)).drop_nulls().to_numpy())
+            moments.add(values.filter(pl.Series(batch.is_own)).drop_nulls().to_numpy())
         return moments.std()
 
     def _counted(self, columns: list[str], pool: Pool | None) -> Iterator[Batch]:
@@ -122,14 +122,14 @@ class Computation:
         first_row = 0
         for parts in self.inputs.batches():
             view, group_ids = self.inputs.view(parts, columns if pool is None else [*columns, "prompt_id"])
-            own = np.ones(len(view), dtype=bool)
+            is_own = np.ones(len(view), dtype=bool)
             if pool is not None:
-                view, own = pool.join(view, first_row)
+                view, is_own = pool.join(view, first_row)
             elif "group_id" not in view.columns:
                 # The number of the group instead of its ID: the same groups, without comparing strings.
                 view = view.with_columns(pl.col("row").set_sorted().alias("group_id"))
             first_row += len(group_ids)
-            yield Batch(parts, count_rewards(view, self.recipe, self.result, own), own, group_ids)
+            yield Batch(parts, count_rewards(view, self.recipe, self.result, is_own), is_own, group_ids)
 
 
 def open_computation(groups_url: str, options: AdvantagesOptions) -> Computation:

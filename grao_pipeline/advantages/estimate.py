@@ -48,13 +48,13 @@ class RecipeResult:
     masked: dict[str, Masked] = field(default_factory=dict)
     """By the filter's name, in the order of application."""
 
-    def count(self, name: str, view: pl.DataFrame, is_selected: pl.Series, own: np.ndarray) -> None:
+    def count(self, name: str, view: pl.DataFrame, is_selected: pl.Series, is_own: np.ndarray) -> None:
         """Add the sequences that a filter selected.
 
         Args:
-            own: which rows belong to the table itself; only these are counted.
+            is_own: which rows belong to the table itself; only these are counted.
         """
-        selected = is_selected.to_numpy() & own
+        selected = is_selected.to_numpy() & is_own
         masked = self.masked.setdefault(name, Masked())
         masked.samples += int((selected & (view["sample_index"].to_numpy() >= 0)).sum())
         masked.groups += len(np.unique(view["row"].to_numpy()[selected]))
@@ -79,18 +79,18 @@ def needed_columns(recipe: Recipe) -> list[str]:
 
 
 def count_rewards(
-    view: pl.DataFrame, recipe: Recipe, result: RecipeResult, own: np.ndarray | None = None
+    view: pl.DataFrame, recipe: Recipe, result: RecipeResult, is_own: np.ndarray | None = None
 ) -> pl.DataFrame:
     """The view with the combined reward, null where a filter before the statistics masks the sequence.
 
     Args:
         result: gets the counts of the filters.
-        own: which rows belong to the table itself; by default all.
+        is_own: which rows belong to the table itself; by default all.
 
     Returns:
         the view with `combined`, `reward`, `unmasked` and `newest_round`.
     """
-    own = np.ones(len(view), dtype=bool) if own is None else own
+    is_own = np.ones(len(view), dtype=bool) if is_own is None else is_own
     view = view.with_columns(
         combined_reward(recipe.weights, recipe.options).alias("combined"),
         pl.lit(True).alias("unmasked"),
@@ -99,7 +99,7 @@ def count_rewards(
     view = view.with_columns(pl.col("combined").alias("reward"))
     for active, expression in active_filters(recipe.options, "before", recipe.estimator.uses_rewards):
         view = view.with_columns((expression.fill_null(False) & pl.col("unmasked")).alias("selected"))
-        result.count(active.name, view, view["selected"] & view["combined"].is_not_null(), own)
+        result.count(active.name, view, view["selected"] & view["combined"].is_not_null(), is_own)
         view = view.with_columns(
             pl.when(~pl.col("selected")).then("reward").alias("reward"),
             (pl.col("unmasked") & ~pl.col("selected")).alias("unmasked"),
@@ -116,16 +116,16 @@ def table_values(view: pl.DataFrame, recipe: Recipe) -> pl.Series:
 
 
 def add_advantages(
-    view: pl.DataFrame, recipe: Recipe, result: RecipeResult, own: np.ndarray | None = None
+    view: pl.DataFrame, recipe: Recipe, result: RecipeResult, is_own: np.ndarray | None = None
 ) -> pl.DataFrame:
     """The view of `count_rewards` with `advantage`, `mean` and `std`, after all filters.
 
     Args:
         result: has the table's standard deviation where the estimator reads it, and gets the counts of the filters.
-        own: which rows belong to the table itself; by default all.
+        is_own: which rows belong to the table itself; by default all.
     """
     options, estimator = recipe.options, recipe.estimator
-    own = np.ones(len(view), dtype=bool) if own is None else own
+    is_own = np.ones(len(view), dtype=bool) if is_own is None else is_own
     if estimator.reads_table_std:
         view = view.with_columns(pl.lit(result.table_std, dtype=pl.Float64).alias("table_std"))
     statistics = group_mean(options.statistics).alias("mean"), group_std(options.statistics).alias("std")
@@ -136,7 +136,7 @@ def add_advantages(
     for active, expression in active_filters(options, "after", estimator.uses_rewards):
         selected = expression.fill_null(False) & pl.col("advantage").is_not_null()
         rows = rows.with_columns(selected.alias("selected"))
-        result.count(active.name, rows, rows["selected"], own)
+        result.count(active.name, rows, rows["selected"], is_own)
         replacement = pl.lit(active.replacement, dtype=pl.Float64)
         rows = rows.with_columns(pl.when("selected").then(replacement).otherwise("advantage").alias("advantage"))
     if options.reference_floor is not None:

@@ -96,7 +96,7 @@ def _kinds_of(name: str, kind: str | None) -> list[str]:
     if not kinds:
         known = [other for of_kind in names.values() for other in of_kind]
         raise UsageError(
-            f"there is no plug-in '{name}'.{closest(name, known)} `grao plugins list` shows all; "
+            f"Unknown plug-in '{name}'.{closest(name, known)} `grao plugins list` shows all; "
             "a module:attribute needs --kind."
         )
     return kinds
@@ -126,9 +126,7 @@ def _description(kind: str, name: str) -> PluginDescription:
         return describe_plugin(kind, name)
     descriptions = filter_descriptions()
     if name not in descriptions:
-        raise UsageError(
-            f"there is no filter '{name}'.{closest(name, descriptions)} Filters: {', '.join(descriptions)}."
-        )
+        raise UsageError(f"Unknown filter '{name}'.{closest(name, descriptions)} Filters: {', '.join(descriptions)}.")
     return descriptions[name]
 
 

@@ -79,7 +79,7 @@ def estimate_of(task: Task, sizes: Sizes) -> Estimate:
 
 
 def sampling(task: Task, sizes: Sizes) -> Estimate:
-    """Prompts × samples × mean length of the completions in the store, or max_new_tokens where there are none."""
+    """Prompts × samples × mean length of the completions in the store, or max_new_tokens without them."""
     options = task.options
     assert isinstance(options, GenerateOptions)
     name = task.name.rpartition("/")[2]

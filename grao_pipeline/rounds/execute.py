@@ -1,4 +1,4 @@
-"""Running one task: its stage's command in a process of its own, and a receipt of what it took."""
+"""Running one task: its stage's command in a separate process, and a receipt of what it took."""
 
 import json
 import time
@@ -25,7 +25,7 @@ class Receipt:
 
 
 def receipt_of(task: Task) -> Receipt | None:
-    """The receipt of a finished task; None where there is none."""
+    """The receipt of a finished task; None without one."""
     if task.out is None:
         return None
     place = Directory(task.out.parent)

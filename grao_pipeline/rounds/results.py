@@ -40,19 +40,19 @@ def table(walked: Walk) -> list[ModelRow]:
         models.setdefault(name.rpartition("/")[2], []).append(name)
     rows, shared = [], set()
     for name, task in walked.evaluations.items():
-        found = read_evaluation(str(task.out)) if task.done else None
-        if found is None or task.out in shared:
+        evaluation = read_evaluation(str(task.out)) if task.done else None
+        if evaluation is None or task.out in shared:
             continue
         variant, _, model = name.rpartition("/")
         if outs.count(task.out) == len(models[model]):  # of one variant, or of all
             shared.add(task.out)
             variant = "" if len(models[model]) > 1 else variant
         seconds: dict[str, float | None] = {}
-        for other, made in walked.named.items():
+        for other, other_task in walked.named.items():
             if other.startswith(f"{name}/"):
-                receipt = receipt_of(made)
+                receipt = receipt_of(other_task)
                 seconds[other.removeprefix(f"{name}/")] = receipt.seconds if receipt else None
-        rows.append(ModelRow(variant, model, found.metrics, seconds))
+        rows.append(ModelRow(variant, model, evaluation.metrics, seconds))
     return rows
 
 

@@ -27,7 +27,7 @@ def seen_lengths(groups: Path, max_new_tokens: int) -> Lengths | None:
     """Over at most 64 committed parts of the groups tables below a directory that were sampled with this limit.
 
     Returns:
-        None where there are none.
+        None without any.
     """
     tables = []
     for path in islice(_parts(groups, max_new_tokens), MAX_PARTS):

@@ -1,4 +1,4 @@
-"""A reward with the judgement cache: known judgements are not made again, equal sequences are judged once."""
+"""A reward with the judgement cache: known judgements are reused, equal sequences are judged once."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice

@@ -199,9 +199,9 @@ def _metadata(row: Row) -> dict[str, object]:
     try:
         value = json.loads(row["metadata"])
     except ValueError as error:
-        raise InputError(f"group {row['group_id']}: 'metadata' is not JSON ({error}).") from error
+        raise InputError(f"Group {row['group_id']}: 'metadata' is not JSON ({error}).") from error
     if not isinstance(value, dict):
-        raise InputError(f"group {row['group_id']}: 'metadata' is {value!r}, not a JSON object.")
+        raise InputError(f"Group {row['group_id']}: 'metadata' is {value!r}, not a JSON object.")
     return value
 
 

@@ -45,7 +45,7 @@ def test_a_name_of_several_kinds_is_shown_for_each() -> None:
 def test_an_unknown_plugin_is_answered_with_a_similar_one() -> None:
     result = tiny.grao("plugins", "show", "grop")
     assert result.exit_code == 2
-    assert "there is no plug-in 'grop'. Did you mean grpo?" in result.stderr
+    assert "Unknown plug-in 'grop'. Did you mean grpo?" in result.stderr
 
 
 def test_a_users_function_is_shown_with_its_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`grao rounds run`, in a process of its own as a user runs it, or in this one where the loop is the subject."""
+"""`grao rounds run`, in a separate process as a user runs it, or in this one where the loop is the subject."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ def command(config: Path) -> list[str]:
 
 
 def run_here(_: LocalCommands, arguments: list[str], resources: StageResources, signals: StopSignals) -> Result:
-    """A stage's command without a process of its own."""
+    """A stage's command without a separate process."""
     result = tiny.grao(*arguments)
     if not isinstance(result.exception, SystemExit | None):
         raise result.exception

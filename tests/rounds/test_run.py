@@ -160,7 +160,7 @@ def test_a_run_killed_in_every_stage_ends_in_the_same_outputs(
     for moment in moments:
         kills += kill_when(config, moment)
         now = {str(path): path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("part-*.parquet")}
-        assert {path: now[path] for path in parts} == parts  # a committed part is never made again
+        assert {path: now[path] for path in parts} == parts  # a committed part is never regenerated
         parts = now
     assert kills >= 6  # a stage may have been done before its parent's death reached it
     run(config)
@@ -205,7 +205,7 @@ def test_a_failing_stage_is_named_and_the_rest_is_kept(finished: Path, tmp_path:
         ({"generate": {"samples": 0}}, "generate.samples: input should be"),
         ({"score": {"reward": None}}, "score.reward"),
         ({"rounds": 0}, "rounds: input should be"),
-        ({"colour": "red"}, "colour: there is no such key"),
+        ({"color_of_all": "red"}, "color_of_all: there is no such key"),
         ({"prompts": {"source": "x.jsonl"}}, "give either 'source'"),
         ({"evaluate": {"confidence": 2}}, "evaluate.confidence: input"),
         ({"evaluate": {"generate": ["samples"]}}, "evaluate.generate: expected options"),

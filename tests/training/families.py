@@ -94,7 +94,7 @@ def compute_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
         return plain(values, dim=dim, dtype=None if values.dtype == torch.float64 else dtype, **others)
 
     def rotate(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-        def rotated(x: Tensor) -> Tensor:  # neighbours are a pair
+        def rotated(x: Tensor) -> Tensor:  # neighbors are a pair
             turned = torch.stack([-x[..., 1::2], x[..., 0::2]], dim=-1).flatten(-2)
             return x * cos[:, None] + turned * sin[:, None]
 

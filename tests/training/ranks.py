@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, one or several ranks, stopped when a test says so."""
+"""Trainings in separate processes, one or several ranks, stopped when a test says so."""
 
 import json
 import os

@@ -137,7 +137,7 @@ def test_inputs_and_outputs_hold_the_log_probs_without_a_graph(groups: list[Trai
 
 
 def test_an_objective_sees_each_sequence_in_its_row() -> None:
-    """Weights of tokens are 1 where there are none, and at padding."""
+    """Weights of tokens are 1 where they are not given, and at padding."""
     sequences = [
         sequence([1], [5, 6, 7], advantage=0.5, group_size=2, group_mean_advantage=0.25, token_weights=[0.5, 0.0, 2.0]),
         sequence([1], [8], advantage=-0.5, is_reference=True, group_has_reference=True),

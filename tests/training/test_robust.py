@@ -182,7 +182,7 @@ def test_a_second_training_into_the_same_directory_is_refused_while_the_first_ru
 
 @pytest.mark.parametrize("room", [1, 128], ids=["for the token ids", "for the tensors"])
 def test_too_little_memory_names_the_groups_and_what_to_lower(tmp_path: Path, model: Path, room: int) -> None:
-    """A process that may take so many MiB from the first step on.
+    """A process that may take this many MiB from the first step on.
 
     Where the tensors of the group are small, memory may end within a library that then crashes: they take 15 MiB each.
     """

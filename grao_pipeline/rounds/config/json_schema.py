@@ -84,8 +84,10 @@ def _properties(model: type[StageOptions], hidden: set[str]) -> dict[str, Schema
     properties = {}
     for name, value in schema["properties"].items():
         if name not in hidden:
-            kept = {key: part for key, part in value.items() if key not in ("title", "content", "plugin", "metavar")}
-            properties[name] = _or_variable(kept)
+            described = {
+                key: part for key, part in value.items() if key not in ("title", "content", "plugin", "metavar")
+            }
+            properties[name] = _or_variable(described)
     return properties
 
 

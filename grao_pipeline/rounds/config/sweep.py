@@ -24,10 +24,10 @@ class Alternative:
 
 
 def expand(root: Node) -> list[tuple[str, Node]]:
-    """The configurations that a sweep stands for, named e.g. `beta=0.25,lambda=0.3`; one without name if there is none.
+    """The configurations that a sweep stands for, named e.g. `beta=0.25,lambda=0.3`; without a sweep one, unnamed.
 
     Raises:
-        UsageError: an entry is not one that can be swept, or two alternatives bear one name.
+        UsageError: an entry is not one that can be swept, or two alternatives have one name.
     """
     if "sweep" not in root.value:
         return [("", root)]
@@ -40,19 +40,20 @@ def expand(root: Node) -> list[tuple[str, Node]]:
             raise node.error(f"sweep: {key}: expected a list of alternatives, found {node.plain()!r}.")
         short = str(key).rpartition(".")[2]
         title = short if shorts[short] == 1 and path[0] != "score" else str(key)
-        column = [Alternative(path, each, f"{title}={_label(each.plain())}") for each in node.value]
-        for number, each in enumerate(column):
-            if each.name in [other.name for other in column[:number]]:
-                raise each.node.error(f"sweep: {key}: two alternatives are named '{each.name}'. Remove one.")
+        column = [Alternative(path, item, f"{title}={_label(item.plain())}") for item in node.value]
+        for number, alternative in enumerate(column):
+            if alternative.name in [other.name for other in column[:number]]:
+                message = f"sweep: {key}: two alternatives are named '{alternative.name}'. Remove one."
+                raise alternative.node.error(message)
         columns.append(column)
     if not columns:
         raise root.value["sweep"].error("sweep: it is empty; list alternatives, e.g. train.beta: [0.25, 0.5].")
     variants = []
-    for chosen in itertools.product(*columns):
+    for choice in itertools.product(*columns):
         changed = root
-        for each in chosen:
-            changed = _replaced(changed, each.path, each.node)
-        variants.append((",".join(each.name for each in chosen), changed))
+        for alternative in choice:
+            changed = _replaced(changed, alternative.path, alternative.node)
+        variants.append((",".join(alternative.name for alternative in choice), changed))
     return variants
 
 

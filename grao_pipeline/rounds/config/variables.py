@@ -20,14 +20,14 @@ def read_variables(section: Node) -> dict[str, object]:
     Raises:
         UsageError: a name or a value is not usable.
     """
-    found: dict[str, object] = {}
+    values: dict[str, object] = {}
     for name, node in section.entries("variables: expected names with their values").items():
         if not re.fullmatch(r"\w+", str(name)) or name == "round":
             raise node.error(f"variables: {name!r} cannot be a variable's name.")
         if isinstance(node.value, dict | list):
             raise node.error(f"variables: {name}: expected text, a number, true or false.")
-        found[str(name)] = substitute(node, found).value
-    return found
+        values[str(name)] = substitute(node, values).value
+    return values
 
 
 def substitute(node: Node, variables: Mapping[str, object]) -> Node:
@@ -49,7 +49,7 @@ def in_round(node: Node, number: int | None) -> Node:
     """The tree with the round's number in the place of `${round}`; None where there is no round.
 
     Raises:
-        UsageError: `${round}` stands where there is none.
+        UsageError: `${round}` stands outside of a round.
     """
 
     def value(match: re.Match[str], at: Node) -> object:

@@ -99,9 +99,9 @@ def _node(loader: yaml.SafeLoader, node: yaml.Node, path: str, where: str, aroun
         return Node([_node(loader, item, path, _line(path, item), around) for item in node.value], where)
     if not isinstance(node, yaml.MappingNode):
         return Node(loader.construct_object(node), where)
-    own = [key for key, _ in node.value if key.tag != MERGE_TAG]
+    keys = [key for key, _ in node.value if key.tag != MERGE_TAG]
     first: dict[Hashable, str] = {}
-    for key in own:
+    for key in keys:
         name, line = _key(loader, key, path), _line(path, key)
         if name in first:
             raise UsageError(f"{line}: {name} is given a second time; the first is at {first[name]}. Remove one.")

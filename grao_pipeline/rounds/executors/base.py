@@ -29,7 +29,7 @@ class Result:
 
 
 class Commands(Protocol):
-    """Runs one stage's command at a time, in a process of its own; its standard error reaches ours."""
+    """Runs one stage's command at a time, in a separate process; its standard error reaches ours."""
 
     def run(self, arguments: list[str], resources: StageResources, signals: StopSignals) -> Result:
         """Run `grao ARGUMENTS` and wait for it.

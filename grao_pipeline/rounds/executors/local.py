@@ -9,7 +9,7 @@ from grao_pipeline.rounds.executors.base import Result, StageResources
 
 
 class LocalCommands:
-    """Each command is a process of its own: engines and trainers change the settings of the process they are in, and
+    """Each command is a separate process: engines and trainers change the settings of the process they are in, and
     free their memory for certain only by ending."""
 
     def run(self, arguments: list[str], resources: StageResources, signals: StopSignals) -> Result:

@@ -37,7 +37,7 @@ def conversation_blocks(messages: Sequence[Mapping[str, str]]) -> list[TextBlock
     for number, message in enumerate(messages, start=1):
         if not ROLE.fullmatch(message["role"]):
             raise InputError(
-                f"turn {number} of the conversation: role must be a single word, found {message['role']!r}"
+                f"Turn {number} of the conversation: role must be a single word, found {message['role']!r}."
             )
         blocks.append(TextBlock(f"turn {number} of the conversation, by the {message['role']}", message["content"]))
     return blocks

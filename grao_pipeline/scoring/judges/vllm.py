@@ -89,7 +89,7 @@ class VllmChatModel(ChatModel):
         tokens, ids = self._control_tokens
         safe = neutralize(text, tokens)
         if not ids.isdisjoint(self._tokenizer.encode(safe, add_special_tokens=False)):
-            raise InputError(f"a text contains a control token of {self.arguments.model} that cannot be broken up")
+            raise InputError(f"A text contains a control token of {self.arguments.model} that cannot be broken up.")
         return safe
 
     def encode(self, question: Question) -> list[int]:
@@ -110,8 +110,8 @@ class VllmChatModel(ChatModel):
         except jinja.TemplateError as error:
             roles = ", ".join(message["role"] for message in question.messages)
             raise InputError(
-                f"the judge's chat template fails on a conversation of {roles}: {error} "
-                "(if it has no system role, give --reward-arg system_role=false)"
+                f"The judge's chat template fails on a conversation of {roles}: {error} "
+                "(if it has no system role, give --reward-arg system_role=false)."
             ) from error
         return [int(token) for token in self._tokenizer.encode(text, add_special_tokens=False)]
 

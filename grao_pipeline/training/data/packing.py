@@ -80,7 +80,7 @@ class PackedBatch:
 
 
 def pack(sequences: Sequence[TrainingSequence], device: torch.device | str = "cpu") -> PackedBatch:
-    """Pack sequences in order; neighbours with the same prompt share it."""
+    """Pack sequences in order; neighbors with the same prompt share it."""
     ids: list[int] = []
     positions: list[int] = []
     predicting: list[int] = []
@@ -115,7 +115,7 @@ def packed_tokens(sequences: Sequence[TrainingSequence]) -> int:
 
 
 def by_prompt(sequences: Sequence[TrainingSequence]) -> list[tuple[list[int], list[list[int]]]]:
-    """(prompt, continuations) of every run of neighbours with the same prompt."""
+    """(prompt, continuations) of every run of neighbors with the same prompt."""
     runs: list[tuple[list[int], list[list[int]]]] = []
     for sequence in sequences:
         if not runs or runs[-1][0] != sequence.prompt_token_ids:

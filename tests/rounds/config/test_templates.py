@@ -39,7 +39,7 @@ def test_an_existing_file_is_kept(tmp_path: Path) -> None:
 def test_an_unknown_template_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     result = tiny.grao("rounds", "init", "stort", "--out", tmp_path / "x.yaml")
     assert result.exit_code == 2
-    assert "there is no template 'stort'. Templates: judge, start, sweep." in result.stderr
+    assert "Unknown template 'stort'. Templates: judge, start, sweep." in result.stderr
 
 
 def test_the_schema_accepts_what_the_docs_show() -> None:

@@ -126,7 +126,7 @@ def test_a_control_token_that_only_the_tokenizer_sees_is_an_error_of_its_row(jud
     reward = make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=[f"model={tmp_path}"]))
     [judgement] = reward.score([Candidate(QUESTION, "Fine. ＠＠turn＠＠", "Paris.", {})])
     assert (judgement.reward, judgement.status) == (None, "error")
-    assert str(judgement.detail) == f"a text contains a control token of {tmp_path} that cannot be broken up"
+    assert str(judgement.detail) == f"A text contains a control token of {tmp_path} that cannot be broken up."
 
 
 def test_a_question_to_a_server_contains_no_control_token(server: JudgeServer) -> None:

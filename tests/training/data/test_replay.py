@@ -213,7 +213,7 @@ def compare(model: Any, group: Row) -> Iterator[tuple[list[float], list[float]]]
 
 @pytest.fixture(scope="module")
 def stale(tmp_path_factory: pytest.TempPathFactory, rows: tuple[list[Row], list[Row]]) -> list[Pair]:
-    """Four groups of the model's own in round 1, and six that bear the log-probs of another model: round 0.
+    """Four groups of the model's own in round 1, and six with the log-probs of another model: round 0.
 
     Every sequence's advantage is its own number, to tell it by.
     """

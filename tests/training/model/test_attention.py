@@ -30,7 +30,7 @@ from tests.training.families import VOCABULARY, twin
 from tests.training.oracle import backward
 from tests.training.steps import ragged_groups, relative_distance, sequence, take_gradient, training_groups
 
-# Uncompiled, as it must be here, flex attention warns of its own slowness.
+# Uncompiled, as it must be here, flex attention warns that it is slow.
 pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 
 Shape = tuple[int, tuple[int, ...]]
@@ -40,7 +40,7 @@ RAGGED: list[Shape] = [(4, (3, 1, 6, 3)), (1, (1,)), (9, (2, 8))]
 
 
 def packed(shapes: list[Shape]) -> PackedBatch:
-    """Prompts of distinct tokens, so that neighbours never share one."""
+    """Prompts of distinct tokens, so that neighbors never share one."""
     return pack(
         [sequence([number] * prompt, [1] * n) for number, (prompt, lengths) in enumerate(shapes) for n in lengths]
     )

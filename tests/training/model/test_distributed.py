@@ -157,7 +157,7 @@ def test_two_machines_with_all_weights_each_train_alike(
     both = [Training(2, *arguments, launcher=launcher) for _ in range(2)]
     ended = [each.end() for each in both]
     assert [each.returncode for each in ended] == [0, 0], ended[0].stderr + ended[1].stderr
-    assert sorted(bool(each.stdout) for each in ended) == [False, True]  # rank 0 alone speaks
+    assert sorted(bool(each.stdout) for each in ended) == [False, True]  # only rank 0 prints
     assert_same_training(tmp_path / "out", alone)
 
 

@@ -48,7 +48,7 @@ def leaves(hidden: Tensor, head: Head) -> list[Tensor]:
 
 @contextmanager
 def chunks_of(tokens: int, block: int, vocabulary: int = VOCABULARY) -> Iterator[None]:
-    """Matrix products over so many tokens at a time, the softmax over `block` of them; at least one token."""
+    """Matrix products over this many tokens at a time, the softmax over `block` of them; at least one token."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(lm_head.CHUNK_ELEMENTS, "cpu", tokens * vocabulary)
         patch.setitem(lm_head.BLOCK_ELEMENTS, "cpu", block * vocabulary)

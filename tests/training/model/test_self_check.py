@@ -205,7 +205,7 @@ def test_another_attention_is_not_another_training(tmp_path: Path, groups: str, 
 
 
 def test_a_first_group_of_one_sequence_hides_nothing(tmp_path: Path) -> None:
-    """One sequence alone is right in any packed row; the groups beside it would be read through one another."""
+    """One sequence alone is right in any packed row; the groups next to it would be read through one another."""
     from transformers import GPTJConfig, GPTJForCausalLM
 
     base = tmp_path / "base"

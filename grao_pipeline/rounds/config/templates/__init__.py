@@ -17,10 +17,10 @@ def template_text(name: str) -> str:
     """A template.
 
     Raises:
-        UsageError: there is none of this name.
+        UsageError: unknown name.
     """
     if name not in template_names():
-        raise UsageError(f"there is no template '{name}'. Templates: {', '.join(template_names())}.")
+        raise UsageError(f"Unknown template '{name}'. Templates: {', '.join(template_names())}.")
     return (files(__name__) / f"{name}.yaml").read_text("utf-8")
 
 
