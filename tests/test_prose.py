@@ -115,3 +115,8 @@ def test_a_variable_says_what_it_holds(path: Path) -> None:
         if name in BANNED_NAMES
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_name_of_a_test_is_one_claim_of_at_most_80_characters() -> None:
+    names = [name for path in SOURCES for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)]
+    assert [name for name in names if len(name) > 80] == []

@@ -42,7 +42,7 @@ def test_a_released_lock_and_that_of_a_killed_process_are_free(tmp_path: Path) -
     DirectoryLock(tmp_path, ".lock", "being written").release()
 
 
-def test_a_lock_file_that_its_holder_deletes_locks_nobody_out_and_lets_nobody_in_twice(tmp_path: Path) -> None:
+def test_a_lock_file_that_its_holder_deletes_admits_one_holder(tmp_path: Path) -> None:
     """Four threads take turns; the lock's file is deleted by every holder, as by a training that is complete."""
     inside, most, turns = 0, 0, 0
 

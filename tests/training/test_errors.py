@@ -227,7 +227,7 @@ def test_a_finished_training_of_other_options_is_refused(
 
 
 @pytest.mark.parametrize("checkpoint_steps", [0, 1])
-def test_an_unfinished_training_of_other_options_is_refused_before_and_after_its_first_checkpoint(
+def test_an_unfinished_training_of_other_options_is_refused(
     tmp_path: Path, groups: str, advantages: str, model: Path, checkpoint_steps: int
 ) -> None:
     out = tmp_path / "out"

@@ -139,7 +139,7 @@ def test_skips_are_counted_over_a_resume(tmp_path: Path, model: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_the_last_whole_step_and_the_same_command_ends_as_if_undisturbed(
+def test_a_training_that_a_signal_stopped_ends_as_if_undisturbed(
     tmp_path: Path, groups: str, advantages: str, dropout_model: Path, undisturbed: Path, number: signal.Signals
 ) -> None:
     """Checkpoints only every 50 steps: the one at the signal is extra. Dropout draws the same numbers again."""

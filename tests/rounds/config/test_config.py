@@ -160,9 +160,7 @@ def test_every_wrong_option_of_a_section_is_named_with_its_own_line(tmp_path: Pa
     ]
 
 
-def test_variables_take_the_type_of_their_value_and_the_environment_may_have_a_default(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_variables_have_the_type_of_their_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAO_TEST_EPOCHS", "3")
     text = BASE.replace("beta: 0.5", "beta: ${b}\n  epochs: ${env:GRAO_TEST_EPOCHS}\n  seed: ${round}")
     text = text.replace("runs/x", "${env:GRAO_NOT_SET:runs}/${name}/$${x}")

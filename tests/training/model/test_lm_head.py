@@ -167,7 +167,7 @@ def test_half_precision_states_have_log_probs_in_float32(dtype: torch.dtype) -> 
         assert float((mine.double() - theirs).norm() / theirs.norm()) < 0.02
 
 
-def test_under_autocast_products_are_rounded_and_gradients_have_the_parameters_precision() -> None:
+def test_under_autocast_products_are_rounded_and_gradients_are_not() -> None:
     hidden, head, weights, targets = random_inputs(50, bias=True)
     expected = torch.autograd.grad((plain_logprobs(hidden, head, targets) * weights).sum(), leaves(hidden, head))
     floats = [each.detach().float().requires_grad_() for each in leaves(hidden, head)]

@@ -126,7 +126,7 @@ def test_recomputing_activations_gives_the_same_gradients(
 
 @pytest.mark.parametrize("attention", ["split", "rows"])
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gemma2", "granite"])
-def test_under_bfloat16_autocast_the_step_is_as_near_float32_as_that_of_plain_transformers(
+def test_under_autocast_the_step_is_as_near_float32_as_transformers_own(
     scored: Scored, groups: list[TrainingGroup], family: str, attention: str
 ) -> None:
     """bfloat16 keeps 8 bits; how far that leads depends on the model: 1 % of the gradient in one, 11 % in another."""

@@ -103,7 +103,7 @@ def test_qloras_adapter_is_merged_into_the_weights_that_it_is_for(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("package", ["torchao", "bitsandbytes"])
-def test_adamw_in_8_bits_goes_about_where_adamw_goes_and_is_resumed_exactly_after_a_kill(
+def test_adamw_in_8_bits_is_near_adamw_and_resumes_exactly(
     tmp_path: Path, groups: str, advantages: str, model: Path, package: str
 ) -> None:
     pytest.importorskip(package)  # transformers imports torchao wherever it is installed, which takes seconds each time
