@@ -13,7 +13,7 @@ import torch
 from grao_pipeline.errors import InputError, MismatchError, StageFailure
 from grao_pipeline.progress import SILENT, Progress, RecordedProgress
 from grao_pipeline.schemas import ADVANTAGES
-from grao_pipeline.training.objectives.base import ObjectiveInputs, ObjectiveOutputs
+from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs, ObjectiveOutputs
 from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.train import train_model
 from tests import tiny
@@ -76,7 +76,7 @@ def test_advantages_of_other_groups_are_refused(
 ) -> None:
     sampling = ["--engine", "transformers", "--samples", 2, "--max-new-tokens", 2]
     tiny.grao_json("generate", prompts, tmp_path / "other", "--model", model, *sampling)
-    expected = "Make the advantages of these groups first"
+    expected = "Compute the advantages of these groups first"
     assert_refused(tmp_path / "other", advantages, tmp_path / "out", "--model", model, message=expected)
 
 
@@ -155,11 +155,11 @@ def test_weights_that_cannot_be_read_are_named(tmp_path: Path, groups: str, adva
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--beta", -0.5, "--beta = -0.5"),
-        ("--lambda", -1, "--lambda = -1"),
-        ("--learning-rate", 0, "--learning-rate = 0"),
-        ("--groups-per-step", 0, "--groups-per-step = 0"),
-        ("--objective", "beauty", "Unknown objective 'beauty'. Built in: asymre, dpo, dr-grpo, grao"),
+        ("--beta", -0.5, "--beta: input should be greater than or equal to 0, found -0.5."),
+        ("--lambda", -1, "--lambda: input should be greater than or equal to 0, found -1.0."),
+        ("--learning-rate", 0, "--learning-rate: input should be greater than 0, found 0.0."),
+        ("--groups-per-step", 0, "--groups-per-step: input should be greater than or equal to 1, found 0."),
+        ("--objective", "beauty", "--objective: unknown objective 'beauty'. Built in: asymre, dpo, dr-grpo, grao"),
     ],
 )
 def test_options_that_cannot_work_are_wrong_usage(
@@ -301,11 +301,8 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_touched(
     assert not (out / "model.safetensors").exists()
 
 
-class Unbounded:
-    """An objective whose loss is no number."""
-
-    def __init__(self, beta: float, lambda_: float) -> None:
-        pass
+class Unbounded(Objective):
+    """An objective whose loss is not a number."""
 
     def __call__(self, inputs: ObjectiveInputs) -> ObjectiveOutputs:
         return ObjectiveOutputs(torch.log(-inputs.mean_logprobs().exp()).sum(), {})

@@ -43,7 +43,9 @@ def read_model_manifest(out: Path) -> ModelManifest | None:
         value = json.loads(path.read_text())
         provenance = Provenance.from_dict(value, str(path))
         if provenance.table != "model":
-            raise MismatchError(f"{out} holds a '{provenance.table}' table, not a model. Choose another directory.")
+            raise MismatchError(
+                f"{out} holds a table of kind '{provenance.table}', not a model. Choose another directory."
+            )
         return ModelManifest(provenance, value["model"], value["summary"], value["files"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged ({error!r}). Choose another directory, or delete this one.") from error

@@ -331,5 +331,5 @@ def test_auto_is_split_on_cpu_and_on_cuda_what_the_precision_allows() -> None:
 def test_a_kernel_of_another_package_is_named_by_its_path() -> None:
     path = "grao_pipeline.training.model.attention.split:SplitAttention"
     assert type(make_attention(path)) is type(make_attention("split"))
-    with pytest.raises(UsageError, match="Unknown attention 'ring'"):
+    with pytest.raises(UsageError, match="unknown attention 'ring'"):
         make_attention("ring")

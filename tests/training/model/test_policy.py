@@ -260,5 +260,5 @@ def test_a_model_without_a_language_modeling_head_is_refused() -> None:
 
 
 def test_an_unknown_attention_is_wrong_usage() -> None:
-    with pytest.raises(UsageError, match="Unknown attention 'ring'"):
+    with pytest.raises(UsageError, match="unknown attention 'ring'"):
         Policy(families.make_model("qwen2"), "ring")
