@@ -21,6 +21,7 @@ FIXTURES = {
 }
 """Fixtures that open vLLM or Ray."""
 PROPERTY = "cpu_seconds"
+TESTS = Path(__file__).parent
 
 # The same examples in every run: a test does not pass or fail by chance.
 settings.register_profile("full", max_examples=100, deadline=None, derandomize=True, database=None)
@@ -48,11 +49,23 @@ def package_of(item: pytest.Item) -> str | None:
     return None
 
 
+def group_of(item: pytest.Item, package: str | None) -> str:
+    """Tests of one group run in one process, without others between them (`--dist loadgroup`): those of a file, which
+    share fixtures; those with one vLLM engine, which the end of another engine in the process would break.
+    """
+    path = item.path.relative_to(TESTS)
+    if package != "vllm":
+        return str(path)
+    folders = path.parts[:-1]
+    return "vllm " + "/".join(folders[:2] if folders[0] == "scoring" else folders[:1])
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests, before `-m` selects them."""
+    """Mark the tests, before `-m` selects them; say which of them one of the two processes runs in a row."""
     for item in items:
         package = package_of(item)
+        item.add_marker(pytest.mark.xdist_group(group_of(item, package)))
         if package is None:
             continue
         item.add_marker(package)
