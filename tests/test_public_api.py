@@ -6,7 +6,6 @@ import inspect
 import io
 import json
 import re
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -64,20 +63,6 @@ def test_importing_the_package_loads_nothing_else() -> None:
     loaded = run(code).split()
     assert [name for name in HEAVY if name in loaded] == []
     assert loaded == ["grao_pipeline", "grao_pipeline.lazy"]
-
-
-def test_importing_the_package_takes_no_time() -> None:
-    """The least processor time of seven starts, in turns with a Python that imports nothing."""
-
-    def seconds(code: str) -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        run(code)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    turns = [(seconds("pass"), seconds("import grao_pipeline")) for _ in range(7)]
-    bare, ours = (min(side) for side in zip(*turns, strict=True))
-    assert ours < 1.5 * bare
 
 
 def test_an_option_model_loads_no_polars_and_no_torch() -> None:
