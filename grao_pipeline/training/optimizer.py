@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from grao_pipeline.errors import MissingDependency, UsageError
+from grao_pipeline.errors import UsageError
 from grao_pipeline.plugins import require
 from grao_pipeline.training.model.distributed import Ranks
 from grao_pipeline.training.options import TrainOptions
@@ -51,10 +51,7 @@ def _optimizer_class_of_8_bits(name: str, ranks: Ranks) -> Any:
             option="optimizer",
         )
     if not importlib.util.find_spec("bitsandbytes"):
-        package = "bitsandbytes" if name.startswith("paged") else "torchao"
-        raise MissingDependency(
-            f"--optimizer {name} needs {package}, which is not installed. Run: pip install {package}"
-        )
+        require("bitsandbytes" if name.startswith("paged") else "torchao")
     optimizers = require("bitsandbytes.optim")
     if not name.startswith("paged"):
         return optimizers.AdamW8bit
