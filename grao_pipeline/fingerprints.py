@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from grao_pipeline.errors import InputError
+from grao_pipeline.messages import Message, plain_message
 from grao_pipeline.schemas import CONTRACT_VERSION
 
 DIGITS = 32
@@ -26,10 +27,24 @@ def fingerprint(value: object) -> str:
 
 
 def prompt_fingerprint(
-    messages: Sequence[Mapping[str, str]], reference: str | None, rejected: str | None, metadata: str
+    messages: Sequence[Message],
+    reference: str | None,
+    rejected: str | None,
+    metadata: str,
+    tools: str | None = None,
+    reference_reasoning: str | None = None,
 ) -> str:
-    """The `prompt_id` of a row of the prompts table."""
-    return fingerprint([[[m["role"], m["content"]] for m in messages], reference, rejected, metadata])
+    """The `prompt_id` of a row of the prompts table. What a row of version 1 cannot hold counts only where it is."""
+    turns = [message_key(message) for message in messages]
+    added = {"tools": tools, "reference_reasoning": reference_reasoning}
+    added = {name: value for name, value in added.items() if value is not None}
+    return fingerprint([turns, reference, rejected, metadata, *([added] if added else [])])
+
+
+def message_key(message: Message) -> list[object]:
+    """What identifies a message: `[role, content]`, and its other fields where it has some."""
+    others = {name: value for name, value in plain_message(message).items() if name not in ("role", "content")}
+    return [message["role"], message["content"], *([others] if others else [])]
 
 
 def group_fingerprint(prompt_id: str, policy: str, completion_token_ids: Sequence[Sequence[int]]) -> str:

@@ -57,8 +57,8 @@ def digest(text: str) -> str:
         ),
         (
             stage_fingerprint("score", {"reward": "gsm8k"}, {"groups": "a"}),
-            '{"contract":1,"inputs":{"groups":"a"},"options":{"reward":"gsm8k"},"stage":"score"}',
-            "6e4929aad072cf7b5dd07122e612bfa5",
+            '{"contract":2,"inputs":{"groups":"a"},"options":{"reward":"gsm8k"},"stage":"score"}',
+            "03bf6c10264d1e246ad09e484ea6a0e3",
         ),
     ],
 )

@@ -17,6 +17,7 @@ COMMANDS = [*(stage.name for stage in stages()), *OTHER_COMMANDS]
 FLOORS = {
     "errors": 0,
     "schemas": 0,
+    "messages": 0,
     "options": 0,
     "fingerprints": 0,
     "plugins": 0,

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grao_pipeline.errors import SchemaError
-from grao_pipeline.schemas import ADVANTAGES, GROUPS, PROMPTS, SCORES, TABLES, TableSchema, conform, validate
+from grao_pipeline.schemas import ADVANTAGES, GROUPS, PROMPTS, SCORES, TABLES, TableSchema
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.parquet import decode, encode
+from grao_pipeline.storage.validation import conform, validate
 from tests import tiny
 from tests.tiers import examples
 
@@ -75,7 +76,11 @@ def test_a_forbidden_null_is_reported_with_its_row(schema: TableSchema, column: 
 @pytest.mark.parametrize(
     ("schema", "change", "complaint"),
     [
-        (GROUPS, {"messages": [{"role": None, "content": "x"}]}, "column 'messages' holds a null in row 1"),
+        (
+            GROUPS,
+            {"messages": [{"role": None, "content": "x"}]},
+            "column 'messages' holds a null in the field 'role' in row 1",
+        ),
         (GROUPS, {"messages": [None]}, "column 'messages' holds a null in row 1"),
         (GROUPS, {"prompt_token_ids": [1, None]}, "column 'prompt_token_ids' holds a null in row 1"),
         (GROUPS, {"reference_token_ids": [1, None]}, "column 'reference_token_ids' holds a null in row 1"),
@@ -176,7 +181,7 @@ def test_conform_drops_extra_columns_restores_the_order_and_fills_in_nulls() -> 
     assert conformed.schema.equals(SCORES.arrow())
     assert conformed.to_pylist() == [
         {"group_id": f"g{i}", "rewards": [1.0, None], "reference_reward": None, "statuses": ["ok", "error"]}
-        | {"details": None}
+        | {"details": None, "steps": None}
         for i in range(3)
     ]
 

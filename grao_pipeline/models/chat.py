@@ -1,11 +1,12 @@
 """Conversations and references → token ids, exactly as the policy sees them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from grao_pipeline.errors import InputError
+from grao_pipeline.messages import Message, template_messages
 from grao_pipeline.plugins import require
 
 PLAIN_TEMPLATE = (
@@ -38,11 +39,11 @@ class PromptTokenizer:
         if not self.stop_token_ids or tokenizer.eos_token_id is None:
             raise InputError("The tokenizer has no end-of-sequence token, so a completion could never end.")
 
-    def prompt(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of the conversation, up to the beginning of the answer. [P]"""
         return self._encode(self._render(messages, generation=True))
 
-    def reference(self, messages: Sequence[Mapping[str, str]], reference: str) -> list[int]:
+    def reference(self, messages: Sequence[Message], reference: str) -> list[int]:
         """Token ids of `reference` as the continuation of that prompt, end-of-turn token included. [L]
 
         The continuation is the template's text after the prompt, up to its last end-of-turn token. Where the template
@@ -81,7 +82,7 @@ class PromptTokenizer:
             return whole_ids[len(before_ids) :]
         return self._encode(whole[len(before) :])
 
-    def _render(self, messages: Sequence[Mapping[str, str]], generation: bool) -> str:
+    def _render(self, messages: Sequence[Message], generation: bool) -> str:
         return render(self._tokenizer, self.template, messages, generation)
 
     def _encode(self, text: str) -> list[int]:
@@ -94,7 +95,7 @@ def chat_template(tokenizer: Any) -> str:
     return str((template.get("default") if isinstance(template, dict) else template) or PLAIN_TEMPLATE)
 
 
-def render(tokenizer: Any, template: str, messages: Sequence[Mapping[str, str]], generation: bool) -> str:
+def render(tokenizer: Any, template: str, messages: Sequence[Message], generation: bool) -> str:
     """The text of a conversation under a chat template.
 
     Args:
@@ -106,7 +107,7 @@ def render(tokenizer: Any, template: str, messages: Sequence[Mapping[str, str]],
     jinja = require("jinja2")
     try:
         rendered = tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
+            template_messages(messages),
             chat_template=template,
             add_generation_prompt=generation,
             tokenize=False,

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Message = dict[str, str]
+Message = dict[str, Any]
+"""A turn, as `grao_pipeline.messages` says."""
 Row = Mapping[str, Any]
 
 
@@ -23,6 +24,9 @@ class Prompt:
     reference: str | None
     rejected: str | None
     metadata: dict[str, Any]
+    tools: str | None = None
+    """JSON schemas of the tools: a JSON list."""
+    reference_reasoning: str | None = None
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def answer(value: object, name: str) -> str:
     messages = conversation(value, name)
     if [message["role"] for message in messages] != ["assistant"]:
         raise DroppedRow(f"{name} is not one assistant turn")
-    return messages[0]["content"]
+    return str(messages[0]["content"])
 
 
 def check_answerable(messages: list[Message]) -> None:

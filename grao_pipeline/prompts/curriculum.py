@@ -15,9 +15,9 @@ from grao_pipeline.prompts.build import ROWS_PER_PART
 from grao_pipeline.prompts.draw import draw, probabilities
 from grao_pipeline.prompts.options import CurriculumOptions
 from grao_pipeline.prompts.reward_history import open_history, reward_statistics
-from grao_pipeline.schemas import refuse_repeats
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
+from grao_pipeline.storage.validation import refuse_repeats
 from grao_pipeline.storage.writer import TableWriter
 
 

@@ -1,6 +1,6 @@
 """Which prompts are held out for evaluation: the hash of a conversation alone decides."""
 
-from grao_pipeline.fingerprints import fingerprint
+from grao_pipeline.fingerprints import fingerprint, message_key
 from grao_pipeline.prompts.base import Message
 
 HASH_DIGITS = 16
@@ -13,5 +13,5 @@ def is_held_out(messages: list[Message], fraction: float) -> bool:
     The same conversation is always on the same side, whatever its answers and the other rows are. A larger fraction
     holds out every conversation that a smaller one holds out.
     """
-    digest = fingerprint([[message["role"], message["content"]] for message in messages])
+    digest = fingerprint([message_key(message) for message in messages])
     return int(digest[:HASH_DIGITS], 16) < fraction * HASHES

@@ -57,7 +57,9 @@ class PromptLedger:
             messages = [{"role": "system", "content": self._options.system}, *messages]
         metadata = canonical_json(prompt.metadata)
         check_unicode(*(message["content"] for message in messages), prompt.reference, prompt.rejected, metadata)
-        prompt_id = prompt_fingerprint(messages, prompt.reference, prompt.rejected, metadata)
+        prompt_id = prompt_fingerprint(
+            messages, prompt.reference, prompt.rejected, metadata, prompt.tools, prompt.reference_reasoning
+        )
         if prompt_id in self._prompt_ids:
             raise DroppedRow(DUPLICATE)
         self._prompt_ids.add(prompt_id)
@@ -65,7 +67,9 @@ class PromptLedger:
             {
                 "prompt_id": prompt_id,
                 "messages": messages,
+                "tools": prompt.tools,
                 "reference": prompt.reference,
+                "reference_reasoning": prompt.reference_reasoning,
                 "rejected": prompt.rejected,
                 "metadata": metadata,
             }

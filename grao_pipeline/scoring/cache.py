@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grao_pipeline.errors import InputError
-from grao_pipeline.fingerprints import fingerprint
+from grao_pipeline.fingerprints import fingerprint, message_key
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
 
 SCHEMA = """
@@ -54,7 +54,7 @@ def candidate_fingerprint(candidate: Candidate, reads_group: bool) -> str:
     Args:
         reads_group: whether the reward sees the other samples of the group.
     """
-    messages = [[message["role"], message["content"]] for message in candidate.messages]
+    messages = [message_key(message) for message in candidate.messages]
     others = list(candidate.others) if reads_group else []
     return fingerprint([messages, candidate.completion, candidate.reference, dict(candidate.metadata), others])
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from grao_pipeline.arguments import parse_arguments
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
+from grao_pipeline.messages import plain_messages
 from grao_pipeline.parsing import key_values
 from grao_pipeline.plugins import load, source_of
 from grao_pipeline.progress import SILENT, Bar, Progress
@@ -180,6 +181,7 @@ def _judge(rows: list[Row], judge: CachedReward, reads_group: bool, bar: Bar) ->
 def _candidates(row: Row, reads_group: bool) -> list[Candidate | None]:
     """A group's samples, None where one was aborted, and its reference if it has one."""
     metadata = _metadata(row)
+    messages = plain_messages(row["messages"])
     texts = [
         None if reason == "abort" else text
         for text, reason in zip(row["completions"], row["finish_reasons"], strict=True)
@@ -189,7 +191,7 @@ def _candidates(row: Row, reads_group: bool) -> list[Candidate | None]:
         if text is None:
             return None
         others = [other for index, other in enumerate(texts) if index != number and other is not None]
-        return Candidate(row["messages"], text, row["reference"], metadata, others if reads_group else ())
+        return Candidate(messages, text, row["reference"], metadata, others if reads_group else ())
 
     references = [] if row["reference"] is None else [candidate(row["reference"], REFERENCE)]
     return [*(candidate(text, number) for number, text in enumerate(texts)), *references]

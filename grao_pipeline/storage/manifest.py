@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from grao_pipeline.errors import InputError
-from grao_pipeline.schemas import CONTRACT_VERSION
+from grao_pipeline.schemas import CONTRACT_VERSION, READABLE_VERSIONS
 
 MANIFEST = "manifest.json"
 METADATA_KEY = b"grao"
@@ -51,12 +51,13 @@ class Provenance:
         Raises:
             InputError: `value` follows another version of the data contract.
         """
-        if value.get("contract") != CONTRACT_VERSION:
+        if value.get("contract") not in READABLE_VERSIONS:
             raise InputError(
-                f"{where} follows version {value.get('contract')} of the data contract; this program reads version "
-                f"{CONTRACT_VERSION}. Regenerate the table."
+                f"{where} follows version {value.get('contract')} of the data contract; this program reads the "
+                f"versions {', '.join(map(str, READABLE_VERSIONS))}. Install a newer grao-pipeline, or make the "
+                "table again."
             )
-        names = ("table", "fingerprint", "options", "inputs", "details", "versions")
+        names = ("table", "fingerprint", "options", "inputs", "details", "versions", "contract")
         return Provenance(**{name: value[name] for name in names})
 
 

@@ -10,10 +10,11 @@ import pyarrow.compute as pc
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError
 from grao_pipeline.fingerprints import bytes_checksum, fingerprint
 from grao_pipeline.plugins import require
-from grao_pipeline.schemas import TABLES, TableSchema, conform, refuse_repeats, validate
+from grao_pipeline.schemas import TABLES, TableSchema
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import MANIFEST, Manifest, PartEntry, Provenance
 from grao_pipeline.storage.parquet import count_rows, decode, read_provenance
+from grao_pipeline.storage.validation import conform, refuse_repeats, validate
 
 if TYPE_CHECKING:
     import datasets

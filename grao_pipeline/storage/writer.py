@@ -8,11 +8,12 @@ import pyarrow as pa
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError, UsageError
 from grao_pipeline.fingerprints import bytes_checksum
 from grao_pipeline.progress import SILENT, Progress
-from grao_pipeline.schemas import TABLES, conform, validate
+from grao_pipeline.schemas import TABLES
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import MANIFEST, Manifest, PartEntry, Provenance, part_name
 from grao_pipeline.storage.parquet import decode, encode, read_provenance
 from grao_pipeline.storage.reader import TableReader
+from grao_pipeline.storage.validation import conform, validate
 
 UNFINISHED = ".unfinished"
 

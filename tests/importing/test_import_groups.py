@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grao_pipeline.importing.rows import read_group
+from grao_pipeline.messages import plain_messages
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
 
@@ -45,10 +46,10 @@ def test_a_row_becomes_a_group_and_its_scores(tmp_path: Path) -> None:
     summary = tiny.grao_json("import", source(tmp_path, ROWS), tmp_path / "out", "--name", "human")
     groups, scores = read(tmp_path / "out" / "groups"), read(tmp_path / "out" / "scores")
     first, second, third = groups
-    assert first["messages"] == [{"role": "user", "content": "2+2?"}]
+    assert plain_messages(first["messages"]) == [{"role": "user", "content": "2+2?"}]
     assert (first["completions"], first["reference"], first["rejected"]) == (["4", "5", ""], "four", "six")
     assert first["metadata"] == '{"level":1}'
-    assert (second["messages"], second["completions"], second["reference"]) == (CHAT, ["3"], None)
+    assert (plain_messages(second["messages"]), second["completions"], second["reference"]) == (CHAT, ["3"], None)
     # Without a model there are no ids and no log-probs. An empty list: a reference without ids. Null: no reference.
     assert (first["prompt_token_ids"], first["completion_token_ids"]) == ([], [[], [], []])
     assert [group["reference_token_ids"] for group in groups] == [[], None, None]
@@ -165,7 +166,9 @@ def test_with_a_tokenizer_the_ids_are_those_of_the_chat_template(tmp_path: Path,
     summary = tiny.grao_json("import", source(tmp_path, ROWS), tmp_path / "out", "--tokenizer", model)
     assert summary["tokenized"]
     for group in read(tmp_path / "out" / "groups"):
-        prompt = tokenizer.apply_chat_template(group["messages"], add_generation_prompt=True, tokenize=False)
+        prompt = tokenizer.apply_chat_template(
+            plain_messages(group["messages"]), add_generation_prompt=True, tokenize=False
+        )
         assert group["prompt_token_ids"] == tokenizer.encode(prompt)
         for text, ids in zip(group["completions"], group["completion_token_ids"], strict=True):
             assert tokenizer.decode(ids) == f"{text}<|im_end|>"

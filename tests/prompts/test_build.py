@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grao_pipeline.errors import InputError, MismatchError, UsageError
+from grao_pipeline.messages import plain_messages
 from grao_pipeline.prompts import build
 from grao_pipeline.prompts.build import build_prompts
 from grao_pipeline.prompts.holdout import is_held_out
@@ -25,7 +26,7 @@ def source(directory: Path, rows: list[dict[str, Any]], name: str = "rows.jsonl"
 
 def read(path: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = open_table(str(path), "prompts").arrow().to_pylist()
-    return rows
+    return [{**row, "messages": plain_messages(row["messages"])} for row in rows]
 
 
 def tree(directory: Path) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from grao_pipeline.messages import plain_messages
 from grao_pipeline.prompts.build import build_prompts
 from grao_pipeline.prompts.options import PromptsOptions
 from grao_pipeline.storage.reader import open_table
@@ -85,7 +86,7 @@ def test_every_row_of_gsm8k_is_kept_with_its_number(tmp_path: Path, gsm8k: list[
     build_twice(tmp_path, gsm8k, {})
     table = open_table(str(tmp_path / "first"), "prompts").arrow().to_pylist()
     for row, prompt in zip(gsm8k, table, strict=True):
-        assert prompt["messages"] == [{"role": "user", "content": row["question"]}]
+        assert plain_messages(prompt["messages"]) == [{"role": "user", "content": row["question"]}]
         assert prompt["reference"] == row["answer"]
         assert json.loads(prompt["metadata"]) == {"answer": row["answer"].split("#### ")[1].replace(",", "")}
 

@@ -21,7 +21,7 @@ def test_a_manifest_is_plain_json_with_parts_and_provenance() -> None:
     value = json.loads(MANIFEST.to_json())
     assert value.pop("versions")["pyarrow"] == version("pyarrow")
     assert value == {
-        "contract": 1,
+        "contract": 2,
         "table": "scores",
         "fingerprint": "f" * 32,
         "options": {"reward": "gsm8k"},
@@ -71,8 +71,8 @@ def test_an_invalid_manifest_is_reported_as_damaged(text: bytes) -> None:
 
 
 def test_another_version_of_the_contract_is_refused_with_both_versions() -> None:
-    with pytest.raises(InputError, match="version 2 of the data contract; this program reads version 1"):
-        Manifest.from_json(changed(contract=2), "out/manifest.json")
+    with pytest.raises(InputError, match="version 3 of the data contract; this program reads the versions 1, 2"):
+        Manifest.from_json(changed(contract=3), "out/manifest.json")
 
 
 def test_parts_sort_by_name_in_the_order_of_their_numbers() -> None:

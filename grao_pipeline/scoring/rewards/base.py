@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from grao_pipeline.arguments import NoArguments, PluginArguments
 from grao_pipeline.errors import UsageError
+from grao_pipeline.messages import Message
 from grao_pipeline.options import Device
 from grao_pipeline.schemas import LARGEST_FLOAT32, Status
 
@@ -23,7 +24,7 @@ class Candidate:
     Example: `Candidate([{"role": "user", "content": "2+2?"}], "4", reference="four", metadata={"answer": "4"})`
     """
 
-    messages: Sequence[Mapping[str, str]]
+    messages: Sequence[Message]
     completion: str
     reference: str | None
     metadata: Mapping[str, Any]

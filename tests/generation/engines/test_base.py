@@ -10,7 +10,8 @@ import torch
 
 from grao_pipeline.generation.engines.base import Engine, FakeEngine, Request, Sampling
 from grao_pipeline.models.source import load_tokenizer, locate_model
-from grao_pipeline.schemas import GROUPS, conform, validate
+from grao_pipeline.schemas import GROUPS
+from grao_pipeline.storage.validation import conform, validate
 from tests.generation.common import STOPS, Group, oracle, token_ids, untempered_logprobs
 
 Sample = Callable[..., list[Group]]
