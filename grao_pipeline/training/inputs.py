@@ -6,8 +6,9 @@ from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.models.source import ModelSource, load_config
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader
+from grao_pipeline.storage.table_pair import TablePair
 from grao_pipeline.training.data.groups import TrainingSet
-from grao_pipeline.training.data.tables import TablePair, open_pairs
+from grao_pipeline.training.data.tables import open_pairs
 from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.provenance import train_provenance
 
@@ -47,7 +48,7 @@ def load_data(inputs: TrainingInputs, options: TrainOptions) -> TrainingSet:
         MismatchError: groups, advantages and model do not belong together.
     """
     source = inputs.source
-    (groups, advantages), *replay = ((pair.groups, pair.advantages) for pair in inputs.pairs)
+    (groups, advantages), *replay = ((pair.groups, pair.companion) for pair in inputs.pairs)
     data = TrainingSet(groups, advantages, options.max_rounds_behind, replay)
     if not len(data):
         urls = ", ".join(pair.groups.url for pair in inputs.pairs)

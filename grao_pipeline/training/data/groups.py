@@ -8,8 +8,9 @@ import numpy as np
 
 from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.storage.reader import TableReader
+from grao_pipeline.storage.table_pair import TablePair
 from grao_pipeline.training.data.origins import find_origins
-from grao_pipeline.training.data.tables import TablePair, refuse_shared_groups
+from grao_pipeline.training.data.tables import refuse_shared_groups, training_parts
 
 GROUP_COLUMNS = [
     "group_id",
@@ -92,7 +93,7 @@ class TrainingSet:
         replay: Sequence[tuple[TableReader, TableReader]] = (),
     ) -> None:
         pairs = [TablePair(*pair) for pair in ((groups, advantages), *replay)]
-        self._parts = [part for pair in pairs for part in pair.parts(GROUP_COLUMNS, ADVANTAGE_COLUMNS)]
+        self._parts = [part for pair in pairs for part in training_parts(pair, GROUP_COLUMNS, ADVANTAGE_COLUMNS)]
         refuse_shared_groups(pairs, self._parts)
         index = find_origins(self._parts, max_rounds_behind)
         self.origins, self._rows, self.num_too_old = index.origins, index.rows, index.num_too_old

@@ -1,47 +1,34 @@
 """The tables of a training: groups with their advantages, and the replayed tables."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from grao_pipeline.errors import InputError, MismatchError, UsageError
-from grao_pipeline.storage.reader import TableReader, open_table
+from grao_pipeline.storage.reader import open_table
+from grao_pipeline.storage.table_pair import TablePair
 from grao_pipeline.training.data.origins import Part
 
 
-@dataclass(frozen=True)
-class TablePair:
-    """A groups table and the advantages of its groups."""
+def training_parts(pair: TablePair, groups: Sequence[str], advantages: Sequence[str]) -> Iterator[Part]:
+    """These columns of a groups table and of its advantages, part by part.
 
-    groups: TableReader
-    advantages: TableReader
-
-    @property
-    def fingerprints(self) -> tuple[str, str]:
-        return self.groups.fingerprint, self.advantages.fingerprint
-
-    def parts(self, groups: Sequence[str], advantages: Sequence[str]) -> Iterator[Part]:
-        """These columns of the two tables, part by part.
-
-        Raises:
-            MismatchError: the tables do not hold the same groups.
-            InputError: there are groups, but no token in any of them.
-        """
-        self.advantages.refuse_other_groups(self.groups)
-        has_tokens = not self.groups.num_rows
-        for index in range(self.groups.num_parts):
-            part = self.groups.part(index, groups)
-            ids = part.column("completion_token_ids")
-            has_tokens |= bool(pc.any(pc.greater(pc.list_value_length(pc.list_flatten(ids)), 0)).as_py())
-            aligned = self.advantages.aligned_part(part.column("group_id"), index, advantages)
-            yield Part(self.groups.fingerprint, part, aligned)
-        if not has_tokens:
-            raise InputError(
-                f"{self.groups.url} has texts but no token ids, so it cannot be trained on. "
-                "Import it again with --tokenizer MODEL."
-            )
+    Raises:
+        MismatchError: the tables do not hold the same groups.
+        InputError: there are groups, but no token in any of them.
+    """
+    pair.companion.refuse_other_groups(pair.groups)
+    has_tokens = not pair.groups.num_rows
+    for part, aligned in pair.parts(groups, advantages):
+        ids = part.column("completion_token_ids")
+        has_tokens |= bool(pc.any(pc.greater(pc.list_value_length(pc.list_flatten(ids)), 0)).as_py())
+        yield Part(pair.groups.fingerprint, part, aligned)
+    if not has_tokens:
+        raise InputError(
+            f"{pair.groups.url} has texts but no token ids, so it cannot be trained on. "
+            "Import it again with --tokenizer MODEL."
+        )
 
 
 def open_pairs(groups_url: str, advantages_url: str, replay: Sequence[tuple[str, str]] = ()) -> list[TablePair]:
