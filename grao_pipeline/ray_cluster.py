@@ -27,7 +27,7 @@ class RayCluster:
         if self._is_ours:
             try:
                 self.ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except Exception as error:  # Ray raises bare ones where its processes do not start
                 place = address or os.environ.get("RAY_ADDRESS", "this machine")
                 raise StageFailure(f"Cannot connect to a Ray cluster at {place}: {error}") from error
 

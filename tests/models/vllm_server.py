@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from grao_pipeline.models.process_guard import dismiss, guarded_children
@@ -91,7 +92,8 @@ class VllmServer:
     def kill(self) -> None:
         """`kill -9` of the server and of its engine process."""
         if self._process is not None and self._guard is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it may have ended already
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             dismiss(self._guard)
             self._process = self._guard = None

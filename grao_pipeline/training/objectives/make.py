@@ -1,5 +1,6 @@
 """From the options of a training to its objective, with every check that is possible before a model is loaded."""
 
+import inspect
 from typing import Any
 
 from grao_pipeline.arguments import parse_arguments
@@ -53,6 +54,14 @@ def construct(options: TrainOptions) -> Objective:
     }
     if objective_class.traits.uses_beta_and_lambda:
         values |= {"beta": options.beta, "lambda_": options.lambda_}
+    try:
+        inspect.signature(objective_class).bind(**values)
+    except TypeError as error:
+        raise UsageError(
+            f"'{options.objective}' cannot be called with {', '.join(values)}: {error}. Leave its __init__ out, or "
+            "let it take these parameters.",
+            option="objective",
+        ) from error
     return objective_class(**values)
 
 

@@ -51,6 +51,11 @@ class WithoutArguments(FakeObjective):
     """A user's objective without arguments."""
 
 
+class WantsATemperature(FakeObjective):
+    def __init__(self, temperature: float) -> None:
+        raise AssertionError("never called")
+
+
 class NotAnObjective:
     """A user's class that only looks like one."""
 
@@ -131,6 +136,10 @@ def test_a_correction_changes_the_training_from_the_command_line(
         (
             {"objective": OWN.replace("Scaled", "NotAnObjective")},
             f"objective: '{OWN.replace('Scaled', 'NotAnObjective')}' is not a subclass of Objective",
+        ),
+        (
+            {"objective": OWN.replace("Scaled", "WantsATemperature")},
+            f"objective: '{OWN.replace('Scaled', 'WantsATemperature')}' cannot be called with arguments",
         ),
     ],
 )
