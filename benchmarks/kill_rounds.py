@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.common import describe_machine, make_model, print_table, write_prompts
+from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.manifest_file import MANIFEST, read_manifest
+from grao_pipeline.training.checkpoints.model_directory import MODEL_MANIFEST
 
 REWARD = """
 import hashlib, json, os
@@ -114,9 +117,11 @@ class Run:
         outputs: dict[str, Any] = {}
         for path in sorted(self.store.glob("*/*/*")):
             name = str(path.relative_to(self.store))
-            if path.name == "manifest.json":
-                value = json.loads(path.read_text())
-                outputs[name] = value.get("parts") or value.get("files")
+            if path.name == MANIFEST:
+                manifest = read_manifest(Directory(path.parent))
+                outputs[name] = None if manifest is None else [asdict(part) for part in manifest.parts]
+            elif path.name == MODEL_MANIFEST:
+                outputs[name] = json.loads(path.read_text())["files"]
             elif path.name == "metrics.json":
                 outputs[name] = json.loads(path.read_text())
             elif path.name == "metrics.jsonl":

@@ -57,7 +57,7 @@ class Stage:
     """How a round runs it; None where it is no part of the rounds."""
     check: str | None = None
     """`check(options)`: refuses what can be refused before anything runs; raises UsageError."""
-    is_complete: str = "grao_pipeline.storage.manifest:is_complete"
+    is_complete: str = "grao_pipeline.storage.manifest_file:has_manifest"
     """Whether a directory holds its finished output."""
     estimate: str | None = None
     """Size and cost of a task for `grao rounds plan`."""

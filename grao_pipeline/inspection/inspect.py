@@ -14,8 +14,9 @@ from grao_pipeline.fingerprints import model_fingerprint
 from grao_pipeline.inspection.options import InspectOptions
 from grao_pipeline.schemas import TABLES
 from grao_pipeline.storage.directory import Directory
-from grao_pipeline.storage.manifest import MANIFEST
+from grao_pipeline.storage.manifest_file import has_manifest, part_files
 from grao_pipeline.storage.reader import TableReader, open_table
+from grao_pipeline.training.checkpoints.model_directory import MODEL_MANIFEST
 
 # Most specific first: a groups table has all columns of a prompts table.
 KINDS = ("groups", "advantages", "scores", "prompts")
@@ -57,7 +58,7 @@ def inspect_path(path: str, options: InspectOptions) -> Inspection:
         return _inspect_evaluation(path)
     if directory.exists("config.json"):
         return _inspect_model(path)
-    if directory.exists(MANIFEST):
+    if has_manifest(path):
         return _inspect_table(open_table(path), options)
     return _inspect_table(open_table(path, options.table or _foreign_kind(path)), options)
 
@@ -149,7 +150,7 @@ def _inspect_model(path: str) -> Inspection:
     weights = [item for item in Path(path).iterdir() if item.suffix in (".safetensors", ".bin")]
     counts["weight_bytes"] = sum(item.stat().st_size for item in weights)
     provenance: dict[str, object] = {"fingerprint": model_fingerprint(path)}
-    manifest = Path(path) / MANIFEST
+    manifest = Path(path) / MODEL_MANIFEST
     if manifest.is_file():
         value = json.loads(manifest.read_text())
         provenance |= {"training": value["fingerprint"], "options": value["options"], "inputs": value["inputs"]}
@@ -172,8 +173,7 @@ def _inspect_evaluation(path: str) -> Inspection:
 def _foreign_kind(path: str) -> str:
     """The kind of table whose required columns a foreign table has."""
     directory = Directory(path.rpartition("/")[0] or ".") if path.endswith(".parquet") else Directory(path)
-    names = [path.rpartition("/")[2]] if path.endswith(".parquet") else directory.names()
-    files = [name for name in names if name.endswith(".parquet")]
+    files = [path.rpartition("/")[2]] if path.endswith(".parquet") else part_files(directory)
     if not files or not directory.exists(files[0]):
         raise InputError(
             f"{path} holds neither a table (Parquet files), nor a model (config.json), nor an evaluation ({METRICS})."

@@ -25,7 +25,7 @@ from grao_pipeline.prompts.mapping import check_mapping, parse_mapping
 from grao_pipeline.prompts.options import SourceOptions
 from grao_pipeline.prompts.sources import read_rows
 from grao_pipeline.storage.directory import Directory
-from grao_pipeline.storage.manifest import MANIFEST
+from grao_pipeline.storage.manifest_file import has_manifest, part_files
 
 HEAD_ROWS = 1000
 """The columns are those of the first rows; a source may be far larger than memory."""
@@ -147,7 +147,7 @@ class ArrowRows:
 
 def holds_table(url: str) -> bool:
     """Whether a directory is a table, finished or not; another table must not be written into it."""
-    return any(name == MANIFEST or name.endswith(".parquet") for name in Directory(url).names())
+    return has_manifest(url) or bool(part_files(Directory(url)))
 
 
 def _by_field(row: Row, mapping: Mapping[str, str]) -> Row:

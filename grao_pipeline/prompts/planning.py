@@ -7,7 +7,8 @@ from grao_pipeline.fingerprints import file_checksum, fingerprint
 from grao_pipeline.options import StageOptions
 from grao_pipeline.prompts.curriculum import curriculum_provenance
 from grao_pipeline.prompts.options import CurriculumOptions
-from grao_pipeline.storage.manifest import Provenance, is_complete
+from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.manifest_file import has_manifest
 
 SIDES = ("train", "eval")
 
@@ -25,7 +26,7 @@ def prompts_identity(
 
 def prompts_are_complete(out: Path) -> bool:
     """Whether a directory holds a prompts table, or one for each side of the hold-out."""
-    return is_complete(out) or all(is_complete(out / side) for side in SIDES)
+    return has_manifest(out) or all(has_manifest(out / side) for side in SIDES)
 
 
 def curriculum_identity(

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from grao_pipeline.progress import SILENT, Bar, Progress
-from grao_pipeline.storage.directory import Directory
-from grao_pipeline.storage.manifest import MANIFEST
+from grao_pipeline.storage.manifest_file import has_manifest
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.table_pair import TablePair
 
@@ -27,8 +26,9 @@ def open_history(history: Sequence[tuple[str, str]]) -> list[TablePair]:
 
 
 def _kind(rewards_url: str) -> str:
-    is_ours = Directory(rewards_url).exists(MANIFEST)
-    return "advantages" if is_ours and open_table(rewards_url).schema.name == "advantages" else "scores"
+    return (
+        "advantages" if has_manifest(rewards_url) and open_table(rewards_url).schema.name == "advantages" else "scores"
+    )
 
 
 def reward_statistics(history: Sequence[TablePair], progress: Progress = SILENT) -> pl.DataFrame:

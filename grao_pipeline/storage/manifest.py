@@ -3,13 +3,11 @@
 import json
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from grao_pipeline.errors import InputError
 from grao_pipeline.schemas import CONTRACT_VERSION, READABLE_VERSIONS
 
-MANIFEST = "manifest.json"
 METADATA_KEY = b"grao"
 VERSIONED_PACKAGES = (
     "datasets",
@@ -119,8 +117,3 @@ def installed_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
-
-
-def is_complete(out: Path) -> bool:
-    """Whether a local directory holds a complete table of ours."""
-    return (out / MANIFEST).is_file()

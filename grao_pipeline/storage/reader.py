@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError
 from grao_pipeline.fingerprints import bytes_checksum, fingerprint
 from grao_pipeline.plugins import require
-from grao_pipeline.schemas import TABLES, TableSchema
+from grao_pipeline.schemas import CONTRACT_VERSION, TABLES, TableSchema
 from grao_pipeline.storage.directory import Directory
-from grao_pipeline.storage.manifest import MANIFEST, Manifest, PartEntry, Provenance
+from grao_pipeline.storage.manifest import Manifest, PartEntry, Provenance
+from grao_pipeline.storage.manifest_file import MANIFEST, part_files, read_manifest
 from grao_pipeline.storage.parquet import count_rows, decode, read_provenance
 from grao_pipeline.storage.validation import conform, refuse_repeats, validate
 
@@ -61,10 +62,11 @@ class TableReader:
         where = self._directory.path(entry.name)
         data = self._verified_bytes(entry)
         wanted = list(columns) if columns is not None else [column.name for column in self.schema.columns]
-        if not self.foreign:
+        if not self.foreign and self.provenance.contract == CONTRACT_VERSION:
             return decode(data, where, wanted)
         table = conform(decode(data, where), self.schema, where)
-        validate(table, self.schema, where)
+        if self.foreign:
+            validate(table, self.schema, where)
         return table.select(wanted)
 
     def parts(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -180,13 +182,13 @@ def open_table(url: str, expected: str | None = None) -> TableReader:
     directory, file_name = _locate(url)
     if file_name is not None:
         return _open_foreign(directory, [file_name], expected, refuse_ours=False)
-    if directory.exists(MANIFEST):
-        manifest = Manifest.from_json(directory.read(MANIFEST), directory.path(MANIFEST))
+    manifest = read_manifest(directory)
+    if manifest is not None:
         kind = manifest.provenance.table
         if kind not in TABLES or (expected is not None and kind != expected):
             raise MismatchError(f"{url} is a directory of kind '{kind}'; this needs {_table_of_kind(expected)}.")
         return TableReader(directory, TABLES[kind], manifest, foreign=False)
-    names = [name for name in directory.names() if name.endswith(".parquet")]
+    names = part_files(directory)
     if not names:
         raise InputError(f"{url} does not exist or holds no Parquet file; this needs {_table_of_kind(expected)}.")
     return _open_foreign(directory, names, expected, refuse_ours=True)

@@ -10,7 +10,8 @@ from grao_pipeline.fingerprints import bytes_checksum
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.schemas import TABLES
 from grao_pipeline.storage.directory import Directory
-from grao_pipeline.storage.manifest import MANIFEST, Manifest, PartEntry, Provenance, part_name
+from grao_pipeline.storage.manifest import Manifest, PartEntry, Provenance, part_name
+from grao_pipeline.storage.manifest_file import MANIFEST, read_manifest, write_manifest
 from grao_pipeline.storage.parquet import decode, encode, read_provenance
 from grao_pipeline.storage.reader import TableReader
 from grao_pipeline.storage.validation import conform, validate
@@ -160,7 +161,7 @@ class TableWriter:
             self._adopt_committed_parts()
         if not self._all_missing() and not self.was_complete:
             entries = tuple(self._entries[index] for index in range(self._num_parts))
-            self._directory.write(MANIFEST, Manifest(self._provenance, entries).to_json().encode())
+            write_manifest(self._directory, Manifest(self._provenance, entries))
             if self._share is None:  # otherwise another process may be writing the same manifest right now
                 self._directory.remove_temporaries()
         return self._all_missing()
@@ -182,7 +183,7 @@ class TableWriter:
         for name in self._directory.names():
             if name.endswith(UNFINISHED):
                 self._unfinished.add(name)
-            if name.endswith(".parquet") and names.get(name) not in self._entries:
+            if name.endswith(".parquet") and name != MANIFEST and names.get(name) not in self._entries:
                 entry = self._inspect(name, checksums.get(name))
                 if entry is not None and name in names:
                     self._entries[names[name]] = entry
@@ -192,14 +193,13 @@ class TableWriter:
 
     def _read_manifest(self) -> Manifest | None:
         """The manifest of a finished run; None where it is missing or damaged: it can be rebuilt from the parts."""
-        if not self._directory.exists(MANIFEST):
-            return None
         try:
-            manifest = Manifest.from_json(self._directory.read(MANIFEST), self._directory.path(MANIFEST))
+            manifest = read_manifest(self._directory)
         except InputError as error:
             self._progress.warn(str(error))
             return None
-        self._refuse_other_fingerprint(manifest.provenance, MANIFEST)
+        if manifest is not None:
+            self._refuse_other_fingerprint(manifest.provenance, MANIFEST)
         return manifest
 
     def _inspect(self, name: str, sha256: str | None) -> PartEntry | None:

@@ -16,7 +16,7 @@ from grao_pipeline.advantages.estimate import Masked
 from grao_pipeline.advantages.options import AdvantagesOptions, WeightedScores
 from grao_pipeline.errors import MismatchError, UsageError
 from grao_pipeline.options import parse_options
-from grao_pipeline.storage.manifest import MANIFEST
+from grao_pipeline.storage.manifest_file import MANIFEST
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
 

@@ -41,7 +41,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, model: Path, prompts: str, g
     data[len(data) // 2] ^= 0xFF
     part.write_bytes(data)
     shutil.copytree(groups, root / "incomplete")
-    (root / "incomplete" / "manifest.json").unlink()
+    (root / "incomplete" / ".manifest.parquet").unlink()
     rows = root / "rows.jsonl"
     rows.write_text('{"prompt": "Say hi.", "completion": "hi"}\n')
     broken = root / "broken.jsonl"
@@ -166,7 +166,7 @@ def test_wrong_use_is_answered_with_one_clear_message(
     assert isinstance(result.exception, SystemExit)  # not an exception that would show as a traceback
     assert message in result.stderr
     assert result.stderr.count("Error:") == 1
-    assert not list((tmp_path / "out").rglob("manifest.json"))
+    assert not list((tmp_path / "out").rglob(".manifest.parquet"))
 
 
 def test_a_message_comes_without_traceback_in_a_real_process(files: Files, tmp_path: Path) -> None:

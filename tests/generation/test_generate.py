@@ -19,6 +19,7 @@ from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
 from tests.generation.common import Group, prompts_of_lengths
+from tests.manifests import manifest_of
 
 TRANSFORMERS = ("--engine", "transformers", "--samples", 2, "--max-new-tokens", 6, "--temperature", 1.0)
 
@@ -30,7 +31,7 @@ def groups_of(path: Path) -> list[Group]:
 
 def parts_of(path: Path) -> dict[str, tuple[int, int]]:
     """(inode, time of the last change) of every part: both stay the same unless the part is rewritten."""
-    return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in sorted(path.glob("*.parquet"))}
+    return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in sorted(path.glob("part-*.parquet"))}
 
 
 def test_every_prompt_becomes_one_group_in_the_order_of_the_prompts(model: Path, prompts: str, tmp_path: Path) -> None:
@@ -39,7 +40,7 @@ def test_every_prompt_becomes_one_group_in_the_order_of_the_prompts(model: Path,
     given = open_table(prompts, "prompts").arrow().to_pylist()
     carried = ("prompt_id", "messages", "reference", "rejected", "metadata")
     assert [{name: row[name] for name in carried} for row in rows] == given
-    assert [pq.read_metadata(path).num_rows for path in sorted(tmp_path.glob("*.parquet"))] == [4, 4, 2]
+    assert [pq.read_metadata(path).num_rows for path in sorted(tmp_path.glob("part-*.parquet"))] == [4, 4, 2]
     counts = {name: sum(row["finish_reasons"].count(name) for row in rows) for name in ("stop", "length", "abort")}
     assert summary == summary | {
         "groups": 10,
@@ -64,12 +65,12 @@ def test_a_group_is_named_by_its_prompt_its_policy_and_its_tokens(groups: str) -
 def test_a_part_says_where_it_came_from(model: Path, prompts: str, tmp_path: Path) -> None:
     options = ["--seed", 5, "--round", 3, "--batch-size", 2, "--prompts-per-part", 5]
     summary = tiny.grao_json("generate", prompts, tmp_path, "--model", model, *TRANSFORMERS, *options)
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest = manifest_of(tmp_path)
     for name in ("part-000000.parquet", "part-000001.parquet"):
         metadata = json.loads(pq.read_schema(tmp_path / name).metadata[b"grao"])
         assert metadata == {key: value for key, value in manifest.items() if key not in ("parts", "rows")}
     assert metadata["table"] == "groups"
-    assert metadata["contract"] == 1
+    assert metadata["contract"] == 2
     assert metadata["fingerprint"] == summary["fingerprint"]
     shaping = {"seed": 5, "round": 3, "temperature": 1.0, "top_p": 1.0, "samples": 2, "max_new_tokens": 6}
     assert metadata["options"] == metadata["options"] | shaping | {"engine": "transformers", "prompts_per_part": 5}
@@ -95,7 +96,7 @@ def test_a_finished_run_is_left_alone(model: Path, prompts: str, tmp_path: Path)
     assert {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in tmp_path.iterdir()} == before
 
 
-@pytest.mark.parametrize("lost", [["part-000001.parquet"], ["manifest.json", "part-000000.parquet"]])
+@pytest.mark.parametrize("lost", [["part-000001.parquet"], [".manifest.parquet", "part-000000.parquet"]])
 def test_only_a_lost_part_is_regenerated_and_it_is_the_same(
     lost: list[str], model: Path, prompts: str, tmp_path: Path
 ) -> None:

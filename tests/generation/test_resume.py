@@ -59,7 +59,7 @@ class Killable:
 
 def parts_of(path: Path) -> dict[str, tuple[int, int]]:
     """(inode, time of the last change) of every committed part."""
-    return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in sorted(path.glob("*.parquet"))}
+    return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in sorted(path.glob("part-*.parquet"))}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_a_killed_run_ends_in_the_table_of_an_uninterrupted_one(model: Path, man
         run.kill()
         now = parts_of(out)
         assert {name: now[name] for name in committed} == committed
-        assert not (out / "manifest.json").exists()
+        assert not (out / ".manifest.parquet").exists()
         committed = now
     assert 3 <= len(committed) < 20
 

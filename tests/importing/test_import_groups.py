@@ -141,9 +141,9 @@ def test_an_interrupted_import_is_resumed_and_ends_in_the_same_bytes(tmp_path: P
     arguments = ["import", path, tmp_path / "out", "--prompts-per-part", 2]
     whole = tiny.grao_json(*arguments)
     before = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*.*")}
-    for name in ("groups/manifest.json", "groups/part-000002.parquet", "scores/part-000000.parquet"):
+    for name in ("groups/.manifest.parquet", "groups/part-000002.parquet", "scores/part-000000.parquet"):
         (tmp_path / "out" / name).unlink()
-    (tmp_path / "out" / "scores" / "manifest.json").unlink()
+    (tmp_path / "out" / "scores" / ".manifest.parquet").unlink()
     again = tiny.grao_json(*arguments)
     assert (again["parts_found"], again["parts_made"]) == (4, 2)
     assert {**again, "parts_found": 0, "parts_made": 6} == whole

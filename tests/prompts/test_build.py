@@ -143,9 +143,9 @@ def test_two_runs_are_byte_identical(tmp_path: Path) -> None:
         build_prompts(source(tmp_path / name, numbered(50)), str(tmp_path / name / "out"), options)
     assert tree(tmp_path / "one" / "out") == tree(tmp_path / "two" / "out")
     assert sorted(tree(tmp_path / "one" / "out")) == [
-        "eval/manifest.json",
+        "eval/.manifest.parquet",
         "eval/part-000000.parquet",
-        "train/manifest.json",
+        "train/.manifest.parquet",
         "train/part-000000.parquet",
     ]
 

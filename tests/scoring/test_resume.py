@@ -25,7 +25,7 @@ def reward(completions, log):
 
 def parts_of(path: Path) -> dict[str, tuple[int, int]]:
     """(inode, time of the last change) of every committed part."""
-    return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in sorted(path.glob("*.parquet"))}
+    return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in sorted(path.glob("part-*.parquet"))}
 
 
 @pytest.mark.parametrize("wanted", [0, 1, 4])
@@ -48,7 +48,7 @@ def test_a_killed_run_resumes_and_ends_like_an_undisturbed_one(
     command.wait()
     committed = parts_of(out)
     assert wanted <= len(committed) < 8
-    assert not (out / "manifest.json").exists()
+    assert not (out / ".manifest.parquet").exists()
 
     summary = tiny.grao_json("score", groups, out, *options)
     assert (summary["parts_found"], summary["parts_made"]) == (len(committed), 8 - len(committed))

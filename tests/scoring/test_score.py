@@ -15,6 +15,7 @@ from grao_pipeline.scoring.rewards.base import Candidate, FakeReward, Judgement
 from grao_pipeline.scoring.score import score_groups
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
+from tests.manifests import manifest_of
 
 
 def scores_of(path: Path) -> list[dict[str, Any]]:
@@ -64,7 +65,7 @@ def test_samples_and_references_are_scored_by_the_same_reward(tmp_path: Path) ->
 
 def test_parts_and_rows_are_those_of_the_groups(groups: str, tmp_path: Path) -> None:
     tiny.grao_json("score", groups, tmp_path, "--reward", "length", "--reward-arg", "target=5")
-    for theirs in sorted(Path(groups).glob("*.parquet")):
+    for theirs in sorted(Path(groups).glob("part-*.parquet")):
         ours = pq.read_table(tmp_path / theirs.name).column("group_id")
         assert ours.to_pylist() == pq.read_table(theirs).column("group_id").to_pylist()
 
@@ -161,7 +162,7 @@ def test_the_name_is_the_given_one_or_the_rewards(groups: str, tmp_path: Path) -
     command = ("score", groups, tmp_path / "a", "--reward", "length", "--reward-arg", "target=5")
     assert tiny.grao_json(*command)["name"] == "length"
     assert tiny.grao_json("score", groups, tmp_path / "b", *command[3:], "--name", "short")["name"] == "short"
-    assert json.loads((tmp_path / "b" / "manifest.json").read_text())["options"]["name"] == "short"
+    assert manifest_of(tmp_path / "b")["options"]["name"] == "short"
     result = tiny.grao(*command, "--name", "short")
     assert result.exit_code == 1
     assert "name was 'length' and is now 'short'" in result.stderr
@@ -177,12 +178,12 @@ def test_two_runs_write_the_same_bytes(groups: str, tmp_path: Path) -> None:
 def test_scores_say_where_they_came_from(groups: str, tmp_path: Path) -> None:
     options = ("--reward", "length", "--reward-arg", "target=5")
     summary = tiny.grao_json("score", groups, tmp_path, *options)
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest = manifest_of(tmp_path)
     assert manifest["table"] == "scores"
     assert manifest["fingerprint"] == summary["fingerprint"]
     assert manifest["options"] == {"reward": "length", "name": "length", "target": 5, "unit": "words"}
     assert manifest["inputs"] == {"groups": open_table(groups, "groups").fingerprint}
-    for part in tmp_path.glob("*.parquet"):
+    for part in tmp_path.glob("part-*.parquet"):
         written = json.loads(pq.read_schema(part).metadata[b"grao"])
         assert written == {key: value for key, value in manifest.items() if key not in ("parts", "rows")}
 
@@ -197,7 +198,7 @@ def test_a_finished_run_is_left_alone(groups: str, tmp_path: Path) -> None:
     assert state_of(tmp_path) == before
 
 
-@pytest.mark.parametrize("lost", [["part-000001.parquet"], ["manifest.json", "part-000002.parquet"]])
+@pytest.mark.parametrize("lost", [["part-000001.parquet"], [".manifest.parquet", "part-000002.parquet"]])
 def test_a_lost_part_is_scored_again_and_the_others_are_not(lost: list[str], groups: str, tmp_path: Path) -> None:
     options = ScoreOptions(reward="fake")
     score_groups(groups, str(tmp_path), options, reward=FakeReward())
@@ -207,7 +208,7 @@ def test_a_lost_part_is_scored_again_and_the_others_are_not(lost: list[str], gro
     summary = score_groups(groups, str(tmp_path), options, reward=FakeReward())
     assert (summary.parts_made, summary.parts_found) == (1, 2)
     assert content_of(tmp_path) == content
-    kept = [name for name in content if name not in (*lost, "manifest.json")]
+    kept = [name for name in content if name not in (*lost, ".manifest.parquet")]
     assert {name: state_of(tmp_path)[name] for name in kept} == {name: before[name] for name in kept}
 
 
@@ -219,7 +220,7 @@ def test_a_regenerated_part_of_the_groups_is_scored_again(tmp_path: Path) -> Non
     score_groups(groups, str(tmp_path / "scores"), options, reward=FakeReward())
     before = state_of(tmp_path / "scores")
 
-    for name in ("part-000001.parquet", "manifest.json"):
+    for name in ("part-000001.parquet", ".manifest.parquet"):
         (tmp_path / "groups" / name).unlink()
     rows[2] = tiny.group_row("2", ["other", "x"], reference="r", token_ids=[[9, 2], [8, 2]])
     tiny.write_table(tmp_path / "groups", "groups", rows, rows_per_part=2, fingerprint="f" * 32)
@@ -238,7 +239,7 @@ def test_a_regenerated_part_of_the_groups_is_scored_again(tmp_path: Path) -> Non
         [3, 5],
     ]
     after = state_of(tmp_path / "scores")
-    assert {name for name in before if before[name] != after[name]} == {"part-000001.parquet", "manifest.json"}
+    assert {name for name in before if before[name] != after[name]} == {"part-000001.parquet", ".manifest.parquet"}
 
 
 def test_scores_of_other_groups_are_not_overwritten(groups: str, tmp_path: Path) -> None:

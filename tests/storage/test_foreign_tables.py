@@ -20,7 +20,7 @@ ROWS = [tiny.group_row(f"question {i}", ["a", "b"]) for i in range(5)]
 MINIMAL: list[dict[str, Any]] = [
     {"group_id": f"g{i}", "rewards": [float(i), 0.5], "statuses": ["ok", "ok"]} for i in range(4)
 ]
-COMPLETED = [{**row, "reference_reward": None, "details": None} for row in MINIMAL]
+COMPLETED = [{**row, "reference_reward": None, "details": None, "steps": None} for row in MINIMAL]
 
 
 def by_polars(rows: list[dict[str, Any]], path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_missing_or_wrong_column_is_reported_with_its_file(tmp_path: Path) -> 
 
 def test_the_kind_of_a_foreign_table_must_be_named(tmp_path: Path) -> None:
     by_polars(MINIMAL, tmp_path / "a.parquet")
-    with pytest.raises(InputError, match=r"has Parquet files but no manifest\.json; name the kind of table"):
+    with pytest.raises(InputError, match=r"has Parquet files but no \.manifest\.parquet; name the kind of table"):
         open_table(str(tmp_path))
 
 

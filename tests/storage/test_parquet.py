@@ -92,7 +92,7 @@ def test_a_part_holds_its_table_and_provenance(table: str) -> None:
     assert count_rows(data, "here") == 2
     origin = json.loads(pq.read_schema(io.BytesIO(data)).metadata[b"grao"])
     assert origin == {
-        "contract": 1,
+        "contract": 2,
         "table": table,
         "fingerprint": "f" * 32,
         "options": {"samples": 2},
@@ -149,7 +149,7 @@ def test_files_of_other_software_have_no_provenance() -> None:
     assert count_rows(sink.getvalue(), "here") == 1
 
 
-@pytest.mark.parametrize("value", [b"", b"{", b"[]", b"1", b"\xff", b'{"contract": 1}'])
+@pytest.mark.parametrize("value", [b"", b"{", b"[]", b"1", b"\xff", b'{"contract": 2}'])
 def test_provenance_that_cannot_be_parsed_is_a_damaged_part(value: bytes) -> None:
     sink = io.BytesIO()
     pq.write_table(arrow("scores").replace_schema_metadata({"grao": value}), sink)
@@ -158,6 +158,8 @@ def test_provenance_that_cannot_be_parsed_is_a_damaged_part(value: bytes) -> Non
 
 
 def test_a_part_of_another_contract_is_refused_with_both_versions() -> None:
-    provenance = Provenance("scores", "f" * 32, {}, {}, contract=2)
-    with pytest.raises(InputError, match="here follows version 2 of the data contract; this program reads version 1"):
+    provenance = Provenance("scores", "f" * 32, {}, {}, contract=3)
+    with pytest.raises(
+        InputError, match="here follows version 3 of the data contract; this program reads the versions 1, 2"
+    ):
         read_provenance(bytes(encode(arrow("scores"), provenance)), "here")

@@ -1,14 +1,19 @@
 """Reading our own tables: verified bytes, the right kind of table, companions that belong to their groups."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError
-from grao_pipeline.schemas import GROUPS
-from grao_pipeline.storage.manifest import MANIFEST, Provenance
+from grao_pipeline.fingerprints import bytes_checksum
+from grao_pipeline.messages import plain_messages
+from grao_pipeline.schemas import GROUPS, PROMPTS
+from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.manifest_file import MANIFEST
 from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.storage.writer import TableWriter
 from tests import tiny
@@ -62,10 +67,10 @@ def flip(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("harm", "problem"),
     [
-        (flip, "is damaged: its SHA-256 is not the one in manifest.json"),
-        (lambda data: data[:-1], "is damaged: its SHA-256 is not the one in manifest.json"),
-        (lambda data: data + b"\0", "is damaged: its SHA-256 is not the one in manifest.json"),
-        (lambda data: b"", "is damaged: its SHA-256 is not the one in manifest.json"),
+        (flip, "is damaged: its SHA-256 is not the one in .manifest.parquet"),
+        (lambda data: data[:-1], "is damaged: its SHA-256 is not the one in .manifest.parquet"),
+        (lambda data: data + b"\0", "is damaged: its SHA-256 is not the one in .manifest.parquet"),
+        (lambda data: b"", "is damaged: its SHA-256 is not the one in .manifest.parquet"),
         (lambda data: None, "is missing"),
     ],
     ids=["flipped bit", "truncated", "longer", "empty", "deleted"],
@@ -118,7 +123,7 @@ def test_a_missing_table_and_another_kind_are_refused(path: Path, tmp_path: Path
 def test_a_damaged_manifest_is_reported_with_the_remedy(path: Path) -> None:
     (path / MANIFEST).write_text("{")
     with pytest.raises(
-        InputError, match=r"groups/manifest\.json is damaged .* Run the command that wrote the table again"
+        InputError, match=r"groups/\.manifest\.parquet is damaged .* Run the command that wrote the table again"
     ):
         open_table(str(path))
 
@@ -146,3 +151,29 @@ def test_companion_rows_come_in_the_order_of_the_groups(path: Path, tmp_path: Pa
         scores.aligned_part(ids, 2)
     with pytest.raises(MismatchError, match="was made from other groups"):
         scores.aligned_part(ids.take(pa.array([1, 0])), 1)
+
+
+def test_a_changed_digit_in_a_manifest_is_damage(path: Path) -> None:
+    data = (path / MANIFEST).read_bytes()
+    assert b'"rows": 2,' in data
+    (path / MANIFEST).write_bytes(data.replace(b'"rows": 2,', b'"rows": 3,'))
+    with pytest.raises(InputError, match=r"is damaged \(it is not the text that was written\)"):
+        open_table(str(path))
+
+
+def test_a_table_of_version_1_is_read_with_nulls_in_the_new_columns(tmp_path: Path) -> None:
+    old = {"messages": pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))}
+    added = {"tools", "reference_reasoning"}
+    schema = pa.schema([(c.name, old.get(c.name, c.type)) for c in PROMPTS.columns if c.name not in added])
+    row = {"prompt_id": "q", "messages": [{"role": "user", "content": "hi"}], "reference": "y", "metadata": "{}"}
+    provenance = {"table": "prompts", "fingerprint": "f", "options": {}, "inputs": {}, "details": {}, "versions": {}}
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist([row], schema=schema), sink)
+    data = sink.getvalue().to_pybytes()
+    name = "part-000000.parquet"
+    part = {"name": name, "rows": 1, "bytes": len(data), "sha256": bytes_checksum(data)}
+    (tmp_path / name).write_bytes(data)
+    (tmp_path / "manifest.json").write_text(json.dumps({**provenance, "contract": 1, "rows": 1, "parts": [part]}))
+    (read,) = open_table(str(tmp_path), "prompts").arrow().to_pylist()
+    assert plain_messages(read["messages"]) == row["messages"]
+    assert {name: read[name] for name in ("reference", *added)} == {"reference": "y", **dict.fromkeys(added)}

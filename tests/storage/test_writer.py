@@ -1,6 +1,5 @@
 """`TableWriter`: a part is committed once, repaired alone, and never mixed with parts of another fingerprint."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,12 @@ from grao_pipeline.fingerprints import bytes_checksum
 from grao_pipeline.progress import RecordedProgress
 from grao_pipeline.schemas import SCORES
 from grao_pipeline.storage.directory import Directory
-from grao_pipeline.storage.manifest import MANIFEST, Provenance, part_name
+from grao_pipeline.storage.manifest import Provenance, part_name
+from grao_pipeline.storage.manifest_file import MANIFEST
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import TableWriter
 from tests import tiny
+from tests.manifests import manifest_of
 
 PROVENANCE = Provenance("scores", "f" * 32, {"reward": "gsm8k", "samples": 2}, {"groups": "a" * 32})
 NUM_PARTS = 3
@@ -59,7 +60,7 @@ def path(tmp_path: Path) -> Path:
 def test_a_finished_table_is_its_parts_and_a_manifest(path: Path) -> None:
     parts = [path / f"part-00000{index}.parquet" for index in range(3)]
     assert sorted(path.iterdir()) == [path / MANIFEST, *parts]
-    assert json.loads((path / MANIFEST).read_text())["parts"] == [
+    assert manifest_of(path)["parts"] == [
         {"name": p.name, "rows": 4, "bytes": p.stat().st_size, "sha256": bytes_checksum(p.read_bytes())} for p in parts
     ]
     assert open_table(str(path)).arrow().equals(pa.concat_tables([part(index) for index in range(3)]))
@@ -83,7 +84,7 @@ def test_an_unfinished_table_is_refused_by_readers_and_resumed(path: Path, tmp_p
     url = str(tmp_path / "unfinished")
     writer = TableWriter(url, PROVENANCE, NUM_PARTS)
     writer.write(1, part(1))
-    with pytest.raises(InputError, match=r"unfinished is incomplete: it has parts \(1\) but no manifest.json"):
+    with pytest.raises(InputError, match=r"unfinished is incomplete: it has parts \(1\) but no .manifest.parquet"):
         open_table(url, "scores")
     committed = times(tmp_path / "unfinished")
     again = TableWriter(url, PROVENANCE, NUM_PARTS)
@@ -157,14 +158,14 @@ def test_a_truncated_part_of_an_unfinished_table_is_regenerated(path: Path) -> N
     assert contents(str(path)) == before
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff"])
+@pytest.mark.parametrize("text", [b"", b"{", b"PAR1PAR1", b"\xff"])
 def test_a_damaged_manifest_is_rebuilt_from_the_parts(path: Path, text: bytes) -> None:
     before, intact = contents(str(path)), times(path)
     (path / MANIFEST).write_bytes(text)
     notices: list[str] = []
     assert write(str(path), notices) == []
     assert len(notices) == 1
-    assert "manifest.json is damaged" in notices[0]
+    assert ".manifest.parquet is damaged" in notices[0]
     assert contents(str(path)) == before
     intact.pop(MANIFEST)
     assert {name: time for name, time in times(path).items() if name != MANIFEST} == intact

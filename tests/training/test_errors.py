@@ -204,7 +204,7 @@ def test_a_table_in_out_is_refused(tmp_path: Path, groups: str, advantages: str,
     assert_refused(
         groups, advantages, tmp_path / "complete", "--model", model, message="holds a table of kind 'groups'"
     )
-    (tmp_path / "complete" / "manifest.json").unlink()
+    (tmp_path / "complete" / ".manifest.parquet").unlink()
     assert_refused(groups, advantages, tmp_path / "complete", "--model", model, message="already holds part-000000")
 
 

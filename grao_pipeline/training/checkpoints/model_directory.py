@@ -12,9 +12,12 @@ from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.fingerprints import file_checksum, model_fingerprint
 from grao_pipeline.models.source import locate_model
 from grao_pipeline.storage.atomic import sync, write_atomically
-from grao_pipeline.storage.manifest import MANIFEST, Provenance
+from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.manifest_file import MANIFEST, read_manifest
 
 METRICS = "metrics.jsonl"
+MODEL_MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -36,19 +39,24 @@ def read_model_manifest(out: Path) -> ModelManifest | None:
         InputError: it is damaged.
         MismatchError: `out` holds a table.
     """
-    path = out / MANIFEST
+    table = read_manifest(Directory(out)) if (out / MANIFEST).is_file() else None
+    if table is not None:
+        raise _not_a_model(out, table.provenance.table)
+    path = out / MODEL_MANIFEST
     if not path.is_file():
         return None
     try:
         value = json.loads(path.read_text())
         provenance = Provenance.from_dict(value, str(path))
         if provenance.table != "model":
-            raise MismatchError(
-                f"{out} holds a table of kind '{provenance.table}', not a model. Choose another directory."
-            )
+            raise _not_a_model(out, provenance.table)
         return ModelManifest(provenance, value["model"], value["summary"], value["files"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged ({error!r}). Choose another directory, or delete this one.") from error
+
+
+def _not_a_model(out: Path, kind: str) -> MismatchError:
+    return MismatchError(f"{out} holds a table of kind '{kind}', not a model. Choose another directory.")
 
 
 def is_complete(out: Path) -> bool:
@@ -109,7 +117,7 @@ def _finish(
 ) -> ModelManifest:
     manifest = ModelManifest(provenance, model, summary, {name: file_checksum(out / name) for name in names})
     value = {**asdict(provenance), "model": manifest.model, "summary": summary, "files": manifest.files}
-    write_atomically(out / MANIFEST, f"{json.dumps(value, indent=1, sort_keys=True)}\n".encode())
+    write_atomically(out / MODEL_MANIFEST, f"{json.dumps(value, indent=1, sort_keys=True)}\n".encode())
     return manifest
 
 

@@ -13,6 +13,7 @@ from grao_pipeline.fingerprints import file_checksum, model_fingerprint
 from grao_pipeline.models.chat import PLAIN_TEMPLATE
 from grao_pipeline.training.checkpoints.model_directory import MetricsLog
 from tests import tiny
+from tests.manifests import manifest_of
 from tests.training import oracle
 
 OPTIONS = ["--device", "cpu", "--groups-per-step", 5, "--learning-rate", "1e-3"]
@@ -59,7 +60,7 @@ def test_the_manifest_says_what_the_model_is(trained: Path, model: Path, groups:
     assert manifest["inputs"]["model"] == model_fingerprint(model)
     for name in ("groups", "advantages"):
         url = {"groups": groups, "advantages": advantages}[name]
-        assert manifest["inputs"][name] == json.loads((Path(url) / "manifest.json").read_text())["fingerprint"]
+        assert manifest["inputs"][name] == manifest_of(url)["fingerprint"]
     assert manifest["files"] == {name: file_checksum(trained / name) for name in manifest["files"]}
     assert set(manifest["files"]) == {path.name for path in model.iterdir()}
     assert manifest["summary"]["steps"] == 2

@@ -1,0 +1,76 @@
+"""The file of a table's manifest: a Parquet file without rows, so that a table is a directory of Parquet files alone.
+
+pandas, Polars and `datasets` read such a directory as it is; a JSON file in it would stop all of them. The name begins
+with a dot for `datasets`, which cannot read a file without rows.
+"""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from grao_pipeline.errors import InputError
+from grao_pipeline.fingerprints import bytes_checksum
+from grao_pipeline.schemas import TABLES
+from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.manifest import Manifest
+
+MANIFEST = ".manifest.parquet"
+OLD_MANIFEST = "manifest.json"
+"""In tables of version 1 of the contract."""
+KEY, CHECKSUM = b"grao_manifest", b"grao_manifest_sha256"
+"""Metadata of the file: the manifest as JSON, and the checksum of that text."""
+
+
+def has_manifest(url: str | Path) -> bool:
+    """Whether a directory is a complete table of ours."""
+    directory = Directory(url)
+    return directory.exists(MANIFEST) or directory.exists(OLD_MANIFEST)
+
+
+def part_files(directory: Directory) -> list[str]:
+    """The names of the Parquet files of a directory, without that of the manifest."""
+    return [name for name in directory.names() if name.endswith(".parquet") and name != MANIFEST]
+
+
+def read_manifest(directory: Directory) -> Manifest | None:
+    """The manifest of a table; None where it is not complete, or not ours.
+
+    Raises:
+        InputError: the manifest is damaged.
+    """
+    if directory.exists(MANIFEST):
+        where = directory.path(MANIFEST)
+        return Manifest.from_json(_text(directory.read(MANIFEST), where), where)
+    if directory.exists(OLD_MANIFEST):
+        return Manifest.from_json(directory.read(OLD_MANIFEST), directory.path(OLD_MANIFEST))
+    return None
+
+
+def write_manifest(directory: Directory, manifest: Manifest) -> None:
+    """Write a manifest: the last file of a table, whose existence means that the table is complete.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    text = manifest.to_json().encode()
+    schema = TABLES[manifest.provenance.table].arrow()
+    schema = schema.with_metadata({KEY: text, CHECKSUM: bytes_checksum(text).encode()})
+    sink = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), sink, store_schema=False)  # else the text is in it twice
+    directory.write(MANIFEST, memoryview(sink.getvalue()))
+
+
+def _text(data: bytes, where: str) -> bytes:
+    try:
+        metadata = pq.read_schema(pa.BufferReader(data)).metadata or {}
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(where, f"it cannot be read as Parquet: {error}") from error
+    text: bytes = metadata.get(KEY, b"")
+    if bytes_checksum(text).encode() != metadata.get(CHECKSUM):
+        raise _damaged(where, "it is not the text that was written")
+    return text
+
+
+def _damaged(where: str, reason: str) -> InputError:
+    return InputError(f"{where} is damaged ({reason}). Run the command that wrote the table again.")
