@@ -7,7 +7,7 @@ commands and the YAML of the rounds are made from these models.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.config import JsonDict
@@ -51,6 +51,8 @@ class StageOptions(BaseModel):
     """Base of the options models."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+    help_sections: ClassVar[Mapping[str, str]] = {}
+    """Field → title of the section of `--help` that begins with it; fields before the first one are `Options`."""
 
     def content(self) -> dict[str, JsonValue]:
         """The options that shape the output, for its fingerprint. Values are JSON."""
@@ -163,8 +165,11 @@ def _problem(detail: ErrorDetails) -> tuple[str, str]:
 
 
 def closest(name: object, known: Iterable[str]) -> str:
-    """` Did you mean learning_rate?`, or nothing where no known name is similar."""
+    """` Did you mean learning_rate?`, or nothing where no known name is similar, or has these initials (`lr`)."""
     import difflib
 
-    similar = difflib.get_close_matches(str(name), list(known), n=1)
+    words = {candidate: re.split(r"[-_ ]", candidate.lstrip("-")) for candidate in known}
+    bare = str(name).lstrip("-")
+    similar = [candidate for candidate, parts in words.items() if "".join(part[:1] for part in parts) == bare]
+    similar += difflib.get_close_matches(str(name), list(words), n=1)
     return f" Did you mean {similar[0]}?" if similar else ""

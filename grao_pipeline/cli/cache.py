@@ -32,7 +32,7 @@ def info(as_json: bool, **values: object) -> None:
         from grao_pipeline.scoring.cache import JudgementCache, cache_path
 
         options, _ = given_options(CacheInfoOptions, values)
-        judgements = JudgementCache(cache_path(options.cache))
+        judgements = JudgementCache(cache_path(options.cache), must_exist=True)
         rewards = [asdict(line) for line in judgements.info()]
         summary = {"path": str(judgements.path), "bytes": judgements.path.stat().st_size, "rewards": rewards}
     if as_json:
@@ -53,13 +53,13 @@ def prune(as_json: bool, **values: object) -> None:
 
     \b
     Example:
-      grao cache prune --unused-days 90
+      grao cache prune --unused-days 90 --dry-run
     """
     with errors_for_people():
         from grao_pipeline.scoring.cache import JudgementCache, cache_path
 
         options, _ = given_options(CachePruneOptions, values)
-        judgements = JudgementCache(cache_path(options.cache))
-        deleted = judgements.prune(options.unused_days, options.reward, options.status)
+        judgements = JudgementCache(cache_path(options.cache), must_exist=True)
+        deleted = judgements.prune(options.unused_days, options.reward, options.status, options.dry_run)
         summary = {"path": str(judgements.path), "deleted": deleted, "bytes": judgements.path.stat().st_size}
-    print_summary(summary, as_json, "Cache of judgements")
+    print_summary(summary, as_json, "Dry run: cache of judgements" if options.dry_run else "Cache of judgements")

@@ -15,7 +15,7 @@ from grao_pipeline.cli.parameters import option_declarations
 from grao_pipeline.cli.plugin_help import write_plugin_help
 from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.errors import GraoError, StoppedElsewhere, UsageError
-from grao_pipeline.options import CommandLine, Options, OptionSource, StageOptions, parse_options
+from grao_pipeline.options import CommandLine, Options, OptionSource, StageOptions, closest, parse_options
 from grao_pipeline.options_file import read_options_file
 from grao_pipeline.stage import Stage
 
@@ -45,7 +45,28 @@ class StageCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta["grao.arguments"] = list(args)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            flags = [flag for parameter in self.get_params(ctx) for flag in parameter.opts]
+            raise click.UsageError(
+                f"No such option '{error.option_name}'.{closest(error.option_name, flags)}", ctx
+            ) from None
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options under the titles of the options model."""
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        title, fields = "Options", self.options_model.model_fields
+        for parameter in self.get_params(ctx):
+            title = self.options_model.help_sections.get(parameter.name or "", title)
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                is_common = not isinstance(parameter, click.Argument) and parameter.name not in fields
+                sections.setdefault("Other options" if is_common and len(sections) > 1 else title, []).append(record)
+        for name, records in sections.items():
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_plugin_help(self.options_model, ctx.meta.get("grao.arguments", ()), formatter)

@@ -30,6 +30,19 @@ class LazyGroup(click.Group):
             return stage_command(cmd_name)
         return None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            from grao_pipeline.options import closest
+
+            known = self.list_commands(ctx)
+            hint = closest(name, [*known, *(f"--{flag}" for flag in ("version", "help"))])
+            hint = hint or f" Commands: {', '.join(known)}."
+            raise click.UsageError(f"No such command '{name}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(stage.name, stage.summary) for stage in stages()] + list(OTHER_COMMANDS.items())
         with formatter.section("Commands"):
@@ -55,5 +68,6 @@ def main() -> None:
 
     \b
     Example:
-      grao rounds run examples/demo/rounds.yaml
+      grao rounds init
+      grao rounds run rounds.yaml
     """

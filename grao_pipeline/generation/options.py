@@ -1,6 +1,7 @@
 """Options of `grao generate`."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from grao_pipeline.models.server_defaults import CONCURRENCY, REQUEST_TIMEOUT, RETRIES
 from grao_pipeline.options import Device, Dtype, StageOptions, option, runtime
@@ -8,6 +9,13 @@ from grao_pipeline.options import Device, Dtype, StageOptions, option, runtime
 
 class GenerateOptions(StageOptions):
     """`grao generate`: prompts → groups."""
+
+    help_sections: ClassVar[Mapping[str, str]] = {
+        "samples": "Sampling",
+        "dtype": "Engine",
+        "base_url": "Server (--engine openai)",
+        "worker": "Several processes",
+    }
 
     model: str = runtime(..., "Policy to sample from: a Hugging Face model directory or hub id.")
     adapter: str | None = runtime(None, "LoRA adapter (peft) on top of the model: a directory or hub id.")

@@ -54,6 +54,8 @@ def inspect_path(path: str, options: InspectOptions) -> Inspection:
         InputError: the directory holds neither a table, nor a model, nor an evaluation.
     """
     directory = Directory(path)
+    if "://" not in path and not Path(path).exists():
+        raise InputError(f"{path} does not exist.")
     if directory.exists(METRICS):
         return _inspect_evaluation(path)
     if directory.exists("config.json"):

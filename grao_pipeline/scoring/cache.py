@@ -76,12 +76,17 @@ class CacheLine:
 class JudgementCache:
     """Judgements by reward and candidate.
 
+    Args:
+        must_exist: do not make the file.
+
     Raises:
         InputError: the file cannot be opened, or is not a judgement cache.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
         self.path = Path(path)
+        if must_exist and not self.path.is_file():
+            raise InputError(f"There is no judgement cache at {self.path}. Name another file with --cache.")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, timeout=LOCK_TIMEOUT_SECONDS, isolation_level=None)
@@ -127,13 +132,20 @@ class JudgementCache:
         """
         return [CacheLine(*row) for row in self._connection.execute(query, (_now(), float(SECONDS_PER_DAY)))]
 
-    def prune(self, unused_days: float | None = None, reward: str | None = None, status: str | None = None) -> int:
+    def prune(
+        self,
+        unused_days: float | None = None,
+        reward: str | None = None,
+        status: str | None = None,
+        dry_run: bool = False,
+    ) -> int:
         """Delete the judgements that meet all given conditions.
 
         Args:
             unused_days: not used for this many days; use is recorded once per day.
             reward: name of the reward, e.g. `gsm8k`, or its fingerprint.
             status: e.g. `unparsable`, to have these sequences judged again.
+            dry_run: only count them.
 
         Returns:
             number of deleted judgements.
@@ -148,7 +160,10 @@ class JudgementCache:
         if status is not None:
             conditions.append("status = ?")
             values.append(status)
-        deleted = self._connection.execute(f"DELETE FROM judgements WHERE {' AND '.join(conditions)}", values).rowcount
+        chosen = f"FROM judgements WHERE {' AND '.join(conditions)}"
+        if dry_run:
+            return int(self._connection.execute(f"SELECT COUNT(*) {chosen}", values).fetchone()[0])
+        deleted = self._connection.execute(f"DELETE {chosen}", values).rowcount
         self._connection.execute("DELETE FROM rewards WHERE id NOT IN (SELECT reward FROM judgements)")
         self._connection.execute("VACUUM")
         return deleted

@@ -52,6 +52,7 @@ class CachePruneOptions(StageOptions):
     status: Literal["ok", "unparsable", "truncated"] | None = runtime(
         None, "Only judgements with this status, e.g. unparsable, to have them judged again."
     )
+    dry_run: bool = runtime(False, "Delete nothing: say how many judgements would be.")
 
     @model_validator(mode="after")
     def _something_is_chosen(self) -> Self:

@@ -1,6 +1,7 @@
 """Options of `grao train`."""
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -9,6 +10,15 @@ from grao_pipeline.options import Device, Dtype, StageOptions, option, option_fl
 
 class TrainOptions(StageOptions):
     """`grao train`: groups + advantages → model."""
+
+    help_sections: ClassVar[Mapping[str, str]] = {
+        "objective": "Objective",
+        "correction": "Groups of older policies",
+        "learning_rate": "Optimization",
+        "dtype": "Precision and memory",
+        "lora_rank": "LoRA",
+        "gradient_checkpointing": "Running",
+    }
 
     model: str = runtime(..., "Model to train: a Hugging Face model directory or hub id.")
     replay: list[tuple[str, str]] = tables(

@@ -244,6 +244,19 @@ def test_prune_deletes_what_meets_every_condition(
     assert deleted == 4 - sum(line.judgements for line in lines)
 
 
+def test_a_dry_run_of_prune_counts_and_deletes_nothing(filled: Path) -> None:
+    arguments = ["cache", "prune", "--cache", filled, "--unused-days", "0"]
+    counted = tiny.grao_json(*arguments, "--dry-run")["deleted"]
+    assert counted == tiny.grao_json(*arguments)["deleted"] > 0
+
+
+@pytest.mark.parametrize("command", [["info"], ["prune", "--unused-days", "0"]])
+def test_a_cache_that_does_not_exist_is_not_made(tmp_path: Path, command: list[str]) -> None:
+    result = tiny.grao("cache", *command, "--cache", tmp_path / "none.sqlite")
+    assert (result.exit_code, list(tmp_path.iterdir())) == (1, [])
+    assert "There is no judgement cache at" in result.stderr
+
+
 def test_prune_without_a_condition_is_refused(filled: Path) -> None:
     result = tiny.grao("cache", "prune", "--cache", filled)
     assert result.exit_code == 2

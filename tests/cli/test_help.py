@@ -1,0 +1,39 @@
+"""Help texts in sections, and advice for what is misspelled."""
+
+import pytest
+
+from grao_pipeline.pipeline import stages
+from grao_pipeline.stage import Stage
+from tests import tiny
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["roudns"], "No such command 'roudns'. Did you mean rounds?"),
+        (["versoin"], "No such command 'versoin'. Did you mean --version?"),
+        (["xyzzy"], "No such command 'xyzzy'. Commands: prompts, curriculum, import,"),
+        (["train", "--lr", "1e-5"], "No such option '--lr'. Did you mean --learning-rate?"),
+        (["generate", "--max-tokens", "3"], "No such option '--max-tokens'. Did you mean --max-new-tokens?"),
+        (["train", "--qwxyz"], "No such option '--qwxyz'."),
+    ],
+)
+def test_a_misspelled_name_is_refused_with_the_nearest_one(arguments: list[str], message: str) -> None:
+    result = tiny.grao(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("stage", stages(), ids=lambda stage: stage.name)
+def test_help_shows_the_options_under_the_titles_of_their_stage(stage: Stage) -> None:
+    text = tiny.grao(stage.name, "--help").stdout
+    sections = stage.options_model.help_sections
+    titles = ["Options", *sections.values(), *(["Other options"] if sections else [])]
+    places = [text.index(f"\n{title}:\n") for title in titles]
+    assert places == sorted(places)
+    assert set(sections) <= set(stage.options_model.model_fields)
+    assert text.count("\n  -q, --quiet") == 1
+
+
+def test_a_directory_that_does_not_exist_is_called_that() -> None:
+    assert "Error: runs/nosuch does not exist." in tiny.grao("inspect", "runs/nosuch").stderr
