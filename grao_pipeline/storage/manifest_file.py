@@ -55,9 +55,10 @@ def write_manifest(directory: Directory, manifest: Manifest) -> None:
     """
     text = manifest.to_json().encode()
     schema = TABLES[manifest.provenance.table].arrow()
-    schema = schema.with_metadata({KEY: text, CHECKSUM: bytes_checksum(text).encode()})
     sink = pa.BufferOutputStream()
-    pq.write_table(schema.empty_table(), sink, store_schema=False)  # else the text is in it twice
+    with pq.ParquetWriter(sink, schema, store_schema=False) as writer:  # in the Arrow schema the text would be twice
+        writer.write_table(schema.empty_table())
+        writer.add_key_value_metadata({KEY: text, CHECKSUM: bytes_checksum(text).encode()})
     directory.write(MANIFEST, memoryview(sink.getvalue()))
 
 
