@@ -26,6 +26,7 @@ FLOORS = {
     "progress": 0,
     "arguments": 0,
     "lazy": 0,
+    "notes": 0,
     "ray_cluster": 0,
     "pipeline": 3,
     "stage": 2,

@@ -3,7 +3,9 @@
 Each combination is a function from the rewards' weights (by name, in the order of `--scores`) to a Polars expression on
 the flat view. In all of them
 
-- a sequence that lacks one of the rewards has no combined reward: it is null, and counts in no statistic of its group;
+- only the rewards that apply to a sequence are combined (column `applies.<name>`), as if there were no others; a
+  sequence that lacks one of them, or to which none applies, has no combined reward: it is null, and counts in no
+  statistic of its group;
 - the computation is in float64 and is rounded once to float32, the precision in which rewards are stored: combined
   rewards that differ only by rounding become equal, so that a group of equal rewards has a variance of exactly 0;
 - "group" means the samples and the reference of one prompt.
@@ -33,8 +35,8 @@ def combined_reward(weights: Weights, options: AdvantagesOptions) -> pl.Expr:
 
 
 def weighted_sum(weights: Weights) -> pl.Expr:
-    """Σ_k weight_k · reward_k, null where a reward is null."""
-    return _sum(list(_weighted(weights).values())).cast(pl.Float32)
+    """Σ_k weight_k · reward_k."""
+    return pl.when(_complete(weights)).then(_sum(_terms(weights))).cast(pl.Float32)
 
 
 def normalized_sum(weights: Weights, statistics: str) -> pl.Expr:
@@ -51,17 +53,19 @@ def normalized_sum(weights: Weights, statistics: str) -> pl.Expr:
     counts = pl.lit(True) if statistics == "samples_and_reference" else pl.col("source") == "sample"
     terms = []
     for name, weight in weights.items():
-        reward = pl.when(is_complete & counts).then(_reward(name))
+        reward = pl.when(is_complete & counts).then(_reward(name))  # null where it does not apply, too
         mean = reward.mean().over("group_id")
         std = ((reward - mean) ** 2).mean().over("group_id").sqrt()
         # The rewards themselves are compared: a rounded mean must not turn equal rewards into a spread.
         is_constant = (reward.min() == reward.max()).over("group_id")
-        terms.append(weight * pl.when(is_constant | (std == 0.0)).then(0.0).otherwise((_reward(name) - mean) / std))
+        standardized = pl.when(is_constant | (std == 0.0)).then(0.0).otherwise((_reward(name) - mean) / std)
+        terms.append(weight * pl.when(_applies(name)).then(standardized).otherwise(0.0))
     return pl.when(is_complete).then(_sum(terms)).cast(pl.Float32)
 
 
 def minimum(weights: Weights) -> pl.Expr:
     """min_k weight_k · reward_k: the worst case of an ensemble (arXiv 2310.02743, worst-case optimization)."""
+    # The minimum skips the nulls of the rewards that do not apply.
     return pl.when(_complete(weights)).then(pl.min_horizontal(*_weighted(weights).values())).cast(pl.Float32)
 
 
@@ -71,10 +75,11 @@ def penalized_mean(weights: Weights, penalty: float) -> pl.Expr:
     deviation has the unit of the rewards).
     """
     rewards = list(_weighted(weights).values())
-    mean = _sum(rewards) / len(rewards)
-    std = (_sum([(reward - mean) ** 2 for reward in rewards]) / len(rewards)).sqrt()
-    is_constant = pl.min_horizontal(*rewards) == pl.max_horizontal(*rewards)
-    combined = pl.when(is_constant).then(rewards[0]).otherwise(mean - penalty * std)
+    count = pl.sum_horizontal(*(_applies(name).cast(pl.Float64) for name in weights))
+    mean = _sum(_terms(weights)) / count
+    std = (_sum([((reward - mean) ** 2).fill_null(0.0) for reward in rewards]) / count).sqrt()
+    lowest, highest = pl.min_horizontal(*rewards), pl.max_horizontal(*rewards)
+    combined = pl.when(lowest == highest).then(lowest).otherwise(mean - penalty * std)
     return pl.when(_complete(weights)).then(combined).cast(pl.Float32)
 
 
@@ -90,14 +95,15 @@ def gates_first(weights: Weights, gates: Mapping[str, float]) -> pl.Expr:
     L_k is the lowest V in the group among the sequences that pass gates 1 … k, or 0 where no sequence does. So a
     sequence that fails a gate is strictly below all sequences of its group that pass this gate and the previous ones,
     by as much as it misses the gate; its later rewards do not count. This is lexicographic optimization on one scale.
+    A gate whose reward does not apply to a sequence is passed.
     """
     ungated = {name: weight for name, weight in weights.items() if name not in gates}
     is_complete = _complete(weights)
-    value: pl.Expr = pl.when(is_complete).then(_sum(list(_weighted(ungated).values())).cast(pl.Float32))
+    value: pl.Expr = pl.when(is_complete).then(_sum(_terms(ungated)).cast(pl.Float32))
     value = value.cast(pl.Float64)
     for position, name in reversed(list(enumerate(gates))):
-        passes_previous = _all([_reward(other) >= gates[other] for other in list(gates)[:position]])
-        passes = _reward(name) >= gates[name]
+        passes_previous = _all([_passes(other, gates) for other in list(gates)[:position]])
+        passes = _passes(name, gates)
         lowest = pl.when(is_complete & passes_previous & passes).then(value).min().over("group_id").fill_null(0.0)
         missing = weights[name] * (gates[name] - _reward(name))
         # At least the smallest step that float32 can tell from L_k, whatever the size of the rewards.
@@ -189,13 +195,27 @@ def _reward(name: str) -> pl.Expr:
     return pl.col(f"reward.{name}").cast(pl.Float64)
 
 
+def _applies(name: str) -> pl.Expr:
+    return pl.col(f"applies.{name}")
+
+
+def _passes(name: str, gates: Mapping[str, float]) -> pl.Expr:
+    return ~_applies(name) | (_reward(name) >= gates[name])
+
+
 def _weighted(weights: Weights) -> dict[str, pl.Expr]:
     return {name: _reward(name) * weight for name, weight in weights.items()}
 
 
+def _terms(weights: Weights) -> list[pl.Expr]:
+    """The weighted rewards, 0 where one does not apply; for sequences that are complete."""
+    return [reward.fill_null(0.0) for reward in _weighted(weights).values()]
+
+
 def _complete(weights: Weights) -> pl.Expr:
-    """Whether a sequence has all the rewards."""
-    return _all([pl.col(f"reward.{name}").is_not_null() for name in weights])
+    """Whether a sequence has all the rewards that apply to it, and at least one."""
+    has_all = _all([pl.col(f"reward.{name}").is_not_null() | ~_applies(name) for name in weights])
+    return has_all & pl.any_horizontal(*(_applies(name) for name in weights))
 
 
 def _all(conditions: list[pl.Expr]) -> pl.Expr:
@@ -203,7 +223,7 @@ def _all(conditions: list[pl.Expr]) -> pl.Expr:
 
 
 def _sum(terms: list[pl.Expr]) -> pl.Expr:
-    """Term by term from the left; null where a term is null."""
+    """Term by term from the left, so that the result has the same bits everywhere."""
     total = terms[0]
     for term in terms[1:]:
         total = total + term

@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from grao_pipeline.advantages.combine import check_combination
 from grao_pipeline.advantages.estimate import (
-    Masked,
     Recipe,
     RecipeResult,
     add_advantages,
@@ -24,6 +23,7 @@ from grao_pipeline.advantages.estimators.load import load_estimator
 from grao_pipeline.advantages.inputs import ScoredGroups, open_scored_groups
 from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.advantages.pool import Pool, open_pool
+from grao_pipeline.advantages.summary import AdvantagesSummary, Tally
 from grao_pipeline.advantages.table_std import Moments
 from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.plugins import named_source
@@ -34,26 +34,6 @@ from grao_pipeline.storage.writer import TableWriter
 
 PooledFingerprints = Sequence[tuple[str, Sequence[tuple[str, str]]]]
 """Per pooled groups table its fingerprint, and per reward the name and the fingerprint of the scores."""
-
-
-@dataclass
-class AdvantagesSummary:
-    """Counts over the whole table, the parts of earlier runs included."""
-
-    groups: int = 0
-    parts_made: int = 0
-    parts_found: int = 0
-    samples: int = 0
-    unscored_samples: int = 0
-    zero_variance_groups: int = 0
-    groups_without_reference: int = 0
-    """Groups that are trained on their samples alone."""
-    trained_groups: int = 0
-    trained_samples: int = 0
-    mean_reward: float | None = None
-    masked: dict[str, Masked] = field(default_factory=dict)
-    """What each filter masked, in the order of application."""
-    fingerprint: str = ""
 
 
 def advantages_provenance(
@@ -161,28 +141,33 @@ def compute_advantages(
     Raises:
         UsageError: see `open_computation`.
         MismatchError: see `open_computation`; or `out` holds a table with another fingerprint.
+        InputError: no sample has a combined reward. Nothing is written then.
     """
     computation = open_computation(groups_url, options)
     groups = computation.inputs.groups
     writer = TableWriter(out, computation.provenance, groups.num_parts, progress)
     writer.discard_changed_parts(groups)
     summary = AdvantagesSummary(parts_found=writer.num_committed, fingerprint=computation.provenance.fingerprint)
+    tally = Tally(summary, computation.recipe)
     missing = set(writer.missing())
+    waiting: list[tuple[int, pa.Table]] = []  # until a sample with a reward shows that there is something to write
     bar = progress.track("computing advantages", groups.num_parts, "parts")
     with bar, ThreadPoolExecutor(1) as disk:  # compressing and flushing one batch while the next one is computed
         writing: Future[None] | None = None
         for batch in computation.batches():
-            add_to_summary(summary, batch)
+            tally.add(batch.rows, len(batch.group_ids))
             tables = [] if missing.isdisjoint(batch.parts) else _split(batch, groups)
+            waiting += [(index, table) for index, table in tables if index in missing]
             if writing is not None:
                 writing.result()
             bar.advance(len(batch.parts), groups=summary.groups, mean_reward=summary.mean_reward)
-            writing = disk.submit(_write, writer, [(index, table) for index, table in tables if index in missing])
+            if not tally.has_nothing:
+                writing, waiting = disk.submit(_write, writer, waiting), []
         if writing is not None:
             writing.result()
+    tally.finish(computation.result)
     summary.parts_made = len(missing)
     writer.finish()
-    summary.masked = computation.result.masked
     return summary
 
 
@@ -197,25 +182,3 @@ def _split(batch: Batch, groups: TableReader) -> list[tuple[int, pa.Table]]:
 def _write(writer: TableWriter, tables: Sequence[tuple[int, pa.Table]]) -> None:
     for index, table in tables:
         writer.write(index, table)
-
-
-def add_to_summary(summary: AdvantagesSummary, batch: Batch) -> None:
-    """Count the groups and samples of a batch."""
-    rows = batch.rows
-    row, is_sample = rows["row"].to_numpy(), rows["sample_index"].to_numpy() >= 0
-    rewards = rows["combined"].filter(pl.Series(is_sample)).cast(pl.Float64)
-    is_trained = rows["advantage"].is_not_null().to_numpy()
-    first = np.diff(row.astype(np.int64), prepend=-1) != 0
-    with_samples = np.unique(row[is_trained & is_sample])
-    with_reference = row[is_trained & ~is_sample]
-    scored = summary.samples - summary.unscored_samples
-    total = (summary.mean_reward or 0.0) * scored + float(rewards.sum())
-    summary.groups += len(batch.group_ids)
-    summary.samples += len(rewards)
-    summary.unscored_samples += rewards.null_count()
-    summary.zero_variance_groups += int((rows["std"].filter(pl.Series(first)) == 0.0).sum())
-    summary.groups_without_reference += len(np.setdiff1d(with_samples, with_reference, assume_unique=True))
-    summary.trained_groups += len(np.union1d(with_samples, with_reference))
-    summary.trained_samples += int((is_trained & is_sample).sum())
-    scored = summary.samples - summary.unscored_samples
-    summary.mean_reward = total / scored if scored else None

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from grao_pipeline.advantages.compute import AdvantagesSummary, add_to_summary, open_computation
+from grao_pipeline.advantages.compute import open_computation
 from grao_pipeline.advantages.options import AdvantagesOptions
+from grao_pipeline.advantages.summary import AdvantagesSummary, Tally
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 BINS = 10
@@ -29,17 +30,19 @@ def preview_advantages(groups_url: str, options: AdvantagesOptions) -> Advantage
     Raises:
         UsageError: see `open_computation`.
         MismatchError: see `open_computation`.
+        InputError: no sample has a combined reward.
     """
     computation = open_computation(groups_url, options)
     preview = AdvantagesPreview(fingerprint=computation.provenance.fingerprint)
+    tally = Tally(preview, computation.recipe)
     samples, references = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
     for batch in computation.batches():
-        add_to_summary(preview, batch)
+        tally.add(batch.rows, len(batch.group_ids))
         trained = batch.rows.select("sample_index", pl.col("advantage").cast(pl.Float32)).drop_nulls("advantage")
         is_sample = trained["sample_index"] >= 0
         samples.append(trained["advantage"].filter(is_sample).to_numpy())
         references.append(trained["advantage"].filter(~is_sample).to_numpy())
-    preview.masked = computation.result.masked
+    tally.finish(computation.result)
     preview.sample_advantages = distribution(np.concatenate(samples))
     preview.reference_advantages = distribution(np.concatenate(references))
     preview.histogram = histogram(np.concatenate(samples))

@@ -11,11 +11,14 @@ import pyarrow as pa
 from grao_pipeline.advantages.combine import combined_reward
 from grao_pipeline.advantages.estimators import ESTIMATORS
 from grao_pipeline.advantages.estimators.base import Estimator, group_mean, group_std
-from grao_pipeline.advantages.filters import active_filters
+from grao_pipeline.advantages.filters import FILTERS, active_filters
 from grao_pipeline.advantages.flat_view import view_columns
 from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.schemas import ADVANTAGES
+
+FILTER_NAMES = pl.Enum([candidate.name for candidate in FILTERS])
+UNSCORED = "unscored"
 
 
 @dataclass
@@ -88,12 +91,13 @@ def count_rewards(
         is_own: which rows belong to the table itself; by default all.
 
     Returns:
-        the view with `combined`, `reward`, `unmasked` and `newest_round`.
+        the view with `combined`, `reward`, `unmasked`, `masked_by` and `newest_round`.
     """
     is_own = np.ones(len(view), dtype=bool) if is_own is None else is_own
     view = view.with_columns(
         combined_reward(recipe.weights, recipe.options).alias("combined"),
         pl.lit(True).alias("unmasked"),
+        pl.lit(None, dtype=FILTER_NAMES).alias("masked_by"),
         pl.lit(result.newest_round, dtype=pl.Int32).alias("newest_round"),
     )
     view = view.with_columns(pl.col("combined").alias("reward"))
@@ -103,6 +107,7 @@ def count_rewards(
         view = view.with_columns(
             pl.when(~pl.col("selected")).then("reward").alias("reward"),
             (pl.col("unmasked") & ~pl.col("selected")).alias("unmasked"),
+            _masked_by(active.name),
         )
     return view
 
@@ -132,13 +137,17 @@ def add_advantages(
     with _named(options):
         advantage = estimator.over_group(view, statistics=options.statistics).cast(pl.Float64)
         rows = view.lazy().with_columns(advantage.alias("advantage"), *statistics).collect()
-    rows = rows.with_columns(pl.when("unmasked").then("advantage").alias("advantage"))
+    rows = rows.with_columns(
+        pl.when("unmasked").then("advantage").alias("advantage"), pl.col("combined").is_null().alias("selected")
+    ).with_columns(_masked_by(UNSCORED))
     for active, expression in active_filters(options, "after", estimator.uses_rewards):
         selected = expression.fill_null(False) & pl.col("advantage").is_not_null()
         rows = rows.with_columns(selected.alias("selected"))
         result.count(active.name, rows, rows["selected"], is_own)
         replacement = pl.lit(active.replacement, dtype=pl.Float64)
-        rows = rows.with_columns(pl.when("selected").then(replacement).otherwise("advantage").alias("advantage"))
+        columns = [pl.when("selected").then(replacement).otherwise("advantage").alias("advantage")]
+        columns += [_masked_by(active.name)] if active.replacement is None else []
+        rows = rows.with_columns(columns)
     if options.reference_floor is not None:
         raised = pl.max_horizontal("advantage", pl.lit(options.reference_floor))
         has_advantage = (pl.col("sample_index") < 0) & pl.col("advantage").is_not_null()
@@ -158,18 +167,27 @@ def advantages_table(rows: pl.DataFrame, group_ids: pa.ChunkedArray | pa.Array) 
     first = np.flatnonzero(np.diff(row, prepend=-1)) if len(row) else np.zeros(0, dtype=np.int64)
     num_samples = np.add.reduceat(is_sample, first, dtype=np.int32) if len(row) else np.zeros(0, dtype=np.int32)
     offsets = pl.Series(np.concatenate([[0], np.cumsum(num_samples)]), dtype=pl.Int32).to_arrow()
-    samples = rows.select(pl.col("reward", "advantage").cast(pl.Float32)).filter(pl.Series(is_sample))
-    first_rows = rows.select(pl.col("advantage", "mean", "std").cast(pl.Float32))[first]
-    reference_advantage = first_rows["advantage"].set(pl.Series(is_sample[first]), None)
+    columns_of_samples = pl.col("reward", "advantage").cast(pl.Float32), pl.col("masked_by").cast(pl.String)
+    samples = rows.select(columns_of_samples).filter(pl.Series(is_sample))
+    first_rows = rows.select(pl.col("reward", "advantage", "mean", "std").cast(pl.Float32))[first]
+    has_no_reference = pl.Series(is_sample[first])
     columns = {
         "group_id": group_ids,
         "rewards": pa.ListArray.from_arrays(offsets, samples["reward"].to_arrow()),
         "advantages": pa.ListArray.from_arrays(offsets, samples["advantage"].to_arrow()),
-        "reference_advantage": reference_advantage.to_arrow(),
+        "reference_advantage": first_rows["advantage"].set(has_no_reference, None).to_arrow(),
         "reward_mean": first_rows["mean"].to_arrow(),
         "reward_std": first_rows["std"].to_arrow(),
+        "reference_reward": first_rows["reward"].set(has_no_reference, None).to_arrow(),
+        "masked_by": pa.ListArray.from_arrays(offsets, samples["masked_by"].to_arrow()),
     }
     return pa.table({column.name: columns[column.name] for column in ADVANTAGES.columns if column.name in columns})
+
+
+def _masked_by(name: str) -> pl.Expr:
+    """The name of the filter where it is the first that masks the sequence."""
+    is_first = pl.col("selected") & pl.col("masked_by").is_null()
+    return pl.when(is_first).then(pl.lit(name, dtype=FILTER_NAMES)).otherwise("masked_by").alias("masked_by")
 
 
 @contextmanager

@@ -7,6 +7,7 @@
 | sample_index | 0 … G − 1; −1 for the reference |
 | source | `sample` or `reference` |
 | reward.<name> | one column per scores table; null where the sequence is unscored |
+| applies.<name> | false where the status is `not_applicable`; for a reference: that of all samples of its group |
 | num_tokens | length of the sequence, in tokens |
 | mean_logprob | mean behavior log-prob of the sampled token IDs, in nats per token; null for the reference |
 | finish_reason | of the sample; null for the reference |
@@ -33,7 +34,7 @@ GROUP_COLUMNS = [
     "completion_token_ids",
     "completion_logprobs",
 ]
-SCORE_COLUMNS = ["group_id", "rewards", "reference_reward"]
+SCORE_COLUMNS = ["group_id", "rewards", "reference_reward", "statuses"]
 # Every view needs the identity of a group, its number of samples and whether it has a reference.
 LAYOUT_COLUMNS = ("group_id", "finish_reasons", "reference_token_ids")
 SOURCES = {
@@ -50,7 +51,8 @@ def view_columns(names: Collection[str]) -> list[str]:
         names: of the rewards.
     """
     shared = ["row", "group_id", "prompt_id", "policy", "round", "sample_index", "source"]
-    return [*shared, *(f"reward.{name}" for name in names), "num_tokens", "mean_logprob", "finish_reason"]
+    rewards = [f"{prefix}.{name}" for prefix in ("reward", "applies") for name in names]
+    return [*shared, *rewards, "num_tokens", "mean_logprob", "finish_reason"]
 
 
 def columns_to_read(columns: Collection[str]) -> list[str]:
@@ -123,10 +125,15 @@ ColumnBuilder = Callable[[str, pa.Table, Mapping[str, pa.Table], _Layout], pl.Se
 
 
 def _reward_or_group_column(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
-    """A reward, or a column with one value per group."""
+    """A reward, whether it applies, or a column with one value per group."""
     if name.startswith("reward."):
         table = scores[name.removeprefix("reward.")]
         return layout.interleave(name, _series(table.column("reference_reward")), _elements(table.column("rewards")))
+    if name.startswith("applies."):
+        samples = _elements(scores[name.removeprefix("applies.")].column("statuses")) != "not_applicable"
+        row = pl.Series(layout.row[layout.sample_index >= 0])
+        has_applied = pl.Series([False]).new_from_index(0, groups.num_rows)
+        return layout.interleave(name, has_applied.scatter(row.filter(samples), True), samples)
     return _series(groups.column(name)).gather(pl.Series(layout.row)).alias(name)
 
 

@@ -13,7 +13,8 @@ def print_summary(summary: Any, as_json: bool, title: str) -> None:
     """Print a summary.
 
     Args:
-        summary: a dataclass or a dictionary; `for_people()`, where it has one, gives what people are shown.
+        summary: a dataclass or a dictionary; `for_people()`, where it has one, gives what people are shown. Its
+            `notes` become the last lines.
     """
     value = asdict(summary) if is_dataclass(summary) and not isinstance(summary, type) else summary
     if as_json:
@@ -23,11 +24,15 @@ def print_summary(summary: Any, as_json: bool, title: str) -> None:
         value = summary.for_people()
     click.echo(title)
     for key, item in value.items():
+        if key == "notes":
+            continue
         label = key.replace("_", " ")
         if isinstance(item, list) and item and isinstance(item[0], dict):
             click.echo(f"  {label}\n{_readable_rows(item)}")
         elif item not in (None, "", {}, []):
             click.echo(f"  {label:<26} {readable(item)}")
+    for note in value.get("notes", []):
+        click.echo(f"note: {note}")
 
 
 def readable(value: object) -> str:

@@ -30,6 +30,11 @@ class CachedReward:
         self.tokens_spent = 0
         self.tokens_saved = 0
 
+    @property
+    def reads_group(self) -> bool:
+        """Whether the reward sees the other samples of a group."""
+        return self._reward.reads_group
+
     def score(
         self, candidates: Sequence[Candidate], on_judged: Callable[[int], None] = lambda num: None
     ) -> list[Judgement]:

@@ -1,12 +1,23 @@
 """Options of `grao score` and `grao cache`."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import AfterValidator, model_validator
 
 from grao_pipeline.options import Device, StageOptions, option, runtime
+from grao_pipeline.scoring.condition import Condition
 
 CACHE_HELP = "File of the judgement cache; auto: judgements.sqlite in $GRAO_CACHE or ~/.cache/grao-pipeline."
+
+
+def readable_condition(text: str) -> str:
+    """The text, if it is a condition.
+
+    Raises:
+        ConditionError: it is not.
+    """
+    Condition.parse(text)
+    return text
 
 
 class ScoreOptions(StageOptions):
@@ -22,6 +33,15 @@ class ScoreOptions(StageOptions):
         [], "Argument of the reward as key=value, e.g. pattern='^Yes' or model=PATH. Repeatable."
     )
     name: str | None = option(None, "Name of the reward in later tables; default: the last part of --reward.")
+    when: Annotated[str, AfterValidator(readable_condition)] | None = option(
+        None,
+        "Judge only the rows whose metadata meet this condition, e.g. 'task == \"code\"', 'level >= 3 and not tests', "
+        '\'source.name in ["a", "b"]\'; in all others the status is not_applicable.',
+    )
+    missing: Literal["error", "skip"] = option(
+        "error",
+        "Rows that lack the field (or reference) that the reward reads: an error, or skipped as not_applicable.",
+    )
     batch_size: int = runtime(
         32,
         "Sequences of 512 tokens (32 on CPU) that a reward model scores at once; more if they are shorter.",

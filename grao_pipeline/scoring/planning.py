@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from grao_pipeline.options import StageOptions
+from grao_pipeline.scoring.applicability import Applicability
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.score import make_reward, reward_name, scores_provenance
 from grao_pipeline.storage.manifest import Provenance
@@ -15,9 +16,9 @@ def label(options: StageOptions) -> str:
 
 
 def check(options: StageOptions) -> None:
-    """Raises UsageError if the reward is unknown or an argument is wrong."""
+    """Raises UsageError if the reward is unknown, an argument is wrong, or an option has no effect on it."""
     assert isinstance(options, ScoreOptions)
-    make_reward(options)
+    Applicability(options, make_reward(options))
 
 
 def identity(inputs: Sequence[str], options: StageOptions, provenance_of: Callable[[str], Provenance]) -> Provenance:

@@ -16,8 +16,10 @@ from grao_pipeline.parsing import key_values
 from grao_pipeline.plugins import load, source_of
 from grao_pipeline.progress import SILENT, Bar, Progress
 from grao_pipeline.schemas import SCORES
+from grao_pipeline.scoring.applicability import Applicability, uniform_condition
 from grao_pipeline.scoring.cache import JudgementCache, cache_path
 from grao_pipeline.scoring.cached_reward import CachedReward
+from grao_pipeline.scoring.condition import ConditionError
 from grao_pipeline.scoring.failure_gate import FailureGate, ScoredPart
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards import REWARDS
@@ -80,7 +82,8 @@ def make_reward(options: ScoreOptions) -> Reward:
 
 def scores_provenance(options: ScoreOptions, groups_fingerprint: str, reward: Reward) -> Provenance:
     """The identity of a scores table; it is known before anything is scored."""
-    shaping = {"reward": options.reward, "name": reward_name(options), **reward.identity()}
+    scope = {"when": uniform_condition(options), "missing": options.missing}
+    shaping = {"reward": options.reward, "name": reward_name(options), **scope, **reward.identity()}
     shaping |= source_of("reward", type(reward))
     inputs = {"groups": groups_fingerprint}
     return Provenance("scores", stage_fingerprint("score", shaping, inputs), shaping, inputs)
@@ -127,6 +130,7 @@ def score_groups(
         cache = None
         if options.use_cache and writer.missing():
             cache = stack.enter_context(closing(JudgementCache(cache_path(options.cache))))
+        scope = Applicability(options, reward)
         judge = CachedReward(reward, reward_fingerprint(options, reward), reward_name(options), cache)
         gate = FailureGate(options.reward, is_open=writer.num_committed > 0)
         summary = ScoreSummary(
@@ -141,7 +145,7 @@ def score_groups(
         bar = stack.enter_context(progress.track("scoring", committed + missing, "groups", committed))
         for index in writer.missing():
             rows = groups.part(index, COLUMNS).to_pylist()
-            judged = list(zip(rows, _judge(rows, judge, reward.reads_group, bar), strict=True))
+            judged = list(zip(rows, _judge(rows, judge, scope, bar), strict=True))
             scores = [_scores_row(row, judgements) for row, judgements in judged]
             _count(summary, rows, scores)
             total += sum(value for row in scores for value in row["rewards"] if value is not None)
@@ -160,14 +164,14 @@ def score_groups(
     return summary
 
 
-def _judge(rows: list[Row], judge: CachedReward, reads_group: bool, bar: Bar) -> list[list[Judgement]]:
-    """Judge the sequences of a part in one call; aborted samples are not shown to the reward.
+def _judge(rows: list[Row], judge: CachedReward, scope: Applicability, bar: Bar) -> list[list[Judgement]]:
+    """Judge the sequences of a part in one call; those whose judgement is decided are not shown to the reward.
 
     Returns:
         per row the judgements of its samples, then that of its reference if it has one.
     """
-    sequences = [_candidates(row, reads_group) for row in rows]
-    candidates = [candidate for group in sequences for candidate in group if candidate is not None]
+    sequences = [_sequences(row, judge.reads_group, scope) for row in rows]
+    candidates = [sequence for group in sequences for sequence in group if isinstance(sequence, Candidate)]
     groups_per_candidate = len(rows) / max(1, len(candidates))
 
     def on_judged(num: int) -> None:
@@ -175,12 +179,27 @@ def _judge(rows: list[Row], judge: CachedReward, reads_group: bool, bar: Bar) ->
         bar.advance(num * groups_per_candidate, **counts)
 
     judgements = iter(judge.score(candidates, on_judged))
-    return [[ABORTED_SAMPLE if candidate is None else next(judgements) for candidate in group] for group in sequences]
+    if not candidates:
+        bar.advance(len(rows))
+    return [
+        [sequence if isinstance(sequence, Judgement) else next(judgements) for sequence in group] for group in sequences
+    ]
 
 
-def _candidates(row: Row, reads_group: bool) -> list[Candidate | None]:
-    """A group's samples, None where one was aborted, and its reference if it has one."""
+def _sequences(row: Row, reads_group: bool, scope: Applicability) -> list[Candidate | Judgement]:
+    """A group's samples and its reference, if it has one; a judgement in place of those that are not judged."""
     metadata = _metadata(row)
+    try:
+        exclusion = scope.exclusion(metadata, row["reference"])
+    except ConditionError as error:
+        raise InputError(f"Group {row['group_id']}: --when: {error}.") from error
+    if exclusion is not None:
+        return [exclusion] * (len(row["completions"]) + (row["reference"] is not None))
+    return [ABORTED_SAMPLE if sequence is None else sequence for sequence in _candidates(row, metadata, reads_group)]
+
+
+def _candidates(row: Row, metadata: dict[str, object], reads_group: bool) -> list[Candidate | None]:
+    """A group's samples, None where one was aborted, and its reference if it has one."""
     messages = plain_messages(row["messages"])
     texts = [
         None if reason == "abort" else text
@@ -232,9 +251,11 @@ def _count(summary: ScoreSummary, rows: list[Row], scores: list[Row]) -> None:
 
 
 def _failures(judged: list[tuple[Row, list[Judgement]]]) -> list[str] | None:
-    """Why the samples of a part failed, if all of them did; None if one was judged. Aborted ones do not count."""
+    """Why the samples of a part failed, if all of them did; None if one was judged. Samples that were aborted, or that
+    the reward is not meant for, do not count."""
     samples = [judgement for row, judgements in judged for judgement in judgements[: len(row["completions"])]]
     samples = [judgement for judgement in samples if judgement is not ABORTED_SAMPLE]
+    samples = [judgement for judgement in samples if judgement.status != "not_applicable"]
     if any(judgement.status != "error" for judgement in samples):
         return None
     return [judgement.detail or "no reason given" for judgement in samples]

@@ -19,6 +19,8 @@ from tests.tiers import examples
 
 Sequences = list[tuple[float | None, ...]]
 """The rewards of every sequence of a group; the first sequence is the reference."""
+NO = math.inf
+"""In place of a reward that is not meant for the sequence."""
 
 
 def combine(groups: list[Sequences], weights: dict[str, float], **options: Any) -> list[list[float | None]]:
@@ -27,17 +29,39 @@ def combine(groups: list[Sequences], weights: dict[str, float], **options: Any) 
     check_combination(parsed, weights)
     rows = [
         {"group_id": str(number), "source": "sample" if position else "reference"}
-        | {f"reward.{name}": reward for name, reward in zip(weights, rewards, strict=True)}
+        | {f"reward.{name}": None if reward == NO else reward for name, reward in zip(weights, rewards, strict=True)}
+        | {f"applies.{name}": reward != NO for name, reward in zip(weights, rewards, strict=True)}
         for number, group in enumerate(groups)
         for position, rewards in enumerate(group)
     ]
     schema = {"group_id": pl.String, "source": pl.String} | {f"reward.{name}": pl.Float32 for name in weights}
+    schema |= {f"applies.{name}": pl.Boolean for name in weights}
     view = pl.DataFrame(rows, schema=schema).with_columns(combined_reward(weights, parsed).alias("reward"))
     assert view.schema["reward"] == pl.Float32
     combined: list[list[float | None]] = (
         view.group_by("group_id", maintain_order=True).agg("reward")["reward"].to_list()
     )
     return combined
+
+
+def test_only_the_rewards_that_apply_are_combined() -> None:
+    """Each sequence as if there were no rewards but those that apply to it."""
+    group: Sequences = [(1, NO, 6), (NO, NO, NO), (NO, 2, NO), (3, None, NO), (3, 4, None), (2, NO, NO)]
+    weights = {"a": 1.0, "b": 2.0, "c": 0.5}
+    assert combine([group], weights) == [[1 + 3, None, 4, None, None, 2]]
+    assert combine([group], weights, combine="minimum") == [[1, None, 4, None, None, 2]]
+    # of (1, 3): mean 2, deviation 1; of one reward: the reward
+    penalized = combine([group], weights, combine="uncertainty", uncertainty_penalty=0.5)
+    assert penalized == [[1.5, None, 4, None, None, 2]]
+    # a: 1 and 2 of the complete sequences, μ 1.5, σ 0.5; b and c are constant
+    assert combine([group], weights, combine="normalize") == [[-1, None, 0, None, None, 1]]
+
+
+def test_a_gate_that_does_not_apply_is_passed() -> None:
+    """Without format, 5 and −1 count as they are; failing it is worth the lowest of those that pass, −1, minus 1."""
+    group: Sequences = [(NO, 5), (NO, -1), (1, 7), (0, 9), (NO, NO)]
+    combined = combine([group], {"format": 1.0, "quality": 1.0}, combine="lexicographic", gate=["format=1"])
+    assert combined == [[5, -1, 7, -2, None]]
 
 
 def float32(value: float) -> float:

@@ -14,7 +14,8 @@ from tests.tiers import examples
 
 def combine(weights: dict[str, float], rewards: dict[str, list[float | None]]) -> list[float | None]:
     columns = {f"reward.{name}": pl.Series(values, dtype=pl.Float32) for name, values in rewards.items()}
-    combined = pl.DataFrame(columns).select(weighted_sum(weights).alias("reward"))["reward"]
+    applies = {f"applies.{name}": pl.Series([True] * len(values)) for name, values in rewards.items()}
+    combined = pl.DataFrame(columns | applies).select(weighted_sum(weights).alias("reward"))["reward"]
     assert combined.dtype == pl.Float32
     return combined.to_list()
 

@@ -14,7 +14,8 @@ import pytest
 from grao_pipeline.advantages.compute import compute_advantages
 from grao_pipeline.advantages.estimate import Masked
 from grao_pipeline.advantages.options import AdvantagesOptions, WeightedScores
-from grao_pipeline.errors import MismatchError, UsageError
+from grao_pipeline.advantages.summary import RewardCounts
+from grao_pipeline.errors import InputError, MismatchError, UsageError
 from grao_pipeline.options import parse_options
 from grao_pipeline.storage.manifest_file import MANIFEST
 from grao_pipeline.storage.reader import open_table
@@ -100,15 +101,88 @@ def test_a_small_table_worked_by_hand(groups: str, tmp_path: Path) -> None:
         "parts_made": 2,
         "parts_found": 0,
         "samples": 12,
+        "rewards": [RewardCounts("r", 1.0, scored=9, unscored=3)],
         "unscored_samples": 3,
         "zero_variance_groups": 1,
         "groups_without_reference": 1,
+        "unscored_references": 1,
         "trained_groups": 4,
         "trained_samples": 7,
+        "trained_references": 3,
         "mean_reward": pytest.approx((1 + 3 + 0.5 + 0.5 - 1 - 1 + 1 + 1 + 2) / 9),
+        "mean_reference_reward": pytest.approx((2 + 0.5 + 0 + 0) / 4),
         "masked": {"zero-variance": Masked(samples=2, groups=1)},
         "fingerprint": table.fingerprint,
+        "notes": summary.notes,
     }
+    assert [note[:35] for note in summary.notes] == [
+        "3 of 12 samples (25 %) have no rewa",
+        "1 of 5 references (20 %) have no re",
+        "The references score worse than the",
+    ]
+    rows = table.arrow()
+    assert rows.column("reference_reward").to_pylist() == [2.0, 0.5, 0.0, 0.0, None, None]
+    assert rows.column("masked_by").to_pylist() == [
+        [None, None],
+        ["zero-variance"] * 2,
+        [None, None],
+        ["unscored", None],
+        [None, None],
+        ["unscored"] * 2,
+    ]
+
+
+def test_the_first_filter_that_masks_a_sample_is_named(groups: str, tmp_path: Path) -> None:
+    """Unscored samples mask their groups; then of two rewards 1 and 3 the one that is not the best."""
+    compute(groups, tmp_path / "out", scores_table(tmp_path / "r"), unscored="group", top_k=1)
+    assert open_table(str(tmp_path / "out"), "advantages").arrow().column("masked_by").to_pylist() == [
+        ["top-and-bottom", None],
+        ["zero-variance"] * 2,
+        [None, "top-and-bottom"],
+        ["unscored"] * 2,
+        ["top-and-bottom", None],
+        ["unscored"] * 2,
+    ]
+
+
+def test_two_tasks_with_a_reward_each_are_trained_on(groups: str, tmp_path: Path) -> None:
+    """The first three groups have reward r, the others s. The advantages are those of either reward alone."""
+    rows: dict[str, list[dict[str, Any]]] = {"r": score_rows(SCORED), "s": score_rows(SCORED)}
+    for name, applies_to in (("r", range(3)), ("s", range(3, 6))):
+        for index, row in enumerate(rows[name]):
+            if index not in applies_to:
+                row |= {"rewards": [None] * 2, "reference_reward": None, "statuses": ["not_applicable"] * 2}
+    inputs = {"groups": "a" * 32}
+    urls = [
+        tiny.write_table(tmp_path / name, "scores", of_name, 4, inputs=inputs, options={"name": name})
+        for name, of_name in rows.items()
+    ]
+    summary = compute(groups, tmp_path / "out", *urls)
+    assert advantages(tmp_path / "out") == expected()
+    assert summary.rewards == [
+        RewardCounts("r", 1.0, scored=6, not_applicable=6),
+        RewardCounts("s", 1.0, scored=3, not_applicable=6, unscored=3),
+    ]
+
+
+@pytest.mark.parametrize("status", ["error", "not_applicable"])
+def test_a_table_without_any_combined_reward_is_refused(groups: str, tmp_path: Path, status: str) -> None:
+    """Two rewards, either of which failed on what the other scored; nothing is written."""
+    halves = [[([1.0, None], 1.0)] * 6, [([None, 1.0], None)] * 6] if status == "error" else [[([None] * 2, None)] * 6]
+    urls = []
+    for number, scored in enumerate(halves):
+        table = [
+            {**row, "statuses": ["ok" if reward is not None else status for reward in row["rewards"]]}
+            for row in score_rows(scored)
+        ]
+        options = {"name": f"r{number}"}
+        urls.append(
+            tiny.write_table(tmp_path / f"r{number}", "scores", table, 4, inputs={"groups": "a" * 32}, options=options)
+        )
+    with pytest.raises(InputError, match="None of the 12 samples has a combined reward") as error:
+        compute(groups, tmp_path / "out", *urls)
+    assert ("--missing skip" in str(error.value)) == (status == "error")
+    assert not list(tmp_path.glob("out/*"))
 
 
 def test_kept_zero_variance_groups_are_trained_with_zeros(groups: str, tmp_path: Path) -> None:

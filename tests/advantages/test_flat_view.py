@@ -33,15 +33,15 @@ def test_a_small_example_worked_by_hand() -> None:
     frame = view([first, second], {"a": [score(first, [1.0, None], 0.5), score(second, [2.0, 3.0], None)]})
     a, b = ({"group_id": g["group_id"], "prompt_id": g["prompt_id"], "policy": "p" * 32} for g in (first, second))
     a, b = {"row": 0, **a, "round": 0}, {"row": 1, **b, "round": 3}
-    reference = {"sample_index": -1, "source": "reference", "reward.a": 0.5, "num_tokens": 4}
+    reference = {"sample_index": -1, "source": "reference", "reward.a": 0.5, "applies.a": True, "num_tokens": 4}
     assert frame.to_dicts() == [
         {**a, **reference, "mean_logprob": None, "finish_reason": None},
-        {**a, "sample_index": 0, "source": "sample", "reward.a": 1.0}
+        {**a, "sample_index": 0, "source": "sample", "reward.a": 1.0, "applies.a": True}
         | {"num_tokens": 2, "mean_logprob": -0.75, "finish_reason": "stop"},
-        {**a, "sample_index": 1, "source": "sample", "reward.a": None}
+        {**a, "sample_index": 1, "source": "sample", "reward.a": None, "applies.a": True}
         | {"num_tokens": 4, "mean_logprob": -1.5, "finish_reason": "length"},
         *(
-            {**b, "sample_index": i, "source": "sample", "reward.a": 2.0 + i}
+            {**b, "sample_index": i, "source": "sample", "reward.a": 2.0 + i, "applies.a": True}
             | {"num_tokens": 3, "mean_logprob": None, "finish_reason": "stop"}
             for i in range(2)
         ),
@@ -60,6 +60,7 @@ def test_columns_and_types_do_not_depend_on_nulls() -> None:
         "sample_index": pl.Int32,
         "source": pl.String,
         "reward.r": pl.Float32,
+        "applies.r": pl.Boolean,
         "num_tokens": pl.Int32,
         "mean_logprob": pl.Float32,
         "finish_reason": pl.String,
@@ -103,9 +104,17 @@ def groups_and_scores(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, 
         group["finish_reasons"] = draw(st.lists(reasons, min_size=len(ids), max_size=len(ids)))
         for rows in scores.values():
             rewards = draw(st.lists(st.none() | floats, min_size=len(ids), max_size=len(ids)))
-            rows.append(score(group, rewards, draw(st.none() | floats)))
+            row = score(group, rewards, draw(st.none() | floats))
+            not_applicable = st.lists(st.booleans(), min_size=len(ids), max_size=len(ids))
+            for index, (is_not, reward) in enumerate(zip(draw(not_applicable), rewards, strict=True)):
+                row["statuses"][index] = "not_applicable" if is_not and reward is None else row["statuses"][index]
+            rows.append(row)
         groups.append(group)
     return groups, scores
+
+
+def applies(status: str) -> bool:
+    return status != "not_applicable"
 
 
 def in_plain_python(groups: list[dict[str, Any]], scores: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -114,6 +123,7 @@ def in_plain_python(groups: list[dict[str, Any]], scores: dict[str, list[dict[st
         shared = {"row": row, **{key: group[key] for key in ("group_id", "prompt_id", "policy", "round")}}
         if group["reference_token_ids"] is not None:
             rewards = {f"reward.{name}": rows[row]["reference_reward"] for name, rows in scores.items()}
+            rewards |= {f"applies.{name}": any(map(applies, rows[row]["statuses"])) for name, rows in scores.items()}
             rows.append(
                 {**shared, "sample_index": -1, "source": "reference", **rewards, "num_tokens": 4}
                 | {"mean_logprob": None, "finish_reason": None}
@@ -122,6 +132,7 @@ def in_plain_python(groups: list[dict[str, Any]], scores: dict[str, list[dict[st
             logprobs = group["completion_logprobs"]
             values = logprobs[index] if logprobs else None
             rewards = {f"reward.{name}": rows[row]["rewards"][index] for name, rows in scores.items()}
+            rewards |= {f"applies.{name}": applies(rows[row]["statuses"][index]) for name, rows in scores.items()}
             rows.append(
                 {**shared, "sample_index": index, "source": "sample", **rewards, "num_tokens": len(ids)}
                 | {"mean_logprob": sum(values) / len(values) if values else None}

@@ -181,7 +181,8 @@ def test_scores_say_where_they_came_from(groups: str, tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path)
     assert manifest["table"] == "scores"
     assert manifest["fingerprint"] == summary["fingerprint"]
-    assert manifest["options"] == {"reward": "length", "name": "length", "target": 5, "unit": "words"}
+    scope = {"when": None, "missing": "error"}
+    assert manifest["options"] == {"reward": "length", "name": "length", "target": 5, "unit": "words", **scope}
     assert manifest["inputs"] == {"groups": open_table(groups, "groups").fingerprint}
     for part in tmp_path.glob("part-*.parquet"):
         written = json.loads(pq.read_schema(part).metadata[b"grao"])

@@ -8,7 +8,7 @@ from grao_pipeline.scoring.judges.base import Reply
 from grao_pipeline.scoring.judges.comparison import TIE, WORDS, Comparison, ComparisonArguments
 from grao_pipeline.scoring.judges.dispatch import Case
 from grao_pipeline.scoring.judges.judge import Judge
-from grao_pipeline.scoring.rewards.base import Candidate, Judgement, RewardRuntime
+from grao_pipeline.scoring.rewards.base import REFERENCE_FIELD, Candidate, Judgement, RewardRuntime
 
 
 class PairwiseJudge(Judge):
@@ -32,6 +32,9 @@ class PairwiseJudge(Judge):
 
     def identity(self) -> Mapping[str, object]:
         return {**super().identity(), **self._comparison.identity()}
+
+    def fields(self) -> Sequence[str]:
+        return (REFERENCE_FIELD,)
 
     def _case(self, candidate: Candidate) -> Case | Judgement:
         completion, reference = candidate.completion, candidate.reference

@@ -13,8 +13,10 @@ from grao_pipeline.options import Device
 from grao_pipeline.schemas import LARGEST_FLOAT32, Status
 
 TRAITS = ("reads_group",)
-TAKEN_NAMES = ("reward", "name")
+TAKEN_NAMES = ("reward", "name", "when", "missing")
 """Options of `grao score` that are recorded next to a reward's identity."""
+REFERENCE_FIELD = "reference"
+"""Stands for the reference among the fields of a row."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,10 @@ class Judgement:
     @staticmethod
     def of(value: object, detail: str | None = None) -> "Judgement":
         """`value` as a judgement. It may be a Python, numpy or torch number; anything that is not a finite float32
-        becomes an error, never a made-up reward.
+        becomes an error, never a made-up reward. None says that the reward is not meant for the row.
         """
+        if value is None:
+            return Judgement(None, "not_applicable", detail or "the reward returned None")
         number = _finite_number(value)
         if number is None:
             return Judgement(None, "error", f"the reward is {reprlib.repr(value)}, not a finite (float32) number")
@@ -121,6 +125,17 @@ class Reward(ABC):
         fingerprint of the scores; the source code of your own class is added to it.
         """
         return self.arguments.model_dump(mode="json")
+
+    def fields(self) -> Sequence[str]:
+        """The fields of the metadata without which nothing can be judged; `reference` stands for the reference. With
+        `--missing skip` a row that lacks one is skipped. By default the argument `field`, where there is one.
+        """
+        field = getattr(self.arguments, "field", None)
+        return (field,) if isinstance(field, str) else ()
+
+    def verdicts(self, judgement: Judgement) -> Mapping[str, int]:
+        """What a judgement adds to the counts `verdicts` of the summary, e.g. `{"win": 1}`. It may be a stored one."""
+        return {}
 
     @abstractmethod
     def score(self, candidates: Sequence[Candidate]) -> Iterable[Judgement]:

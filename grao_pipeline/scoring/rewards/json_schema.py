@@ -71,6 +71,9 @@ class JsonSchema(Reward):
         source = {"field": self._field} if self._schema is None else {"schema": self._schema}
         return {**source, "jsonschema": self._version, "version": 1}
 
+    def fields(self) -> Sequence[str]:
+        return (self._field,) if self._schema is None else ()
+
     def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:
         schemas = [self._schema_for(candidate) for candidate in candidates]
         checks = self._checks.map(

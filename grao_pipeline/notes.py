@@ -1,0 +1,241 @@
+"""What a stage's numbers say about the work that follows: a note says what was measured, and what to do.
+
+Every stage's summary ends with `notes`. The thresholds stand here, and in the table of docs/notes.md.
+"""
+
+from collections.abc import Iterator, Mapping
+
+MANY_TRUNCATED = 0.2
+"""Share of the samples that end at their token limit."""
+MANY_UNFINISHED_THOUGHTS = 0.1
+"""Share of the samples whose reasoning never ends."""
+MANY_EMPTY = 0.1
+"""Share of the samples without a text."""
+FEW_REFERENCES = 0.5
+"""Share of the rows that have a reference answer."""
+MANY_UNSCORED = 0.2
+"""Share of the samples that should have a reward and have none."""
+MANY_WITHOUT_SIGNAL = 0.5
+"""Share of the scored groups whose rewards are all equal."""
+MANY_TIES = 0.5
+"""Share of a judge's comparisons."""
+FEW_CONSISTENT = 0.7
+"""Share of the comparisons in which both orders of the answers get the same verdict."""
+POSITION_BIAS = 0.7
+"""Share of a judge's decided verdicts for the same position."""
+FEWEST_COMPARISONS = 8
+"""Shares of fewer comparisons say nothing."""
+FEW_STEPS = 10
+"""Optimizer steps."""
+LEARNING_RATES = {"full": (5e-8, 1e-4), "LoRA": (5e-6, 5e-3)}
+"""Lowest and highest usual learning rate, by the kind of training."""
+USUAL_RATES = {"full": "1e-7 to 1e-5", "LoRA": "1e-5 to 5e-4"}
+
+
+def of(count: int, total: int, what: str) -> str:
+    """`143 of 156 samples (92 %)`."""
+    return f"{count:,} of {total:,} {what} ({count / max(total, 1):.0%})".replace("%", " %")
+
+
+def references(present: int, rows: int) -> Iterator[str]:
+    """No or few rows with a reference."""
+    if rows and present == 0:
+        yield (
+            "No row has a reference answer, so GRAO's imitation term and regularizer are off, and the reference counts "
+            "in no group's statistics. Name the column of the answers with --map COLUMN=reference (grao prompts), or "
+            "write references with a teacher model."
+        )
+    elif present < FEW_REFERENCES * rows:
+        yield (
+            f"Only {of(present, rows, 'rows')} have a reference answer: the others are trained on their samples alone, "
+            "without imitation term and regularizer."
+        )
+
+
+def truncation(truncated: int, samples: int) -> Iterator[str]:
+    """Samples that ended at their token limit."""
+    if truncated and truncated >= MANY_TRUNCATED * samples:
+        yield (
+            f"{of(truncated, samples, 'samples')} were cut at their token limit: rewards judge unfinished texts, and "
+            "training on them teaches not to stop. Raise --max-new-tokens, or leave them out with --truncated drop "
+            "(grao advantages)."
+        )
+
+
+def thoughts(unfinished: int, samples: int) -> Iterator[str]:
+    """Samples whose reasoning never ends."""
+    if unfinished and unfinished >= MANY_UNFINISHED_THOUGHTS * samples:
+        yield (
+            f"{of(unfinished, samples, 'samples')} never end their reasoning, so that they have no answer: the token "
+            "budget is too small for the model's thoughts. Raise --max-new-tokens, or switch thinking off in the chat "
+            "template (e.g. --template-arg enable_thinking=false)."
+        )
+
+
+def empty(num_empty: int, samples: int) -> Iterator[str]:
+    """Samples without a text."""
+    if num_empty and num_empty >= MANY_EMPTY * samples:
+        yield (
+            f"{of(num_empty, samples, 'samples')} are empty: the first sampled token ended them. Check the chat "
+            "template, and that --model was trained to answer."
+        )
+
+
+def left_out(counts: Mapping[str, int]) -> Iterator[str]:
+    """Prompts and references that do not fit the model.
+
+    Args:
+        counts: with the keys `prompts_too_long` and `references_too_long`.
+    """
+    if counts["prompts_too_long"]:
+        yield (
+            f"{counts['prompts_too_long']:,} prompts leave no room for an answer: their samples are aborted and not "
+            "trained on. Use a model with a longer context, or leave these prompts out."
+        )
+    if counts["references_too_long"]:
+        yield (
+            f"{counts['references_too_long']:,} references are longer than the context of the model: not trained on."
+        )
+
+
+def unscored(count: int, samples: int, example: str = "") -> Iterator[str]:
+    """Samples without a reward that should have one."""
+    if count and count >= MANY_UNSCORED * samples:
+        why = f", e.g.: {example}" if example else ""
+        yield (
+            f"{of(count, samples, 'samples')} have no reward{why}. They are not trained on. Errors are judged again by "
+            "grao score … --retry-errors; --when or --missing skip name the rows that the reward is not meant for."
+        )
+
+
+def not_applicable(rows: int, condition: str | None) -> Iterator[str]:
+    """A reward that is meant for no row at all."""
+    why = f"no row meets {condition}" if condition else "no row has what it reads"
+    yield f"The reward applies to none of the {rows:,} groups: {why}. Look at a row's metadata with grao inspect."
+
+
+def constant_reward(value: float, samples: int) -> Iterator[str]:
+    """A reward that does not distinguish samples."""
+    yield (
+        f"All {samples:,} scored samples got the same reward, {value:g}: it teaches nothing. Look at its details with "
+        "grao inspect: the task may be too hard or too easy, or the reward may not read these answers."
+    )
+
+
+def weak_references(mean: float, samples_mean: float, num_references: int, are_worst: bool) -> Iterator[str]:
+    """References that score badly.
+
+    Args:
+        are_worst: all of them got the lowest reward of the table.
+    """
+    if are_worst:
+        yield (
+            f"All {num_references:,} references got the lowest reward of the table, {mean:g}: the reward probably "
+            "cannot read them (another answer format?), or they are wrong. Training would push them down. Compare "
+            "texts and details with grao inspect, or set --reference-floor 0 (grao advantages)."
+        )
+    elif mean < samples_mean:
+        yield (
+            f"The references score worse than the samples ({mean:.3g} against {samples_mean:.3g} on average): most of "
+            "them get a negative advantage. If they are meant as good answers, check the reward, or set "
+            "--reference-floor 0 (grao advantages)."
+        )
+
+
+def judge(shares: Mapping[str, float], comparisons: int) -> Iterator[str]:
+    """Ties and position bias.
+
+    Args:
+        shares: `tie`, and where known `consistent` and `first_position`.
+    """
+    if comparisons < FEWEST_COMPARISONS:
+        return
+    first = shares.get("first_position")
+    if first is not None and not 1 - POSITION_BIAS <= first <= POSITION_BIAS:
+        position, share = ("first", first) if first > 0.5 else ("second", 1 - first)
+        yield (
+            f"The judge prefers the answer that it reads {position} in {share:.0%} of its decided verdicts: a position "
+            "bias. Contradicting verdicts cancel, so that little is left to learn from; use a stronger judge."
+        ).replace("%", " %")
+    consistent = shares.get("consistent")
+    if consistent is not None and consistent < FEW_CONSISTENT:
+        yield (
+            f"The judge's verdicts agree between the two orders of the answers in only {consistent:.0%} of the "
+            f"{comparisons:,} comparisons. Use a stronger judge, or a clearer criterion."
+        ).replace("%", " %")
+    if shares["tie"] > MANY_TIES:
+        yield (
+            f"{shares['tie']:.0%} of the {comparisons:,} comparisons are ties: rewards hardly distinguish the samples. "
+            "Use a stronger judge, a clearer criterion, or another reward."
+        ).replace("%", " %")
+
+
+def signal(without: int, scored: int, trained_groups: int) -> Iterator[str]:
+    """Groups whose rewards are all equal.
+
+    Args:
+        scored: groups with a reward.
+        trained_groups: groups that are trained on.
+    """
+    if trained_groups == 0:
+        yield (
+            f"Nothing is left to train on ({of(without, scored, 'scored groups')} have equal rewards): grao train will "
+            "refuse it. Sample more or other answers, use a finer reward, or see what the filters masked."
+        )
+    elif without and without >= MANY_WITHOUT_SIGNAL * scored:
+        yield (
+            f"{of(without, scored, 'scored groups')} have equal rewards and teach nothing: the prompts are too easy or "
+            "too hard for this policy. Sample more per prompt, or choose prompts with grao curriculum."
+        )
+
+
+def unscored_references(count: int, references: int) -> Iterator[str]:
+    """References that have no reward."""
+    if count:
+        yield (
+            f"{of(count, references, 'references')} have no reward, so they get no advantage and are not trained on. "
+            "Score them: grao score judges the reference like a sample."
+        )
+
+
+def few_steps(steps: int, groups: int, groups_per_step: int) -> Iterator[str]:
+    """A training that is over before it begins."""
+    if steps < FEW_STEPS:
+        yield (
+            f"{steps} optimizer step{'s' * (steps != 1)} ({groups:,} groups, {groups_per_step} per step): little can "
+            "be learned. Lower --groups-per-step, raise --epochs, or sample more prompts."
+        )
+
+
+def learning_rate(rate: float, is_lora: bool) -> Iterator[str]:
+    """A learning rate far from what the kind of training needs."""
+    kind = "LoRA" if is_lora else "full"
+    lowest, highest = LEARNING_RATES[kind]
+    if not lowest <= rate <= highest:
+        what = "a LoRA adapter" if is_lora else "all weights of a pretrained model"
+        word = "low" if rate < lowest else "high"
+        yield (
+            f"--learning-rate {rate:g} is {word} for training {what}, where {USUAL_RATES[kind]} is usual"
+            f"{': the weights will hardly move.' if word == 'low' else ': watch the objective and the KL.'}"
+        )
+
+
+def skipped_steps(skipped: int, steps: int) -> Iterator[str]:
+    """Steps without an update."""
+    if skipped:
+        yield f"{of(skipped, steps, 'steps')} were skipped, because the loss or the gradient was not finite."
+
+
+def no_imitation(trained_references: int, trained_groups: int) -> Iterator[str]:
+    """GRAO without references."""
+    if trained_groups and trained_references == 0:
+        yield "No reference is trained on: GRAO's imitation term and regularizer are off."
+
+
+def all_ties(ties: float | None) -> Iterator[str]:
+    """An evaluation that cannot tell two models apart."""
+    if ties is not None and ties > MANY_TIES:
+        yield (
+            f"{ties:.0%} of the pairs of a tuned and a base sample tie: a NAG win rate of 0 does not mean that the "
+            "tuned model loses then; nag_net says which side wins more often."
+        ).replace("%", " %")
