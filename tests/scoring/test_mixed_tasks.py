@@ -94,7 +94,7 @@ def test_a_part_without_an_applicable_row_does_not_open_the_gate(tmp_path: Path)
 
     groups = tiny.write_table(tmp_path / "groups", "groups", ROWS, rows_per_part=1)
     options = ScoreOptions(reward="fake", use_cache=False, when='task == "code"')
-    with pytest.raises(Exception, match="failed on all 2 samples so far, e.g.: broken"):
+    with pytest.raises(Exception, match=r"failed on all 2 samples so far, e\.g\.: broken"):
         score_groups(groups, str(tmp_path / "s"), options, reward=Broken())
     assert not list(tmp_path.glob("s/*.parquet"))
 
