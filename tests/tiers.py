@@ -9,7 +9,7 @@ import importlib.util
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -34,6 +34,19 @@ def examples(number: int) -> int:
     return max(1, number * settings().max_examples // settings.get_profile("full").max_examples)
 
 
+@contextmanager
+def engine_in_its_own_process() -> Iterator[None]:
+    """A vLLM engine that is opened in this block gets a process. Where it shares that of the tests, the end of any
+    other engine there breaks it: vLLM has one set of process groups per process.
+    """
+    before = os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"]
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
+    try:
+        yield
+    finally:
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = before
+
+
 def is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
@@ -51,7 +64,7 @@ def package_of(item: pytest.Item) -> str | None:
 
 def group_of(item: pytest.Item, package: str | None) -> str:
     """Tests of one group run in one process, without others between them (`--dist loadgroup`): those of a file, which
-    share fixtures; those with one vLLM engine, which the end of another engine in the process would break.
+    share fixtures; those with one vLLM engine, which takes long to start.
     """
     path = item.path.relative_to(TESTS)
     if package != "vllm":
@@ -91,7 +104,10 @@ def cpu_seconds() -> float:
     """
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     seconds = sum(usage.ru_utime + usage.ru_stime for usage in usages)
-    children = [pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
+    children: list[str] = []
+    for path in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):  # the thread has ended
+            children += path.read_text().split()
     for pid in children:
         with suppress(OSError):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

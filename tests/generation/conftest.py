@@ -19,6 +19,7 @@ from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
 from tests.generation.common import STOPS, Group, KeptOpen
+from tests.tiers import engine_in_its_own_process
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +33,10 @@ def stopping_model(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Pat
 
 @pytest.fixture(scope="session")
 def vllm_engine(model: Path) -> Iterator[Engine]:
-    """Real vLLM with the tiny model's weights, in this process. Runs 64 sequences at once."""
+    """Real vLLM with the tiny model's weights. Runs 64 sequences at once."""
     arguments = VllmArguments(max_num_seqs=64, kv_cache_memory_bytes=16 << 20)
-    engine = VllmEngine(EngineOptions(str(model), "float32", 256, "cpu", 32), arguments)
+    with engine_in_its_own_process():
+        engine = VllmEngine(EngineOptions(str(model), "float32", 256, "cpu", 32), arguments)
     yield KeptOpen(engine)
     engine.close()
 

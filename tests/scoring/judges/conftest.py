@@ -13,6 +13,7 @@ from grao_pipeline.scoring.judges.base import ChatModel, ChatModelOptions, Quest
 from grao_pipeline.scoring.judges.vllm import VllmChatModel
 from tests import tiny
 from tests.scoring.judges.common import JudgeServer, judge_server
+from tests.tiers import engine_in_its_own_process
 
 POSITIONS = 8192
 SMALL = {"vllm.max_num_seqs": "8", "vllm.kv_cache_memory_bytes": str(64 << 20)}
@@ -61,7 +62,8 @@ class SharedVllm(ChatModel):
 
 @pytest.fixture(scope="session")
 def vllm_judge(judge_model: Path) -> Iterator[VllmChatModel]:
-    """Real vLLM in this process."""
-    SharedVllm.engine = open_vllm(judge_model, **SMALL)
+    """Real vLLM."""
+    with engine_in_its_own_process():
+        SharedVllm.engine = open_vllm(judge_model, **SMALL)
     yield SharedVllm.engine
     SharedVllm.engine.close()

@@ -21,6 +21,7 @@ from grao_pipeline.training.objectives.grao import Grao
 from grao_pipeline.training.objectives.importance_sampling import make_correction
 from grao_pipeline.training.options import TrainOptions
 from tests import tiny
+from tests.tiers import is_installed
 from tests.training import oracle
 from tests.training.ranks import ENVIRONMENT, Training, steps_logged
 from tests.training.steps import relative_distance
@@ -110,7 +111,9 @@ def test_adamw_in_8_bits_is_near_adamw_and_resumes_exactly(
     arguments = [groups, advantages]
     options = ["--model", model, *STEPS, "--checkpoint-steps", 1]
     tiny.grao_json("train", *arguments, tmp_path / "plain", *options)
-    launcher, environment = without("torchao") if package == "bitsandbytes" else (None, COMPILER)
+    launcher, environment = None, COMPILER if package == "torchao" else ENVIRONMENT
+    if package == "bitsandbytes" and is_installed("torchao"):
+        launcher, environment = without("torchao")
     more = [*options, "--optimizer", "adamw-8bit"]
     Training(1, *arguments, tmp_path / "whole", *more, launcher=launcher, environment=environment).summary()
     killed = Training(1, *arguments, tmp_path / "killed", *more, launcher=launcher, environment=environment)
