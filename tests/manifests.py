@@ -8,6 +8,6 @@ import pyarrow.parquet as pq
 
 
 def manifest_of(table: str | Path) -> dict[str, Any]:
-    metadata = pq.read_schema(Path(table) / ".manifest.parquet").metadata
+    metadata = pq.read_metadata(Path(table) / ".manifest.parquet").metadata
     value: dict[str, Any] = json.loads(metadata[b"grao_manifest"])
     return value

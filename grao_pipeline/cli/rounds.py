@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 METRICS = {"mean_reward": "mean reward", "ras": "RAS", "nag_win_rate": "NAG win rate", "nag_net": "NAG net"}
 WIDTH = 160
+"""Of what is printed where there is no terminal."""
+WIDE = 150
+"""Columns that a line of results needs."""
 
 
 @click.group()
@@ -58,7 +62,9 @@ def run(config: str, as_json: bool) -> None:
         click.echo(f"Everything is done already: {len(summary.found)} tasks found in {summary.output}.")
     else:
         click.echo(f"{len(summary.made)} tasks made, {len(summary.found)} found in {summary.output}.")
-    _print_results(summary.rows)
+    print_results(summary.rows)
+    for place in summary.newest_models():
+        click.echo(f"Newest model: {place}")
 
 
 @rounds.command()
@@ -116,7 +122,7 @@ def status(config: str, as_json: bool) -> None:
             for origin in origins
         ]
         print_summary({"groups of each training": shown}, False, "Replay:")
-    _print_results(rows)
+    print_results(rows)
 
 
 @rounds.command()
@@ -223,32 +229,37 @@ def _print_states(states: Sequence["TaskStatus"]) -> None:
         click.echo(f"  {state.state:<6} {state.name:<28} {_parts(state):>9} {seconds}  {text}")
 
 
-def _print_results(rows: Sequence["ModelRow"]) -> None:
-    """One line per model: metrics with their intervals, then seconds per stage."""
+def print_results(rows: Sequence["ModelRow"]) -> None:
+    """One line per model: metrics with their intervals, then seconds per stage; two tables on a narrow terminal."""
     if not rows:
         return
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    grid = Table(title="Held-out prompts, with bootstrap intervals; seconds per stage")
-    has_variants = any(row.variant for row in rows)
-    if has_variants:
-        grid.add_column("variant")
-    grid.add_column("model", no_wrap=True)
-    for title in METRICS.values():
-        grid.add_column(title, no_wrap=True)
     seconds = [_seconds_by_stage(row.seconds) for row in rows]
-    columns = [stage.name for stage in stages() if any(stage.name in of_row for of_row in seconds)]
-    for name in columns:
-        grid.add_column(name, justify="right", no_wrap=True)
-    for row, of_row in zip(rows, seconds, strict=True):
-        grid.add_row(
-            *([row.variant or "all"] if has_variants else []),
-            row.name,
-            *(_interval(row.metrics.get(name)) for name in METRICS),
-            *(f"{of_row[name]:.1f}" if name in of_row else "–" for name in columns),
-        )
-    Console(width=WIDTH).print(grid)
+    timed = [stage.name for stage in stages() if any(stage.name in of_row for of_row in seconds)]
+    names = [(row.variant or "all", row.name) for row in rows]
+    metrics = [[_interval(row.metrics.get(name)) for name in METRICS] for row in rows]
+    times = [[f"{of_row[name]:.1f}" if name in of_row else "–" for name in timed] for of_row in seconds]
+    console = Console(width=shutil.get_terminal_size((WIDTH, 24)).columns)
+
+    def show(title: str, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+        grid = Table(title=title, box=box.SIMPLE_HEAD, padding=0)
+        has_variants = any(row.variant for row in rows)
+        for column in [*(["variant"] if has_variants else []), "model", *columns]:
+            grid.add_column(column, justify="right" if column in timed else "left", overflow="fold")
+        for name, line in zip(names, cells, strict=True):
+            grid.add_row(*name[0 if has_variants else 1 :], *line)
+        console.print(grid)
+
+    title = "Held-out prompts, with bootstrap intervals"
+    if console.width >= WIDE:
+        both = [[*one, *other] for one, other in zip(metrics, times, strict=True)]
+        show(f"{title}; seconds per stage", [*METRICS.values(), *timed], both)
+        return
+    show(title, list(METRICS.values()), [[cell.replace(" [", "\n[") for cell in line] for line in metrics])
+    show("Seconds per stage", timed, times)
 
 
 def _seconds_by_stage(seconds: dict[str, float | None]) -> dict[str, float]:

@@ -27,6 +27,11 @@ class RunSummary:
     found: list[str]
     rows: list[ModelRow] = field(default_factory=list)
 
+    def newest_models(self) -> list[str]:
+        """The directory of the last evaluated model, of every variant."""
+        newest = {row.variant: row.name for row in self.rows if row.name != "base"}
+        return [os.path.join(self.output, variant, name, "train") for variant, name in newest.items()]
+
 
 def run_rounds(path: str, progress: Progress = SILENT) -> RunSummary:
     """Do what is left of a configuration's rounds.

@@ -56,7 +56,7 @@ def write_manifest(directory: Directory, manifest: Manifest) -> None:
     text = manifest.to_json().encode()
     schema = TABLES[manifest.provenance.table].arrow()
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, schema, store_schema=False) as writer:  # in the Arrow schema the text would be twice
+    with pq.ParquetWriter(sink, schema) as writer:
         writer.write_table(schema.empty_table())
         writer.add_key_value_metadata({KEY: text, CHECKSUM: bytes_checksum(text).encode()})
     directory.write(MANIFEST, memoryview(sink.getvalue()))
@@ -64,7 +64,7 @@ def write_manifest(directory: Directory, manifest: Manifest) -> None:
 
 def _text(data: bytes, where: str) -> bytes:
     try:
-        metadata = pq.read_schema(pa.BufferReader(data)).metadata or {}
+        metadata = pq.read_metadata(pa.BufferReader(data)).metadata or {}
     except (pa.ArrowException, OSError) as error:
         raise _damaged(where, f"it cannot be read as Parquet: {error}") from error
     text: bytes = metadata.get(KEY, b"")
