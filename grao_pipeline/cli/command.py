@@ -138,6 +138,8 @@ def errors_for_people() -> Iterator[ErrorContext]:
         raise SystemExit(1) from None  # the rank that failed says why
     except GraoError as error:
         raise StageError(str(error)) from None
+    except KeyboardInterrupt:
+        raise StageError("Stopped. Run the same command again; what is written is reused.") from None
 
 
 def given_options(

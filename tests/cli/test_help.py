@@ -37,3 +37,13 @@ def test_help_shows_the_options_under_the_titles_of_their_stage(stage: Stage) ->
 
 def test_a_directory_that_does_not_exist_is_called_that() -> None:
     assert "Error: runs/nosuch does not exist." in tiny.grao("inspect", "runs/nosuch").stderr
+
+
+def test_a_command_that_ctrl_c_stops_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("grao_pipeline.inspection.inspect.inspect_path", interrupted)
+    result = tiny.grao("inspect", "runs/any")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("Error: Stopped. Run the same command again; what is written is reused.\n")
