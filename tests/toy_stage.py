@@ -17,7 +17,7 @@ from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import TableWriter
 
-PER_SAMPLE = ("completions", "completion_token_ids", "completion_logprobs", "finish_reasons")
+PER_SAMPLE = GROUPS.parallel
 
 
 class FirstSamplesOptions(StageOptions):
