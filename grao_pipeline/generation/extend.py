@@ -59,7 +59,7 @@ class ExtendedGroups:
         if group["prompt_token_ids"] != row["prompt_token_ids"]:
             raise MismatchError(
                 f"--extend {self._groups.url}: prompt {row['prompt_id']} was sampled from other token ids. Use the "
-                "tokenizer and chat template that it was sampled with."
+                "tokenizer, chat template, --template-arg and --template-date that it was sampled with."
             )
         logprobs = group["completion_logprobs"] or [None] * len(group["completion_token_ids"])
         columns = (group["completion_token_ids"], logprobs, group["finish_reasons"])

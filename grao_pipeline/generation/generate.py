@@ -16,8 +16,9 @@ from grao_pipeline.generation.policy import Policy, load_policy, load_prompt_tok
 from grao_pipeline.generation.run_report import RunReport
 from grao_pipeline.generation.sample_counts import read_samples_file
 from grao_pipeline.generation.summary import GenerateSummary
-from grao_pipeline.models.chat import declared_stop_token_ids, read_template
+from grao_pipeline.models.chat import PromptTokenizer, declared_stop_token_ids
 from grao_pipeline.models.source import ModelSource, locate_model
+from grao_pipeline.models.templates import TemplateSettings, mentions, read_template
 from grao_pipeline.plugins import named_source
 from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import SILENT, Bar, Progress
@@ -29,13 +30,13 @@ EngineMaker = Callable[[EngineOptions], Engine]
 
 
 def groups_provenance(
-    options: GenerateOptions, prompts_fingerprint: str, source: ModelSource, chat_template: str | None = None
+    options: GenerateOptions, prompts_fingerprint: str, source: ModelSource, tokenizer: PromptTokenizer | None = None
 ) -> Provenance:
     """The identity of a groups table; known before anything is sampled, and without importing an engine.
 
     Args:
-        chat_template: text of the template in use. It is stored for the trainer but is not part of the fingerprint,
-            which has the tokenizer and `options.chat_template`.
+        tokenizer: its template is stored for the trainer and its marks of reasoning for rewards. They are not part of
+            the fingerprint, which has the tokenizer and the options of the template.
     """
     engine = resolve_engine_name(options.engine)
     template = fingerprint(read_template(options.chat_template))
@@ -51,7 +52,10 @@ def groups_provenance(
         inputs["samples"] = fingerprint(read_samples_file(options.samples_file))
     if options.extend is not None:
         inputs["extend"] = open_table(options.extend, "groups").fingerprint
-    details = {"policy": source.fingerprint, "logprobs_mode": "raw", "chat_template": chat_template}
+    settings = TemplateSettings.parse(options.template_arg, options.template_date)
+    details = {"policy": source.fingerprint, "logprobs_mode": "raw", "chat_template": None, **settings.details()}
+    if tokenizer is not None:
+        details |= {"chat_template": tokenizer.template, "reasoning_marks": tokenizer.mark_texts}
     return Provenance("groups", stage_fingerprint("generate", shaping, inputs), shaping, inputs, details)
 
 
@@ -82,7 +86,7 @@ def generate_groups(
     prompts = open_table(prompts_url, "prompts")
     source = locate_model(options.model, options.adapter)
     tokenizer = load_prompt_tokenizer(options, source)
-    provenance = groups_provenance(options, prompts.fingerprint, source, tokenizer.template)
+    provenance = groups_provenance(options, prompts.fingerprint, source, tokenizer)
     num_parts = -(-prompts.num_rows // options.prompts_per_part)
     writer = TableWriter(out, provenance, num_parts, progress, PartShare.parse(options.worker))
     summary = GenerateSummary(
@@ -96,14 +100,31 @@ def generate_groups(
         progress.note(f"{writer.num_committed} of {num_parts} parts are there; loading {options.model}.")
         policy = load_policy(options, source, tokenizer)
         preparer = PartPreparer(options, policy, prompts, summary)
+        _say_what_is_unusual(tokenizer, progress)
+        preparer.check(writer.missing(), progress)
         sampling = Sampling(options.temperature, options.top_p, options.max_new_tokens, tokenizer.stop_token_ids)
         with progress.track(f"loading {options.model}"):
             engine = make_engine(_engine_options(options, policy))
         with _groups_bar(progress, writer, prompts.num_rows, options.prompts_per_part) as bar:
             report = RunReport(summary, bar)
             _sample(engine, PartAssembler(preparer, writer, report), sampling, report)
+        for warning in summary.warnings(options.reference_reasoning):
+            progress.warn(warning)
+        summary.groups -= summary.prompts_refused
+    elif writer.was_complete:
+        summary.groups = writer.num_committed_rows
     summary.parts_left_to_other_workers = len(writer.finish())
     return summary
+
+
+def _say_what_is_unusual(tokenizer: PromptTokenizer, progress: Progress) -> None:
+    if not tokenizer.stop_token_ids:
+        progress.warn("The model has no end-of-sequence token: no completion ends before its token limit.")
+    if mentions(tokenizer.template, "strftime_now"):
+        progress.note(
+            f"The chat template prints the current date; for this table it is {tokenizer.settings.date} "
+            "(--template-date), so that the same command writes the same table on another day."
+        )
 
 
 def _groups_bar(progress: Progress, writer: TableWriter, num_prompts: int, prompts_per_part: int) -> Bar:

@@ -4,6 +4,15 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from grao_pipeline.models.server_defaults import CONCURRENCY, REQUEST_TIMEOUT, RETRIES
+from grao_pipeline.models.templates import (
+    CHAT_TEMPLATE_HELP,
+    DEFAULT_DATE,
+    REFERENCE_REASONING_HELP,
+    TEMPLATE_ARG_HELP,
+    TEMPLATE_DATE_HELP,
+    TemplateArguments,
+    TemplateDate,
+)
 from grao_pipeline.options import Device, Dtype, StageOptions, option, runtime
 
 
@@ -40,7 +49,13 @@ class GenerateOptions(StageOptions):
     max_new_tokens: int = option(2048, "Longest completion, in tokens.", ge=1)
     seed: int = option(0, "Seed of the run; the seed of every prompt is derived from it.", ge=0)
     round: int = option(0, "Number of the round, stored with every group.", ge=0)
-    chat_template: str | None = option(None, "Jinja file to use instead of the tokenizer's chat template.")
+    chat_template: str | None = option(None, CHAT_TEMPLATE_HELP)
+    template_arg: TemplateArguments = option([], TEMPLATE_ARG_HELP)
+    template_date: TemplateDate = option(DEFAULT_DATE, TEMPLATE_DATE_HELP)
+    on_template_error: Literal["stop", "skip"] = runtime(
+        "stop", "Prompts on which the chat template fails: stop before anything is sampled, or leave them out."
+    )
+    reference_reasoning: Literal["required", "empty", "none"] = option("required", REFERENCE_REASONING_HELP)
     dtype: Dtype = option("auto", "Precision of the policy; auto is float32 on CPU and the checkpoint's on GPU.")
     quantization: str | None = option(None, "vLLM's quantization method, if the checkpoint does not name one.")
     prompts_per_part: int = option(64, "Prompts per part: the unit of commit and of resume.", ge=1)

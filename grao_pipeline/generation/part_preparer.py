@@ -1,6 +1,6 @@
 """Prompts of a part → its rows without samples, and the requests that are still to be sampled."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,8 @@ from grao_pipeline.generation.policy import Policy
 from grao_pipeline.generation.rows import Row, RowBuilder
 from grao_pipeline.generation.sample_counts import SampleCounts
 from grao_pipeline.generation.summary import GenerateSummary
+from grao_pipeline.models.templates import RefusedConversation
+from grao_pipeline.progress import Progress
 from grao_pipeline.storage.reader import TableReader, open_table
 
 
@@ -56,7 +58,8 @@ class PartPreparer:
         self._policy = policy
         self._prompts = _read_prompts(prompts)
         self._summary = summary
-        self._builder = RowBuilder(policy, options.round)
+        self._builder = RowBuilder(policy, options, summary)
+        self._refused: set[str] = set()
         self._counts = SampleCounts(options)
         self._extended = (
             ExtendedGroups(open_table(options.extend, "groups"), policy.fingerprint) if options.extend else None
@@ -77,11 +80,10 @@ class PartPreparer:
             InputError: a prompt cannot be sampled from.
             MismatchError: a group of `--extend` does not fit its prompt.
         """
-        size = self._options.prompts_per_part
         part = PreparedPart(index, [], [])
         finished = {} if recovered is None else {row["prompt_id"]: row for row in recovered.to_pylist()}
         self._summary.groups_recovered += len(finished)
-        for number, prompt in enumerate(self._prompts[index * size : (index + 1) * size]):
+        for number, prompt in enumerate(self._prompts_of(index)):
             if prompt["prompt_id"] in finished:
                 part.rows.append(finished[prompt["prompt_id"]])
                 part.finished.add(number)
@@ -89,11 +91,41 @@ class PartPreparer:
                 self._add_prompt(part, number, prompt)
         return part
 
+    def check(self, indices: Sequence[int], progress: Progress) -> None:
+        """Render every prompt of these parts, before anything is sampled. With `--on-template-error skip`, prompts on
+        which the chat template fails are left out; some must remain.
+
+        Raises:
+            RefusedConversation: the template fails on a prompt.
+        """
+        errors = []
+        prompts = [prompt for index in indices for prompt in self._prompts_of(index)]
+        for prompt in prompts:
+            try:
+                self._builder.check(prompt)
+            except RefusedConversation as error:
+                errors.append(error)
+                self._refused.add(prompt["prompt_id"])
+        if not errors:
+            return
+        self._summary.prompts_refused = len(errors)
+        if len(errors) == len(self._prompts):
+            raise RefusedConversation(f"The chat template fails on every prompt. {errors[0]}")
+        counted = f"The chat template fails on {len(errors)} of {len(prompts)} prompts. {errors[0]}"
+        if self._options.on_template_error == "stop":
+            raise RefusedConversation(f"{counted}. Correct them, or leave them out with --on-template-error skip.")
+        progress.warn(f"{counted}. They are left out.")
+
+    def _prompts_of(self, index: int) -> list[dict[str, Any]]:
+        """The prompts of a part that are not left out."""
+        size = self._options.prompts_per_part
+        part = self._prompts[index * size : (index + 1) * size]
+        return [prompt for prompt in part if prompt["prompt_id"] not in self._refused]
+
     def _add_prompt(self, part: PreparedPart, number: int, prompt: Mapping[str, Any]) -> None:
         """Add a prompt's row to its part, and a request for the samples that it lacks."""
         row = self._builder.begin(prompt)
         part.rows.append(row)
-        self._summary.references_too_long += prompt["reference"] is not None and row["reference_token_ids"] is None
         earlier = self._extended.samples(row) if self._extended is not None else []
         self._summary.samples_extended += len(earlier)
         part.earlier[number] = earlier

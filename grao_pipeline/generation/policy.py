@@ -5,8 +5,9 @@ from typing import Any
 
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.generation.options import GenerateOptions
-from grao_pipeline.models.chat import PromptTokenizer, read_template, stop_token_ids
+from grao_pipeline.models.chat import PromptTokenizer, stop_token_ids
 from grao_pipeline.models.source import ModelSource, load_config, load_tokenizer
+from grao_pipeline.models.templates import TemplateSettings, read_template
 
 DEFAULT_CONTEXT_LENGTH = 4096
 """Of a model whose config has no number of positions."""
@@ -33,10 +34,19 @@ def load_prompt_tokenizer(options: GenerateOptions, source: ModelSource) -> Prom
 
     Raises:
         InputError: the tokenizer or the template cannot be loaded.
+        UsageError: an argument of the template is wrong, or a reference cannot be written as the options want it.
     """
+    settings = TemplateSettings.parse(options.template_arg, options.template_date)
     tokenizer = load_tokenizer(source)
     stops = stop_token_ids(tokenizer, source.directory)
-    return PromptTokenizer(tokenizer, stops, read_template(options.chat_template))
+    prompts = PromptTokenizer(tokenizer, stops, read_template(options.chat_template), settings)
+    if options.reference_reasoning == "none" and prompts.style is not None and prompts.style.is_open:
+        raise UsageError(
+            "the chat template opens the reasoning in every prompt, so that an answer cannot do without. Choose empty, "
+            "or turn reasoning off with --template-arg where the template has a variable for that.",
+            option="reference_reasoning",
+        )
+    return prompts
 
 
 def load_policy(options: GenerateOptions, source: ModelSource, tokenizer: PromptTokenizer) -> Policy:

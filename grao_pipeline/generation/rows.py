@@ -6,29 +6,47 @@ from typing import Any
 from grao_pipeline.errors import InputError
 from grao_pipeline.fingerprints import group_fingerprint
 from grao_pipeline.generation.engines.base import Sample
+from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.generation.policy import Policy
+from grao_pipeline.generation.summary import GenerateSummary
+from grao_pipeline.models.templates import RefusedConversation
 
 Row = dict[str, Any]
 
 
 class RowBuilder:
-    """Makes the rows of a policy's groups of one round."""
+    """Makes the rows of a policy's groups of one round.
 
-    def __init__(self, policy: Policy, round_number: int) -> None:
+    Args:
+        summary: counts the references that get no token ids, by the reason.
+    """
+
+    def __init__(self, policy: Policy, options: GenerateOptions, summary: GenerateSummary) -> None:
         self._policy = policy
         self._tokenizer = policy.tokenizer
-        self._round = round_number
+        self._options = options
+        self._summary = summary
+
+    def check(self, prompt: Mapping[str, Any]) -> None:
+        """Check that the chat template can render a prompt and its reference.
+
+        Raises:
+            RefusedConversation: it cannot; the message names the prompt.
+        """
+        try:
+            self._tokenizer.check(prompt["messages"], prompt["reference"], prompt["tools"])
+        except RefusedConversation as error:
+            raise RefusedConversation(f"Prompt {prompt['prompt_id']}: {error}") from error
 
     def begin(self, prompt: Mapping[str, Any]) -> Row:
-        """The row of a prompt without its samples. A reference that does not fit into the context gets no token ids:
-        it is not trained on.
+        """The row of a prompt without its samples. A reference that does not fit into the context, or that would teach
+        a model that reasons not to, gets no token ids: it is not trained on.
 
         Raises:
             InputError: the prompt is empty, or model and tokenizer do not belong together.
         """
-        ids = self._tokenizer.prompt(prompt["messages"])
-        reference = prompt["reference"]
-        reference_ids = None if reference is None else self._tokenizer.reference(prompt["messages"], reference)
+        ids = self._tokenizer.prompt(prompt["messages"], prompt["tools"])
+        reference_ids = self._reference(prompt)
         if not ids:
             raise InputError(f"Prompt {prompt['prompt_id']} is empty: its chat template makes no text of it.")
         largest = max([*ids, *(reference_ids or [])])
@@ -37,21 +55,45 @@ class RowBuilder:
                 f"Prompt {prompt['prompt_id']} has token id {largest}, but the model's vocabulary has "
                 f"{self._policy.vocab_size} tokens. Use the tokenizer of the model."
             )
-        if len(ids) + len(reference_ids or []) > self._policy.context_length:
+        if reference_ids is not None and len(ids) + len(reference_ids) > self._policy.context_length:
             reference_ids = None
+            self._summary.references_too_long += 1
         return {**prompt, "prompt_token_ids": ids, "reference_token_ids": reference_ids}
 
     def finish(self, row: Row, samples: Sequence[Sample]) -> Row:
         """The complete row."""
         ids = [sample.token_ids for sample in samples]
+        texts = [self._tokenizer.text(token_ids) for token_ids in ids]
+        columns = self._tokenizer.split_columns(row["prompt_token_ids"], texts)
+        self._summary.samples_without_answer += (columns["answers"] or []).count(None)
         return {
             **row,
             "group_id": group_fingerprint(row["prompt_id"], self._policy.fingerprint, ids),
-            "completions": [self._tokenizer.text(token_ids) for token_ids in ids],
+            "completions": texts,
+            **columns,
             "completion_token_ids": ids,
             "completion_logprobs": [sample.logprobs for sample in samples],
             "finish_reasons": [sample.finish_reason for sample in samples],
             "policy": self._policy.fingerprint,
-            "round": self._round,
+            "round": self._options.round,
             "retokenized": any(sample.retokenized for sample in samples),
         }
+
+    def _reference(self, prompt: Mapping[str, Any]) -> list[int] | None:
+        """Token ids of the reference; None where there is none, or it is left out of training."""
+        if prompt["reference"] is None:
+            return None
+        wanted = self._options.reference_reasoning
+        continuation = self._tokenizer.continuation(
+            prompt["messages"],
+            prompt["reference"],
+            prompt["reference_reasoning"],
+            prompt["tools"],
+            empty_thought=wanted != "none",
+        )
+        summary, thought = self._summary, continuation.thought
+        summary.reference_reasoning_left_out += thought == "left out"
+        summary.references_without_reasoning += thought == "missing"
+        summary.references_without_answer += thought == "unfinished"
+        is_left_out = thought == "unfinished" or (thought == "missing" and wanted == "required")
+        return None if is_left_out else continuation.token_ids

@@ -1,5 +1,6 @@
 """The verb `import`: prompts with responses from elsewhere → groups, and their rewards, if any → scores."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +13,9 @@ from grao_pipeline.fingerprints import fingerprint, stage_fingerprint, tokenizer
 from grao_pipeline.importing.ledger import GroupLedger
 from grao_pipeline.importing.options import ImportOptions
 from grao_pipeline.importing.rows import POLICY
-from grao_pipeline.models.chat import (
-    PromptTokenizer,
-    declared_stop_token_ids,
-    read_template,
-    stop_token_ids,
-)
+from grao_pipeline.models.chat import Continuation, PromptTokenizer, declared_stop_token_ids, stop_token_ids
 from grao_pipeline.models.source import ModelSource, load_tokenizer, locate_model
+from grao_pipeline.models.templates import RefusedConversation, TemplateSettings, read_template
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.prompts.base import Row
 from grao_pipeline.prompts.intake import Intake, holds_table, take_in
@@ -45,6 +42,12 @@ class ImportSummary:
     tables: dict[str, int] = field(default_factory=dict)
     """Number of rows of each table, by its path."""
     tokenized: bool = False
+    references_without_reasoning: int = 0
+    """Of a model that reasons; not trained on, unless --reference-reasoning says how."""
+    references_without_answer: int = 0
+    """Their reasoning never ends; not trained on."""
+    responses_without_reasoning: int = 0
+    """Of a model that reasons; their token ids have an empty, closed thought."""
     parts_made: int = 0
     parts_found: int = 0
     fingerprint: str = ""
@@ -71,15 +74,18 @@ def import_groups(source: str, out: str, options: ImportOptions, progress: Progr
     if holds_table(out):  # a table must not lie inside a table
         raise MismatchError(f"{out} already holds a table; an import writes {out}/groups. Choose another directory.")
     tokenizer = _Tokenizer(options) if options.tokenizer is not None else None
-    if tokenizer is None and options.chat_template is not None:
-        raise UsageError("has an effect only together with --tokenizer.", option="chat_template")
+    if tokenizer is None:
+        for name in ("chat_template", "template_arg", "template_date", "reference_reasoning"):
+            if name in options.given():
+                raise UsageError("has an effect only together with --tokenizer.", option=name)
     ledger = GroupLedger()
     intake = take_in(source, options, ledger, progress)
     table = ledger.table()
     num_parts = -(-table.num_rows // options.prompts_per_part)
     groups = _groups_provenance(intake, options, tokenizer)
     writer = TableWriter(f"{out.rstrip('/')}/groups", groups, num_parts, progress)
-    outputs = [_Output(writer, GROUPS.arrow(), lambda row: _group_row(row, tokenizer))]
+    counts: Counter[str] = Counter()
+    outputs = [_Output(writer, GROUPS.arrow(), lambda row: _group_row(row, tokenizer, counts))]
     if ledger.has_rewards:
         scores = _scores_provenance(options, groups)
         writer = TableWriter(f"{out.rstrip('/')}/scores", scores, num_parts, progress)
@@ -106,6 +112,16 @@ def import_groups(source: str, out: str, options: ImportOptions, progress: Progr
                 bar.log(f"{output.writer.url}: part {index} committed")
                 bar.advance()
             output.writer.finish()
+    summary.references_without_reasoning = counts["references missing"]
+    summary.references_without_answer = counts["references unfinished"]
+    summary.responses_without_reasoning = counts["responses missing"]
+    if summary.references_without_reasoning or summary.responses_without_reasoning:
+        progress.warn(
+            f"{summary.references_without_reasoning:,} references and {summary.responses_without_reasoning:,} "
+            "responses have no reasoning, but the model reasons. Such responses are trained on after an empty thought; "
+            "such references are not trained on, unless --reference-reasoning says how. Turn thinking off with "
+            "--template-arg where they were written without."
+        )
     return summary
 
 
@@ -132,20 +148,57 @@ class _Tokenizer:
             source = ModelSource(directory, "", tokenizer_fingerprint(directory))
         else:
             source = locate_model(options.tokenizer)
+        settings = TemplateSettings.parse(options.template_arg, options.template_date)
         tokenizer = load_tokenizer(source)
         self.fingerprint = source.tokenizer
         self.declared_stops = declared_stop_token_ids(source.directory)
         stops = stop_token_ids(tokenizer, source.directory)
-        self.prompts = PromptTokenizer(tokenizer, stops, read_template(options.chat_template))
+        self.prompts = PromptTokenizer(tokenizer, stops, read_template(options.chat_template), settings)
+        self._reference_reasoning = options.reference_reasoning
+
+    def columns(self, row: Row, counts: Counter[str]) -> Row:
+        """The columns of token ids, and of reasoning and answers.
+
+        Args:
+            counts: counts references and responses by what became of their reasoning.
+
+        Raises:
+            RefusedConversation: the chat template fails on the row; the message names it.
+        """
+        tools = row.get("tools")
+
+        def continuation(text: str, reasoning: str | None = None) -> Continuation:
+            is_empty = self._reference_reasoning != "none"
+            return self.prompts.continuation(row["messages"], text, reasoning, tools, empty_thought=is_empty)
+
+        try:
+            prompt = self.prompts.prompt(row["messages"], tools)
+            responses = [continuation(text) for text in row["completions"]]
+            reference = (
+                None if row["reference"] is None else continuation(row["reference"], row.get("reference_reasoning"))
+            )
+        except RefusedConversation as error:
+            raise RefusedConversation(f"Prompt {row['prompt_id']}: {error}") from error
+        counts.update(f"responses {response.thought}" for response in responses)
+        if reference is not None:
+            counts[f"references {reference.thought}"] += 1
+            left_out = ("unfinished", "missing") if self._reference_reasoning == "required" else ("unfinished",)
+            reference = None if reference.thought in left_out else reference
+        return {
+            "prompt_token_ids": prompt,
+            "reference_token_ids": None if reference is None else reference.token_ids,
+            "completion_token_ids": [response.token_ids for response in responses],
+            **self.prompts.split_columns([], row["completions"]),
+            "retokenized": True,
+        }
 
 
-def _group_row(row: Row, tokenizer: _Tokenizer | None) -> Row:
+def _group_row(row: Row, tokenizer: _Tokenizer | None, counts: Counter[str]) -> Row:
     completions: list[str] = row["completions"]
-    messages, reference = row["messages"], row["reference"]
     group = {
         **row,
         "prompt_token_ids": [],
-        "reference_token_ids": None if reference is None else [],  # no reference, or unknown ids
+        "reference_token_ids": None if row["reference"] is None else [],  # no reference, or unknown ids
         "completion_token_ids": [[] for _ in completions],
         "completion_logprobs": None,
         "finish_reasons": ["stop"] * len(completions),
@@ -153,15 +206,7 @@ def _group_row(row: Row, tokenizer: _Tokenizer | None) -> Row:
         "round": 0,
         "retokenized": None,
     }
-    if tokenizer is None:
-        return group
-    encode = tokenizer.prompts
-    return group | {
-        "prompt_token_ids": encode.prompt(messages),
-        "reference_token_ids": None if reference is None else encode.reference(messages, reference),
-        "completion_token_ids": [encode.reference(messages, text) for text in completions],
-        "retokenized": True,
-    }
+    return group if tokenizer is None else group | tokenizer.columns(row, counts)
 
 
 def _score_row(row: Row) -> Row:
@@ -178,8 +223,10 @@ def _groups_provenance(intake: Intake, options: ImportOptions, tokenizer: _Token
     inputs: dict[str, Any] = {"source": intake.fingerprint}
     if tokenizer is not None:
         inputs |= {"tokenizer": tokenizer.fingerprint, "stop_token_ids": tokenizer.declared_stops}
-    template = tokenizer.prompts.template if tokenizer is not None else None
-    details = {**intake.details(), "policy": POLICY, "chat_template": template}
+    details = {**intake.details(), "policy": POLICY, "chat_template": None}
+    if tokenizer is not None:
+        details |= {"chat_template": tokenizer.prompts.template, **tokenizer.prompts.settings.details()}
+        details |= {"reasoning_marks": tokenizer.prompts.mark_texts}
     return Provenance("groups", stage_fingerprint("import", content, inputs), content, inputs, details)
 
 

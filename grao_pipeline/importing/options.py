@@ -1,5 +1,16 @@
 """Options of `grao import`."""
 
+from typing import Literal
+
+from grao_pipeline.models.templates import (
+    CHAT_TEMPLATE_HELP,
+    DEFAULT_DATE,
+    REFERENCE_REASONING_HELP,
+    TEMPLATE_ARG_HELP,
+    TEMPLATE_DATE_HELP,
+    TemplateArguments,
+    TemplateDate,
+)
 from grao_pipeline.options import option, runtime
 from grao_pipeline.prompts.options import SourceOptions
 
@@ -11,5 +22,8 @@ class ImportOptions(SourceOptions):
     tokenizer: str | None = runtime(
         None, "Add token ids, as training needs them, with this model's tokenizer: a directory or hub id."
     )
-    chat_template: str | None = option(None, "Jinja file to use instead of the tokenizer's chat template.")
+    chat_template: str | None = option(None, CHAT_TEMPLATE_HELP)
+    template_arg: TemplateArguments = option([], TEMPLATE_ARG_HELP)
+    template_date: TemplateDate = option(DEFAULT_DATE, TEMPLATE_DATE_HELP)
+    reference_reasoning: Literal["required", "empty", "none"] = option("required", REFERENCE_REASONING_HELP)
     prompts_per_part: int = option(64, "Prompts per part: the unit of commit and of resume.", ge=1)

@@ -2,23 +2,42 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from grao_pipeline.errors import InputError
-from grao_pipeline.messages import Message, template_messages
-from grao_pipeline.plugins import require
+from grao_pipeline.messages import Message
+from grao_pipeline.models.reasoning import THINK, Marks, Split, find_marks
+from grao_pipeline.models.reasoning_style import ANSWER, QUESTION, ReasoningStyle, learn_style
+from grao_pipeline.models.templates import RefusedConversation, TemplateSettings, chat_template, render
+from grao_pipeline.models.turns import TurnWriter, text_after
 
-PLAIN_TEMPLATE = (
-    "{% if bos_token %}{{ bos_token }}{% endif %}"
-    "{% for message in messages %}"
-    "{% if message['role'] == 'user' %}Human{% else %}{{ message['role'] | capitalize }}{% endif %}: "
-    "{{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}Assistant:{% endif %}"
-)
-"""Used for a base model whose tokenizer has no chat template: `Human: …`, `Assistant: …`, turns end with EOS."""
+TAIL = 64
+"""Tokens at the end of a prompt in which a template may open the reasoning."""
+Thought = Literal["as given", "left out", "missing", "unfinished"]
+"""What became of the reasoning of a turn: it is as given (also where the model does not reason), it was left out
+because reasoning is off, the model reasons but the turn does not, or it never ends.
+"""
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """An answer as the continuation of a prompt.
+
+    Example: `Continuation([19, 151645], "missing")`
+    """
+
+    token_ids: list[int]
+    thought: Thought
+
+
+class SplitColumns(TypedDict):
+    """Two columns of the groups; both null where the model has no reasoning."""
+
+    reasoning: list[str | None] | None
+    answers: list[str | None] | None
 
 
 class PromptTokenizer:
@@ -26,129 +45,210 @@ class PromptTokenizer:
 
     Args:
         tokenizer: a transformers tokenizer.
+        stop_token_ids: the tokens that end a turn, apart from the one that the template writes.
         template: Jinja text to use instead of the tokenizer's chat template. Where there is neither, `PLAIN_TEMPLATE`.
+        settings: what the template reads besides the conversation.
 
     Raises:
-        InputError: the tokenizer has no end-of-turn token.
+        UsageError: the template reads no variable of that name.
     """
 
-    def __init__(self, tokenizer: Any, stop_token_ids: Sequence[int], template: str | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        stop_token_ids: Sequence[int],
+        template: str | None = None,
+        settings: TemplateSettings | None = None,
+    ) -> None:
         self._tokenizer = tokenizer
         self.template = chat_template(tokenizer) if template is None else template
+        self.settings = settings or TemplateSettings()
+        self.settings.check(self.template)
+        self._variables = self.settings.variables()
         self.stop_token_ids = tuple(sorted({*stop_token_ids, *self._end_of_turn()}))
-        if not self.stop_token_ids or tokenizer.eos_token_id is None:
-            raise InputError("The tokenizer has no end-of-sequence token, so a completion could never end.")
 
-    def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of the conversation, up to the beginning of the answer. [P]"""
-        return self._encode(self._render(messages, generation=True))
+    def prompt(self, messages: Sequence[Message], tools: str | None = None) -> list[int]:
+        """Token ids of the conversation, up to the beginning of the answer. [P]
+
+        Args:
+            tools: a JSON list of the schemas of tools that the template shows.
+
+        Raises:
+            RefusedConversation: the template fails on it.
+        """
+        return self._encode(self._render(messages, True, tools))
 
     def reference(self, messages: Sequence[Message], reference: str) -> list[int]:
-        """Token ids of `reference` as the continuation of that prompt, end-of-turn token included. [L]
+        """Token ids of `reference` as the continuation of that prompt, end-of-turn token included. [L]"""
+        return self.continuation(messages, reference).token_ids
 
-        The continuation is the template's text after the prompt, up to its last end-of-turn token. Where the template
-        does not render the prompt unchanged (some strip earlier reasoning), it is the bare text and EOS.
+    def check(self, messages: Sequence[Message], reference: str | None, tools: str | None = None) -> None:
+        """Render a prompt and its reference.
+
+        Raises:
+            RefusedConversation: the template fails on them.
         """
-        before = self._render(messages, generation=True)
-        whole = self._render([*messages, {"role": "assistant", "content": reference}], generation=False)
-        ids = self._continuation(before, whole) if whole.startswith(before) else self._encode(reference)
-        ends = [index for index, token in enumerate(ids) if token in self.stop_token_ids]
-        return ids[: ends[-1] + 1] if ends else [*ids, int(self._tokenizer.eos_token_id)]
+        self._render(messages, True, tools)
+        if reference is not None:
+            self._render([*messages, {"role": "assistant", "content": reference}], False, tools)
+
+    def continuation(
+        self,
+        messages: Sequence[Message],
+        answer: str,
+        reasoning: str | None = None,
+        tools: str | None = None,
+        *,
+        empty_thought: bool = True,
+    ) -> Continuation:
+        """An answer as the continuation of that prompt, end-of-turn token included. [L]
+
+        The continuation is the template's text after the prompt, up to its last end-of-turn token. Reasoning, given
+        apart or inside of the answer's text, stands where the template has it; a reasoning part that the prompt opens
+        is closed exactly once. Where the template does not render the prompt unchanged, the answer is its bare text.
+
+        Args:
+            empty_thought: an answer without reasoning gets an empty, closed reasoning part where the model reasons;
+                otherwise none, where the prompt has not opened one.
+
+        Raises:
+            RefusedConversation: the template fails on the conversation.
+        """
+        before = self._render(messages, True, tools)
+
+        def render_turn(**turn: str) -> str:
+            return self._render([*messages, {"role": "assistant", **turn}], False, tools)
+
+        style = self.style
+        if style is None:
+            rendered = text_after(before, render_turn(content=answer))
+            return Continuation(self._ended(before, answer if rendered is None else rendered), "as given")
+        if not reasoning:
+            reasoning, rest = _split_by(style.marks, answer)
+            if rest is None:
+                opening = "" if style.marks.is_open(before) else style.before
+                return Continuation(self._encode_after(before, f"{opening}{reasoning or ''}"), "unfinished")
+            answer = rest
+        writer = TurnWriter(style, before, render_turn)
+        if style.is_off or style.marks.is_closed(before):
+            return Continuation(self._ended(before, writer.plain(answer)), "left out" if reasoning else "as given")
+        if reasoning:
+            return Continuation(self._ended(before, writer.with_reasoning(reasoning, answer)), "as given")
+        text = writer.with_empty_reasoning(answer) if empty_thought else writer.without_reasoning(answer)
+        return Continuation(self._ended(before, text), "missing")
+
+    @cached_property
+    def style(self) -> ReasoningStyle | None:
+        """How the template writes reasoning; None where it knows none."""
+
+        def render_with(messages: Sequence[Message], generation: bool, /, **variables: object) -> str:
+            return render(self._tokenizer, self.template, messages, generation, None, {**self._variables, **variables})
+
+        return learn_style(render_with, self.template)
+
+    @cached_property
+    def marks(self) -> Marks | None:
+        """The marks of reasoning in completions: the template's, else those of the tokenizer's added tokens."""
+        return self.style.marks if self.style is not None else find_marks(" ".join(self._tokenizer.get_added_vocab()))
+
+    @property
+    def mark_texts(self) -> list[str] | None:
+        """The beginning and the end of reasoning, for the provenance of a table."""
+        return None if self.marks is None else [self.marks.opening, self.marks.closing]
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """The text of a completion, without special tokens but for those that mark reasoning."""
+        special = self._dropped_tokens
+        if special is None:
+            return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
+        shown = [token for token in token_ids if token not in special]
+        return str(self._tokenizer.decode(shown, skip_special_tokens=False))
+
+    def split_columns(self, prompt_token_ids: Sequence[int], texts: Sequence[str]) -> SplitColumns:
+        """The columns `reasoning` and `answers` of completions of a prompt; nulls where the model has no reasoning."""
+        if self.marks is None:
+            return {"reasoning": None, "answers": None}
+        tail = self._tokenizer.decode(list(prompt_token_ids[-TAIL:]), skip_special_tokens=False)
+        is_open = self.marks.is_open(tail)
+        splits = [self.marks.split(text, True) if is_open else _split_by(self.marks, text) for text in texts]
+        return {"reasoning": [split.reasoning for split in splits], "answers": [split.answer for split in splits]}
+
+    @cached_property
+    def _dropped_tokens(self) -> set[int] | None:
+        """The special tokens that texts do not show; None where they show none."""
+        special = set(self._tokenizer.all_special_ids)
+        special |= {token for token, added in self._tokenizer.added_tokens_decoder.items() if added.special}
+        shown = {token for text in (self.marks.texts if self.marks else ()) for token in self._encode(text)} & special
+        return special - shown if shown else None
 
     def _end_of_turn(self) -> list[int]:
         """The special token that the template writes after an answer, if it writes one. It can differ from the
         tokenizer's EOS: base models of the Qwen family end a text with `<|endoftext|>`, and a turn with `<|im_end|>`.
         """
-        question = {"role": "user", "content": "q"}
         try:
-            before = self._render([question], generation=True)
-            whole = self._render([question, {"role": "assistant", "content": "a"}], generation=False)
-        except InputError:  # some templates need more than these two messages; the EOS is still a stop token
+            whole = self._render([QUESTION, {"role": "assistant", "content": ANSWER}], False)
+        except RefusedConversation:  # some templates need more than these two messages; the EOS is still a stop token
             return []
-        continuation = self._encode(whole[len(before) :]) if whole.startswith(before) else []
         special = set(self._tokenizer.all_special_ids)
-        return [token for token in continuation if token in special][:1]
+        after = whole.rpartition(ANSWER)[2] if ANSWER in whole else ""
+        return [token for token in self._encode(after) if token in special][:1]
 
-    def text(self, token_ids: Sequence[int]) -> str:
-        """The text of a completion, without special tokens."""
-        return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
+    def _ended(self, before: str, text: str) -> list[int]:
+        """Token ids of `text` after `before`, up to its last end-of-turn token; with EOS where it has none."""
+        ids = self._encode_after(before, text)
+        ends = [index for index, token in enumerate(ids) if token in self.stop_token_ids]
+        if ends:
+            return ids[: ends[-1] + 1]
+        eos = self._tokenizer.eos_token_id
+        return [*ids, *([int(eos)] if eos is not None else self.stop_token_ids[:1])]
 
-    def _continuation(self, before: str, whole: str) -> list[int]:
-        """Token ids of the text of `whole` after `before`, as they are inside `whole`: some tokenizers put a space
-        before the beginning of a text. Where a token spans the border, the token ids of the rest alone.
+    def _encode_after(self, before: str, text: str) -> list[int]:
+        """Token ids of `text` as they are after `before`: some tokenizers put a space before the beginning of a text.
+        Where a token spans the border, the token ids of the text alone.
         """
-        before_ids, whole_ids = self._encode(before), self._encode(whole)
+        before_ids, whole_ids = self._encode(before), self._encode(before + text)
         if whole_ids[: len(before_ids)] == before_ids:
             return whole_ids[len(before_ids) :]
-        return self._encode(whole[len(before) :])
+        return self._encode(text)
 
-    def _render(self, messages: Sequence[Message], generation: bool) -> str:
-        return render(self._tokenizer, self.template, messages, generation)
+    def _render(self, messages: Sequence[Message], generation: bool, tools: str | None = None) -> str:
+        return render(self._tokenizer, self.template, messages, generation, tools, self._variables)
 
     def _encode(self, text: str) -> list[int]:
         return [int(token) for token in self._tokenizer.encode(text, add_special_tokens=False)]
 
 
-def chat_template(tokenizer: Any) -> str:
-    """The tokenizer's chat template (its default one, where it has several), or `PLAIN_TEMPLATE`."""
-    template = tokenizer.chat_template
-    return str((template.get("default") if isinstance(template, dict) else template) or PLAIN_TEMPLATE)
-
-
-def render(tokenizer: Any, template: str, messages: Sequence[Message], generation: bool) -> str:
-    """The text of a conversation under a chat template.
-
-    Args:
-        generation: end the text where the assistant's answer begins.
-
-    Raises:
-        InputError: the template is not valid Jinja, or refuses the conversation.
-    """
-    jinja = require("jinja2")
-    try:
-        rendered = tokenizer.apply_chat_template(
-            template_messages(messages),
-            chat_template=template,
-            add_generation_prompt=generation,
-            tokenize=False,
-        )
-    except jinja.TemplateError as error:
-        roles = ", ".join(message["role"] for message in messages)
-        raise InputError(f"The chat template fails on a conversation of {roles}: {error}") from error
-    return str(rendered)
+def _split_by(marks: Marks, text: str) -> Split:
+    """The parts of a text: by the model's marks, else by those that most data sets have."""
+    split = marks.split(text)
+    return THINK.split(text) if split == (None, text) else split
 
 
 def stop_token_ids(tokenizer: Any, directory: Path) -> list[int]:
-    """The tokens that end a turn: the tokenizer's EOS and those of the model's generation_config.json."""
+    """The tokens that end a turn: the tokenizer's EOS and those that the model declares."""
     eos = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
     return eos + declared_stop_token_ids(directory)
 
 
 def declared_stop_token_ids(directory: Path) -> list[int]:
-    """The `eos_token_id` (a number or a list) of a model's generation_config.json.
+    """The `eos_token_id` (a number or a list) of a model's generation_config.json; that of its config.json where the
+    former has none.
 
     Raises:
-        InputError: the file is not JSON.
+        InputError: a file is not JSON.
     """
-    path = directory / "generation_config.json"
+    config = _read_json(directory / "config.json")
+    places = (_read_json(directory / "generation_config.json"), config, config.get("text_config") or {})
+    declared = next((ids for place in places if (ids := place.get("eos_token_id")) not in (None, [])), [])
+    return sorted(declared) if isinstance(declared, list) else [declared]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """An object; empty where there is no file."""
     if not path.is_file():
-        return []
+        return {}
     try:
-        declared = json.loads(path.read_text("utf-8")).get("eos_token_id")
+        value: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}. Correct the file or delete it.") from error
-    return sorted(declared) if isinstance(declared, list) else [declared] if declared is not None else []
-
-
-def read_template(path: str | None) -> str | None:
-    """The text of a Jinja file; None where `path` is None.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    if path is None:
-        return None
-    try:
-        return Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Cannot read the chat template {path}: {error}.") from error
+    return value

@@ -42,6 +42,10 @@ class ScoreOptions(StageOptions):
         "error",
         "Rows that lack the field (or reference) that the reward reads: an error, or skipped as not_applicable.",
     )
+    score_on: Literal["answer", "all"] = option(
+        "answer",
+        "What rewards see of a text: the answer after its reasoning (empty where the reasoning never ends), or all.",
+    )
     batch_size: int = runtime(
         32,
         "Sequences of 512 tokens (32 on CPU) that a reward model scores at once; more if they are shorter.",

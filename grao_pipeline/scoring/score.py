@@ -25,11 +25,12 @@ from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards import REWARDS
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
 from grao_pipeline.scoring.rewards.function import FunctionReward
+from grao_pipeline.scoring.seen_texts import SeenTexts
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import PartShare, TableWriter
 
-COLUMNS = ["group_id", "messages", "reference", "metadata", "completions", "finish_reasons"]
+COLUMNS = ["group_id", "messages", "reference", "metadata", "completions", "reasoning", "answers", "finish_reasons"]
 REFERENCE = -1
 ABORTED_SAMPLE = Judgement(None, "error", "the sample was aborted")
 
@@ -82,7 +83,7 @@ def make_reward(options: ScoreOptions) -> Reward:
 
 def scores_provenance(options: ScoreOptions, groups_fingerprint: str, reward: Reward) -> Provenance:
     """The identity of a scores table; it is known before anything is scored."""
-    scope = {"when": uniform_condition(options), "missing": options.missing}
+    scope = {"when": uniform_condition(options), "missing": options.missing, "score_on": options.score_on}
     shaping = {"reward": options.reward, "name": reward_name(options), **scope, **reward.identity()}
     shaping |= source_of("reward", type(reward))
     inputs = {"groups": groups_fingerprint}
@@ -139,12 +140,13 @@ def score_groups(
             fingerprint=provenance.fingerprint,
             name=reward_name(options),
         )
+        seen = SeenTexts(options.score_on, groups.provenance.details.get("reasoning_marks"))
         total = 0.0
         committed = writer.num_committed_rows
         missing = sum(groups.manifest.parts[index].rows for index in writer.missing())
         bar = stack.enter_context(progress.track("scoring", committed + missing, "groups", committed))
         for index in writer.missing():
-            rows = groups.part(index, COLUMNS).to_pylist()
+            rows = [seen.row(row) for row in groups.part(index, COLUMNS).to_pylist()]
             judged = list(zip(rows, _judge(rows, judge, scope, bar), strict=True))
             scores = [_scores_row(row, judgements) for row, judgements in judged]
             _count(summary, rows, scores)

@@ -10,14 +10,9 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from grao_pipeline.errors import InputError
-from grao_pipeline.models.chat import (
-    PLAIN_TEMPLATE,
-    PromptTokenizer,
-    chat_template,
-    read_template,
-    stop_token_ids,
-)
+from grao_pipeline.models.chat import PromptTokenizer, stop_token_ids
 from grao_pipeline.models.source import load_tokenizer, locate_model
+from grao_pipeline.models.templates import PLAIN_TEMPLATE, chat_template, read_template
 from tests import tiny
 from tests.tiers import examples
 
@@ -182,10 +177,40 @@ def test_the_text_of_a_completion_has_no_special_tokens(chat: Any) -> None:
     assert PromptTokenizer(chat, [2]).text([]) == ""
 
 
-def test_a_tokenizer_without_end_of_sequence_is_refused(chat: Any, tmp_path: Path) -> None:
+def test_a_base_model_without_end_of_sequence_has_no_stop_tokens_and_its_references_no_end(
+    chat: Any, tmp_path: Path
+) -> None:
     endless = PreTrainedTokenizerFast(tokenizer_object=chat.backend_tokenizer)
-    with pytest.raises(InputError, match="no end-of-sequence token"):
-        PromptTokenizer(endless, stop_token_ids(endless, tmp_path))
+    tokenizer = PromptTokenizer(endless, stop_token_ids(endless, tmp_path))
+    assert tokenizer.stop_token_ids == ()
+    assert endless.decode(tokenizer.reference([{"role": "user", "content": "Hi"}], "Hello")) == " Hello\n\n"
+
+
+def test_without_a_tokenizers_eos_a_reference_ends_with_the_models(chat: Any, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"eos_token_id": 2}')
+    endless = PreTrainedTokenizerFast(tokenizer_object=chat.backend_tokenizer)
+    tokenizer = PromptTokenizer(endless, stop_token_ids(endless, tmp_path))
+    assert tokenizer.reference([{"role": "user", "content": "Hi"}], "Hello")[-1] == 2
+
+
+@pytest.mark.parametrize(
+    ("generation_config", "config", "expected"),
+    [
+        (None, {"eos_token_id": [9, 7]}, {2, 7, 9}),
+        ({}, {"eos_token_id": 7}, {2, 7}),
+        ({"eos_token_id": []}, {"eos_token_id": 7}, {2, 7}),
+        ({"eos_token_id": 5}, {"eos_token_id": 7}, {2, 5}),
+        (None, {"text_config": {"eos_token_id": [8]}}, {2, 8}),
+        (None, {"eos_token_id": None, "text_config": None}, {2}),
+    ],
+)
+def test_a_model_without_stop_tokens_in_its_generation_config_has_those_of_its_config(
+    generation_config: dict[str, Any] | None, config: dict[str, Any], expected: set[int], chat: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    if generation_config is not None:
+        (tmp_path / "generation_config.json").write_text(json.dumps(generation_config))
+    assert set(stop_token_ids(chat, tmp_path)) == expected
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ class OpenAIEngine(Engine):
     def _supported_format(self, request: Request, sampling: Sampling) -> RequestFormat:
         """Request one token, the only one that is allowed, and see whether its id comes back."""
         url = self._server.base_url
-        token = sampling.stop_token_ids[0]
+        token = next(iter(sampling.stop_token_ids), request.prompt_token_ids[-1])
         probe = {"n": 1, "max_tokens": 1, "temperature": 1.0, "logprobs": 1, "allowed_token_ids": [token]}
         token_ids = TokenIdFormat(sampling, {**self._arguments.model_dump(), "model": self._served_model})
         answer = self._ask(token_ids.body(request) | probe)

@@ -10,9 +10,9 @@ from pydantic import PositiveInt
 
 from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.errors import InputError, UsageError
-from grao_pipeline.models.chat import chat_template
 from grao_pipeline.models.devices import resolve_device, resolve_dtype
 from grao_pipeline.models.source import load_config, load_tokenizer, locate_model
+from grao_pipeline.models.templates import chat_template
 from grao_pipeline.models.vllm_process import (
     DeathWatch,
     close_llm,

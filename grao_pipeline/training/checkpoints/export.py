@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from grao_pipeline.models.source import ModelSource, load_config, load_tokenizer
+from grao_pipeline.models.templates import with_defaults
 from grao_pipeline.training.checkpoints.model_directory import write_adapter, write_model
 from grao_pipeline.training.checkpoints.state import whole_weights
 from grao_pipeline.training.inputs import TrainingInputs
@@ -40,7 +41,9 @@ def export(
         if options.lora_rank:
             model = model.merge_and_unload()
         tokenizer = load_tokenizer(source)
-        tokenizer.chat_template = inputs.groups.provenance.details.get("chat_template") or tokenizer.chat_template
+        details = inputs.groups.provenance.details
+        if template := details.get("chat_template"):
+            tokenizer.chat_template = with_defaults(template, details.get("template_arguments") or {})
         saved = load_config(source).dtype if options.save_dtype == "auto" else getattr(torch, options.save_dtype)
         model.to(saved or torch.float32)
         return write_model(directory, model, tokenizer, provenance, summary).model

@@ -9,9 +9,9 @@ from pydantic import PositiveInt, model_validator
 
 from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.errors import InputError, UsageError
-from grao_pipeline.models.chat import PLAIN_TEMPLATE, chat_template, render
 from grao_pipeline.models.devices import resolve_device
 from grao_pipeline.models.source import load_config, load_tokenizer, locate_model
+from grao_pipeline.models.templates import PLAIN_TEMPLATE, chat_template, render
 from grao_pipeline.plugins import load
 from grao_pipeline.scoring.engine_arguments import shaping_vllm_arguments, vllm_arguments
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime

@@ -1,0 +1,44 @@
+"""What rewards and judges see of completions and references: their answers, without the reasoning."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from grao_pipeline.models.reasoning import THINK, Marks
+
+Row = dict[str, Any]
+
+
+class SeenTexts:
+    """Rows of groups as rewards see them.
+
+    Args:
+        score_on: `answer` removes reasoning, `all` keeps the texts as they are.
+        marks: the beginning and the end of the model's reasoning, where the groups say so.
+    """
+
+    def __init__(self, score_on: Literal["answer", "all"], marks: Sequence[str] | None) -> None:
+        self._is_everything = score_on == "all"
+        self._marks = [Marks(*marks)] if marks else []
+        self._marks += [] if THINK in self._marks else [THINK]
+
+    def row(self, row: Mapping[str, Any]) -> Row:
+        """The row with the texts that rewards see: an answer is empty where the reasoning never ends. Groups that do
+        not know their answers (imported ones, older ones) are split where they have `<think>`.
+        """
+        if self._is_everything:
+            return dict(row)
+        answers = row["answers"] or [None] * len(row["completions"])
+        reasoning = row["reasoning"] or [None] * len(row["completions"])
+        reference = row["reference"]
+        texts = [
+            self._answer(text) if answer is None and thought is None else answer or ""
+            for text, answer, thought in zip(row["completions"], answers, reasoning, strict=True)
+        ]
+        return {**row, "completions": texts, "reference": None if reference is None else self._answer(reference)}
+
+    def _answer(self, text: str) -> str:
+        for marks in self._marks:
+            split = marks.split(text)
+            if split != (None, text):
+                return split.answer or ""
+        return text
