@@ -80,7 +80,7 @@ class RowBuilder:
         }
 
     def _reference(self, prompt: Mapping[str, Any]) -> list[int] | None:
-        """Token ids of the reference; None where there is none, or it is left out of training."""
+        """Token ids of the reference; None where a prompt has no reference, or it is left out of training."""
         if prompt["reference"] is None:
             return None
         wanted = self._options.reference_reasoning

@@ -206,7 +206,7 @@ def _group_row(row: Row, tokenizer: _Tokenizer | None, counts: Counter[str]) -> 
         "round": 0,
         "retokenized": None,
     }
-    return group if tokenizer is None else group | tokenizer.columns(row, counts)
+    return group if tokenizer is None else {**group, **tokenizer.columns(row, counts)}
 
 
 def _score_row(row: Row) -> Row:
@@ -223,7 +223,7 @@ def _groups_provenance(intake: Intake, options: ImportOptions, tokenizer: _Token
     inputs: dict[str, Any] = {"source": intake.fingerprint}
     if tokenizer is not None:
         inputs |= {"tokenizer": tokenizer.fingerprint, "stop_token_ids": tokenizer.declared_stops}
-    details = {**intake.details(), "policy": POLICY, "chat_template": None}
+    details: dict[str, Any] = {**intake.details(), "policy": POLICY, "chat_template": None}
     if tokenizer is not None:
         details |= {"chat_template": tokenizer.prompts.template, **tokenizer.prompts.settings.details()}
         details |= {"reasoning_marks": tokenizer.prompts.mark_texts}

@@ -239,8 +239,9 @@ def declared_stop_token_ids(directory: Path) -> list[int]:
     """
     config = _read_json(directory / "config.json")
     places = (_read_json(directory / "generation_config.json"), config, config.get("text_config") or {})
-    declared = next((ids for place in places if (ids := place.get("eos_token_id")) not in (None, [])), [])
-    return sorted(declared) if isinstance(declared, list) else [declared]
+    stated = (place.get("eos_token_id") for place in places)
+    ids: int | list[int] = next((ids for ids in stated if ids not in (None, [])), [])
+    return sorted(ids) if isinstance(ids, list) else [ids]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ class Split(NamedTuple):
     """
 
     reasoning: str | None
-    """None where there is none."""
+    """None where a text has no reasoning."""
     answer: str | None
     """None where the reasoning never ends."""
 

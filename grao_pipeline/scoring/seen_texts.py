@@ -18,7 +18,7 @@ class SeenTexts:
 
     def __init__(self, score_on: Literal["answer", "all"], marks: Sequence[str] | None) -> None:
         self._is_everything = score_on == "all"
-        self._marks = [Marks(*marks)] if marks else []
+        self._marks = [Marks(marks[0], marks[1])] if marks else []
         self._marks += [] if THINK in self._marks else [THINK]
 
     def row(self, row: Mapping[str, Any]) -> Row:

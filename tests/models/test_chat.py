@@ -177,9 +177,7 @@ def test_the_text_of_a_completion_has_no_special_tokens(chat: Any) -> None:
     assert PromptTokenizer(chat, [2]).text([]) == ""
 
 
-def test_a_base_model_without_end_of_sequence_has_no_stop_tokens_and_its_references_no_end(
-    chat: Any, tmp_path: Path
-) -> None:
+def test_a_base_model_without_end_of_sequence_has_no_stop_tokens(chat: Any, tmp_path: Path) -> None:
     endless = PreTrainedTokenizerFast(tokenizer_object=chat.backend_tokenizer)
     tokenizer = PromptTokenizer(endless, stop_token_ids(endless, tmp_path))
     assert tokenizer.stop_token_ids == ()
@@ -204,7 +202,7 @@ def test_without_a_tokenizers_eos_a_reference_ends_with_the_models(chat: Any, tm
         (None, {"eos_token_id": None, "text_config": None}, {2}),
     ],
 )
-def test_a_model_without_stop_tokens_in_its_generation_config_has_those_of_its_config(
+def test_without_those_of_the_generation_config_stop_tokens_are_the_configs(
     generation_config: dict[str, Any] | None, config: dict[str, Any], expected: set[int], chat: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))

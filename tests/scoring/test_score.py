@@ -181,7 +181,7 @@ def test_scores_say_where_they_came_from(groups: str, tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path)
     assert manifest["table"] == "scores"
     assert manifest["fingerprint"] == summary["fingerprint"]
-    scope = {"when": None, "missing": "error"}
+    scope = {"when": None, "missing": "error", "score_on": "answer"}
     assert manifest["options"] == {"reward": "length", "name": "length", "target": 5, "unit": "words", **scope}
     assert manifest["inputs"] == {"groups": open_table(groups, "groups").fingerprint}
     for part in tmp_path.glob("part-*.parquet"):
