@@ -13,14 +13,19 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         name="prompts",
         summary="Make a prompts table from any dataset.",
-        description="SOURCE is a hub id, or a local JSONL(.gz), JSON, Parquet or CSV file, or a directory of them. "
-        "OUT is the table's directory; with --eval-fraction, OUT/train and OUT/eval.",
-        examples=("grao prompts gsm8k.jsonl data/gsm8k --eval-fraction 0.05",),
+        description="SOURCE is a hub id, or a JSONL(.gz), JSON, CSV, Parquet or Arrow file, or a directory of them: a "
+        "path or a URL. `grao plugins list --kind format` lists the formats of rows. OUT is the table's directory; "
+        "with --eval-fraction, OUT/train and OUT/eval.",
+        examples=(
+            "grao prompts gsm8k.jsonl data/gsm8k --eval-fraction 0.05",
+            "grao prompts pairs.parquet data/pairs --map question=prompt --format preference",
+        ),
         inputs=("source",),
         output="prompts",
         options="grao_pipeline.prompts.options:PromptsOptions",
         verb="grao_pipeline.prompts.build:build_prompts",
         identity="grao_pipeline.prompts.planning:prompts_identity",
+        check="grao_pipeline.prompts.planning:check",
         loop="grao_pipeline.rounds.wiring:once",
         is_complete="grao_pipeline.prompts.planning:prompts_are_complete",
         per_round=False,

@@ -92,6 +92,7 @@ class PluginKind:
 
 
 KINDS = (
+    PluginKind("format", "grao_pipeline.prompts.formats:FORMATS", "grao prompts SOURCE OUT --format", "", ("row",)),
     PluginKind(
         "reward",
         "grao_pipeline.scoring.rewards:REWARDS",
@@ -168,8 +169,8 @@ def describe_plugin(kind: str, name: str) -> PluginDescription:
 
 
 def _summary(plugin: object) -> str:
-    """The first paragraph of a plug-in's docstring, on one line."""
-    documentation = inspect.getdoc(plugin) or ""
+    """The `summary` of a plug-in that has one, or the first paragraph of its docstring, on one line."""
+    documentation = getattr(plugin, "summary", "") or inspect.getdoc(plugin) or ""
     return " ".join(documentation.split("\n\n")[0].split())
 
 

@@ -59,6 +59,9 @@ class GroupLedger:
         self.has_rewards |= self.num_rewards > 0 or group.reference_reward is not None
         self._rows.add(_columns(group, group_id, rewards))
 
+    def finish(self) -> Iterator[tuple[int, Row, str]]:
+        return iter(())
+
 
 def _columns(group: ImportedGroup, group_id: str, rewards: list[float | None]) -> Row:
     return {

@@ -15,7 +15,7 @@ from grao_pipeline.inspection.options import InspectOptions
 from grao_pipeline.schemas import TABLES
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest_file import has_manifest, part_files
-from grao_pipeline.storage.reader import TableReader, open_table
+from grao_pipeline.storage.reader import TableReader, open_table, tables_inside
 from grao_pipeline.training.checkpoints.model_directory import MODEL_MANIFEST
 
 # Most specific first: a groups table has all columns of a prompts table.
@@ -176,6 +176,8 @@ def _foreign_kind(path: str) -> str:
     """The kind of table whose required columns a foreign table has."""
     directory = Directory(path.rpartition("/")[0] or ".") if path.endswith(".parquet") else Directory(path)
     files = [path.rpartition("/")[2]] if path.endswith(".parquet") else part_files(directory)
+    if not files and tables_inside(path):
+        open_table(path)  # says which tables are inside
     if not files or not directory.exists(files[0]):
         raise InputError(
             f"{path} holds neither a table (Parquet files), nor a model (config.json), nor an evaluation ({METRICS})."

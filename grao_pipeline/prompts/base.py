@@ -27,6 +27,8 @@ class Prompt:
     tools: str | None = None
     """JSON schemas of the tools: a JSON list."""
     reference_reasoning: str | None = None
+    lost: frozenset[str] = frozenset()
+    """What of the row no column of the prompts table can hold, e.g. `refusal of a turn`."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class PromptFormat:
         shape: one line by which a person recognizes the format.
         fits: whether a source has this format, given the first non-null value of every column (None: all are null).
         convert: a row → its prompt; raises DroppedRow. Every column of the source is a key of the row.
+        optional: further columns that it reads where they exist.
+        over: formats that fit as well where this one fits, and that say less about the rows.
+        pairs_rows: a prompt may have several rows, one per answer: a reference or a rejected answer.
     """
 
     name: str
@@ -45,6 +50,14 @@ class PromptFormat:
     shape: str
     fits: Callable[[Row], bool]
     convert: Callable[[Row], Prompt]
+    optional: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
+    pairs_rows: bool = False
+
+    @property
+    def summary(self) -> str:
+        """The shape as a sentence."""
+        return f"{self.shape.rstrip('.')}."
 
 
 def rest(row: Row, *used: str) -> dict[str, object]:

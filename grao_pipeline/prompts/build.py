@@ -1,38 +1,22 @@
 """The verb `prompts`: any dataset → the prompts table, with an account of every row."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import pyarrow as pa
 
 from grao_pipeline.errors import MismatchError
 from grao_pipeline.fingerprints import stage_fingerprint
+from grao_pipeline.plugins import named_source
 from grao_pipeline.progress import SILENT, Progress
+from grao_pipeline.prompts.formats import FORMATS
 from grao_pipeline.prompts.intake import Intake, holds_table, take_in
 from grao_pipeline.prompts.ledger import PromptLedger
 from grao_pipeline.prompts.options import PromptsOptions
+from grao_pipeline.prompts.summary import PromptsSummary, notes_on
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.writer import TableWriter
 
 ROWS_PER_PART = 10_000
-
-
-@dataclass(frozen=True)
-class PromptsSummary:
-    """What `build_prompts` did. `kept + sum(dropped.values()) == read`, always.
-
-    Attributes:
-        dropped: number of rows by reason, the most frequent first; exact duplicates are one of the reasons.
-        tables: number of rows of each table, by its path.
-        format: the format that was applied.
-        cached: the tables were already complete; nothing was written.
-    """
-
-    read: int
-    kept: int
-    dropped: dict[str, int]
-    tables: dict[str, int]
-    format: str
-    cached: bool
 
 
 def build_prompts(source: str, out: str, options: PromptsOptions, progress: Progress = SILENT) -> PromptsSummary:
@@ -42,7 +26,8 @@ def build_prompts(source: str, out: str, options: PromptsOptions, progress: Prog
         build_prompts("questions.jsonl", "data", PromptsOptions(eval_fraction=0.25))
 
     Args:
-        source: a hub dataset, or a local JSONL, JSON, CSV, Parquet or Arrow file, or a directory of such files.
+        source: a hub dataset, or a JSONL, JSON, CSV, Parquet or Arrow file, or a directory of such files: a local path
+            or a URL.
 
     Raises:
         InputError: the source cannot be read, or yields no prompt.
@@ -61,14 +46,27 @@ def build_prompts(source: str, out: str, options: PromptsOptions, progress: Prog
         for index in writer.missing():
             writer.write(index, tables[url][1].slice(index * ROWS_PER_PART, ROWS_PER_PART))
         writer.finish()
-    return PromptsSummary(
+    summary = PromptsSummary(
         read=intake.num_read,
         kept=ledger.num_kept,
+        paired=ledger.num_paired,
         dropped=intake.dropped,
         tables={url: table.num_rows for url, (_, table) in tables.items()},
         format=ledger.format.name,
+        read_as=dict(ledger.read_as),
+        references=ledger.counts["reference"],
+        rejected=ledger.counts["rejected"],
+        tools=ledger.counts["tools"],
+        reasoning=ledger.counts["reference_reasoning"],
+        metadata=dict(ledger.metadata),
+        lost=dict(ledger.lost),
+        split=intake.split,
+        files=intake.files,
+        other_splits=intake.other_splits,
+        left_out=intake.left_out,
         cached=cached,
     )
+    return replace(summary, notes=tuple(notes_on(summary)))
 
 
 def _tables(out: str, ledger: PromptLedger, eval_fraction: float) -> dict[str, tuple[str, pa.Table]]:
@@ -88,7 +86,8 @@ def _tables(out: str, ledger: PromptLedger, eval_fraction: float) -> dict[str, t
 
 
 def _provenance(output: str, ledger: PromptLedger, intake: Intake, options: PromptsOptions) -> Provenance:
-    content = {**options.content(), "format": ledger.format.name, "output": output}
+    own_source = named_source("format", ledger.format.name, FORMATS)
+    content = {**options.content(), "format": ledger.format.name, "output": output, **own_source}
     inputs = {"source": intake.fingerprint}
     fingerprint = stage_fingerprint("prompts", content, inputs)
     return Provenance("prompts", fingerprint, content, inputs, intake.details())

@@ -22,6 +22,20 @@ def canonical_json(value: object) -> str:
     return json.dumps(plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
+def is_missing(value: object) -> bool:
+    """Whether a value is null, or NaN, by which pandas writes a null."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def without_nan(value: object) -> object:
+    """`value` with null for every NaN in it, at any depth."""
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    return [without_nan(item) for item in value] if isinstance(value, list) else value
+
+
 def plain(value: object) -> object:
     """`value` in the types of JSON: without the nulls of objects, dates as ISO 8601, NaN and infinity as null.
 

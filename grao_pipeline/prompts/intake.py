@@ -6,8 +6,9 @@
 import hashlib
 import json
 import os
+import random
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -20,10 +21,10 @@ from grao_pipeline.errors import InputError
 from grao_pipeline.fingerprints import DIGITS
 from grao_pipeline.progress import Progress
 from grao_pipeline.prompts.base import DroppedRow, Row
-from grao_pipeline.prompts.canonical import canonical_json, plain
-from grao_pipeline.prompts.mapping import check_mapping, parse_mapping
+from grao_pipeline.prompts.canonical import canonical_json, plain, without_nan
+from grao_pipeline.prompts.mapping import by_field, check_mapping, is_copy, parse_mapping
 from grao_pipeline.prompts.options import SourceOptions
-from grao_pipeline.prompts.sources import read_rows
+from grao_pipeline.prompts.sources import open_source
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest_file import has_manifest, part_files
 
@@ -32,8 +33,12 @@ HEAD_ROWS = 1000
 ROWS_PER_CHUNK = 1000
 
 
+NumberedRow = tuple[int, Row]
+"""A row and its number in the source."""
+
+
 class Ledger(Protocol):
-    """Keeps what the rows of one source become. `begin` is called once, then `keep` for every row."""
+    """Keeps what the rows of one source become: `begin` once, `keep` for every row, `finish` once."""
 
     @property
     def product(self) -> str:
@@ -60,6 +65,10 @@ class Ledger(Protocol):
         """
         ...
 
+    def finish(self) -> Iterable[tuple[int, Row, str]]:
+        """The rows that are dropped after all: the number of the call of `keep`, the row and the reason."""
+        ...
+
 
 @dataclass(frozen=True)
 class Intake:
@@ -68,12 +77,20 @@ class Intake:
     Attributes:
         dropped: number of rows by reason, the most frequent first.
         fingerprint: hash of the rows, independent of the kind of file that they came in.
+        split: the split that was read.
+        files: the files that were read, as the source names them; empty for a hub dataset.
+        other_splits: splits of the source that were not read.
+        left_out: data files of a directory that belong to no split.
     """
 
     source: str
     num_read: int
     dropped: dict[str, int]
     fingerprint: str
+    split: str = "train"
+    files: tuple[str, ...] = ()
+    other_splits: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def details(self) -> dict[str, str | int | dict[str, int]]:
         """For the provenance of the table that the rows become."""
@@ -91,35 +108,93 @@ def take_in(source: str, options: SourceOptions, ledger: Ledger, progress: Progr
     """
     mapping = parse_mapping(options.map)
     row_hash = hashlib.sha256()
-    dropped: Counter[str] = Counter()
-    rejects: list[str] = []
-    num_read = 0
-    with closing(read_rows(source, options.split, options.subset, progress)) as all_rows:
-        rows = islice(all_rows, options.limit)
+    drops = _Drops(options.rejects is not None)
+    numbers: list[int] = []
+    with open_source(source, options.split, options.subset, progress) as opened, closing(opened.rows) as all_rows:
         with progress.track(f"opening {source}"):
+            rows = _chosen(enumerate(islice(all_rows, options.limit)), options)
             head = list(islice(rows, HEAD_ROWS))
         if not head:
             raise InputError(f"{source} has no rows.")
-        columns = {column: mapping.get(column, column) for row in head for column in row}
+        columns = {column: mapping.get(column, column) for _, row in head for column in row}
         check_mapping(mapping, list(columns))
-        ledger.begin(columns, (_by_field(row, mapping) for row in head))
-        with progress.track("reading rows", options.limit, "rows") as bar:
-            for row in chain(head, rows):
+        columns |= {column: field for column, field in mapping.items() if is_copy(column, list(columns))}
+        ledger.begin(columns, (by_field(row, mapping) for _, row in head))
+        with progress.track("reading rows", options.sample or options.limit, "rows") as bar:
+            for number, row in chain(head, rows):
                 row_hash.update(canonical_json(row).encode("utf-8", "surrogatepass") + b"\n")
                 try:
-                    ledger.keep(_by_field(row, mapping))
+                    ledger.keep(by_field(row, mapping))
                 except DroppedRow as reason:
-                    dropped[str(reason)] += 1
-                    if options.rejects is not None:
-                        rejects.append(_reject(num_read, str(reason), row))
-                num_read += 1
-                bar.advance(1, dropped=dropped.total())
-    by_reason = dict(sorted(dropped.items(), key=lambda item: (-item[1], item[0])))
+                    drops.add(number, row, str(reason))
+                numbers.append(number)
+                bar.advance(1, dropped=drops.total())
+        for index, row, reason_text in ledger.finish():
+            drops.add(numbers[index], row, reason_text)
     if options.rejects is not None:
-        _write_rejects(options.rejects, rejects)
-    if dropped.total() == num_read:
+        drops.write(options.rejects)
+    by_reason = drops.by_reason()
+    if drops.total() == len(numbers):
         raise InputError(_nothing_kept(source, ledger.product, by_reason, options.rejects))
-    return Intake(source, num_read, by_reason, row_hash.hexdigest()[:DIGITS])
+    return Intake(
+        source,
+        len(numbers),
+        by_reason,
+        row_hash.hexdigest()[:DIGITS],
+        options.split,
+        opened.files,
+        opened.other_splits,
+        opened.left_out,
+    )
+
+
+class _Drops:
+    """The rows that are dropped: counted by reason and, where they are to be written, as JSON."""
+
+    def __init__(self, are_written: bool) -> None:
+        self._counts: Counter[str] = Counter()
+        self._are_written = are_written
+        self._lines: list[tuple[int, str]] = []
+
+    def add(self, number: int, row: Row, reason: str) -> None:
+        self._counts[reason] += 1
+        if self._are_written:
+            entry = {"row": number, "reason": reason, "data": plain(row)}
+            self._lines.append((number, json.dumps(entry, ensure_ascii=False)))
+
+    def total(self) -> int:
+        return self._counts.total()
+
+    def by_reason(self) -> dict[str, int]:
+        return dict(sorted(self._counts.items(), key=lambda item: (-item[1], item[0])))
+
+    def write(self, path: str) -> None:
+        """Write the rows, a line each. An unpaired surrogate is written as the JSON escape that spelled it."""
+        lines = "".join(f"{line}\n" for _, line in sorted(self._lines))
+        parent, name = os.path.split(path)
+        Directory(parent or ".").write(name, lines.encode("utf-8", "backslashreplace"))
+
+
+def _chosen(rows: Iterator[NumberedRow], options: SourceOptions) -> Iterator[NumberedRow]:
+    """The rows, with null for NaN; with `--sample` a random subset of them in their order.
+
+    Every subset of that size is equally likely (Vitter 1985, algorithm R). The rows must be read to the last one, and
+    those of the subset are held in memory.
+    """
+    numbered = ((number, _without_nan(row)) for number, row in rows)
+    if options.sample is None:
+        return numbered
+    generator = random.Random(options.seed)
+    subset = list(islice(numbered, options.sample))
+    for number, row in numbered:
+        place = generator.randrange(number + 1)
+        if place < options.sample:
+            subset[place] = (number, row)
+    return iter(sorted(subset, key=lambda numbered_row: numbered_row[0]))
+
+
+def _without_nan(row: Row) -> Row:
+    return {name: without_nan(value) for name, value in row.items()}
 
 
 class ArrowRows:
@@ -148,22 +223,6 @@ class ArrowRows:
 def holds_table(url: str) -> bool:
     """Whether a directory is a table, finished or not; another table must not be written into it."""
     return has_manifest(url) or bool(part_files(Directory(url)))
-
-
-def _by_field(row: Row, mapping: Mapping[str, str]) -> Row:
-    return {mapping.get(column, column): value for column, value in row.items()}
-
-
-def _reject(number: int, reason: str, row: Row) -> str:
-    """A dropped row as JSON."""
-    return json.dumps({"row": number, "reason": reason, "data": plain(row)}, ensure_ascii=False)
-
-
-def _write_rejects(path: str, rejects: list[str]) -> None:
-    """Write dropped rows, a line each. An unpaired surrogate is written as the JSON escape that spelled it."""
-    lines = "".join(f"{line}\n" for line in rejects)
-    parent, name = os.path.split(path)
-    Directory(parent or ".").write(name, lines.encode("utf-8", "backslashreplace"))
 
 
 def _nothing_kept(source: str, product: str, dropped: Mapping[str, int], rejects: str | None) -> str:

@@ -1,8 +1,10 @@
 """`--map column=field`: rename a source's columns before a row is read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from grao_pipeline.errors import UsageError
+from grao_pipeline.options import closest
+from grao_pipeline.prompts.base import Row
 
 
 def parse_mapping(entries: Iterable[str]) -> dict[str, str]:
@@ -29,9 +31,11 @@ def check_mapping(mapping: dict[str, str], columns: Sequence[str]) -> None:
         UsageError: a column does not exist, or its new name is the name of another column.
     """
     for column, field in mapping.items():
-        if column not in columns:
+        if column not in columns and column.partition(".")[0] not in columns:
             raise UsageError(
-                f"'{column}={field}': the source has no column '{column}'. Columns: {', '.join(columns)}.", option="map"
+                f"'{column}={field}': the source has no column '{column}'.{closest(column, columns)} "
+                f"Columns: {', '.join(columns)}.",
+                option="map",
             )
         if field in columns and field not in mapping:
             raise UsageError(
@@ -39,3 +43,33 @@ def check_mapping(mapping: dict[str, str], columns: Sequence[str]) -> None:
                 f"e.g. {field}=other.",
                 option="map",
             )
+
+
+def by_field(row: Row, mapping: Mapping[str, str]) -> dict[str, object]:
+    """A row by field. A dotted column that the row does not have is a copy of a nested value; null where there is none.
+
+    Example: `by_field({"a": {"b": 1}}, {"a.b": "answer"})` → `{"a": {"b": 1}, "answer": 1}`
+    """
+    fields: dict[str, object] = {mapping.get(column, column): value for column, value in row.items()}
+    for column, field in mapping.items():
+        if column not in row and "." in column:
+            fields[field] = _nested(row, column)
+    return fields
+
+
+def is_copy(column: str, columns: Sequence[str]) -> bool:
+    """Whether a column of a mapping names a nested value."""
+    return column not in columns and "." in column
+
+
+def _nested(row: Row, path: str) -> object:
+    """The value at `reward_model.ground_truth`; a number is an index of a list."""
+    value: object = row
+    for key in path.split("."):
+        if isinstance(value, Mapping):
+            value = value.get(key)
+        elif isinstance(value, list) and key.isdigit() and int(key) < len(value):
+            value = value[int(key)]
+        else:
+            return None
+    return value

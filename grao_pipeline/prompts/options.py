@@ -1,12 +1,10 @@
 """Options of `grao prompts` and `grao curriculum`."""
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import model_validator
 
 from grao_pipeline.options import StageOptions, option, runtime, tables
-
-Format = Literal["auto", "hh", "preference", "prompt-completion", "messages", "question-answer"]
 
 
 class SourceOptions(StageOptions):
@@ -15,14 +13,25 @@ class SourceOptions(StageOptions):
     split: str = option("train", "Split to read, if the source has several.")
     subset: str | None = option(None, "Configuration to read, if a hub dataset has several.")
     limit: int | None = option(None, "Read at most this many rows.", ge=1)
-    map: list[str] = option([], "Rename a column before a row is read: column=field. Repeatable.")
+    sample: int | None = option(None, "Read a random subset of this many rows, in the source's order.", ge=1)
+    seed: int = option(0, "Seed of --sample.", ge=0)
+    map: list[str] = option(
+        [],
+        "Rename a column before a row is read: column=field. A dotted column such as reward_model.ground_truth copies "
+        "a nested value. Repeatable.",
+    )
     rejects: str | None = runtime(None, "Write every dropped row, with its reason, to this JSONL file.")
 
 
 class PromptsOptions(SourceOptions):
     """`grao prompts`: any dataset → prompts."""
 
-    format: Format = option("auto", "Format of the rows; by default the one that fits the columns.")
+    format: str = option(
+        "auto",
+        "Format of the rows, which `grao plugins list --kind format` lists, or module:function of your own; by default "
+        "the one that fits the columns.",
+        plugin="format",
+    )
     system: str | None = option(None, "System message to put before every conversation without one.")
     eval_fraction: float = option(
         0.0, "Share of prompts to write, by hash, to OUT/eval; the others are written to OUT/train.", ge=0.0, lt=1.0

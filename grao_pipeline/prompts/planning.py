@@ -5,12 +5,26 @@ from pathlib import Path
 
 from grao_pipeline.fingerprints import file_checksum, fingerprint
 from grao_pipeline.options import StageOptions
+from grao_pipeline.plugins import named_source
 from grao_pipeline.prompts.curriculum import curriculum_provenance
-from grao_pipeline.prompts.options import CurriculumOptions
+from grao_pipeline.prompts.detect import format_named
+from grao_pipeline.prompts.formats import FORMATS
+from grao_pipeline.prompts.options import CurriculumOptions, PromptsOptions
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.manifest_file import has_manifest
 
 SIDES = ("train", "eval")
+
+
+def check(options: StageOptions) -> None:
+    """Refuse a format that does not exist.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    assert isinstance(options, PromptsOptions)
+    if options.format != "auto":
+        format_named(options.format)
 
 
 def prompts_identity(
@@ -20,7 +34,9 @@ def prompts_identity(
     fingerprint is that of its rows, which are not read yet."""
     source = Path(inputs[0])
     content = file_checksum(source) if source.is_file() else inputs[0]
-    key = fingerprint(["prompts", content, options.content()])
+    name = str(options.content()["format"])
+    own_source = {} if name == "auto" else named_source("format", name, FORMATS)
+    key = fingerprint(["prompts", content, {**options.content(), **own_source}])
     return Provenance("prompts", key, options.content(), {"source": content}, versions={})
 
 

@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from grao_pipeline.errors import InputError
+from grao_pipeline.progress import Progress
+from grao_pipeline.prompts.csv_dialects import SAMPLE_LINES, Dialect, dialect_of
+from grao_pipeline.prompts.json_shapes import rows_of_json
 
 Row = dict[str, Any]
 Rows = Generator[Row, None, None]
@@ -34,15 +37,15 @@ def ending(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def read_text_file(path: Path) -> Rows:
+def read_text_file(path: Path, progress: Progress) -> Rows:
     """The rows of one file whose ending is one of `ENDINGS`, possibly compressed.
 
     Raises:
         InputError: the file cannot be read; the message names the file, and the line if one is wrong.
     """
     if ending(path) in DELIMITERS:
-        return _read_csv(path, DELIMITERS[ending(path)])
-    return _read_json(path) if ending(path) == ".json" else _read_json_lines(path)
+        return _read_csv(path, DELIMITERS[ending(path)], progress)
+    return _read_json(path, progress) if ending(path) == ".json" else _read_json_lines(path)
 
 
 def _read_json_lines(path: Path) -> Rows:
@@ -52,8 +55,9 @@ def _read_json_lines(path: Path) -> Rows:
                 yield _json_object(line, f"{path}, line {number}")
 
 
-def _read_json(path: Path) -> Rows:
-    """A list of objects, one object, or (common, in spite of the ending) JSON Lines."""
+def _read_json(path: Path, progress: Progress) -> Rows:
+    """A list of objects, an object in one of the shapes of `json_shapes`, or (common, in spite of the ending) JSON
+    Lines."""
     with _open(path) as file:
         text = file.read()
     try:
@@ -63,15 +67,16 @@ def _read_json(path: Path) -> Rows:
             raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}).") from error
         yield from _read_json_lines(path)
         return
-    for index, item in enumerate(value if isinstance(value, list) else [value]):
+    for index, item in enumerate(rows_of_json(value, str(path), progress)):
         yield _object(item, f"{path}, element {index}")
 
 
-def _read_csv(path: Path, delimiter: str) -> Rows:
+def _read_csv(path: Path, delimiter: str, progress: Progress) -> Rows:
     """Every cell is text; an empty cell is null."""
     csv.field_size_limit(2**31 - 1)  # the default of 128 KiB is too small for long documents
+    dialect = _sniffed(path, delimiter, progress)
     with _open(path, newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        reader = csv.reader(file, delimiter=dialect.delimiter, skipinitialspace=dialect.skips_first_space, strict=True)
         try:
             columns = next(reader, [])
             if len(set(columns)) < len(columns):
@@ -86,6 +91,17 @@ def _read_csv(path: Path, delimiter: str) -> Rows:
                 yield {column: cell or None for column, cell in zip(columns, cells, strict=True)}
         except csv.Error as error:
             raise InputError(f"{path}, line {reader.line_num}: not valid CSV ({error}).") from error
+
+
+def _sniffed(path: Path, delimiter: str, progress: Progress) -> Dialect:
+    with _open(path, newline="") as file:
+        lines = [line for _, line in zip(range(SAMPLE_LINES), file, strict=False)]
+    dialect = dialect_of(lines, delimiter)
+    if dialect.delimiter != delimiter:
+        progress.note(f"{path.name}: its cells are separated by {dialect.delimiter_name}.")
+    if dialect.skips_first_space:
+        progress.note(f"{path.name}: the spaces after its separators are not part of the cells.")
+    return dialect
 
 
 def _json_object(line: str, where: str) -> Row:

@@ -41,6 +41,13 @@ class Directory:
         entries = self._filesystem.ls(self._root, detail=True)
         return sorted(os.path.basename(e["name"]) for e in entries if e["type"] == "file")
 
+    def folders(self) -> list[str]:
+        """The sorted names of its directories; empty where it does not exist."""
+        if not self._filesystem.isdir(self._root):
+            return []
+        entries = self._filesystem.ls(self._root, detail=True)
+        return sorted(os.path.basename(e["name"].rstrip("/")) for e in entries if e["type"] == "directory")
+
     def exists(self, name: str) -> bool:
         """Whether the file exists."""
         return bool(self._filesystem.isfile(f"{self._root}/{name}"))

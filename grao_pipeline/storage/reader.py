@@ -13,7 +13,7 @@ from grao_pipeline.plugins import require
 from grao_pipeline.schemas import CONTRACT_VERSION, TABLES, TableSchema
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import Manifest, PartEntry, Provenance
-from grao_pipeline.storage.manifest_file import MANIFEST, part_files, read_manifest
+from grao_pipeline.storage.manifest_file import MANIFEST, has_manifest, part_files, read_manifest
 from grao_pipeline.storage.parquet import count_rows, decode, read_provenance
 from grao_pipeline.storage.validation import conform, refuse_repeats, validate
 
@@ -190,8 +190,18 @@ def open_table(url: str, expected: str | None = None) -> TableReader:
         return TableReader(directory, TABLES[kind], manifest, foreign=False)
     names = part_files(directory)
     if not names:
+        inside = tables_inside(url)
+        if inside:
+            raise InputError(f"{url} is not a table itself: it holds the tables {', '.join(inside)}. Name one of them.")
         raise InputError(f"{url} does not exist or holds no Parquet file; this needs {_table_of_kind(expected)}.")
     return _open_foreign(directory, names, expected, refuse_ours=True)
+
+
+def tables_inside(url: str) -> list[str]:
+    """The tables directly inside a directory, e.g. `data/train` and `data/eval` of `grao prompts --eval-fraction`."""
+    directory = Directory(url)
+    paths = [directory.path(name) for name in directory.folders()]
+    return [path for path in paths if has_manifest(path)]
 
 
 def _locate(url: str) -> tuple[Directory, str | None]:

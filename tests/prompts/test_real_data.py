@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,13 @@ def gsm8k(real_data: Path) -> list[dict[str, str]]:
     return rows_of(real_data / "gsm8k" / "train.jsonl.gz")
 
 
-def empty_and_repeated(hh: list[dict[str, str]]) -> tuple[list[int], list[int]]:
-    """By other means: chosen transcripts that end in their marker; a marker whose speaker spoke the turn before."""
-    empty = [index for index, row in enumerate(hh) if row["chosen"].rstrip().endswith("\n\nAssistant:")]
-    speakers = [re.findall(r"\n\n(H|A)(?:uman|ssistant):", row["chosen"]) for row in hh]
-    return empty, [index for index, turns in enumerate(speakers) if re.search("HH|AA", "".join(turns))]
+def usable(row: dict[str, str]) -> bool:
+    """By other means: what precedes the last answer is shared and ends in a human turn, and the answer has a text."""
+    chosen, rejected = (row[name].rpartition("\n\nAssistant:") for name in ("chosen", "rejected"))
+    ends_in_human = chosen[0].rfind("\n\nHuman:") > chosen[0].rfind("\n\nAssistant:")
+    answers = chosen[2], rejected[2]
+    is_shared = chosen[0] == rejected[0] and not any("\n\nHuman:" in answer for answer in answers)
+    return is_shared and ends_in_human and bool(answers[0].strip())
 
 
 def build_twice(directory: Path, rows: list[dict[str, str]], options: dict[str, Any]) -> dict[str, bytes]:
@@ -52,26 +53,23 @@ def build_twice(directory: Path, rows: list[dict[str, str]], options: dict[str, 
 def test_every_row_of_hh_is_accounted_for_and_the_runs_are_byte_identical(
     tmp_path: Path, hh: list[dict[str, str]]
 ) -> None:
-    empty, repeated = empty_and_repeated(hh)
-    assert empty
-    assert repeated
+    unusable = [index for index, row in enumerate(hh) if not usable(row)]
+    assert unusable
     build_twice(tmp_path, hh, {"rejects": str(tmp_path / "rejects.jsonl")})
     summary = build_prompts(str(tmp_path / "rows.jsonl.gz"), str(tmp_path / "first"), PromptsOptions())
-    kept = len(hh) - len(empty + repeated)
+    kept = len(hh) - len(unusable)
     assert (summary.read, summary.kept, summary.format, summary.cached) == (len(hh), kept, "hh", True)
-    assert summary.dropped == {
-        "the reference is empty": len(empty),
-        "one speaker has two turns in a row": len(repeated),
-    }
+    empty = sum(row["chosen"].rstrip().endswith("\n\nAssistant:") for row in hh)
+    assert summary.dropped["the reference is empty"] == empty
+    assert sum(summary.dropped.values()) == len(unusable)
     rejects = [json.loads(line) for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
-    assert [entry["row"] for entry in rejects] == sorted(empty + repeated)
+    assert [entry["row"] for entry in rejects] == unusable
     assert all(entry["data"] == hh[entry["row"]] for entry in rejects)
 
 
 def test_a_prompt_of_hh_holds_the_whole_transcripts(tmp_path: Path, hh: list[dict[str, str]]) -> None:
     build_twice(tmp_path, hh, {})
-    empty, repeated = empty_and_repeated(hh)
-    kept = [row for index, row in enumerate(hh) if index not in empty + repeated]
+    kept = [row for row in hh if usable(row)]
     table = open_table(str(tmp_path / "first"), "prompts").arrow().to_pylist()
     for row, prompt in zip(kept, table, strict=True):
         turns = [f"\n\n{'Human' if m['role'] == 'user' else 'Assistant'}: {m['content']}" for m in prompt["messages"]]

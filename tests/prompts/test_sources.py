@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from grao_pipeline.errors import InputError, UsageError
-from grao_pipeline.progress import SILENT, RecordedProgress
+from grao_pipeline.progress import SILENT, Progress, RecordedProgress
 from grao_pipeline.prompts.build import build_prompts
 from grao_pipeline.prompts.options import PromptsOptions
-from grao_pipeline.prompts.sources import read_rows
+from grao_pipeline.prompts.sources import open_source
 from grao_pipeline.storage.reader import open_table
 
 # Text that guessing types would damage (dates, numbers with leading zeros, "NA"), or splitting lines too often.
@@ -30,6 +30,11 @@ ROWS: list[dict[str, Any]] = [
     {"question": "When, then?\nSay.", "answer": "2020-01-02", "note": "NA"},
     {"question": 'A "quoted"\u2028one, with commas', "answer": "2020-01-03", "note": None},
 ]
+
+
+def read_rows(source: str, split: str, subset: str | None, progress: Progress) -> list[dict[str, Any]]:
+    with open_source(source, split, subset, progress) as opened:
+        return list(opened.rows)
 
 
 def write_json_lines(path: Path, rows: list[dict[str, Any]] = ROWS) -> None:
@@ -116,7 +121,7 @@ def test_the_same_rows_give_the_same_prompts_from_every_kind_of_file(
 def test_text_is_read_unchanged(tmp_path: Path) -> None:
     for name, write in (("a.jsonl", write_json_lines), ("a.csv", write_csv)):
         write(tmp_path / name)
-        assert list(read_rows(str(tmp_path / name), "train", None, SILENT)) == ROWS
+        assert (read_rows(str(tmp_path / name), "train", None, SILENT)) == ROWS
 
 
 def test_a_row_does_not_depend_on_the_columns_of_other_rows(tmp_path: Path) -> None:
@@ -134,7 +139,7 @@ def test_columns_of_bytes_are_ignored_with_a_warning(tmp_path: Path) -> None:
     image = {"bytes": b"\x89PNG", "path": "a.png"}
     pq.write_table(pa.table({"prompt": ["a"], "image": [image], "level": [2]}), tmp_path / "a.parquet")
     progress = RecordedProgress()
-    rows = list(read_rows(str(tmp_path / "a.parquet"), "train", None, progress))
+    rows = read_rows(str(tmp_path / "a.parquet"), "train", None, progress)
     assert rows == [{"prompt": "a", "level": 2}]
     assert progress.warnings == ["Ignoring columns of binary data: image."]
 
@@ -164,7 +169,7 @@ def test_an_unreachable_hub_is_an_input_error_without_logs(
 ) -> None:
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match=r"dataset 'nobody/nothing'.*no local file.*Couldn't reach"):
-        list(read_rows("nobody/nothing", "train", None, SILENT))
+        (read_rows("nobody/nothing", "train", None, SILENT))
     assert capfd.readouterr() == ("", "")
 
 
@@ -231,7 +236,7 @@ def test_a_file_without_read_permission_is_named(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(InputError, match=r"Cannot read .*a\.jsonl: Permission denied"):
-        list(read_rows(str(tmp_path / "a.jsonl"), "train", None, SILENT))
+        (read_rows(str(tmp_path / "a.jsonl"), "train", None, SILENT))
 
 
 @pytest.mark.parametrize(
@@ -257,19 +262,13 @@ def test_an_unknown_split_of_a_hub_dataset_is_refused(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(InputError, match=r"'openai/gsm8k'.*Unknown split \"dev\".*'train', 'test'"):
-        list(read_rows("openai/gsm8k", "dev", "main", SILENT))
+        (read_rows("openai/gsm8k", "dev", "main", SILENT))
 
 
 def test_a_directory_without_data_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty"):
         read_rows(str(tmp_path / "empty"), "train", None, SILENT)
-
-
-def test_a_directory_of_save_to_disk_is_refused_with_the_fix(tmp_path: Path) -> None:
-    datasets.Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "saved"))
-    with pytest.raises(InputError, match=r"save_to_disk.*to_parquet"):
-        read_rows(str(tmp_path / "saved"), "train", None, SILENT)
 
 
 def test_a_subset_of_a_file_is_a_usage_error(tmp_path: Path) -> None:

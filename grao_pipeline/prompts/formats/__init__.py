@@ -1,15 +1,7 @@
-"""The formats by name. To add one: a file in this folder, a line here, and its name in `prompts.options.Format`."""
+"""The formats by name. Every file of this folder is one: `question_answer.py` has the `FORMAT` of `question-answer`."""
 
-from grao_pipeline.prompts.base import PromptFormat
-from grao_pipeline.prompts.formats import hh, messages, preference, prompt_completion, question_answer
+from pkgutil import iter_modules
 
-FORMATS: dict[str, PromptFormat] = {
-    format_.name: format_
-    for format_ in (
-        hh.FORMAT,
-        preference.FORMAT,
-        prompt_completion.FORMAT,
-        messages.FORMAT,
-        question_answer.FORMAT,
-    )
+FORMATS: dict[str, str] = {
+    module.name.replace("_", "-"): f"{__name__}.{module.name}:FORMAT" for module in iter_modules(__path__)
 }

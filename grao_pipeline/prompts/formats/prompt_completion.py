@@ -1,7 +1,7 @@
 """The format `prompt-completion`: `prompt`, and optionally `completion`; both are texts or lists of messages."""
 
-from grao_pipeline.prompts.base import Prompt, PromptFormat, Row, filled, rest
-from grao_pipeline.prompts.conversations import answer, conversation
+from grao_pipeline.prompts.base import Prompt, PromptFormat, Row, rest
+from grao_pipeline.prompts.conversations import answer_turn, conversation, reference_of
 
 
 def convert(row: Row) -> Prompt:
@@ -10,9 +10,13 @@ def convert(row: Row) -> Prompt:
     Raises:
         DroppedRow: a value is missing or malformed.
     """
-    prompt = conversation(row["prompt"], "prompt")
-    reference = filled(answer(row["completion"], "completion")) if "completion" in row else None
-    return Prompt(prompt, reference, None, rest(row, "prompt", "completion"))
+    lost: set[str] = set()
+    prompt = conversation(row["prompt"], "prompt", lost=lost)
+    metadata = rest(row, "prompt", "completion")
+    if "completion" not in row:
+        return Prompt(prompt, None, None, metadata, lost=frozenset(lost))
+    reference, reasoning = reference_of(answer_turn(row["completion"], "completion", lost), lost)
+    return Prompt(prompt, reference, None, metadata, None, reasoning, frozenset(lost))
 
 
 def fits(sample: Row) -> bool:
@@ -25,4 +29,5 @@ FORMAT = PromptFormat(
     shape="prompt, and completion if the source has answers: texts or lists of {role, content}",
     fits=fits,
     convert=convert,
+    optional=("completion",),
 )

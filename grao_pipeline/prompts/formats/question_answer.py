@@ -6,6 +6,8 @@ from grao_pipeline.prompts.base import Prompt, PromptFormat, Row, filled, rest
 from grao_pipeline.prompts.conversations import text
 
 FINAL_LINE = re.compile(r"####(.*)")
+THOUSANDS = re.compile(r"[-+−]?\s*[$€£¥]?\s*[-+−]?\d{1,3}(,\d{3})+(\.\d*)?\s*[%$€£¥]?")
+"""A number whose commas separate groups of three digits; `1,2` and `(3, 5)` are none."""
 
 
 def convert(row: Row) -> Prompt:
@@ -21,9 +23,12 @@ def convert(row: Row) -> Prompt:
 
 
 def final_answer(solution: str) -> str:
-    """The N of a last line `#### N`, without commas (`"…\\n#### 1,200"` → `"1200"`); else the whole solution."""
+    """The answer of a last line `#### …`, a number without separators of thousands (`"…\\n#### 1,200"` → `"1200"`);
+    without such a line the whole solution."""
     match = FINAL_LINE.fullmatch(solution.rstrip().rpartition("\n")[2].strip())
-    final = match[1].replace(",", "").strip() if match else ""
+    final = match[1].strip() if match else ""
+    if THOUSANDS.fullmatch(final):
+        final = final.replace(",", "")
     return final or solution
 
 

@@ -1,16 +1,14 @@
 """Every format: the prompt that it makes of a row, and every reason for dropping a row."""
 
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from grao_pipeline.errors import UsageError
 from grao_pipeline.prompts.base import DroppedRow, Prompt
 from grao_pipeline.prompts.conversations import check_answerable
-from grao_pipeline.prompts.formats import FORMATS
-from grao_pipeline.prompts.formats.detect import choose_format
+from grao_pipeline.prompts.detect import choose_format, format_named
 from grao_pipeline.prompts.formats.question_answer import final_answer
-from grao_pipeline.prompts.options import Format
 
 
 def user(text: str) -> dict[str, str]:
@@ -99,9 +97,9 @@ FOUND: list[tuple[str, dict[str, Any], Prompt]] = [
         Prompt([user("a"), assistant("b"), user("c")], None, None, {}),
     ),
     (
-        "messages",  # empty system messages and other keys of a message are ignored
-        {"messages": [system(" "), {**user("a"), "name": "Ann"}]},
-        Prompt([user("a")], None, None, {}),
+        "messages",  # empty system messages are left out; what a message cannot hold is named
+        {"messages": [system(" "), {**user("a"), "name": "Ann", "stars": 3, "none": None}]},
+        Prompt([{**user("a"), "name": "Ann"}], None, None, {}, lost=frozenset({"stars of a turn"})),
     ),
     (
         "question-answer",
@@ -114,13 +112,13 @@ FOUND: list[tuple[str, dict[str, Any], Prompt]] = [
 
 @pytest.mark.parametrize(("name", "row", "expected"), FOUND)
 def test_a_format_makes_a_prompt_of_a_row(name: str, row: dict[str, Any], expected: Prompt) -> None:
-    assert FORMATS[name].convert(row) == expected
+    assert format_named(name).convert(row) == expected
 
 
 @pytest.mark.parametrize(("name", "row", "expected"), FOUND)
 def test_auto_chooses_the_format_by_the_columns(name: str, row: dict[str, Any], expected: Prompt) -> None:
     empty: dict[str, Any] = dict.fromkeys(row)  # values may be missing in the first row
-    assert choose_format("auto", list(row), [empty, row]).name == name
+    assert choose_format("auto", list(row), [empty, row]).format.name == name
 
 
 DROPPED: list[tuple[str, dict[str, Any], str]] = [
@@ -173,7 +171,7 @@ DROPPED: list[tuple[str, dict[str, Any], str]] = [
     ("messages", {"messages": ["a"]}, "messages is not a list of messages with role and content"),
     (
         "messages",
-        {"messages": [{"from": "human", "value": "a"}]},
+        {"messages": [{"by": "human", "value": "a"}]},
         "messages is not a list of messages with role and content",
     ),
     ("messages", {"messages": [{"role": "bot", "content": "a"}]}, "messages has a turn of an unknown role"),
@@ -192,7 +190,7 @@ DROPPED: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("name", "row", "reason"), DROPPED)
 def test_an_unusable_row_is_dropped_with_its_reason(name: str, row: dict[str, Any], reason: str) -> None:
     with pytest.raises(DroppedRow) as dropped:
-        check_answerable(FORMATS[name].convert(row).messages)
+        check_answerable(format_named(name).convert(row).messages)
     assert str(dropped.value) == reason
 
 
@@ -214,7 +212,7 @@ def test_the_final_answer_follows_the_marker_on_the_last_line(solution: str, exp
 @pytest.mark.parametrize(
     ("row", "fragments"),
     [
-        ({"instruction": "a", "output": "b"}, ["fit no format", "instruction, output", "question-answer", "--map"]),
+        ({"Frage": "a", "Antwort": "b"}, ["fit no format", "Frage, Antwort", "question-answer", "--map"]),
         ({"prompt": "a", "chosen": "b"}, ["fit no format", "prompt, chosen", "preference"]),
         ({"chosen": 1, "rejected": 2}, ["fit no format", "hh", "preference"]),
         (
@@ -236,9 +234,5 @@ def test_a_named_format_without_its_column_is_refused() -> None:
         choose_format("question-answer", ["question", "label"], [])
 
 
-def test_every_format_can_be_named_in_the_options() -> None:
-    assert set(get_args(Format)) == {"auto", *FORMATS}
-
-
 def test_naming_the_format_settles_an_ambiguity() -> None:
-    assert choose_format("messages", ["messages", "prompt"], []).name == "messages"
+    assert choose_format("messages", ["messages", "prompt"], []).format.name == "messages"

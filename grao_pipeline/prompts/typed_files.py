@@ -1,0 +1,75 @@
+"""Parquet and Arrow files → rows. Every file is read by its own schema, so that the files of a source may differ."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from grao_pipeline.errors import InputError
+from grao_pipeline.progress import Progress
+from grao_pipeline.prompts.text_files import Rows
+
+BATCH_ROWS = 1000
+TYPED_ENDINGS = (".parquet", ".arrow")
+PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+"""A column that pandas adds; it is the position of a row, which is no part of it."""
+
+
+def read_typed_files(paths: list[Path], progress: Progress) -> Rows:
+    """The rows of Parquet or Arrow files, one file after another.
+
+    Columns of bytes (images, audio) are left out with a warning: neither a prompt nor JSON can hold them.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    warned: set[str] = set()
+    for path in paths:
+        try:
+            for batch in _batches(path):
+                yield from rows_of_batch(batch, progress, warned)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"Cannot load {path}: {error}") from error
+
+
+def rows_of_batch(batch: pa.RecordBatch, progress: Progress, warned: set[str]) -> list[dict[str, Any]]:
+    """The rows of a batch, without columns of bytes and pandas' index.
+
+    Args:
+        warned: the columns of bytes that a warning has named; gets those that this one names.
+    """
+    names = [field.name for field in batch.schema if not PANDAS_INDEX.fullmatch(field.name)]
+    binary = [name for name in names if holds_bytes(batch.schema.field(name).type)]
+    if set(binary) - warned:
+        progress.warn(f"Ignoring columns of binary data: {', '.join(binary)}.")
+        warned.update(binary)
+    rows: list[dict[str, Any]] = batch.select([name for name in names if name not in binary]).to_pylist()
+    return rows
+
+
+def holds_bytes(type_: pa.DataType) -> bool:
+    """Whether a type is bytes, or has bytes in it."""
+    if pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_fixed_size_binary(type_):
+        return True
+    if pa.types.is_dictionary(type_):
+        return holds_bytes(type_.value_type)
+    return any(holds_bytes(type_.field(index).type) for index in range(type_.num_fields))
+
+
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    if path.suffix.lower() == ".parquet":
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches(BATCH_ROWS)
+        return
+    with pa.OSFile(str(path)) as source:
+        try:
+            reader = pa.ipc.open_file(source)
+        except pa.ArrowInvalid:  # the format of `datasets`, a stream without an index at its end
+            source.seek(0)
+            yield from pa.ipc.open_stream(source)
+            return
+        for index in range(reader.num_record_batches):
+            yield reader.get_batch(index)
