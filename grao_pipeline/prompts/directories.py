@@ -26,7 +26,8 @@ class Layout:
 
 
 def data_files(directory: Path) -> list[Path]:
-    """The files of a directory, at any depth, that have the ending of data; hidden ones and descriptions are none."""
+    """The files of a directory, at any depth, that have the ending of data; without hidden ones and
+    descriptions."""
     return sorted(
         path
         for path in directory.rglob("*")

@@ -46,7 +46,7 @@ def check_mapping(mapping: dict[str, str], columns: Sequence[str]) -> None:
 
 
 def by_field(row: Row, mapping: Mapping[str, str]) -> dict[str, object]:
-    """A row by field. A dotted column that the row does not have is a copy of a nested value; null where there is none.
+    """A row by field. A dotted column that the row does not have is a copy of a nested value, or null.
 
     Example: `by_field({"a": {"b": 1}}, {"a.b": "answer"})` → `{"a": {"b": 1}, "answer": 1}`
     """

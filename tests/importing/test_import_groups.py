@@ -118,7 +118,7 @@ def test_every_dropped_row_is_counted_and_written_to_the_rejects(tmp_path: Path)
         ({**good, "rewards": [1]}, "rewards and responses differ in length"),
         ({**good, "rewards": [1, "high"]}, "rewards contains a value that is neither a finite number nor null"),
         ({**good, "rewards": [True, False]}, "rewards contains a value that is neither a finite number nor null"),
-        ({**good, "rewards": [1, float("nan")]}, "rewards contains a value that is neither a finite number nor null"),
+        ({**good, "rewards": [1, float("inf")]}, "rewards contains a value that is neither a finite number nor null"),
         ({**good, "rewards": [1, 1e39]}, "rewards contains a value that is neither a finite number nor null"),
         ({**good, "reference": " "}, "the reference is empty"),
         ({**good, "reference_reward": 1}, "reference_reward without a reference"),

@@ -7,7 +7,7 @@ from grao_pipeline.prompts.conversations import text
 
 FINAL_LINE = re.compile(r"####(.*)")
 THOUSANDS = re.compile(r"[-+−]?\s*[$€£¥]?\s*[-+−]?\d{1,3}(,\d{3})+(\.\d*)?\s*[%$€£¥]?")
-"""A number whose commas separate groups of three digits; `1,2` and `(3, 5)` are none."""
+"""A number whose commas separate groups of three digits; `1,2` and `(3, 5)` do not match."""
 
 
 def convert(row: Row) -> Prompt:
