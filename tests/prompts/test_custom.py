@@ -9,8 +9,9 @@ import pytest
 from grao_pipeline.errors import UsageError
 from grao_pipeline.plugins import describe_plugin
 from grao_pipeline.prompts.base import DroppedRow, Prompt
-from grao_pipeline.prompts.build import PromptsSummary, build_prompts
+from grao_pipeline.prompts.build import build_prompts
 from grao_pipeline.prompts.options import PromptsOptions
+from grao_pipeline.prompts.summary import PromptsSummary
 from grao_pipeline.storage.reader import open_table
 
 

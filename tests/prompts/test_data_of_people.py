@@ -11,8 +11,9 @@ import pytest
 from grao_pipeline.errors import GraoError, InputError, UsageError
 from grao_pipeline.messages import plain_messages
 from grao_pipeline.progress import RecordedProgress
-from grao_pipeline.prompts.build import PromptsSummary, build_prompts
+from grao_pipeline.prompts.build import build_prompts
 from grao_pipeline.prompts.options import PromptsOptions
+from grao_pipeline.prompts.summary import PromptsSummary
 from grao_pipeline.storage.reader import open_table
 
 USER = {"role": "user", "content": "Say 0"}

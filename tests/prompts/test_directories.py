@@ -70,7 +70,7 @@ def test_what_save_to_disk_wrote_is_read(tmp_path: Path) -> None:
 
 
 def test_shards_of_parquet_may_differ_in_columns_and_types(tmp_path: Path) -> None:
-    shards = [
+    shards: list[list[dict[str, object]]] = [
         [{"prompt": "a", "note": None, "level": 1}],
         [{"prompt": "b", "note": "hello", "level": "two"}],
         [{"prompt": "c", "tags": ["x"], "level": {"n": 3.5}}],

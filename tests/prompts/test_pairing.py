@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grao_pipeline.prompts.build import PromptsSummary, build_prompts
+from grao_pipeline.prompts.build import build_prompts
 from grao_pipeline.prompts.options import PromptsOptions
+from grao_pipeline.prompts.summary import PromptsSummary
 from grao_pipeline.storage.reader import open_table
 from tests.tiers import examples
 
@@ -18,7 +19,9 @@ def rated(prompt: str, completion: str, label: bool) -> dict[str, Any]:
     return {"prompt": prompt, "completion": completion, "label": label}
 
 
-def build(directory: Path, rows: list[dict[str, Any]], **options: Any) -> tuple[PromptsSummary, list[tuple[str, ...]]]:
+def build(
+    directory: Path, rows: list[dict[str, Any]], **options: Any
+) -> tuple[PromptsSummary, list[tuple[str, str | None, str | None]]]:
     (directory / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     summary = build_prompts(str(directory / "rows.jsonl"), str(directory / "out"), PromptsOptions(**options))
     table = open_table(str(directory / "out"), "prompts").arrow().to_pylist()
