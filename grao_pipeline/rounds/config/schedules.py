@@ -35,7 +35,7 @@ def section_in_round(section: Node, model: type[StageOptions], name: str, number
         if key not in fields:  # said when the section is parsed
             continue
         kinds = _kinds(fields[key].annotation)
-        if isinstance(node.value, dict):
+        if isinstance(node.value, dict) and list not in kinds:  # that of a list is key: value for key=value
             changes[key] = Node(_scheduled(node, kinds, f"{name}.{key}", number, rounds), node.where)
         elif isinstance(node.value, list) and list not in kinds:
             if len(node.value) != rounds:

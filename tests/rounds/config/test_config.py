@@ -250,3 +250,11 @@ def test_the_configuration_in_the_docs_is_one(tmp_path: Path) -> None:
     trained = [options(config.variants[8], "train", number) for number in range(4)]
     assert [one.epochs for one in trained] == [1, 1, 1, 2]
     assert {(one.beta, one.lambda_) for one in trained} == {(1.0, 0.9)}  # the sweep's, not the section's
+
+
+def test_arguments_of_the_chat_template_are_a_mapping(tmp_path: Path) -> None:
+    mapping = "samples: 4\n  template_arg: {enable_thinking: false, effort: low}\n  template_date: 2026-07-31"
+    plan = load(tmp_path, BASE.replace("samples: 4", mapping))
+    generate = options(plan.variants[0], "generate", 2)
+    assert generate.template_arg == ["enable_thinking=false", "effort=low"]
+    assert generate.template_date == "2026-07-31"
