@@ -100,7 +100,11 @@ GROUPS = TableSchema(
             "the reference as the continuation of that prompt, end-of-turn token included",
             nullable=True,
         ),
-        Column("completions", pa.list_(pa.string()), "text of each sample, without special tokens"),
+        Column(
+            "completions",
+            pa.list_(pa.string()),
+            "text of each sample, without special tokens but for marks of reasoning",
+        ),
         Column(
             "reasoning",
             pa.list_(pa.string()),

@@ -140,7 +140,7 @@ def test_a_mapping_of_template_arguments_is_what_yaml_has() -> None:
 
 @pytest.fixture
 def odd_prompts(tmp_path: Path) -> str:
-    """Five prompts; in the third and the fourth the user speaks twice, which Gemma's template refuses."""
+    """Five prompts; in the third and the fourth the user has two turns, which Gemma's template refuses."""
     rows = [tiny.prompt_row(f"Question {number}?", "Yes.") for number in range(5)]
     for number in (2, 3):
         rows[number]["messages"] = [{"role": "user", "content": "First."}, {"role": "user", "content": "Second."}]

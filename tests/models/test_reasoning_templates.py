@@ -32,7 +32,8 @@ def make(tokenizer: Any) -> Make:
     return make
 
 
-ON, OFF = {}, {"enable_thinking": False}
+ON: dict[str, Any] = {}
+OFF: dict[str, Any] = {"enable_thinking": False}
 CASES: list[tuple[str, dict[str, Any], str, str, str, str]] = [
     # family, arguments, end of the prompt, with reasoning, without: empty, without: none
     ("qwen3", ON, "assistant\n", "<think>\nR\n</think>\n\n4", "<think>\n\n</think>\n\n4", "4"),
