@@ -108,6 +108,14 @@ def unscored(count: int, samples: int, example: str = "") -> Iterator[str]:
         )
 
 
+def rewritten(parts: int) -> Iterator[str]:
+    """Scores that were changed in place."""
+    yield (
+        f"{parts} parts were rewritten: run again what was made from these scores. grao advantages notices it by "
+        "itself; a model or an evaluation needs another OUT."
+    )
+
+
 def not_applicable(rows: int, condition: str | None) -> Iterator[str]:
     """A reward that is meant for no row at all."""
     why = f"no row meets {condition}" if condition else "no row has what it reads"

@@ -25,10 +25,10 @@ from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.advantages.pool import Pool, open_pool
 from grao_pipeline.advantages.summary import AdvantagesSummary, Tally
 from grao_pipeline.advantages.table_std import Moments
-from grao_pipeline.fingerprints import stage_fingerprint
+from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
 from grao_pipeline.plugins import named_source
 from grao_pipeline.progress import SILENT, Progress
-from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.manifest import INPUT_CONTENT, Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.storage.writer import TableWriter
 
@@ -126,6 +126,9 @@ def open_computation(groups_url: str, options: AdvantagesOptions) -> Computation
     described = [(name, reader.fingerprint, weights[name]) for name, reader in inputs.scores.items()]
     others = [(t.groups.fingerprint, [(name, r.fingerprint) for name, r in t.scores.items()]) for t in pooled]
     provenance = advantages_provenance(options, inputs.groups.fingerprint, described, others)
+    # Scores may be rewritten in place (--retry-errors): advantages of the earlier ones are computed again.
+    content = [reader.content for table in (inputs, *pooled) for reader in table.scores.values()]
+    provenance = replace(provenance, details={INPUT_CONTENT: fingerprint(content)})
     return Computation(inputs, pooled, recipe, provenance)
 
 

@@ -46,6 +46,10 @@ class ScoreOptions(StageOptions):
         "answer",
         "What rewards see of a text: the answer after its reasoning (empty where the reasoning never ends), or all.",
     )
+    retry_errors: bool = runtime(
+        False,
+        "Judge the sequences of an existing table whose status is error once more; every other judgement stays.",
+    )
     batch_size: int = runtime(
         32,
         "Sequences of 512 tokens (32 on CPU) that a reward model scores at once; more if they are shorter.",
@@ -57,6 +61,12 @@ class ScoreOptions(StageOptions):
     )
     cache: str = runtime("auto", CACHE_HELP)
     use_cache: bool = runtime(True, "Read judgements from the cache, and add new ones.")
+
+    @model_validator(mode="after")
+    def _one_process_retries(self) -> Self:
+        if self.retry_errors and self.worker is not None:
+            raise ValueError("--retry-errors rewrites parts of a finished table: run it without --worker")
+        return self
 
 
 class CacheInfoOptions(StageOptions):

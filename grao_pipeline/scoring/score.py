@@ -2,8 +2,8 @@
 
 import inspect
 import json
+from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -22,10 +22,12 @@ from grao_pipeline.scoring.cached_reward import CachedReward
 from grao_pipeline.scoring.condition import ConditionError
 from grao_pipeline.scoring.failure_gate import FailureGate, ScoredPart
 from grao_pipeline.scoring.options import ScoreOptions
+from grao_pipeline.scoring.retry import Row, Sequences, num_candidates, without_judged
 from grao_pipeline.scoring.rewards import REWARDS
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
 from grao_pipeline.scoring.rewards.function import FunctionReward
 from grao_pipeline.scoring.seen_texts import SeenTexts
+from grao_pipeline.scoring.summary import SUMMARY_COLUMNS, ScoreSummary, ScoreTally
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import PartShare, TableWriter
@@ -33,32 +35,6 @@ from grao_pipeline.storage.writer import PartShare, TableWriter
 COLUMNS = ["group_id", "messages", "reference", "metadata", "completions", "reasoning", "answers", "finish_reasons"]
 REFERENCE = -1
 ABORTED_SAMPLE = Judgement(None, "error", "the sample was aborted")
-
-Row = dict[str, Any]
-
-
-@dataclass
-class ScoreSummary:
-    """Results of a run. Counts and the mean cover this run only, not parts that were already there."""
-
-    groups: int = 0
-    parts_made: int = 0
-    parts_found: int = 0
-    samples: int = 0
-    statuses: dict[str, int] = field(default_factory=dict)
-    references_scored: int = 0
-    references_failed: int = 0
-    mean_reward: float | None = None
-    cache_hits: int = 0
-    """Sequences, references included, whose judgement was known: from the cache, or from an equal sequence."""
-    cache_misses: int = 0
-    tokens_spent: int = 0
-    """Tokens that a judge read and wrote."""
-    tokens_saved: int = 0
-    """Tokens that it did not have to read and write, because of the cache hits."""
-    parts_left_to_other_workers: int = 0
-    fingerprint: str = ""
-    name: str = ""
 
 
 def make_reward(options: ScoreOptions) -> Reward:
@@ -129,7 +105,7 @@ def score_groups(
         writer = TableWriter(out, provenance, groups.num_parts, progress, PartShare.parse(options.worker))
         writer.discard_changed_parts(groups)
         cache = None
-        if options.use_cache and writer.missing():
+        if options.use_cache and (writer.missing() or options.retry_errors):
             cache = stack.enter_context(closing(JudgementCache(cache_path(options.cache))))
         scope = Applicability(options, reward)
         judge = CachedReward(reward, reward_fingerprint(options, reward), reward_name(options), cache)
@@ -141,16 +117,26 @@ def score_groups(
             name=reward_name(options),
         )
         seen = SeenTexts(options.score_on, groups.provenance.details.get("reasoning_marks"))
-        total = 0.0
+
+        def rows_of(index: int) -> list[Row]:
+            return [seen.row(row) for row in groups.part(index, COLUMNS).to_pylist()]
+
+        tally = ScoreTally(summary, reward, options.when)
+        missing = writer.missing()
+        if options.retry_errors:
+            _retry_errors(rows_of, writer, judge, scope, summary, progress)
+        for index in writer.committed():
+            is_null = groups.part(index, ["reference"]).column("reference").is_null().to_pylist()
+            tally.add(writer.read(index, SUMMARY_COLUMNS).to_pylist(), [not null for null in is_null])
         committed = writer.num_committed_rows
-        missing = sum(groups.manifest.parts[index].rows for index in writer.missing())
-        bar = stack.enter_context(progress.track("scoring", committed + missing, "groups", committed))
-        for index in writer.missing():
-            rows = [seen.row(row) for row in groups.part(index, COLUMNS).to_pylist()]
-            judged = list(zip(rows, _judge(rows, judge, scope, bar), strict=True))
+        num_missing = sum(groups.manifest.parts[index].rows for index in missing)
+        bar = stack.enter_context(progress.track("scoring", committed + num_missing, "groups", committed))
+        for index in missing:
+            rows = rows_of(index)
+            sequences = [_sequences(row, judge.reads_group, scope) for row in rows]
+            judged = list(zip(rows, _judge(sequences, judge, bar), strict=True))
             scores = [_scores_row(row, judgements) for row, judgements in judged]
-            _count(summary, rows, scores)
-            total += sum(value for row in scores for value in row["rewards"] if value is not None)
+            tally.add(scores, [row["reference"] is not None for row in rows])
             if parts := gate.admit((index, scores), _failures(judged)):
                 _write(writer, parts, summary)
                 bar.log(
@@ -161,20 +147,54 @@ def score_groups(
         summary.parts_left_to_other_workers = len(writer.finish())
     summary.cache_hits, summary.cache_misses = judge.hits, judge.misses
     summary.tokens_spent, summary.tokens_saved = judge.tokens_spent, judge.tokens_saved
-    summary.statuses = dict(sorted(summary.statuses.items()))
-    summary.mean_reward = total / summary.statuses["ok"] if "ok" in summary.statuses else None
+    tally.finish()
     return summary
 
 
-def _judge(rows: list[Row], judge: CachedReward, scope: Applicability, bar: Bar) -> list[list[Judgement]]:
+def _retry_errors(
+    rows_of: Callable[[int], list[Row]],
+    writer: TableWriter,
+    judge: CachedReward,
+    scope: Applicability,
+    summary: ScoreSummary,
+    progress: Progress,
+) -> None:
+    """Judge the errors of the committed parts once more. A part with a new judgement is rewritten as a whole; until all
+    are, the table counts as unfinished, and the same command resumes."""
+    with progress.track("retrying errors", writer.num_committed, "parts") as bar:
+        for index in writer.committed():
+            rows, stored = rows_of(index), writer.read(index).to_pylist()
+            sequences = [
+                without_judged(_sequences(row, judge.reads_group, scope), of_row)
+                for row, of_row in zip(rows, stored, strict=True)
+            ]
+            if num_candidates(sequences):
+                judged = list(zip(rows, _judge(sequences, judge, Bar()), strict=True))
+                scores = [{**of_row, **_scores_row(*pair)} for of_row, pair in zip(stored, judged, strict=True)]
+                _count_retried(sequences, judged, summary)
+                if scores != stored:
+                    writer.replace(index, pa.Table.from_pylist(scores, schema=SCORES.arrow()))
+                    summary.parts_rewritten += 1
+            bar.advance(1, retried=summary.samples_retried, errors_left=summary.errors_left)
+
+
+def _count_retried(
+    sequences: list[Sequences], judged: list[tuple[Row, list[Judgement]]], summary: ScoreSummary
+) -> None:
+    for group, (row, judgements) in zip(sequences, judged, strict=True):
+        for sequence, judgement, _ in zip(group, judgements, row["completions"], strict=False):
+            summary.samples_retried += isinstance(sequence, Candidate)
+            summary.errors_left += isinstance(sequence, Candidate) and judgement.status == "error"
+
+
+def _judge(sequences: list[Sequences], judge: CachedReward, bar: Bar) -> list[list[Judgement]]:
     """Judge the sequences of a part in one call; those whose judgement is decided are not shown to the reward.
 
-    Returns:
-        per row the judgements of its samples, then that of its reference if it has one.
+    Args:
+        sequences: per row its samples, then its reference if it has one.
     """
-    sequences = [_sequences(row, judge.reads_group, scope) for row in rows]
     candidates = [sequence for group in sequences for sequence in group if isinstance(sequence, Candidate)]
-    groups_per_candidate = len(rows) / max(1, len(candidates))
+    groups_per_candidate = len(sequences) / max(1, len(candidates))
 
     def on_judged(num: int) -> None:
         counts = {"judgements": judge.hits + judge.misses, "cache_hits": judge.hits, "cache_misses": judge.misses}
@@ -182,13 +202,13 @@ def _judge(rows: list[Row], judge: CachedReward, scope: Applicability, bar: Bar)
 
     judgements = iter(judge.score(candidates, on_judged))
     if not candidates:
-        bar.advance(len(rows))
+        bar.advance(len(sequences))
     return [
         [sequence if isinstance(sequence, Judgement) else next(judgements) for sequence in group] for group in sequences
     ]
 
 
-def _sequences(row: Row, reads_group: bool, scope: Applicability) -> list[Candidate | Judgement]:
+def _sequences(row: Row, reads_group: bool, scope: Applicability) -> Sequences:
     """A group's samples and its reference, if it has one; a judgement in place of those that are not judged."""
     metadata = _metadata(row)
     try:
@@ -238,18 +258,6 @@ def _scores_row(row: Row, judgements: list[Judgement]) -> Row:
         "statuses": [judgement.status for judgement in samples],
         "details": [judgement.detail for judgement in samples],
     }
-
-
-def _count(summary: ScoreSummary, rows: list[Row], scores: list[Row]) -> None:
-    """Add a part's samples and references to the summary."""
-    for row, row_scores in zip(rows, scores, strict=True):
-        summary.samples += len(row_scores["statuses"])
-        for status in row_scores["statuses"]:
-            summary.statuses[status] = summary.statuses.get(status, 0) + 1
-        if row["reference"] is not None:
-            is_scored = row_scores["reference_reward"] is not None
-            summary.references_scored += is_scored
-            summary.references_failed += not is_scored
 
 
 def _failures(judged: list[tuple[Row, list[Judgement]]]) -> list[str] | None:

@@ -9,6 +9,8 @@ from grao_pipeline.errors import InputError
 from grao_pipeline.schemas import CONTRACT_VERSION, READABLE_VERSIONS
 
 METADATA_KEY = b"grao"
+INPUT_CONTENT = "input_content"
+"""Detail of a provenance: the content of input tables whose parts may be rewritten under the same fingerprint."""
 VERSIONED_PACKAGES = (
     "datasets",
     "jsonschema",

@@ -47,6 +47,13 @@ def read_manifest(directory: Directory) -> Manifest | None:
     return None
 
 
+def delete_manifest(directory: Directory) -> None:
+    """Make a table count as unfinished."""
+    for name in (MANIFEST, OLD_MANIFEST):
+        if directory.exists(name):
+            directory.delete(name)
+
+
 def write_manifest(directory: Directory, manifest: Manifest) -> None:
     """Write a manifest: the last file of a table, whose existence means that the table is complete.
 

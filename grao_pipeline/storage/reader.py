@@ -44,6 +44,11 @@ class TableReader:
         return self.manifest.provenance
 
     @property
+    def content(self) -> str:
+        """A hash of the bytes of all parts: another one where parts were rewritten under the same fingerprint."""
+        return fingerprint([part.sha256 for part in self.manifest.parts])
+
+    @property
     def num_parts(self) -> int:
         return len(self.manifest.parts)
 

@@ -1,4 +1,4 @@
-"""Writing tables: a part is committed whole, never changed and never written twice."""
+"""Writing tables: a part is committed whole, and not written twice, unless it is replaced on purpose."""
 
 import re
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from grao_pipeline.fingerprints import bytes_checksum
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.schemas import TABLES
 from grao_pipeline.storage.directory import Directory
-from grao_pipeline.storage.manifest import Manifest, PartEntry, Provenance, part_name
-from grao_pipeline.storage.manifest_file import MANIFEST, read_manifest, write_manifest
+from grao_pipeline.storage.manifest import INPUT_CONTENT, Manifest, PartEntry, Provenance, part_name
+from grao_pipeline.storage.manifest_file import MANIFEST, delete_manifest, read_manifest, write_manifest
 from grao_pipeline.storage.parquet import decode, encode, read_provenance
 from grao_pipeline.storage.reader import TableReader
 from grao_pipeline.storage.validation import conform, validate
@@ -81,7 +81,15 @@ class TableWriter:
 
     def missing(self) -> list[int]:
         """The indices of the parts that this process still has to write, in order."""
-        return [index for index in self._all_missing() if self._share is None or self._share.includes(index)]
+        return [index for index in self.all_missing() if self._share is None or self._share.includes(index)]
+
+    def all_missing(self) -> list[int]:
+        """The indices of the parts that no process has written, in order."""
+        return [index for index in range(self._num_parts) if index not in self._entries]
+
+    def committed(self) -> list[int]:
+        """The indices of the parts that are written, in order."""
+        return sorted(self._entries)
 
     @property
     def num_committed(self) -> int:
@@ -124,6 +132,18 @@ class TableWriter:
         self._entries[index] = PartEntry(name, conformed.num_rows, len(data), bytes_checksum(data))
         self._forget_unfinished(index)
 
+    def replace(self, index: int, table: pa.Table) -> None:
+        """Commit another content of part `index`. Until `finish`, the table counts as unfinished: a run that is stopped
+        in between leaves no manifest that contradicts its parts.
+
+        Raises:
+            SchemaError: the table does not follow the contract.
+        """
+        if self.was_complete:
+            delete_manifest(self._directory)
+            self.was_complete = False
+        self.write(index, table)
+
     def save_unfinished(self, index: int, table: pa.Table) -> None:
         """Save the finished rows of part `index` for the run that resumes. Readers do not see them."""
         name = unfinished_name(index)
@@ -157,17 +177,14 @@ class TableWriter:
             the parts that other processes still have to write; the last process writes the manifest.
         """
         assert not self.missing(), "finish() before every part was written"
-        if self._all_missing():
+        if self.all_missing():
             self._adopt_committed_parts()
-        if not self._all_missing() and not self.was_complete:
+        if not self.all_missing() and not self.was_complete:
             entries = tuple(self._entries[index] for index in range(self._num_parts))
             write_manifest(self._directory, Manifest(self._provenance, entries))
             if self._share is None:  # otherwise another process may be writing the same manifest right now
                 self._directory.remove_temporaries()
-        return self._all_missing()
-
-    def _all_missing(self) -> list[int]:
-        return [index for index in range(self._num_parts) if index not in self._entries]
+        return self.all_missing()
 
     def _forget_unfinished(self, index: int) -> None:
         name = unfinished_name(index)
@@ -189,7 +206,7 @@ class TableWriter:
                     self._entries[names[name]] = entry
         for index in self._entries:
             self._forget_unfinished(index)
-        return manifest is not None and not self._all_missing()
+        return manifest is not None and not self.all_missing()
 
     def _read_manifest(self) -> Manifest | None:
         """The manifest of a finished run; None where it is missing or damaged: it can be rebuilt from the parts."""
@@ -218,6 +235,9 @@ class TableWriter:
         if provenance is None:
             raise MismatchError(f"{where} was not written by this program. Choose an empty directory for the output.")
         self._refuse_other_fingerprint(provenance, name)
+        if provenance.details.get(INPUT_CONTENT) != self._provenance.details.get(INPUT_CONTENT):
+            self._progress.warn(f"{where} was made from parts that were rewritten since. It will be regenerated.")
+            return None
         return PartEntry(name, rows, len(data), actual)
 
     def _refuse_other_fingerprint(self, stored: Provenance, name: str) -> None:

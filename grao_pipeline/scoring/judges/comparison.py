@@ -1,5 +1,7 @@
 """Two answers to one conversation, compared on a criterion, in both orders."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -28,6 +30,10 @@ The criterion. {criterion}"""
 TASK = """\
 Which is better by the criterion, answer A or answer B? Which of them comes first means nothing, and length is no \
 merit in itself. The verdict is "A" if answer A is better, "B" if answer B is better, "tie" if neither is."""
+
+VERDICT = re.compile(r"(win|tie|loss) as ([AB])")
+PREFERS_A = {("win", "A"), ("loss", "B")}
+PREFERS_B = {("win", "B"), ("loss", "A")}
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -73,6 +79,12 @@ class Comparison:
         positions = self._positions(one, other)
         return [OUTCOMES.get(pair, TIE) for pair in zip(verdicts, positions, strict=True)]
 
+    def described(self, one: str, other: str, outcomes: Sequence[float]) -> str:
+        """The outcomes with the position of `one`, e.g. `win as A, loss as B`; `count_verdicts` reads it."""
+        positions = self._positions(one, other)
+        pairs = zip(outcomes, positions, strict=True)
+        return ", ".join(f"{WORDS[outcome]} as {'A' if is_first else 'B'}" for outcome, is_first in pairs)
+
     def identity(self) -> dict[str, object]:
         """What determines the outcomes, apart from the model."""
         specimen = _blocks([{"role": "user", "content": "question"}], "one", "other")
@@ -88,6 +100,22 @@ class Comparison:
 
     def _question(self, messages: Messages, answer_a: str, answer_b: str) -> Question:
         return self._prompt.question(self._rules, _blocks(messages, answer_a, answer_b), TASK, VERDICTS)
+
+
+def count_verdicts(description: str) -> Counter[str]:
+    """A comparison that was `described`: `win`, `tie` or `loss` of both orders together; `consistent` or not;
+    and of every decided verdict the position, `first` or `second`, of the preferred answer."""
+    verdicts = VERDICT.findall(description)
+    counts: Counter[str] = Counter()
+    if verdicts:
+        words = [word for word, _ in verdicts]
+        wins = words.count("win") - words.count("loss")
+        counts["win" if wins > 0 else "loss" if wins < 0 else "tie"] += 1
+        counts["first"] += sum(verdict in PREFERS_A for verdict in verdicts)
+        counts["second"] += sum(verdict in PREFERS_B for verdict in verdicts)
+    if len(verdicts) > 1:
+        counts["consistent" if len(set(words)) == 1 else "inconsistent"] += 1
+    return counts
 
 
 def _blocks(messages: Messages, answer_a: str, answer_b: str) -> list[TextBlock]:

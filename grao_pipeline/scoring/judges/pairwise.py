@@ -5,7 +5,7 @@ from statistics import fmean
 
 from grao_pipeline.arguments import PluginArguments
 from grao_pipeline.scoring.judges.base import Reply
-from grao_pipeline.scoring.judges.comparison import TIE, WORDS, Comparison, ComparisonArguments
+from grao_pipeline.scoring.judges.comparison import TIE, Comparison, ComparisonArguments, count_verdicts
 from grao_pipeline.scoring.judges.dispatch import Case
 from grao_pipeline.scoring.judges.judge import Judge
 from grao_pipeline.scoring.rewards.base import REFERENCE_FIELD, Candidate, Judgement, RewardRuntime
@@ -36,6 +36,9 @@ class PairwiseJudge(Judge):
     def fields(self) -> Sequence[str]:
         return (REFERENCE_FIELD,)
 
+    def verdicts(self, judgement: Judgement) -> Mapping[str, int]:
+        return count_verdicts((judgement.detail or "").partition(" | ")[0])
+
     def _case(self, candidate: Candidate) -> Case | Judgement:
         completion, reference = candidate.completion, candidate.reference
         if reference is None:
@@ -45,7 +48,7 @@ class PairwiseJudge(Judge):
 
         def conclude(replies: Sequence[Reply]) -> Judgement:
             outcomes = self._comparison.outcomes(completion, reference, replies)
-            verdicts = (f"{WORDS[outcome]} {reply.text}" for outcome, reply in zip(outcomes, replies, strict=True))
-            return Judgement.of(fmean(outcomes), " | ".join(verdicts))
+            verdicts = self._comparison.described(completion, reference, outcomes)
+            return Judgement.of(fmean(outcomes), " | ".join([verdicts, *(reply.text for reply in replies)]))
 
         return Case(self._comparison.questions(candidate.messages, completion, reference), conclude)

@@ -1,5 +1,7 @@
 """`judge-win-rate`: how often a language model prefers a sample to the other samples of its group."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Annotated
@@ -10,12 +12,16 @@ from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.scoring.judges.answer_format import NoAnswer
 from grao_pipeline.scoring.judges.base import Reply
-from grao_pipeline.scoring.judges.comparison import TIE, Comparison, ComparisonArguments
+from grao_pipeline.scoring.judges.comparison import TIE, Comparison, ComparisonArguments, count_verdicts
 from grao_pipeline.scoring.judges.dispatch import Case
 from grao_pipeline.scoring.judges.judge import Judge
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, RewardRuntime
 
 ALL = "all"
+SHOWN = ("consistent", "inconsistent", "first", "second")
+"""Counts of the verdicts in a detail, next to those of wins, ties and losses."""
+DETAIL = re.compile(r"\b(won|tied|lost|consistent|inconsistent|first|second) (\d+)")
+NAMES = {"won": "win", "tied": "tie", "lost": "loss"}
 
 
 class WinRateJudge(Judge):
@@ -48,6 +54,10 @@ class WinRateJudge(Judge):
     def identity(self) -> Mapping[str, object]:
         return {**super().identity(), **self._comparison.identity(), "opponents": self._max_opponents or ALL}
 
+    def verdicts(self, judgement: Judgement) -> Mapping[str, int]:
+        counts = DETAIL.findall((judgement.detail or "").partition(";")[0])
+        return {NAMES.get(name, name): int(count) for name, count in counts}
+
     def _case(self, candidate: Candidate) -> Case | Judgement:
         completion = candidate.completion
         if not candidate.others:
@@ -62,11 +72,14 @@ class WinRateJudge(Judge):
         def conclude(replies: Sequence[Reply]) -> Judgement:
             unread = iter(replies)
             outcomes = {completion: TIE}
+            verdicts: Counter[str] = Counter()
             failures = []
             for opponent, asked in questions.items():
                 replies_to_pair = [next(unread) for _ in asked]
                 try:
-                    outcomes[opponent] = fmean(self._comparison.outcomes(completion, opponent, replies_to_pair))
+                    of_pair = self._comparison.outcomes(completion, opponent, replies_to_pair)
+                    outcomes[opponent] = fmean(of_pair)
+                    verdicts += count_verdicts(self._comparison.described(completion, opponent, of_pair))
                 except NoAnswer as error:
                     failures.append(error)
             counted = [outcomes[opponent] for opponent in opponents if opponent in outcomes]
@@ -74,6 +87,7 @@ class WinRateJudge(Judge):
                 raise failures[0]
             won, lost = sum(outcome > TIE for outcome in counted), sum(outcome < TIE for outcome in counted)
             detail = f"won {won}, tied {len(counted) - won - lost}, lost {lost}"
+            detail += "".join(f", {name} {verdicts[name]}" for name in SHOWN if verdicts[name])
             if failures:
                 detail += f"; not compared {len(opponents) - len(counted)}: {failures[0].detail}"
             return Judgement.of(fmean((1 + outcome) / 2 for outcome in counted), detail)
