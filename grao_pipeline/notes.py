@@ -33,22 +33,26 @@ USUAL_RATES = {"full": "1e-7 to 1e-5", "LoRA": "1e-5 to 5e-4"}
 
 
 def of(count: int, total: int, what: str) -> str:
-    """`143 of 156 samples (92 %)`."""
-    return f"{count:,} of {total:,} {what} ({count / max(total, 1):.0%})".replace("%", " %")
+    """`143 of 156 samples (92%)`."""
+    return f"{count:,} of {total:,} {what} ({count / max(total, 1):.0%})"
 
 
-def references(present: int, rows: int) -> Iterator[str]:
-    """No or few rows with a reference."""
+def references(present: int, rows: int, kind: str = "") -> Iterator[str]:
+    """No or few rows with a reference.
+
+    Args:
+        kind: `scored ` where what counts is their reward.
+    """
     if rows and present == 0:
         yield (
-            "No row has a reference answer, so GRAO's imitation term and regularizer are off, and the reference counts "
-            "in no group's statistics. Name the column of the answers with --map COLUMN=reference (grao prompts), or "
-            "write references with a teacher model."
+            f"No row has a {kind}reference answer: GRAO's imitation term and regularizer are off, and RAS is unknown. "
+            "Name the column of the answers with --map COLUMN=reference (grao prompts), or write references with a "
+            "teacher model (grao references)."
         )
     elif present < FEW_REFERENCES * rows:
         yield (
-            f"Only {of(present, rows, 'rows')} have a reference answer: the others are trained on their samples alone, "
-            "without imitation term and regularizer."
+            f"Only {of(present, rows, 'rows')} have a {kind}reference answer: the others are trained on their samples "
+            "alone, without imitation term and regularizer."
         )
 
 
@@ -81,20 +85,27 @@ def empty(num_empty: int, samples: int) -> Iterator[str]:
         )
 
 
-def left_out(counts: Mapping[str, int]) -> Iterator[str]:
-    """Prompts and references that do not fit the model.
-
-    Args:
-        counts: with the keys `prompts_too_long` and `references_too_long`.
-    """
-    if counts["prompts_too_long"]:
+def aborted(count: int, samples: int) -> Iterator[str]:
+    """Samples that were never sampled."""
+    if count:
         yield (
-            f"{counts['prompts_too_long']:,} prompts leave no room for an answer: their samples are aborted and not "
-            "trained on. Use a model with a longer context, or leave these prompts out."
+            f"{of(count, samples, 'samples')} were not sampled, e.g. since their prompts leave no room for an answer. "
+            "Use a model with a longer context, or leave these prompts out."
         )
-    if counts["references_too_long"]:
+
+
+def no_tokens(tokenized: bool) -> Iterator[str]:
+    """Groups that cannot be trained on."""
+    if not tokenized:
+        yield "The groups have no token IDs: they can be scored, not trained on. Import with --tokenizer MODEL."
+
+
+def untrained_references(count: int, references: int) -> Iterator[str]:
+    """References without token IDs: too long for the model, or their reasoning does not fit its chat template."""
+    if count:
         yield (
-            f"{counts['references_too_long']:,} references are longer than the context of the model: not trained on."
+            f"{of(count, references, 'references')} are scored but not trained on: they are longer than the model's "
+            "context, or have no reasoning although the model reasons (--reference-reasoning)."
         )
 
 
@@ -164,18 +175,18 @@ def judge(shares: Mapping[str, float], comparisons: int) -> Iterator[str]:
         yield (
             f"The judge prefers the answer that it reads {position} in {share:.0%} of its decided verdicts: a position "
             "bias. Contradicting verdicts cancel, so that little is left to learn from; use a stronger judge."
-        ).replace("%", " %")
+        )
     consistent = shares.get("consistent")
     if consistent is not None and consistent < FEW_CONSISTENT:
         yield (
             f"The judge's verdicts agree between the two orders of the answers in only {consistent:.0%} of the "
             f"{comparisons:,} comparisons. Use a stronger judge, or a clearer criterion."
-        ).replace("%", " %")
+        )
     if shares["tie"] > MANY_TIES:
         yield (
             f"{shares['tie']:.0%} of the {comparisons:,} comparisons are ties: rewards hardly distinguish the samples. "
             "Use a stronger judge, a clearer criterion, or another reward."
-        ).replace("%", " %")
+        )
 
 
 def signal(without: int, scored: int, trained_groups: int) -> Iterator[str]:
@@ -246,4 +257,4 @@ def all_ties(ties: float | None) -> Iterator[str]:
         yield (
             f"{ties:.0%} of the pairs of a tuned and a base sample tie: a NAG win rate of 0 does not mean that the "
             "tuned model loses then; nag_net says which side wins more often."
-        ).replace("%", " %")
+        )

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from grao_pipeline import notes
 from grao_pipeline.advantages.flat_view import refuse_other_sample_counts
 from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.evaluation.intervals import bootstrap_mean
@@ -45,6 +46,7 @@ class EvaluateSummary:
     """Prompts that only one of the two models has samples of."""
     confidence: float
     fingerprint: str
+    notes: list[str] = field(default_factory=list)
 
     def for_people(self) -> dict[str, object]:
         """The metrics as text, with their intervals."""
@@ -55,7 +57,7 @@ class EvaluateSummary:
             if metric is not None
         }
         counts = {"prompts": self.prompts, "unpaired_prompts": self.unpaired_prompts}
-        return {**metrics, **counts, "fingerprint": self.fingerprint}
+        return {**metrics, **counts, "fingerprint": self.fingerprint, "notes": self.notes}
 
 
 def evaluate_provenance(
@@ -160,9 +162,20 @@ def _summary(
         pairs = [nag(tuned[prompt_id].rewards, base[prompt_id].rewards) for prompt_id in common]
         metrics["nag_win_rate"] = estimate(pair[0] if pair else None for pair in pairs)
         metrics["nag_net"] = estimate(pair[1] if pair else None for pair in pairs)
+        metrics["nag_ties"] = estimate(pair[2] if pair else None for pair in pairs)
         metrics["base_mean_reward"] = estimate(mean_reward(base[prompt_id].rewards) for prompt_id in common)
         metrics["base_ras"] = estimate(ras(base[i].rewards, base[i].reference_reward) for i in common)
-    return EvaluateSummary(metrics, len(tuned), unpaired, options.confidence, fingerprint)
+    rewards = [reward for prompt in prompts for reward in prompt.rewards]
+    num_unscored = rewards.count(None)
+    num_truncated = round(sum(prompt.truncated * len(prompt.rewards) for prompt in prompts))
+    ties = metrics.get("nag_ties")
+    remarks = [
+        *notes.truncation(num_truncated, len(rewards)),
+        *notes.unscored(num_unscored, len(rewards)),
+        *notes.references(sum(prompt.reference_reward is not None for prompt in prompts), len(prompts), "scored "),
+        *notes.all_ties(ties["value"] if ties else None),
+    ]
+    return EvaluateSummary(metrics, len(tuned), unpaired, options.confidence, fingerprint, remarks)
 
 
 def _scored_prompts(tables: TablePair, bar: Bar) -> dict[str, ScoredPrompt]:

@@ -3,7 +3,7 @@
 - RAS (relative adversarial score): share of samples with R(o, y) > 0; for a scalar reward R(o, y) = R(o) − R(y).
 - NAG (normalized alignment gain): the tuned model's samples against the base model's samples of the same prompt.
   `nag_win_rate` is the share of pairs that the tuned model wins, the paper's formula; `nag_net` is wins − losses, the
-  only reading that can give the negative values in the paper's tables.
+  only reading that can give the negative values in the paper's tables. `nag_ties` is the share of pairs that tie.
 
 With several samples per prompt, the value of a prompt is the mean over them (for NAG, over all pairs).
 """
@@ -23,14 +23,14 @@ def ras(rewards: Rewards, reference_reward: float | None) -> float | None:
     return float((scored > reference_reward).mean())
 
 
-def nag(rewards: Rewards, base_rewards: Rewards) -> tuple[float, float] | None:
-    """(win rate, wins − losses) over all pairs of a tuned and a base sample; None without a pair."""
+def nag(rewards: Rewards, base_rewards: Rewards) -> tuple[float, float, float] | None:
+    """(win rate, wins − losses, ties) over all pairs of a tuned and a base sample; None without a pair."""
     tuned, base = _scored(rewards), _scored(base_rewards)
     if tuned.size == 0 or base.size == 0:
         return None
     difference = tuned[:, None] - base[None, :]
     wins, losses = (difference > 0).mean(), (difference < 0).mean()
-    return float(wins), float(wins - losses)
+    return float(wins), float(wins - losses), float((difference == 0).mean())
 
 
 def mean_reward(rewards: Rewards) -> float | None:

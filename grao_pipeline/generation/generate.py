@@ -15,7 +15,7 @@ from grao_pipeline.generation.part_preparer import PartPreparer
 from grao_pipeline.generation.policy import Policy, load_policy, load_prompt_tokenizer
 from grao_pipeline.generation.run_report import RunReport
 from grao_pipeline.generation.sample_counts import read_samples_file
-from grao_pipeline.generation.summary import GenerateSummary
+from grao_pipeline.generation.summary import PART_COLUMNS, GenerateSummary
 from grao_pipeline.models.chat import PromptTokenizer, declared_stop_token_ids
 from grao_pipeline.models.source import ModelSource, locate_model
 from grao_pipeline.models.templates import TemplateSettings, mentions, read_template
@@ -95,6 +95,8 @@ def generate_groups(
         fingerprint=provenance.fingerprint,
         policy=source.fingerprint,
     )
+    for index in writer.committed():
+        summary.add_part(writer.read(index, PART_COLUMNS))
     if writer.missing():
         make_engine = make_engine or engine_maker(options, progress)
         progress.note(f"{writer.num_committed} of {num_parts} parts are there; loading {options.model}.")
@@ -108,12 +110,11 @@ def generate_groups(
         with _groups_bar(progress, writer, prompts.num_rows, options.prompts_per_part) as bar:
             report = RunReport(summary, bar)
             _sample(engine, PartAssembler(preparer, writer, report), sampling, report)
-        for warning in summary.warnings(options.reference_reasoning):
-            progress.warn(warning)
         summary.groups -= summary.prompts_refused
     elif writer.was_complete:
         summary.groups = writer.num_committed_rows
     summary.parts_left_to_other_workers = len(writer.finish())
+    summary.finish(options.reference_reasoning)
     return summary
 
 

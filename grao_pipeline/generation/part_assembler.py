@@ -102,8 +102,9 @@ class PartAssembler:
 
     def _commit(self, part: PreparedPart) -> None:
         rows = [self._row(part, number) for number in range(len(part.rows))]
-        self._writer.write(part.index, pa.Table.from_pylist(rows, schema=GROUPS.arrow()))
-        self._report.committed(part.index)
+        table = pa.Table.from_pylist(rows, schema=GROUPS.arrow())
+        self._writer.write(part.index, table)
+        self._report.committed(part.index, table)
 
     def _save_unfinished(self, part: PreparedPart) -> int:
         rows = [self._row(part, number) for number in sorted(part.finished | part.sampled.keys())]

@@ -137,7 +137,6 @@ class PartPreparer:
         room = self._policy.context_length - len(row["prompt_token_ids"])
         if room < 1:
             self._summary.prompts_too_long += 1
-            self._summary.count([ABORTED] * num_samples)
             part.earlier[number] = earlier + [ABORTED] * num_samples
             return
         self._summary.prompts_clipped += room < self._options.max_new_tokens

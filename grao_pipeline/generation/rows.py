@@ -65,7 +65,6 @@ class RowBuilder:
         ids = [sample.token_ids for sample in samples]
         texts = [self._tokenizer.text(token_ids) for token_ids in ids]
         columns = self._tokenizer.split_columns(row["prompt_token_ids"], texts)
-        self._summary.samples_without_answer += (columns["answers"] or []).count(None)
         return {
             **row,
             "group_id": group_fingerprint(row["prompt_id"], self._policy.fingerprint, ids),

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Sequence
 
+import pyarrow as pa
+
 from grao_pipeline.generation.engines.base import SampledGroup
 from grao_pipeline.generation.part_preparer import PreparedPart
 from grao_pipeline.generation.summary import GenerateSummary
@@ -13,7 +15,7 @@ class RunReport:
     """Receives the events of a run. `prepared` and `committed` may be called from a second thread.
 
     Args:
-        summary: of the run; its samples, tokens and seconds are counted here.
+        summary: of the run; its parts, samples, tokens and seconds are counted here.
         bar: counts groups.
     """
 
@@ -37,10 +39,11 @@ class RunReport:
         self._set_time()
         self._bar.advance(len(groups), tokens_per_second=self._summary.tokens_per_second)
 
-    def committed(self, index: int) -> None:
+    def committed(self, index: int, part: pa.Table) -> None:
         """A part was written."""
         self._summary.parts_made += 1
-        tokens = f"{self._summary.tokens:,} tokens so far · {self._summary.tokens_per_second:,.0f} tokens/s"
+        self._summary.add_part(part)
+        tokens = f"{self._summary.new_tokens:,} tokens so far · {self._summary.tokens_per_second:,.0f} tokens/s"
         self._bar.log(f"part {index} committed · {tokens}")
 
     def finished(self) -> None:
@@ -49,4 +52,4 @@ class RunReport:
 
     def _set_time(self) -> None:
         self._summary.seconds = time.perf_counter() - self._started
-        self._summary.tokens_per_second = self._summary.tokens / max(self._summary.seconds, 1e-9)
+        self._summary.tokens_per_second = self._summary.new_tokens / max(self._summary.seconds, 1e-9)

@@ -1,15 +1,23 @@
 """What a run of `grao generate` did."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from grao_pipeline import notes
 from grao_pipeline.generation.engines.base import Sample
 from grao_pipeline.schemas import FINISH_REASONS, FinishReason
+
+PART_COLUMNS = ["reference", "reference_token_ids", "completion_token_ids", "finish_reasons", "reasoning", "answers"]
+"""Columns of groups that are counted."""
 
 
 @dataclass
 class GenerateSummary:
-    """Samples and tokens are those of this run, not of parts that earlier runs wrote."""
+    """Groups, samples, tokens and references are those of the whole table; speeds and prompts are of this run."""
 
     groups: int = 0
     parts_made: int = 0
@@ -18,12 +26,19 @@ class GenerateSummary:
     groups_recovered: int = 0
     """Finished groups of unfinished parts, from a run that was stopped."""
     samples: int = 0
+    new_samples: int = 0
+    """Sampled by this run."""
     samples_extended: int = 0
     """Samples copied from --extend."""
     tokens: int = 0
+    new_tokens: int = 0
+    """Sampled by this run."""
     finish_reasons: dict[FinishReason, int] = field(default_factory=lambda: dict.fromkeys(FINISH_REASONS, 0))
     empty_completions: int = 0
     """Samples of one end-of-turn token, whose text is empty."""
+    references: int = 0
+    references_without_tokens: int = 0
+    """References that are scored, but cannot be trained on."""
     prompts_too_long: int = 0
     prompts_clipped: int = 0
     prompts_refused: int = 0
@@ -41,35 +56,68 @@ class GenerateSummary:
     tokens_per_second: float = 0.0
     fingerprint: str = ""
     policy: str = ""
+    notes: list[str] = field(default_factory=list)
 
-    def warnings(self, reference_reasoning: str) -> list[str]:
+    def notes_on_references(self, reference_reasoning: str) -> Iterator[str]:
         """What people should know of references and their reasoning.
 
         Args:
             reference_reasoning: the option of that name.
         """
-        lines = []
         if self.references_without_reasoning and reference_reasoning == "required":
-            lines.append(
+            yield (
                 f"{self.references_without_reasoning:,} references have no reasoning, but the model reasons: they are "
                 "scored, not trained on, since they would teach it to skip its thinking. Give references with <think>…"
                 "</think>, turn thinking off (--template-arg enable_thinking=false), or choose --reference-reasoning."
             )
         if self.references_without_answer:
-            lines.append(
-                f"{self.references_without_answer:,} references begin a thought that never ends: not trained on."
-            )
+            yield (f"{self.references_without_answer:,} references begin a thought that never ends: not trained on.")
         if self.reference_reasoning_left_out:
-            lines.append(
+            yield (
                 f"{self.reference_reasoning_left_out:,} references are trained on without their reasoning, since the "
                 "prompts turn the model's thinking off."
             )
-        return lines
 
     def count(self, samples: Sequence[Sample]) -> None:
-        """Add samples and their tokens."""
-        self.samples += len(samples)
-        for sample in samples:
-            self.tokens += len(sample.token_ids)
-            self.finish_reasons[sample.finish_reason] += 1
-            self.empty_completions += sample.finish_reason == "stop" and len(sample.token_ids) <= 1
+        """Add samples of this run and their tokens, for its speed."""
+        self.new_samples += len(samples)
+        self.new_tokens += sum(len(sample.token_ids) for sample in samples)
+
+    def add_part(self, part: pa.Table) -> None:
+        """Add a part of the table, whoever sampled it.
+
+        Args:
+            part: with at least `PART_COLUMNS`.
+        """
+        reasons = pc.list_flatten(part.column("finish_reasons")).to_pylist()
+        lengths = pc.list_value_length(pc.list_flatten(part.column("completion_token_ids"))).to_pylist()
+        self.samples += len(reasons)
+        self.tokens += sum(lengths)
+        for reason, count in Counter(reasons).items():
+            self.finish_reasons[reason] += count
+        self.empty_completions += sum(
+            reason == "stop" and length <= 1 for reason, length in zip(reasons, lengths, strict=True)
+        )
+        self.samples_without_answer += pc.list_flatten(part.column("answers")).null_count
+        has_reference = pc.is_valid(part.column("reference"))
+        self.references += pc.sum(has_reference).as_py() or 0
+        without_tokens = pc.and_(has_reference, pc.is_null(part.column("reference_token_ids")))
+        self.references_without_tokens += pc.sum(without_tokens).as_py() or 0
+
+    def finish(self, reference_reasoning: str) -> None:
+        """The notes.
+
+        Args:
+            reference_reasoning: the option of that name.
+        """
+        self.notes = [*self._notes(), *self.notes_on_references(reference_reasoning)]
+
+    def _notes(self) -> Iterator[str]:
+        yield from notes.truncation(self.finish_reasons["length"], self.samples)
+        yield from notes.thoughts(self.samples_without_answer, self.samples)
+        yield from notes.empty(self.empty_completions, self.samples)
+        yield from notes.aborted(self.finish_reasons["abort"], self.samples)
+        if not self.parts_left_to_other_workers:
+            yield from notes.references(self.references, self.groups)
+        explained = self.references_without_reasoning + self.references_without_answer
+        yield from notes.untrained_references(self.references_without_tokens - explained, self.references)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from grao_pipeline import notes
 from grao_pipeline.errors import MismatchError, UsageError
 from grao_pipeline.fingerprints import fingerprint, stage_fingerprint, tokenizer_fingerprint
 from grao_pipeline.importing.ledger import GroupLedger
@@ -52,6 +53,7 @@ class ImportSummary:
     parts_found: int = 0
     fingerprint: str = ""
     """Of the groups."""
+    notes: list[str] = field(default_factory=list)
 
 
 def import_groups(source: str, out: str, options: ImportOptions, progress: Progress = SILENT) -> ImportSummary:
@@ -102,6 +104,11 @@ def import_groups(source: str, out: str, options: ImportOptions, progress: Progr
         parts_found=sum(output.writer.num_committed for output in outputs),
         fingerprint=groups.fingerprint,
     )
+    summary.notes = [
+        *notes.references(summary.references, summary.groups),
+        *notes.no_tokens(summary.tokenized),
+        *(notes.unscored(summary.samples - summary.rewards, summary.samples) if ledger.has_rewards else ()),
+    ]
     with progress.track("writing", num_parts * len(outputs), "parts", summary.parts_found) as bar:
         for output in outputs:
             for index in output.writer.missing():

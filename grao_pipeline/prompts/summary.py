@@ -58,7 +58,7 @@ class PromptsSummary:
         value["read_as"] = ", ".join(f"{column} as {field}" for column, field in self.read_as.items())
         for name in ("files", "other_splits", "left_out"):
             value[name] = _words(getattr(self, name))
-        value["notes"] = " ".join(self.notes)
+        value["notes"] = list(self.notes)
         return value
 
 

@@ -95,6 +95,8 @@ class Runner:
                 f"a reward's source file changed meanwhile. Delete {task.out} and run the same command again."
             )
         receipt = {"seconds": round(seconds, 3), "summary": summary}
+        for note in summary.get("notes", []):
+            self._progress.note(f"note: {note}")
         text = json.dumps(receipt, sort_keys=True) + "\n"
         Directory(task.out.parent).write(f"{task.out.name}.receipt.json", text.encode())
         self.made.append(task.name)

@@ -1,11 +1,13 @@
 """`grao train`: groups + advantages → model."""
 
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from grao_pipeline import notes
 from grao_pipeline.errors import MismatchError, UsageError
 from grao_pipeline.models.devices import resolve_device
 from grao_pipeline.models.source import locate_model
@@ -32,6 +34,7 @@ class TrainSummary:
     """What a training did, resumed parts included; times, speeds and shares are of this run.
 
     Attributes:
+        groups_trained: groups that a step was made of; with --max-steps these may be fewer than can be trained on.
         skipped_steps: steps without an update, because the loss or the gradient was not finite.
         padding_share: share of padding in the tokens that the model processed.
         flops_utilization: relative to a plain matrix product on this device (see `model.flops.FlopCounter`).
@@ -56,6 +59,7 @@ class TrainSummary:
     fingerprint: str = ""
     model: str = ""
     was_complete: bool = False
+    notes: list[str] = field(default_factory=list)
 
 
 def train_model(
@@ -152,6 +156,8 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
         check_attention(policy, data, options, ranks, progress)
         state = trainer.run()
         summary = _summarize(state, data, ranks, flops, peak)
+        summary.groups_trained = len(trainer.trained)
+        summary.notes = list(_notes(summary, data, trainer.trained, options))
         summary.fingerprint = inputs.provenance.fingerprint
         with progress.track(f"writing {out}"):
             summary.model = export(policy, inputs, options, ranks, out, asdict(summary))
@@ -170,7 +176,6 @@ def _summarize(state: TrainerState, data: TrainingSet, ranks: Ranks, flops: Flop
     cost, seconds = state.cost, max(state.seconds, 1e-9)
     return TrainSummary(
         groups=data.num_groups,
-        groups_trained=len(data),
         groups_too_old=data.num_too_old,
         steps=state.steps,
         skipped_steps=state.skipped,
@@ -184,3 +189,17 @@ def _summarize(state: TrainerState, data: TrainingSet, ranks: Ranks, flops: Flop
         final_objective=state.final_objective,
         origins=origin_reports(data.origins, state.origins),
     )
+
+
+def _notes(summary: TrainSummary, data: TrainingSet, trained: Collection[int], options: TrainOptions) -> Iterator[str]:
+    """What the numbers of a training say.
+
+    Args:
+        trained: indices of the groups that were trained on.
+    """
+    yield from notes.few_steps(summary.steps, len(trained), options.groups_per_step)
+    yield from notes.learning_rate(options.learning_rate, is_lora=options.lora_rank > 0)
+    yield from notes.skipped_steps(summary.skipped_steps, summary.steps)
+    if options.objective == "grao" and (options.beta or options.lambda_):
+        num_references = sum(sequence.is_reference for index in trained for sequence in data[index].sequences)
+        yield from notes.no_imitation(num_references, len(trained))

@@ -108,6 +108,11 @@ class Trainer:
         for record in ranks.from_first(lambda: self._log.earlier if self._log else []):
             self._count(record)
 
+    @property
+    def trained(self) -> set[int]:
+        """Indices of the groups of all steps that were made, those of earlier runs included."""
+        return {index for _, indices in self._plan[: self._state.steps] for index in indices}
+
     def run(self) -> TrainerState:
         """Run the steps that are left.
 

@@ -115,10 +115,10 @@ def test_a_small_table_worked_by_hand(groups: str, tmp_path: Path) -> None:
         "fingerprint": table.fingerprint,
         "notes": summary.notes,
     }
-    assert [note[:35] for note in summary.notes] == [
-        "3 of 12 samples (25 %) have no rewa",
-        "1 of 5 references (20 %) have no re",
-        "The references score worse than the",
+    assert [note[:34] for note in summary.notes] == [
+        "3 of 12 samples (25%) have no rewa",
+        "1 of 5 references (20%) have no re",
+        "The references score worse than th",
     ]
     rows = table.arrow()
     assert rows.column("reference_reward").to_pylist() == [2.0, 0.5, 0.0, 0.0, None, None]

@@ -109,7 +109,7 @@ def test_a_model_against_itself_neither_wins_nor_loses(tuned: tuple[str, str], t
 def test_a_metric_that_cannot_be_computed_is_none(tmp_path: Path) -> None:
     urls = tables(tmp_path / "bare", {"one": ([None, None], None), "two": ([None, None], 1.0)})
     summary = evaluate(*urls, str(tmp_path / "out"), against(urls))
-    nothing = {"ras", "mean_reward", "nag_win_rate", "nag_net", "base_mean_reward", "base_ras"}
+    nothing = {"ras", "mean_reward", "nag_win_rate", "nag_net", "nag_ties", "base_mean_reward", "base_ras"}
     assert {name for name, metric in summary.metrics.items() if metric is None} == nothing
     assert value_and_n(summary, "reference_reward") == (1.0, 1)
 

@@ -91,7 +91,7 @@ def test_a_finished_run_is_left_alone(model: Path, prompts: str, tmp_path: Path)
     tiny.grao_json(*command)
     before = {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
     summary = tiny.grao_json(*command)
-    assert (summary["parts_made"], summary["parts_found"], summary["samples"]) == (0, 3, 0)
+    assert (summary["parts_made"], summary["parts_found"], summary["new_samples"], summary["samples"]) == (0, 3, 0, 20)
     assert {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in tmp_path.iterdir()} == before
 
 

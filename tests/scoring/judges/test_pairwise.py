@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from grao_pipeline.errors import UsageError
 from grao_pipeline.scoring.judges.base import FakeChatModel
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
-from grao_pipeline.scoring.score import make_reward
+from grao_pipeline.scoring.score import make_reward, score_groups
+from grao_pipeline.testing import write_groups
 from tests.scoring.judges.common import (
     QUESTION,
     Answer,
@@ -33,7 +35,7 @@ def test_a_win_is_1_a_tie_0_and_a_loss_minus_1(server: JudgeServer) -> None:
     server.rule = longer_wins
     judgements = list(judge("judge-pairwise", server).score(candidates(["Paris, it is.", "Lyon is it!!", "Lyon."])))
     assert rewards(judgements) == [1.0, 0.0, -1.0]
-    assert judgements[0].detail == 'win {"verdict": "A"} | win {"verdict": "B"}'
+    assert judgements[0].detail == 'win as A, win as B | {"verdict": "A"} | {"verdict": "B"}'
     assert len(server.requests) == 6
 
 
@@ -41,7 +43,7 @@ def test_a_judge_that_always_says_a_makes_every_reward_0(server: JudgeServer) ->
     server.rule = first_wins
     judgements = list(judge("judge-pairwise", server).score(candidates(["Paris, it is.", "Lyon.", ""])))
     assert rewards(judgements) == [0.0, 0.0, 0.0]
-    assert judgements[0].detail == 'win {"verdict": "A"} | loss {"verdict": "A"}'
+    assert judgements[0].detail == 'win as A, loss as B | {"verdict": "A"} | {"verdict": "A"}'
 
 
 @pytest.mark.parametrize(
@@ -199,6 +201,28 @@ def test_the_code_of_your_own_engine_is_part_of_the_identity() -> None:
     assert make_reward(options).identity()["judge_engine_source"] == code[:32]
     options = ScoreOptions(reward="judge-pairwise", reward_arg=[FAKE])
     assert "judge_engine_source" not in make_reward(options).identity()
+
+
+def test_the_summary_shows_a_position_bias(tmp_path: Path) -> None:
+    """The fake judge says A throughout: every comparison contradicts itself, which makes a tie."""
+    groups = write_groups(tmp_path / "groups", {"q": [f"answer {number}" for number in range(9)] + ["the reference"]})
+    options = ScoreOptions(reward="judge-pairwise", reward_arg=[FAKE], use_cache=False)
+    summary = score_groups(groups, str(tmp_path / "scores"), options)
+    assert summary.verdicts == {"win": 0, "tie": 1, "loss": 0, "consistent": 0, "first_position": 1}
+    assert [note.partition(":")[0][:45] for note in summary.notes] == [
+        "All 10 scored samples got the same reward, 0",
+        "The judge prefers the answer that it reads fi",
+        "The judge's verdicts agree between the two or",
+        "100% of the 9 comparisons are ties",
+    ]
+
+
+def test_a_judge_that_follows_the_texts_has_no_position_bias(server: JudgeServer) -> None:
+    server.rule = longer_wins
+    reward = judge("judge-pairwise", server)
+    judgements = reward.score(candidates(["Paris, it is.", "Lyon is it!!", "Lyon."]))
+    counts = sum((Counter(reward.verdicts(judgement)) for judgement in judgements), Counter())
+    assert counts == {"win": 1, "tie": 1, "loss": 1, "consistent": 3, "first": 2, "second": 2}
 
 
 def test_the_fake_judge_always_prefers_a() -> None:

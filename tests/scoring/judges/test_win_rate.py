@@ -27,12 +27,17 @@ def test_the_win_rate_against_all_others_follows_the_ranking(server: JudgeServer
     server.rule = longer_wins
     judgements = list(judge("judge-win-rate", server, "opponents=all").score(candidates(GROUP)))
     assert rewards(judgements) == [0.0, 0.5, 0.5, 1.0]
-    assert [judgement.detail for judgement in judgements] == [
+    assert [(judgement.detail or "").partition(", consistent")[0] for judgement in judgements] == [
         "won 0, tied 0, lost 3",
         "won 1, tied 1, lost 1",
         "won 1, tied 1, lost 1",
         "won 3, tied 0, lost 0",
     ]
+    # Every decided pair is asked in both orders, so that the better answer is first once and second once.
+    reward = judge("judge-win-rate", server, "opponents=all")
+    assert dict(reward.verdicts(judgements[1])) == {
+        "win": 1, "tie": 1, "loss": 1, "consistent": 3, "first": 2, "second": 2
+    }  # fmt: skip
 
 
 def test_a_pair_that_meets_from_both_sides_is_asked_about_once(server: JudgeServer) -> None:
@@ -111,7 +116,7 @@ def test_a_failed_comparison_is_reported_and_not_counted(server: JudgeServer) ->
     server.rule = rule
     judgements = list(judge("judge-win-rate", server, "opponents=all").score(candidates(GROUP)))
     assert rewards(judgements) == [0.0, 0.25, 0.5, 1.0]
-    assert judgements[0].detail == "won 0, tied 0, lost 2; not compared 1: ?"
+    assert judgements[0].detail == "won 0, tied 0, lost 2, consistent 2, first 2, second 2; not compared 1: ?"
     assert judgements[1].detail == "won 0, tied 1, lost 1; not compared 1: ?"
 
 
