@@ -168,16 +168,23 @@ def schema(out: str | None) -> None:
     click.echo(text)
 
 
-def _totals(left: Sequence["PlannedTask"]) -> dict[str, int]:
-    def tokens(stage: str) -> int:
-        return sum(task.tokens or 0 for task in left if task.stage == stage)
+def _totals(left: Sequence["PlannedTask"]) -> dict[str, int | None]:
+    """What is left; None where a task's share is not known before its prompts are made."""
+
+    def total(stage: str, field: str) -> int | None:
+        amounts = [getattr(task, field) for task in left if task.stage == stage]
+        return None if None in amounts else sum(amounts)
 
     return {
         "tasks": len(left),
-        "tokens_to_sample": tokens("generate"),
-        "tokens_to_train": tokens("train"),
-        "judge_calls": sum(task.judge_calls or 0 for task in left),
+        "tokens_to_sample": total("generate", "tokens"),
+        "tokens_to_train": total("train", "tokens"),
+        "judge_calls": total("score", "judge_calls"),
     }
+
+
+def _amount(number: int | None) -> str:
+    return "unknown yet" if number is None else f"{number:,}"
 
 
 def _print_resolved(tasks: Sequence["PlannedTask"]) -> None:
@@ -209,10 +216,12 @@ def _print_plan(tasks: Sequence["PlannedTask"], left: Sequence["PlannedTask"]) -
     click.echo(f"{len(tasks) - len(left)} of {len(tasks)} tasks are cached; {len(left)} would run.")
     if left:
         bound = any(task.basis == "bound" for task in left)
+        basis = "upper bounds of the completions by max_new_tokens" if bound else "by mean lengths in the store"
         click.echo(
-            f"Still to do: {totals['tokens_to_sample']:,} tokens to sample, {totals['tokens_to_train']:,} to train on "
-            f"({'upper bounds of the completions by max_new_tokens' if bound else 'by mean lengths in the store'}); "
-            f"at most {totals['judge_calls']:,} judge calls."
+            f"Still to do: tokens to sample: {_amount(totals['tokens_to_sample'])}, tokens to train on: "
+            f"{_amount(totals['tokens_to_train'])}"
+            f"{f' ({basis})' if any(task.tokens for task in left) else ''}; judge calls, at most: "
+            f"{_amount(totals['judge_calls'])}."
         )
 
 

@@ -39,6 +39,26 @@ def locate_model(model: str, adapter: str | None = None) -> ModelSource:
     return ModelSource(directory, both, tokenizer, adapter_directory)
 
 
+def refuse_missing_model(model: str) -> None:
+    """Check, without a network, that a model can exist: a directory, or something with the form of a hub id.
+
+    Raises:
+        InputError: it is neither; or the folder that would hold the directory exists.
+    """
+    if not Path(model).is_dir() and (_is_path(model) or Path(model.split("/")[0]).is_dir()):
+        raise InputError(f"Model {model!r}: there is no such directory.")
+
+
+def fetch_model(model: str) -> None:
+    """Download a model that is no local directory, unless the hub's cache has it.
+
+    Raises:
+        InputError: there is no such directory, or the hub does not have the model.
+    """
+    if not Path(model).is_dir():
+        _download(model)
+
+
 def load_tokenizer(source: ModelSource) -> Any:
     """The model's tokenizer.
 
@@ -93,7 +113,7 @@ def load_weights(directory: str | Path, auto_class: str, dtype: Any) -> Any:
 
 
 def _download(model: str) -> Path:
-    if model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).exists():
+    if _is_path(model):
         raise InputError(f"Model {model!r}: there is no such directory.")
     hub = require("huggingface_hub")
     errors = require("huggingface_hub.errors")
@@ -104,6 +124,11 @@ def _download(model: str) -> Path:
         raise InputError(
             f"Model {model!r} is neither a local directory nor a model on the hub: {_first_line(error)}"
         ) from error
+
+
+def _is_path(model: str) -> bool:
+    """Whether a text cannot be a hub id: it has the form of a path, or is one."""
+    return model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).exists()
 
 
 def _first_line(error: Exception) -> str:

@@ -5,6 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from grao_pipeline.models.source import fetch_model, refuse_missing_model
 from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.rounds.config.compile import load_plan
@@ -43,6 +44,7 @@ def run_rounds(path: str, progress: Progress = SILENT) -> RunSummary:
         GraoError: the configuration or an input is not usable, another process runs it, or a stage failed.
     """
     plan = load_plan(path)
+    fetch_model(plan.model)  # before the first stage, rather than after it
     lock = DirectoryLock(plan.output, "lock", "being run")
     with lock, StopSignals() as signals, closing(make_commands(plan.executor)) as commands:
         runner = Runner(commands, plan.resources, signals, progress)
@@ -57,7 +59,9 @@ def plan_rounds(path: str) -> list[PlannedTask]:
     Example:
         [task.state for task in plan_rounds("rounds.yaml")]
     """
-    return [planned for _, planned in plan_tasks(load_plan(path))[1]]
+    plan = load_plan(path)
+    refuse_missing_model(plan.model)
+    return [planned for _, planned in plan_tasks(plan)[1]]
 
 
 def status_rounds(path: str) -> tuple[list[TaskStatus], list[ModelRow], list[OriginRow]]:

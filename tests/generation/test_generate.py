@@ -316,7 +316,7 @@ def test_an_engine_is_asked_only_for_the_groups_that_are_missing(model: Path, pr
     engine = FakeEngine()
     summary = generate_groups(prompts, str(tmp_path), options, make_engine=lambda _: engine)
     assert engine.num_requests == 2
-    assert (summary.parts_made, summary.parts_found, summary.tokens) == (1, 2, 12)
+    assert (summary.parts_made, summary.parts_found, summary.new_tokens, summary.tokens) == (1, 2, 12, 60)
 
 
 @pytest.mark.vllm

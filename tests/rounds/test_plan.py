@@ -51,7 +51,29 @@ def test_a_fresh_plan_counts_parts_and_bounds_the_tokens(tmp_path: Path, model: 
         assert (train["parts"], train["tokens"]) == (6, 320)  # ⌈10 / 4⌉ steps × 2 epochs; 160 tokens × 2 epochs
     totals = tiny.grao_json("rounds", "plan", config)["totals"]
     assert totals == {"tasks": 8, "tokens_to_sample": 320, "tokens_to_train": 640, "judge_calls": 0}
-    assert "320 tokens to sample" in tiny.grao("rounds", "plan", config).stdout
+    assert "tokens to sample: 320, tokens to train on: 640 (upper" in tiny.grao("rounds", "plan", config).stdout
+
+
+def test_what_depends_on_prompts_that_are_not_made_is_unknown(tmp_path: Path, model: Path) -> None:
+    source = tmp_path / "questions.jsonl"
+    source.write_text('{"prompt": "2+2?", "completion": "4"}\n')
+    config = write_config(tmp_path, model, "", prompts={"source": str(source)})
+    totals = tiny.grao_json("rounds", "plan", config)["totals"]
+    assert totals == {"tasks": 9, "tokens_to_sample": None, "tokens_to_train": None, "judge_calls": None}
+    text = tiny.grao("rounds", "plan", config).stdout
+    assert "tokens to sample: unknown yet, tokens to train on: unknown yet; judge calls, at most: unknown yet." in text
+
+
+def test_a_model_that_does_not_exist_is_named_before_anything_runs(
+    tmp_path: Path, prompts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    for verb, path in (("plan", "models/nosuch"), ("plan", "/models/nosuch"), ("run", "/models/nosuch")):
+        config = write_config(tmp_path, Path(path), prompts, prompts={"source": "nothing.jsonl"})
+        result = tiny.grao("rounds", verb, config)
+        assert result.exit_code == 1
+        assert f"Model '{path}': there is no such directory." in result.output
 
 
 def test_a_judge_is_asked_about_every_sequence_in_both_orders(tmp_path: Path, model: Path, prompts: str) -> None:

@@ -117,7 +117,7 @@ def test_a_failed_comparison_is_reported_and_not_counted(server: JudgeServer) ->
     judgements = list(judge("judge-win-rate", server, "opponents=all").score(candidates(GROUP)))
     assert rewards(judgements) == [0.0, 0.25, 0.5, 1.0]
     assert judgements[0].detail == "won 0, tied 0, lost 2, consistent 2, first 2, second 2; not compared 1: ?"
-    assert judgements[1].detail == "won 0, tied 1, lost 1; not compared 1: ?"
+    assert judgements[1].detail == "won 0, tied 1, lost 1, consistent 2, first 1, second 1; not compared 1: ?"
 
 
 def test_a_sample_without_any_comparison_has_no_reward(server: JudgeServer) -> None:
