@@ -272,11 +272,12 @@ def print_results(rows: Sequence["ModelRow"]) -> None:
 
 
 def _seconds_by_stage(seconds: dict[str, float | None]) -> dict[str, float]:
-    """`score-gsm8k` counts as `score`, `evaluate-generate` as `evaluate`."""
+    """`score-gsm8k` counts as `score`, `evaluate-generate` as `evaluate`. A stage whose time is not known has none."""
     total: dict[str, float] = {}
     for name, value in seconds.items():
         stage = name.partition("-")[0]
-        total[stage] = total.get(stage, 0.0) + (value or 0.0)
+        if value is not None:
+            total[stage] = total.get(stage, 0.0) + value
     return total
 
 

@@ -18,7 +18,8 @@ from grao_pipeline.storage.directory import Directory
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a finished task took. Kept next to its output, so that every run that reuses it can show it."""
+    """What a finished task took, its stopped runs included. Kept next to its output, so that every run that reuses it can
+    show it."""
 
     seconds: float
     summary: dict[str, Any]
@@ -36,6 +37,17 @@ def receipt_of(task: Task) -> Receipt | None:
 def options_file(out: Path) -> Path:
     """Where the options of the task that makes `out` are written for its process (and for people)."""
     return out.with_name(f"{out.name}.options.json")
+
+
+def spent(out: Path) -> float:
+    """Seconds of the runs of a task that were stopped or failed."""
+    place, name = Directory(out.parent), f"{out.name}.spent.json"
+    return float(json.loads(place.read(name))["seconds"]) if place.exists(name) else 0.0
+
+
+def _spend(out: Path, seconds: float) -> None:
+    text = json.dumps({"seconds": round(spent(out) + seconds, 3)}) + "\n"
+    Directory(out.parent).write(f"{out.name}.spent.json", text.encode())
 
 
 class Runner:
@@ -79,11 +91,13 @@ class Runner:
             with self._progress.paused():
                 result = self._commands.run(arguments, resources, self._signals)
         except Interrupted as stop:
+            _spend(task.out, time.perf_counter() - started)
             raise Interrupted(
                 f"{stop} The stage was {task.name}; what it had finished is kept. Run the same command again to resume."
             ) from None
         seconds = time.perf_counter() - started
         if result.exit_code != 0:
+            _spend(task.out, seconds)
             raise StageFailure(
                 f"{task.name} failed (exit code {result.exit_code}); its message is above. "
                 "Run the same command again to resume from there."
@@ -94,7 +108,7 @@ class Runner:
                 f"{task.name} wrote {summary['fingerprint']}, and the plan was {task.out.name}: an input, a model or "
                 f"a reward's source file changed meanwhile. Delete {task.out} and run the same command again."
             )
-        receipt = {"seconds": round(seconds, 3), "summary": summary}
+        receipt = {"seconds": round(seconds + spent(task.out), 3), "summary": summary}
         for note in summary.get("notes", []):
             self._progress.note(f"note: {note}")
         text = json.dumps(receipt, sort_keys=True) + "\n"

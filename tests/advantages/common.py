@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from grao_pipeline.advantages.compute import AdvantagesSummary, compute_advantages
+from grao_pipeline.advantages.compute import compute_advantages
 from grao_pipeline.advantages.options import AdvantagesOptions, WeightedScores
+from grao_pipeline.advantages.summary import AdvantagesSummary
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
 

@@ -34,7 +34,9 @@ def combine(groups: list[Sequences], weights: dict[str, float], **options: Any) 
         for number, group in enumerate(groups)
         for position, rewards in enumerate(group)
     ]
-    schema = {"group_id": pl.String, "source": pl.String} | {f"reward.{name}": pl.Float32 for name in weights}
+    schema: dict[str, Any] = {"group_id": pl.String, "source": pl.String} | {
+        f"reward.{name}": pl.Float32 for name in weights
+    }
     schema |= {f"applies.{name}": pl.Boolean for name in weights}
     view = pl.DataFrame(rows, schema=schema).with_columns(combined_reward(weights, parsed).alias("reward"))
     assert view.schema["reward"] == pl.Float32

@@ -168,7 +168,9 @@ def test_two_tasks_with_a_reward_each_are_trained_on(groups: str, tmp_path: Path
 @pytest.mark.parametrize("status", ["error", "not_applicable"])
 def test_a_table_without_any_combined_reward_is_refused(groups: str, tmp_path: Path, status: str) -> None:
     """Two rewards, either of which failed on what the other scored; nothing is written."""
-    halves = [[([1.0, None], 1.0)] * 6, [([None, 1.0], None)] * 6] if status == "error" else [[([None] * 2, None)] * 6]
+    halves: list[list[Score]] = (
+        [[([1.0, None], 1.0)] * 6, [([None, 1.0], None)] * 6] if status == "error" else [[([None] * 2, None)] * 6]
+    )
     urls = []
     for number, scored in enumerate(halves):
         table = [

@@ -1,12 +1,24 @@
 """Stop signals to `grao rounds run`, and what its status tells. Kills are in test_rounds.py."""
 
+import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from grao_pipeline.errors import Interrupted
+from grao_pipeline.options import YamlSection
+from grao_pipeline.pipeline import stage_named
+from grao_pipeline.processes import StopSignals
+from grao_pipeline.progress import RecordedProgress
+from grao_pipeline.rounds.config.run_plan import Settings
+from grao_pipeline.rounds.execute import Runner, receipt_of
+from grao_pipeline.rounds.executors.base import Result, StageResources
+from grao_pipeline.rounds.tasks import Task
+from grao_pipeline.training.options import TrainOptions
 from tests import tiny
 from tests.rounds.running import command, run
 from tests.rounds.test_plan import plan, write_config
@@ -49,3 +61,36 @@ def test_status_tells_what_each_stage_did_took_and_cost(tmp_path: Path, model: P
     assert train["did"]["steps"] == 6
     assert train["cost"]["tokens_trained"] > 0
     assert "tokens sampled" in tiny.grao("rounds", "status", config).stdout
+
+
+class StoppedOnce:
+    """Commands that a signal stops the first time."""
+
+    def __init__(self) -> None:
+        self.is_stopped = False
+
+    def run(self, arguments: list[str], resources: StageResources, signals: StopSignals) -> Result:
+        time.sleep(0.02)
+        if not self.is_stopped:
+            self.is_stopped = True
+            raise Interrupted("Stopped by SIGINT.")
+        return Result(0, json.dumps({"notes": ["the reward is constant"]}).encode())
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_time_of_a_stopped_run_counts_and_notes_are_printed(tmp_path: Path) -> None:
+    settings = Settings(TrainOptions(model="m"), YamlSection("train", "rounds.yaml:1"))
+    (tmp_path / "train").mkdir()
+    task = Task("round-0/train", stage_named("train"), settings, ("g", "a"), tmp_path / "train" / "f")
+    progress = RecordedProgress()
+    with StopSignals() as signals:
+        runner = Runner(StoppedOnce(), {}, signals, progress)
+        with pytest.raises(Interrupted):
+            runner(task)
+        assert runner(task)
+    receipt = receipt_of(task)
+    assert receipt is not None
+    assert receipt.seconds >= 0.04
+    assert "note: the reward is constant" in progress.notes

@@ -14,7 +14,8 @@ from grao_pipeline.errors import InputError
 from grao_pipeline.scoring.cache import JudgementCache, candidate_fingerprint
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, FakeReward, Judgement
-from grao_pipeline.scoring.score import ScoreSummary, score_groups
+from grao_pipeline.scoring.score import score_groups
+from grao_pipeline.scoring.summary import ScoreSummary
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
 

@@ -61,7 +61,8 @@ def place(tmp_path: Path) -> Path:
 
 
 def rows(place: Path) -> list[dict[str, Any]]:
-    return open_table(str(place / "scores"), "scores").arrow().to_pylist()
+    table: list[dict[str, Any]] = open_table(str(place / "scores"), "scores").arrow().to_pylist()
+    return table
 
 
 def test_only_errors_are_judged_again_and_the_rest_stays_as_it_is(place: Path) -> None:
