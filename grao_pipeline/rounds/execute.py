@@ -18,8 +18,7 @@ from grao_pipeline.storage.directory import Directory
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a finished task took, its stopped runs included. Kept next to its output, so that every run that reuses it can
-    show it."""
+    """What a finished task took, its stopped runs included. Kept next to its output for every run that reuses it."""
 
     seconds: float
     summary: dict[str, Any]
