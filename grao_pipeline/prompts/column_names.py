@@ -11,7 +11,6 @@ OTHER_NAMES = {
     "chosen_response": "chosen",
     "rejected_response": "rejected",
     "kto_tag": "label",
-    "reference": "completion",
 }
 """Names that mean one field only."""
 

@@ -11,15 +11,14 @@ from grao_pipeline.prompts.base import DroppedRow, Prompt, PromptFormat, Row
 from grao_pipeline.prompts.canonical import canonical_json
 from grao_pipeline.prompts.conversations import check_answerable, check_unicode
 from grao_pipeline.prompts.detect import choose_format
+from grao_pipeline.prompts.general_columns import with_general_columns
 from grao_pipeline.prompts.holdout import is_held_out
 from grao_pipeline.prompts.intake import ArrowRows
 from grao_pipeline.prompts.options import PromptsOptions
 from grao_pipeline.prompts.pairing import REPEATED, Pairing, RatedRow
-from grao_pipeline.prompts.tools import read_tools
 from grao_pipeline.prompts.turns import texts_of
 from grao_pipeline.schemas import PROMPTS
 
-SYSTEM_COLUMNS = ("system", "system_prompt")
 COUNTED = ("reference", "rejected", "tools", "reference_reasoning")
 
 
@@ -74,7 +73,8 @@ class PromptLedger:
     def keep(self, row: Row) -> None:
         number, self._num_rows = self._num_rows, self._num_rows + 1
         row = {self.read_as.get(name, name): value for name, value in row.items()}
-        prompt = _with_general_columns(self.format.convert({**self._blank, **row}))
+        prompt = self.format.convert({**self._blank, **row})
+        prompt = with_general_columns(prompt, has_own_answer=self.format.pairs_rows)
         check_answerable(prompt.messages)
         messages = prompt.messages
         if self._options.system is not None and messages[0]["role"] not in ("system", "developer"):
@@ -113,23 +113,3 @@ class PromptLedger:
                 "metadata": metadata,
             }
         )
-
-
-def _with_general_columns(prompt: Prompt) -> Prompt:
-    """The prompt with what columns of any format say: `tools` (`functions`), `system` (`system_prompt`).
-
-    Raises:
-        DroppedRow: the tools are malformed.
-    """
-    metadata = dict(prompt.metadata)
-    tools, messages = prompt.tools, prompt.messages
-    if tools is None and "tools" in metadata:
-        tools = read_tools(metadata.pop("tools"))
-    functions = metadata.get("functions")
-    if tools is None and isinstance(functions, list) and all(isinstance(one, Mapping) for one in functions):
-        tools = read_tools(metadata.pop("functions"), "functions")
-    for name in SYSTEM_COLUMNS:
-        if isinstance(metadata.get(name), str) and messages[0]["role"] not in ("system", "developer"):
-            system = metadata.pop(name)
-            messages = [{"role": "system", "content": system}, *messages] if system.strip() else messages
-    return replace(prompt, messages=messages, tools=tools, metadata=metadata)

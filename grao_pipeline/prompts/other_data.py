@@ -10,8 +10,12 @@ def _is_number(value: object) -> bool:
 
 
 def _flat_samples(sample: Row) -> bool:
-    has_sample = {"prompt", "completion"} <= sample.keys() and "label" not in sample
-    return has_sample and any(_is_number(sample.get(name)) for name in ("reward", "advantage"))
+    if "prompt" not in sample or "label" in sample:
+        return False
+    if "completion" in sample:
+        return any(_is_number(sample.get(name)) for name in ("reward", "rewards", "advantage"))
+    has_text = any(isinstance(sample.get(name), str) for name in ("response", "output", "generation"))
+    return has_text and any(_is_number(sample.get(name)) for name in ("reward", "advantage", "score"))
 
 
 def _batch_output(sample: Row) -> bool:

@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+from grao_pipeline import notes
+
 ANSWER_LIKE = ("answer", "response", "output", "solution", "target", "expected_answer", "final_answer")
-CONTEXT_LIKE = ("context", "passage", "document", "input")
+CONTEXT_LIKE = ("context", "passage", "document", "input", "history")
+REASONING_LIKE = ("reasoning_content", "reasoning", "thinking", "cot", "Complex_CoT", "rationale")
 ALWAYS_SHOWN = ("read", "kept", "references")
 
 
@@ -63,16 +66,17 @@ class PromptsSummary:
 
 
 def notes_on(summary: PromptsSummary) -> Iterator[str]:
-    """What may not be what people expect, in one sentence or two each."""
-    answers = [name for name in summary.metadata if name in ANSWER_LIKE and summary.format == "prompt-completion"]
-    if summary.references == 0:
-        advice = f" If column '{answers[0]}' holds it, give --map {answers[0]}=completion." if answers else ""
-        yield f"No prompt has a reference, so that nothing can be learned from one.{advice}"
-    elif summary.references < summary.kept:
-        yield f"{summary.kept - summary.references:,} of {summary.kept:,} prompts have no reference."
+    """What may not be what people expect."""
+    yield from notes.references(summary.references, summary.kept)
+    for name in ANSWER_LIKE:
+        if summary.references == 0 and name in summary.metadata:
+            yield f"If column '{name}' holds the reference answer, give --map {name}=reference."
     for name in CONTEXT_LIKE:
         if name in summary.metadata:
             yield f"Column '{name}' went to the metadata; it is not part of the prompt."
+    for name in REASONING_LIKE:
+        if summary.reasoning == 0 and summary.references and name in summary.metadata:
+            yield f"If column '{name}' holds the reasoning before the answer, give --map {name}=reference_reasoning."
     if "responses" in summary.metadata:
         yield "Column 'responses' went to the metadata. `grao import` makes groups of it."
 

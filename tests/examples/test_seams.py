@@ -1,6 +1,7 @@
 """The examples of the seams: the command in each docstring runs, and what it writes is right."""
 
 import importlib
+import json
 import re
 import shlex
 import shutil
@@ -57,6 +58,16 @@ def test_the_reward_counts_keywords(tables: Path) -> None:
     assert [row["rewards"] for row in scores] == [[1.0, 0.5, 0.0]] * 2
     assert scores[0]["details"] == ["contains plum, fig", "contains plum", "contains none"]
     assert [row["reference_reward"] for row in scores] == [0.0, 0.0]
+
+
+def test_the_format_reads_interviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"text": "Q: 1+1?\nA: 2\nQ: And 2+2?\nA: 4", "who": "Ann"}, {"text": "Q: 1+1?"}, {"text": "hello"}]
+    Path("interviews.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run_command_of("custom_format")
+    (row,) = open_table("data", "prompts").arrow().to_pylist()
+    assert [turn["content"] for turn in row["messages"]] == ["1+1?", "2", "And 2+2?"]
+    assert (row["reference"], row["metadata"]) == ("4", '{"who":"Ann"}')
 
 
 def test_a_missing_field_is_an_error_and_no_number(tables: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grao_pipeline.errors import InputError, MismatchError, UsageError
+from grao_pipeline.inspection.inspect import inspect_path
+from grao_pipeline.inspection.options import InspectOptions
 from grao_pipeline.messages import plain_messages
 from grao_pipeline.prompts import build
 from grao_pipeline.prompts.build import build_prompts
@@ -290,3 +293,12 @@ def test_a_side_without_prompts_is_an_empty_table(tmp_path: Path) -> None:
     assert build_prompts(
         source(tmp_path, numbered(1)), str(tmp_path / "out"), PromptsOptions(eval_fraction=1e-9)
     ).cached
+
+
+def test_a_directory_that_holds_tables_is_answered_with_their_names(tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    build_prompts(source(tmp_path, numbered(9)), str(out), PromptsOptions(eval_fraction=0.5))
+    message = re.escape(f"{out} is not a table itself: it holds the tables {out}/eval, {out}/train.")
+    for open_it in (lambda: open_table(str(out), "prompts"), lambda: inspect_path(str(out), InspectOptions())):
+        with pytest.raises(InputError, match=message):
+            open_it()

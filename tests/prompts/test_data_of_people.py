@@ -296,7 +296,7 @@ def test_tools_reasoning_and_what_is_lost_are_counted(tmp_path: Path) -> None:
     assert second["reference"] is None
     assert (summary.references, summary.tools, summary.reasoning) == (1, 2, 1)
     assert summary.lost == {"refusal of a turn": 1, "tool_calls of the answer": 1}
-    assert summary.notes == ("1 of 2 prompts have no reference.",)
+    assert summary.notes == ()
 
 
 def test_the_summary_says_where_columns_went(tmp_path: Path) -> None:
@@ -304,9 +304,19 @@ def test_the_summary_says_where_columns_went(tmp_path: Path) -> None:
     summary, _ = read(tmp_path, "a.jsonl", content)
     assert summary.metadata == {"answer": 2, "level": 1, "context": 1}
     assert summary.files == ("a.jsonl",)
-    assert any("--map answer=completion" in note for note in summary.notes)
+    assert any("--map answer=reference" in note for note in summary.notes)
     assert any("Column 'context' went to the metadata" in note for note in summary.notes)
     assert summary.for_people()["metadata"] == "answer, level (1), context (1)"
+
+
+def test_a_reference_and_its_reasoning_may_be_in_columns_of_their_own(tmp_path: Path) -> None:
+    content = lines(
+        {"prompt": [USER], "reward_model": {"ground_truth": "0"}, "extra": {"cot": "Hm. ", "text": "It is 0."}}
+    )
+    options = {"map": ["extra.text=reference", "extra.cot=reference_reasoning"]}
+    summary, (row,) = read(tmp_path, "a.jsonl", content, **options)
+    assert (row["reference"], row["reference_reasoning"], summary.format) == ("It is 0.", "Hm.", "verl")
+    assert set(json.loads(row["metadata"])) == {"answer", "extra", "reward_model"}
 
 
 def test_a_sample_is_a_random_subset_in_the_order_of_the_source(tmp_path: Path) -> None:

@@ -68,6 +68,47 @@ FOUND: list[tuple[str, dict[str, Any], Prompt]] = [
         },
         Prompt([user("a"), assistant("b"), user("c")], "good", "bad", {}),
     ),
+    # The lists hold the prompt with other white space, after a system message, or as the last of several questions.
+    *(
+        (
+            "preference",
+            {"prompt": prompt, "chosen": [*turns, assistant("good")], "rejected": [*turns, assistant("bad")]},
+            Prompt(turns, "good", "bad", {}),
+        )
+        for prompt, turns in (
+            (" a\r\n", [user("a")]),
+            ([user("a ")], [system("s"), user("a")]),
+            ("c", [user("a"), assistant("b"), user("c")]),
+            ("a", [user("a"), assistant("b"), user("c")]),
+            ([user("a"), assistant("b")], [user("a"), assistant("b"), user("c")]),
+        )
+    ),
+    # The system message of the prompt is not lost.
+    (
+        "preference",
+        {"prompt": [system("s"), user("a")], "chosen": [user("a"), assistant("good")], "rejected": "bad"},
+        Prompt([system("s"), user("a")], "good", "bad", {}),
+    ),
+    # Answers in text that both repeat a long prompt.
+    (
+        "preference",
+        {
+            "prompt": "Name a river of Italy. ",
+            "chosen": "Name a river of Italy. Po",
+            "rejected": "Name a river of Italy. X",
+        },
+        Prompt([user("Name a river of Italy. ")], " Po", " X", {}),
+    ),
+    (
+        "hh",
+        {"prompt": hh("a") + "\n\nAssistant:", "chosen": " good", "rejected": " bad"},
+        Prompt([user("a")], "good", "bad", {}),
+    ),
+    (
+        "hh",
+        {"prompt": hh("a"), "chosen": hh("a", "good").replace("\n", "\r\n"), "rejected": hh("a", "bad")},
+        Prompt([user("a")], "good", "bad", {}),
+    ),
     # Texts and lists of messages may be mixed.
     (
         "preference",
@@ -142,6 +183,11 @@ DROPPED: list[tuple[str, dict[str, Any], str]] = [
     ("preference", {"prompt": None, "chosen": "b", "rejected": "c"}, "the prompt is missing"),
     ("preference", {"chosen": [assistant("b")], "rejected": [assistant("c")]}, "the prompt is missing"),
     ("preference", {"prompt": "a", "chosen": None, "rejected": "c"}, "chosen is missing"),
+    (
+        "preference",
+        {"prompt": "z", "chosen": [user("a"), assistant("b")], "rejected": [user("a"), assistant("c")]},
+        "prompt and chosen are different conversations",
+    ),
     ("preference", {"prompt": "a", "chosen": " ", "rejected": "c"}, "the reference is empty"),
     ("preference", {"prompt": "a", "chosen": "b", "rejected": "b"}, "chosen and rejected are the same"),
     (
@@ -203,6 +249,15 @@ def test_an_unusable_row_is_dropped_with_its_reason(name: str, row: dict[str, An
         ("4", "4"),
         ("#### 4\nis the answer", "#### 4\nis the answer"),  # not the last line
         ("so 4\n####", "so 4\n####"),  # nothing after the marker
+        ("#### -1,234,567.50", "-1234567.50"),
+        ("#### $1,200", "$1200"),
+        # Commas that do not separate thousands are the answer's own.
+        ("#### (3, 5)", "(3, 5)"),
+        ("#### 1,2,3", "1,2,3"),
+        ("#### 1,200, 3", "1,200, 3"),
+        ("#### 12,34", "12,34"),
+        ("#### Paris, France", "Paris, France"),
+        ("#### [1,000)", "[1,000)"),
     ],
 )
 def test_the_final_answer_follows_the_marker_on_the_last_line(solution: str, expected: str) -> None:
