@@ -8,6 +8,7 @@ from grao_pipeline.prompts.conversations import text
 from grao_pipeline.prompts.tools import read_tools
 
 SYSTEM_COLUMNS = ("system", "system_prompt")
+GENERAL = {*SYSTEM_COLUMNS, "tools", "functions", "reference", "reference_reasoning"}
 
 
 def with_general_columns(prompt: Prompt, has_own_answer: bool) -> Prompt:
@@ -20,6 +21,8 @@ def with_general_columns(prompt: Prompt, has_own_answer: bool) -> Prompt:
     Raises:
         DroppedRow: a value is malformed.
     """
+    if GENERAL.isdisjoint(prompt.metadata):
+        return prompt
     metadata = dict(prompt.metadata)
     messages, tools, reference, reasoning = prompt.messages, prompt.tools, prompt.reference, prompt.reference_reasoning
     if tools is None and "tools" in metadata:

@@ -10,6 +10,7 @@ from typing import Any
 from grao_pipeline.errors import InputError
 from grao_pipeline.plugins import require
 from grao_pipeline.progress import Progress
+from grao_pipeline.prompts.canonical import without_nan
 from grao_pipeline.prompts.text_files import Rows
 from grao_pipeline.prompts.typed_files import BATCH_ROWS, holds_bytes
 
@@ -46,7 +47,7 @@ def _rows(dataset: Any, progress: Progress) -> Rows:
         progress.warn(f"Ignoring columns of binary data: {', '.join(binary)}.")
     for batch in dataset.remove_columns(binary).iter(batch_size=BATCH_ROWS):
         for values in zip(*batch.values(), strict=True):
-            yield dict(zip(batch, values, strict=True))
+            yield {name: without_nan(value) for name, value in zip(batch, values, strict=True)}
 
 
 @contextmanager

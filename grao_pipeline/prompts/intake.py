@@ -21,7 +21,7 @@ from grao_pipeline.errors import InputError
 from grao_pipeline.fingerprints import DIGITS
 from grao_pipeline.progress import Progress
 from grao_pipeline.prompts.base import DroppedRow, Row
-from grao_pipeline.prompts.canonical import canonical_json, plain, without_nan
+from grao_pipeline.prompts.canonical import canonical_json, plain
 from grao_pipeline.prompts.mapping import by_field, check_mapping, is_copy, parse_mapping
 from grao_pipeline.prompts.options import SourceOptions
 from grao_pipeline.prompts.sources import open_source
@@ -176,25 +176,20 @@ class _Drops:
 
 
 def _chosen(rows: Iterator[NumberedRow], options: SourceOptions) -> Iterator[NumberedRow]:
-    """The rows, with null for NaN; with `--sample` a random subset of them in their order.
+    """The rows; with `--sample` a random subset of them in their order.
 
     Every subset of that size is equally likely (Vitter 1985, algorithm R). The rows must be read to the last one, and
     those of the subset are held in memory.
     """
-    numbered = ((number, _without_nan(row)) for number, row in rows)
     if options.sample is None:
-        return numbered
+        return rows
     generator = random.Random(options.seed)
-    subset = list(islice(numbered, options.sample))
-    for number, row in numbered:
+    subset = list(islice(rows, options.sample))
+    for number, row in rows:
         place = generator.randrange(number + 1)
         if place < options.sample:
             subset[place] = (number, row)
     return iter(sorted(subset, key=lambda numbered_row: numbered_row[0]))
-
-
-def _without_nan(row: Row) -> Row:
-    return {name: without_nan(value) for name, value in row.items()}
 
 
 class ArrowRows:

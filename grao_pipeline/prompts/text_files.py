@@ -61,7 +61,7 @@ def _read_json(path: Path, progress: Progress) -> Rows:
     with _open(path) as file:
         text = file.read()
     try:
-        value = json.loads(text) if text.strip() else []
+        value = json.loads(text, parse_constant=_constant) if text.strip() else []
     except json.JSONDecodeError as error:
         if not error.msg.startswith("Extra data"):
             raise InputError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}).") from error
@@ -106,11 +106,16 @@ def _sniffed(path: Path, delimiter: str, progress: Progress) -> Dialect:
 
 def _json_object(line: str, where: str) -> Row:
     try:
-        value = json.loads(line)
+        value = json.loads(line, parse_constant=_constant)
     except ValueError as error:  # a JSONDecodeError, or a number with thousands of digits
         message = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         raise InputError(f"{where}: not valid JSON ({message}): {line.strip():.60}") from error
     return _object(value, where)
+
+
+def _constant(name: str) -> float | None:
+    """The value of NaN, by which pandas writes a null, or of an infinity, neither of which JSON has."""
+    return None if name == "NaN" else float(name)
 
 
 def _object(value: object, where: str) -> Row:

@@ -28,7 +28,8 @@ PART_NAMES = {
     "file": "a file",
     "input_file": "a file",
 }
-KNOWN = {"role", "content", "from", "value", "tool_calls", "function_call", "name", "tool_call_id", "weight"}
+KNOWN = {"role", "content", "from", "value", "name", "tool_call_id", "weight"}
+KNOWN_OF_ASSISTANT = {*KNOWN, *REASONING_KEYS, "tool_calls", "function_call"}
 """Keys of a turn that are read. The weight is read with the answer, which is the only turn that it can change."""
 
 
@@ -65,8 +66,8 @@ def read_turn(item: object, name: str, lost: set[str]) -> Message:
             message[key] = item[key]
     if calls:
         message["tool_calls"] = calls
-    known = KNOWN | set(REASONING_KEYS) if role == "assistant" else KNOWN - {"tool_calls", "function_call"}
-    lost.update(f"{key} of a turn" for key, value in item.items() if key not in known and _says_something(value))
+    others = item.keys() - (KNOWN_OF_ASSISTANT if role == "assistant" else KNOWN)
+    lost.update(f"{key} of a turn" for key in others if _says_something(item[key]))
     return message
 
 

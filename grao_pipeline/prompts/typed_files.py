@@ -1,7 +1,7 @@
 """Parquet and Arrow files → rows. Every file is read by its own schema, so that the files of a source may differ."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from grao_pipeline.errors import InputError
 from grao_pipeline.progress import Progress
+from grao_pipeline.prompts.canonical import without_nan
 from grao_pipeline.prompts.text_files import Rows
 
 BATCH_ROWS = 1000
@@ -47,16 +48,23 @@ def rows_of_batch(batch: pa.RecordBatch, progress: Progress, warned: set[str]) -
         progress.warn(f"Ignoring columns of binary data: {', '.join(binary)}.")
         warned.update(binary)
     rows: list[dict[str, Any]] = batch.select([name for name in names if name not in binary]).to_pylist()
-    return rows
+    floats = [name for name in names if has_type(batch.schema.field(name).type, pa.types.is_floating)]
+    return [row | {name: without_nan(row[name]) for name in floats if name in row} for row in rows] if floats else rows
 
 
 def holds_bytes(type_: pa.DataType) -> bool:
     """Whether a type is bytes, or has bytes in it."""
-    if pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_fixed_size_binary(type_):
+    kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+    return any(has_type(type_, is_kind) for is_kind in kinds)
+
+
+def has_type(type_: pa.DataType, is_kind: Callable[[pa.DataType], bool]) -> bool:
+    """Whether a type is of a kind, or has such a type in it."""
+    if is_kind(type_):
         return True
     if pa.types.is_dictionary(type_):
-        return holds_bytes(type_.value_type)
-    return any(holds_bytes(type_.field(index).type) for index in range(type_.num_fields))
+        return has_type(type_.value_type, is_kind)
+    return any(has_type(type_.field(index).type, is_kind) for index in range(type_.num_fields))
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:

@@ -8,11 +8,11 @@ from pydantic import Field
 from grao_pipeline.options import StageOptions, option_names
 from grao_pipeline.pipeline import stage_named, stages
 from grao_pipeline.rounds.config.resources import read_resources
-from grao_pipeline.rounds.config.run_plan import PromptsPlan, RunPlan, Settings
-from grao_pipeline.rounds.config.sections import parse_section, refuse_unknown, source_of
+from grao_pipeline.rounds.config.run_plan import PromptsPlan, RunPlan
+from grao_pipeline.rounds.config.sections import parse_section, refuse_unknown
 from grao_pipeline.rounds.config.sweep import expand
 from grao_pipeline.rounds.config.variables import in_round, read_variables, substitute
-from grao_pipeline.rounds.config.variant import compile_variant
+from grao_pipeline.rounds.config.variant import compile_variant, stage_settings
 from grao_pipeline.rounds.config.yaml_lines import Node, read_yaml
 from grao_pipeline.stage import Stage
 
@@ -80,6 +80,5 @@ def _prompts(section: Node) -> PromptsPlan:
         if value is not None and not isinstance(value, str):
             raise section.find([name]).error(f"prompts.{name}: expected a path, found {value!r}.")
     rest = Node({key: node for key, node in section.value.items() if key not in PLACES}, section.where)
-    options = parse_section(stage_named("prompts").options_model, rest, "prompts")
-    settings = Settings(options, source_of(rest, "prompts"))
+    settings = stage_settings(stage_named("prompts"), rest, {})
     return PromptsPlan(places.get("source"), places.get("train"), places.get("eval"), settings)

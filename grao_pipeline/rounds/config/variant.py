@@ -53,13 +53,13 @@ def _stages_of_round(
             section = in_round(section, number if stage.per_round else None)
             if stage.per_round:
                 section = section_in_round(section, stage.options_model, stage.name, number, rounds)
-            settings[stage.name].append(_settings(stage, section, decided))
+            settings[stage.name].append(stage_settings(stage, section, decided))
         if stage.label is not None:
             decided[stage.output] = _weights_by_label(stage, settings[stage.name])
     return settings
 
 
-def _settings(stage: Stage, section: Node, decided: Mapping[str, object]) -> Settings:
+def stage_settings(stage: Stage, section: Node, decided: Mapping[str, object]) -> Settings:
     """The settings that a section gives, checked as far as that can be done before anything runs.
 
     Args:

@@ -74,6 +74,11 @@ def error(directory: Path, text: str) -> str:
             "{reward: gsm9k}",
             "rounds.yaml:9: score.reward: unknown reward 'gsm9k'",
         ),
+        (
+            "{train: data/train}",
+            "{source: a.jsonl, format: alpacca}",
+            "rounds.yaml:4: prompts.format: unknown format 'alpacca'. Did you mean alpaca?",
+        ),
         ("[target=9]", "[target=9, limit]", "rounds.yaml:10: score.reward_arg: 'limit': expected key=value"),
         ("weight: 0.5", "wight: 0.5", "rounds.yaml:10: score.wight: there is no such option of this stage."),
         ("weight: 0.5", "weight: x", "rounds.yaml:10: score.weight: expected a number, found 'x'"),
