@@ -8,13 +8,14 @@ import inspect
 import json
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Annotated, Any, Literal, TypedDict, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypedDict, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from grao_pipeline.errors import UsageError
+from grao_pipeline.options import closest
 
 Arguments = TypeVar("Arguments", bound="PluginArguments")
 LIMITS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
@@ -30,6 +31,8 @@ class PluginArguments(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
+    instead: ClassVar[Mapping[str, type[BaseModel]]] = {}
+    """Arguments that exist in place of some of these where one of them is given: its name → their model."""
 
 
 class NoArguments(PluginArguments):
@@ -73,7 +76,8 @@ def parse_arguments(model: type[Arguments], given: Mapping[str, object], plugin:
     try:
         return model.model_validate(_nested(model, given, plugin, option))
     except ValidationError as error:
-        raise UsageError(_problem(model, error.errors()[0], plugin), option=option) from None
+        details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")  # a name mistyped
+        raise UsageError(_problem(model, details[0], plugin), option=option) from None
 
 
 def function_arguments(function: Callable[..., object], supplied: Collection[str] = ()) -> type[PluginArguments]:
@@ -126,16 +130,24 @@ def described_arguments(model: type[BaseModel]) -> list[DescribedArgument]:
 
     Example: `[{"name": "target", "type": "int > 0", "default": None, "required": True, "help": "Wanted length."}]`
     """
-    return [
-        {
-            "name": field.alias or name,
-            "type": _type_text(field),
-            "default": None if field.is_required() else field.get_default(call_default_factory=True),
-            "required": field.is_required(),
-            "help": field.description or "",
-        }
-        for name, field in model.model_fields.items()
-    ]
+    described = [_described(name, field) for name, field in model.model_fields.items()]
+    instead = model.instead if issubclass(model, PluginArguments) else {}
+    for key, alternative in instead.items():
+        described = [{**argument, "required": False} for argument in described]
+        for name, field in alternative.model_fields.items():
+            help = f"With {key}=…: {field.description}" if name != key else field.description or ""
+            described.append({**_described(name, field), "required": False, "help": help})
+    return described
+
+
+def _described(name: str, field: FieldInfo) -> DescribedArgument:
+    return {
+        "name": field.alias or name,
+        "type": _type_text(field),
+        "default": None if field.is_required() else field.get_default(call_default_factory=True),
+        "required": field.is_required(),
+        "help": field.description or "",
+    }
 
 
 class _FunctionArguments(PluginArguments):
@@ -187,11 +199,16 @@ def _json_or_text(value: object) -> object:
 
 def _problem(model: type[PluginArguments], detail: ErrorDetails, plugin: str) -> str:
     name = ".".join(str(step) for step in detail["loc"])
-    known = ", ".join(field.alias or key for key, field in model.model_fields.items()) or "none"
+    names = [field.alias or key for key, field in model.model_fields.items()]
+    known = ", ".join(names) or "none"
+    others = "".join(f" With {key}=…: {', '.join(also.model_fields)}." for key, also in model.instead.items())
     if detail["type"] == "extra_forbidden":
-        return f"{plugin} has no argument '{name}'. It has: {known}."
+        also = (other for alternative in model.instead.values() for other in alternative.model_fields)
+        similar = closest(name.replace("-", "_"), [*names, *also])
+        return f"{plugin} has no argument '{name}'.{similar} It has: {known}.{others}"
     if detail["type"] == "missing":
-        return f"{plugin} needs {name}=…. Its arguments: {known}."
+        alternatives = "".join(f" (or {key}=…)" for key in model.instead)
+        return f"{plugin} needs {name}=…{alternatives}. Its arguments: {known}.{others}"
     text = detail["msg"].removeprefix("Value error, ")
     text = f"{text[0].lower()}{text[1:]}"
     return f"{name}={detail['input']}: {text} ({plugin})." if name else f"{text} ({plugin})."

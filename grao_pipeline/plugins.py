@@ -8,7 +8,9 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -42,6 +44,7 @@ BROUGHT_BY = {
     "tokenizers": "transformers",
 }
 """Optional package → the one of `EXTRAS` that brings it."""
+_PREFERRED_EXTRA: ContextVar[str] = ContextVar("_PREFERRED_EXTRA", default="")
 
 
 def load(kind: str, name: str, registry: Mapping[str, str]) -> Any:
@@ -193,6 +196,16 @@ def named_source(kind: str, name: str, registry: Mapping[str, str]) -> dict[str,
     return {} if name in registry else source_of(kind, load(kind, name, registry))
 
 
+@contextmanager
+def preferred_extra(name: str) -> Iterator[None]:
+    """Where several extras bring a missing package, `require` names this one meanwhile."""
+    token = _PREFERRED_EXTRA.set(name)
+    try:
+        yield
+    finally:
+        _PREFERRED_EXTRA.reset(token)
+
+
 def require(module: str) -> ModuleType:
     """Import an optional package, or say how to install it.
 
@@ -206,6 +219,7 @@ def require(module: str) -> ModuleType:
             raise
         package = module.split(".")[0]
         extras = EXTRAS.get(BROUGHT_BY.get(package, package), ())
+        extras = tuple(sorted(extras, key=lambda extra: extra != _PREFERRED_EXTRA.get()))
         command = f"pip install 'grao-pipeline[{extras[0]}]'" if extras else f"pip install {package}"
         if len(extras) > 1:
             command += f" (or the extra {' or '.join(extras[1:])}, which has it, too)"

@@ -85,9 +85,12 @@ class Stage:
 
     def run(self, inputs: Sequence[str], out: str, options: "StageOptions", progress: Any) -> Any:
         """Do its work, or with `--dry-run` preview it; a summary."""
-        if self.preview is not None and getattr(options, "dry_run", False):
-            return load_object(self.preview)(*inputs, options)
-        return load_object(self.verb)(*inputs, out, options, progress)
+        from grao_pipeline.plugins import preferred_extra
+
+        with preferred_extra(self.name):  # the extras are named for the stages
+            if self.preview is not None and getattr(options, "dry_run", False):
+                return load_object(self.preview)(*inputs, options)
+            return load_object(self.verb)(*inputs, out, options, progress)
 
     def identity_of(
         self, inputs: Sequence[str], options: "StageOptions", provenance_of: "Callable[[str], Provenance]"

@@ -59,6 +59,12 @@ class CachedReward:
         self.tokens_saved += sum(judgement.tokens for judgement in judgements) - spent
         return judgements
 
+    def ask_ahead(self, candidates: Iterable[Candidate]) -> None:
+        """Let the reward ask about all candidates at once whose judgement is not known."""
+        unique = {candidate_fingerprint(candidate, self._reward.reads_group): candidate for candidate in candidates}
+        known = self._find(list(unique))
+        self._reward.ask_ahead([candidate for key, candidate in unique.items() if key not in known])
+
     def _find(self, keys: list[str]) -> dict[str, Judgement]:
         if self._cache is None:
             return {}

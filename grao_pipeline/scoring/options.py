@@ -59,6 +59,11 @@ class ScoreOptions(StageOptions):
     worker: str | None = runtime(
         None, "i/N: write only the parts whose number is i modulo N. The last of the N writes the manifest."
     )
+    batch: bool = runtime(
+        False,
+        "Ask a judge on a server (--reward-arg base_url=…) through its batch files: cheaper, and within a day. What is "
+        "submitted is found again after any interruption.",
+    )
     cache: str = runtime("auto", CACHE_HELP)
     use_cache: bool = runtime(True, "Read judgements from the cache, and add new ones.")
 

@@ -37,24 +37,36 @@ REFERENCE = -1
 ABORTED_SAMPLE = Judgement(None, "error", "the sample was aborted")
 
 
-def make_reward(options: ScoreOptions) -> Reward:
+def make_reward(options: ScoreOptions, progress: Progress = SILENT, batches: str | None = None) -> Reward:
     """The reward that the options name: built in, from an entry point, or `module:attribute` (a class or a function).
+
+    Args:
+        batches: directory of the records of a judge's batches.
 
     Raises:
         UsageError: it is unknown or not a reward, or an argument is wrong.
     """
     given = key_values(options.reward_arg, "reward_arg")
-    runtime = RewardRuntime(options.batch_size, options.device)
+    runtime = RewardRuntime(options.batch_size, options.device, progress, batches)
     plugin: Any = load("reward", options.reward, REWARDS)
     if not inspect.isclass(plugin):
-        return FunctionReward(plugin, given, runtime)
+        return _checked_for_batches(FunctionReward(plugin, given, runtime), options)
     if not issubclass(plugin, Reward) or inspect.isabstract(plugin):
         raise UsageError(
             f"Class '{options.reward}' must derive from grao_pipeline.Reward and define score().",
             option="reward",
         )
     arguments = parse_arguments(plugin.arguments_model(given), given, f"reward '{options.reward}'", "reward_arg")
-    return plugin(arguments, runtime)
+    return _checked_for_batches(plugin(arguments, runtime), options)
+
+
+def _checked_for_batches(reward: Reward, options: ScoreOptions) -> Reward:
+    if options.batch and not reward.takes_batches():
+        raise UsageError(
+            f"'{options.reward}' asks no server. It is for the judges on a server (--reward-arg base_url=…).",
+            option="batch",
+        )
+    return reward
 
 
 def scores_provenance(options: ScoreOptions, groups_fingerprint: str, reward: Reward) -> Provenance:
@@ -100,7 +112,7 @@ def score_groups(
     """
     groups = open_table(groups_url, "groups")
     with ExitStack() as stack:
-        reward = reward or stack.enter_context(closing(make_reward(options)))
+        reward = reward or stack.enter_context(closing(make_reward(options, progress, f"{out}.batches")))
         provenance = scores_provenance(options, groups.fingerprint, reward)
         writer = TableWriter(out, provenance, groups.num_parts, progress, PartShare.parse(options.worker))
         writer.discard_changed_parts(groups)
@@ -131,6 +143,9 @@ def score_groups(
         committed = writer.num_committed_rows
         num_missing = sum(groups.manifest.parts[index].rows for index in missing)
         bar = stack.enter_context(progress.track("scoring", committed + num_missing, "groups", committed))
+        if options.batch:
+            groups_ahead = (_sequences(row, judge.reads_group, scope) for index in missing for row in rows_of(index))
+            judge.ask_ahead(sequence for group in groups_ahead for sequence in group if isinstance(sequence, Candidate))
         for index in missing:
             rows = rows_of(index)
             sequences = [_sequences(row, judge.reads_group, scope) for row in rows]
@@ -145,6 +160,10 @@ def score_groups(
                 )
         _write(writer, gate.finish(), summary)
         summary.parts_left_to_other_workers = len(writer.finish())
+        if not summary.parts_left_to_other_workers:
+            reward.stored()
+        for remark in reward.remarks():
+            progress.note(remark)
     summary.cache_hits, summary.cache_misses = judge.hits, judge.misses
     summary.tokens_spent, summary.tokens_saved = judge.tokens_spent, judge.tokens_saved
     tally.finish()

@@ -90,6 +90,11 @@ class Directory:
         """Delete a file."""
         self._filesystem.rm_file(f"{self._root}/{name}")
 
+    def delete_all(self) -> None:
+        """Delete the directory and all its files, where it exists."""
+        if self._filesystem.isdir(self._root):
+            self._filesystem.rm(self._root, recursive=True)
+
     def remove_temporaries(self) -> None:
         """Delete the temporary files of killed writers."""
         for name in self.names():

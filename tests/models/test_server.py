@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from grao_pipeline.errors import StageFailure, UsageError
-from grao_pipeline.models.server import Refusal, Server
+from grao_pipeline.models.server import Server
+from grao_pipeline.models.server_errors import Refusal
 from tests.models.fault_proxy import Fault, FaultProxy
 from tests.models.vllm_server import VllmServer, free_port
 
@@ -117,7 +118,7 @@ def test_several_models_are_listed_to_choose_from(vllm_server: VllmServer) -> No
         return answer | {"data": [*answer["data"], {"id": "adapter"}]}
 
     with FaultProxy(vllm_server.base_url, edit=and_another) as proxy:
-        with pytest.raises(UsageError, match=r"^served_model: .* serves tiny, adapter. Give the name of one\."):
+        with pytest.raises(UsageError, match=r"^served_model: .* serves tiny, adapter. Name one with --served-model\."):
             _ = server(proxy.base_url).model
         assert server(proxy.base_url, "adapter").model == "adapter"
 

@@ -1,6 +1,7 @@
 """The form of a judge's answer: a JSON object whose fields each hold one of a few choices."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,9 @@ from grao_pipeline.schemas import Status
 from grao_pipeline.scoring.judges.base import Reply
 
 EXPLANATION = "explanation"
+THOUGHT_END = re.compile(r".*(?:</think(?:ing)?>|</reasoning>|\[/THINK\]|<\|channel\|>final<\|message\|>)", re.DOTALL)
+"""The end of a reasoning model's thought, and all before it."""
+CODE_FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL | re.IGNORECASE)
 
 Choices = Mapping[str, Sequence[str | int]]
 
@@ -44,6 +48,8 @@ def answer_schema(choices: Choices, explain: bool = False) -> dict[str, object]:
 def read_answer(reply: Reply, choices: Choices) -> dict[str, Any]:
     """The fields of a reply. They are checked, since not every server enforces the schema.
 
+    The reply must be the JSON object and nothing else, but for a thought before it and a code fence around it.
+
     >>> read_answer(Reply('{"verdict": "A"}'), {"verdict": ["A", "B", "tie"]})
     {'verdict': 'A'}
 
@@ -54,7 +60,7 @@ def read_answer(reply: Reply, choices: Choices) -> dict[str, Any]:
         raise NoAnswer(reply.status, reply.text)
     unparsable = NoAnswer("unparsable", reply.text or "the judge's reply is empty")
     try:
-        answer = json.loads(reply.text)
+        answer = json.loads(_without_wrapping(reply.text), object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError):
         raise unparsable from None
     if not isinstance(answer, dict) or not choices.keys() <= answer.keys() <= {*choices, EXPLANATION}:
@@ -63,3 +69,28 @@ def read_answer(reply: Reply, choices: Choices) -> dict[str, Any]:
         if type(answer[name]) is not type(values[0]) or answer[name] not in values:  # True and 1.0 equal 1
             raise unparsable
     return {name: answer[name] for name in choices}
+
+
+def _without_wrapping(text: str) -> str:
+    """A reply without the thought before its answer and the code fence around it.
+
+    >>> _without_wrapping('<think>Both are short.</think>\\n```json\\n{"verdict": "tie"}\\n```')
+    '{"verdict": "tie"}'
+    """
+    answer = text.strip()
+    if not answer.startswith("{"):  # an explanation may quote the end of a thought
+        answer = THOUGHT_END.sub("", answer, count=1).strip()
+    fenced = CODE_FENCE.fullmatch(answer)
+    return fenced[1] if fenced else answer
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object whose keys are unique: two verdicts contradict each other.
+
+    Raises:
+        ValueError: a key appears twice.
+    """
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a key appears twice")
+    return fields

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from grao_pipeline.arguments import NoArguments, PluginArguments
 from grao_pipeline.options import Device
+from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.schemas import Status
 from grao_pipeline.scoring.judges.control_tokens import neutralize
 
@@ -55,6 +56,10 @@ class ChatModelOptions:
     max_tokens: int
     """Limit of a reply, including a reasoning model's thoughts before it."""
     device: Device
+    progress: Progress = SILENT
+    """Told what people should know about a server."""
+    batches: str | None = None
+    """Ask through batches, whose records are kept in this directory; None: ask directly."""
 
 
 class ChatModel(ABC):
@@ -92,6 +97,21 @@ class ChatModel(ABC):
         Raises:
             StageFailure: the engine died, or the server cannot be reached.
         """
+
+    takes_batches: ClassVar[bool] = False
+    """Whether `ask_ahead` asks through batches."""
+
+    def ask_ahead(self, questions: Iterable[Question]) -> None:
+        """Get the replies to all questions that `ask` will be given, at once."""
+        raise NotImplementedError
+
+    def stored(self) -> None:
+        """Everything that it replied is stored: forget what is remembered for a run that resumes."""
+        return
+
+    def remarks(self) -> list[str]:
+        """What people should know of how it answered, a sentence each."""
+        return []
 
     def close(self) -> None:
         """Free the device."""

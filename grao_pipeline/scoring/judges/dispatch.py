@@ -78,6 +78,19 @@ def judge_in_order(
         yield _conclusion(asked_case, replies)
 
 
+def questions_about(
+    candidates: Sequence[Candidate], case_of: Callable[[Candidate], Case | Judgement]
+) -> Iterator[Question]:
+    """The questions about all candidates, equal ones again; none about a candidate that cannot be judged."""
+    for candidate in candidates:
+        try:
+            case = case_of(candidate)
+        except InputError:  # it becomes the judgement when the candidate is judged
+            continue
+        if isinstance(case, Case):
+            yield from case.questions
+
+
 def _is_answered(case: _AskedCase | Judgement, replies: Mapping[int, Reply]) -> bool:
     return isinstance(case, Judgement) or all(number in replies for number in case.numbers)
 

@@ -11,7 +11,7 @@ from grao_pipeline.errors import UsageError
 from grao_pipeline.plugins import load, source_of
 from grao_pipeline.scoring.judges import JUDGE_ENGINES
 from grao_pipeline.scoring.judges.base import ChatModel, ChatModelOptions
-from grao_pipeline.scoring.judges.dispatch import Case, judge_in_order
+from grao_pipeline.scoring.judges.dispatch import Case, judge_in_order, questions_about
 from grao_pipeline.scoring.judges.prompt import JudgePrompt
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
 
@@ -40,7 +40,7 @@ class Judge(Reward):
 
     def __init__(self, arguments: JudgeArguments, runtime: RewardRuntime) -> None:
         super().__init__(arguments, runtime)
-        options = ChatModelOptions(arguments.max_tokens, runtime.device)
+        options = ChatModelOptions(arguments.max_tokens, runtime.device, runtime.progress, runtime.batches)
         self._model = engine_class(dict(arguments))(arguments, options)
         self._prompt = JudgePrompt(self._model.neutralize, arguments.explain, arguments.system_role)
         self._settings = {"max_tokens": arguments.max_tokens, "explain": arguments.explain}
@@ -48,7 +48,10 @@ class Judge(Reward):
     @classmethod
     def arguments_model(cls, given: Mapping[str, str]) -> type[PluginArguments]:
         """The judge's arguments and those of the engine that `given` names."""
-        return create_model(cls.__name__, __base__=(cls.Arguments, engine_class(given).Arguments))
+        model = create_model(cls.__name__, __base__=(cls.Arguments, engine_class(given).Arguments))
+        if not given.get("engine") and not given.get("base_url"):
+            model.instead = {"base_url": engine_class({"engine": "openai"}).Arguments}
+        return model
 
     @classmethod
     def max_questions(cls, arguments: PluginArguments, num_samples: int) -> int:
@@ -60,6 +63,18 @@ class Judge(Reward):
 
     def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:
         return judge_in_order(self._model, candidates, self._case)
+
+    def takes_batches(self) -> bool:
+        return self._model.takes_batches
+
+    def ask_ahead(self, candidates: Sequence[Candidate]) -> None:
+        self._model.ask_ahead(questions_about(candidates, self._case))
+
+    def stored(self) -> None:
+        self._model.stored()
+
+    def remarks(self) -> list[str]:
+        return self._model.remarks()
 
     def close(self) -> None:
         self._model.close()

@@ -10,6 +10,7 @@ from grao_pipeline.arguments import NoArguments, PluginArguments
 from grao_pipeline.errors import UsageError
 from grao_pipeline.messages import Message
 from grao_pipeline.options import Device
+from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.schemas import LARGEST_FLOAT32, Status
 
 TRAITS = ("reads_group",)
@@ -71,6 +72,10 @@ class RewardRuntime:
 
     batch_size: int = 32
     device: Device = "auto"
+    progress: Progress = SILENT
+    """Told what people should know while it works."""
+    batches: str | None = None
+    """A judge on a server asks through batches, whose records are kept in this directory; None: it asks directly."""
 
 
 class Reward(ABC):
@@ -144,6 +149,22 @@ class Reward(ABC):
         Expensive rewards should yield each judgement as soon as it is ready: yielded judgements are cached and survive
         a crash.
         """
+
+    def takes_batches(self) -> bool:
+        """Whether `ask_ahead` asks a server through batches."""
+        return False
+
+    def ask_ahead(self, candidates: Sequence[Candidate]) -> None:
+        """Get the replies about all candidates that `score` will be given, at once, where it takes batches."""
+        raise NotImplementedError
+
+    def stored(self) -> None:
+        """All its judgements are stored: forget what is remembered for a run that resumes."""
+        return
+
+    def remarks(self) -> list[str]:
+        """What people should know of how it judged, a sentence each; asked for after the last `score`."""
+        return []
 
     def close(self) -> None:
         """Free devices and end processes. Called once, after the last `score`."""

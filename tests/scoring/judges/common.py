@@ -29,6 +29,7 @@ class Answer:
     error: str = ""
     prompt_tokens: int = 100
     completion_tokens: int = 7
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 Rule = Callable[[dict[str, str]], Answer]
@@ -64,10 +65,14 @@ class JudgeServer:
     base_url: str = ""
     rule: Rule = first_wins
     models: list[str] = field(default_factory=lambda: [MODEL])
+    refuse: Callable[[dict[str, Any]], Answer | None] = lambda _: None
+    """From a request to the answer of a server that does not look at its prompt; None: it does."""
     delay: Callable[[dict[str, str]], float] = lambda _: 0.0
     reads: Callable[[str], str] = lambda prompt: prompt
     """The part of the last message with the marker and the blocks."""
     requests: list[dict[str, Any]] = field(default_factory=list)
+    answered: list[dict[str, Any]] = field(default_factory=list)
+    """The requests that were not refused."""
     lists_asked: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
@@ -76,24 +81,27 @@ class JudgeServer:
     def prompts(self) -> list[str]:
         return [request["messages"][-1]["content"] for request in self.requests]
 
-    def reply(self, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def reply(self, request: dict[str, Any]) -> tuple[int, dict[str, Any], tuple[tuple[str, str], ...]]:
         with self.lock:
             self.requests.append(request)
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
         blocks = blocks_of(self.reads(request["messages"][-1]["content"]))
         time.sleep(self.delay(blocks))
-        answer = self.rule(blocks)
+        answer = self.refuse(request) or self.rule(blocks)
         with self.lock:
             self.in_flight -= 1
         if answer.status != 200:
-            return answer.status, {"error": {"message": answer.error}}
+            return answer.status, {"error": {"message": answer.error}}, answer.headers
+        with self.lock:
+            self.answered.append(request)
         content = answer.content
         text = content if content is None or isinstance(content, str) else json.dumps(content)
         message = {"role": "assistant", "content": text, "refusal": answer.refusal}
         usage = {"prompt_tokens": answer.prompt_tokens, "completion_tokens": answer.completion_tokens}
         choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason}
-        return 200, {"object": "chat.completion", "model": MODEL, "choices": [choice], "usage": usage}
+        usage["total_tokens"] = answer.prompt_tokens + answer.completion_tokens
+        return 200, {"object": "chat.completion", "model": MODEL, "choices": [choice], "usage": usage}, answer.headers
 
 
 @contextmanager
@@ -112,11 +120,13 @@ def judge_server() -> Iterator[JudgeServer]:
             assert self.path == "/v1/chat/completions"
             self._send(*state.reply(json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
 
-        def _send(self, status: int, value: dict[str, Any]) -> None:
+        def _send(self, status: int, value: dict[str, Any], headers: tuple[tuple[str, str], ...] = ()) -> None:
             data = json.dumps(value).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
+            for name, text in headers:
+                self.send_header(name, text)
             self.end_headers()
             self.wfile.write(data)
 

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from grao_pipeline.errors import StageFailure, UsageError
+from grao_pipeline.plugins import describe_plugin
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.score import make_reward
 from tests.scoring.judges.common import (
@@ -80,12 +81,12 @@ def test_a_judgement_is_given_before_the_last_questions_are_asked(server: JudgeS
 
 @pytest.mark.parametrize("concurrency", [1, 5])
 def test_the_allowed_number_of_requests_is_in_flight(server: JudgeServer, concurrency: int) -> None:
-    """The server answers only when this many requests are there; twenty is a multiple of it."""
+    """After the first, the server answers only when this many requests are there; ten is a multiple of it."""
     together = threading.Barrier(concurrency)
     server.rule = longer_wins
-    server.delay = lambda _: 0.0 * together.wait(timeout=60)
-    reward = judge("judge-pairwise", server, f"concurrency={concurrency}")
-    list(reward.score(candidates([f"answer {number}" for number in range(10)])))
+    server.delay = lambda _: 0.0 * together.wait(timeout=60) if len(server.requests) > 1 else 0.0
+    reward = judge("judge-pairwise", server, "swap=false", f"concurrency={concurrency}")
+    list(reward.score(candidates([f"answer {number}" for number in range(11)])))
     assert server.most_in_flight == concurrency
 
 
@@ -180,3 +181,30 @@ def test_rewards_do_not_depend_on_other_questions(server: JudgeServer) -> None:
     together = list(judge("judge-pairwise", server).score(group))
     alone = [next(iter(judge("judge-pairwise", server).score([candidate]))) for candidate in group]
     assert together == alone
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            "base-url=http://host/v1",
+            r"has no argument 'base-url'\. Did you mean base_url\? .* With base_url=…: base_url, ",
+        ),
+        ("criterion=helpful", r"needs model=… \(or base_url=…\)\. .* With base_url=…: base_url, served_model, "),
+    ],
+)
+def test_the_arguments_of_a_server_are_listed_where_none_is_named(given: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=[given]))
+
+
+def test_the_help_of_a_judge_shows_the_arguments_of_a_server() -> None:
+    arguments = {argument["name"]: argument for argument in describe_plugin("reward", "judge-rubric").arguments}
+    assert {"model", "base_url", "served_model", "requests_per_minute"} <= arguments.keys()
+    assert not arguments["model"]["required"]
+
+
+def test_a_message_about_a_server_names_the_argument_as_it_is_written(server: JudgeServer) -> None:
+    server.models = ["one", "two"]
+    with pytest.raises(UsageError, match=r"serves one, two\. Name one with --reward-arg served_model=…\."):
+        judge("judge-pairwise", server).identity()

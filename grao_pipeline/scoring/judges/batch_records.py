@@ -1,0 +1,71 @@
+"""What is remembered of submitted batches, so that a run that was killed finds them again and asks nothing twice."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+
+from grao_pipeline.errors import InputError
+from grao_pipeline.storage.directory import Directory
+
+SUFFIX = ".json"
+
+
+@dataclass(frozen=True)
+class BatchRecord:
+    """A batch: written before it is submitted, and again with its ID.
+
+    Example: `BatchRecord("5f0c…", "batch_67…", ("a1…", "b2…"))`
+    """
+
+    key: str
+    """Also in the batch's metadata on the server."""
+    batch_id: str | None
+    """None where the run ended before the server answered."""
+    custom_ids: tuple[str, ...]
+    """The requests of the batch."""
+    has_ended: bool = False
+
+
+class BatchRecords:
+    """The records of one scores table, a file each.
+
+    Args:
+        url: directory; it exists only while there are records.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._directory = Directory(url)
+
+    def all(self) -> list[BatchRecord]:
+        """Every record, in the order of their keys.
+
+        Raises:
+            InputError: a file is no record.
+        """
+        return [self._read(name) for name in self._directory.names() if name.endswith(SUFFIX)]
+
+    def save(self, record: BatchRecord) -> None:
+        """Write a record, whole or not at all."""
+        self._directory.write(f"{record.key}{SUFFIX}", json.dumps(asdict(record)).encode())
+
+    def end(self, record: BatchRecord) -> None:
+        """Note that a batch has ended."""
+        self.save(replace(record, has_ended=True))
+
+    def forget(self, record: BatchRecord) -> None:
+        """Delete a record."""
+        self._directory.delete(f"{record.key}{SUFFIX}")
+
+    def clear(self) -> None:
+        """Delete all records, and their directory: everything that they stand for is stored."""
+        self._directory.delete_all()
+
+    def _read(self, name: str) -> BatchRecord:
+        try:
+            value = json.loads(self._directory.read(name))
+            return BatchRecord(**{**value, "custom_ids": tuple(value["custom_ids"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(
+                f"{self._directory.path(name)} is no record of a batch ({error!r}). Delete it; its questions are then "
+                "asked again."
+            ) from error
