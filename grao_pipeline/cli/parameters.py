@@ -55,7 +55,7 @@ def _declaration(name: str, field: FieldInfo) -> Declaration:
         "metavar": extra_of(field).get("metavar"),
         "default": None if multiple else default,
         "multiple": multiple,
-        "show_default": default is not None and not multiple,
+        "show_default": default not in (None, "") and not multiple,
         "help": help,
     }
 

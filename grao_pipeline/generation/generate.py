@@ -3,24 +3,25 @@
 from collections.abc import Callable
 from typing import Any
 
-from grao_pipeline.errors import Interrupted
 from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
 from grao_pipeline.generation.engine_maker import engine_maker
 from grao_pipeline.generation.engines import ENGINES
-from grao_pipeline.generation.engines.base import Engine, EngineOptions, Sampling, ServerOptions
+from grao_pipeline.generation.engines.base import Engine, EngineOptions, Sampling
 from grao_pipeline.generation.engines.make import resolve_engine_name
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.generation.part_assembler import PartAssembler
 from grao_pipeline.generation.part_preparer import PartPreparer
 from grao_pipeline.generation.policy import Policy, load_policy, load_prompt_tokenizer
+from grao_pipeline.generation.run_engine import run_engine
 from grao_pipeline.generation.run_report import RunReport
 from grao_pipeline.generation.sample_counts import read_samples_file
+from grao_pipeline.generation.server_options import server_options
 from grao_pipeline.generation.summary import PART_COLUMNS, GenerateSummary
+from grao_pipeline.generation.text_groups import sample_texts
 from grao_pipeline.models.chat import PromptTokenizer, declared_stop_token_ids
 from grao_pipeline.models.source import ModelSource, locate_model
 from grao_pipeline.models.templates import TemplateSettings, mentions, read_template
 from grao_pipeline.plugins import named_source
-from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import SILENT, Bar, Progress
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
@@ -83,6 +84,8 @@ def generate_groups(
         StageFailure: the engine died. Finished groups are saved; the same command resumes.
         Interrupted: SIGTERM or SIGINT; finished groups are saved likewise.
     """
+    if not options.model:
+        return sample_texts(prompts_url, out, options, progress)
     prompts = open_table(prompts_url, "prompts")
     source = locate_model(options.model, options.adapter)
     tokenizer = load_prompt_tokenizer(options, source)
@@ -95,6 +98,7 @@ def generate_groups(
         fingerprint=provenance.fingerprint,
         policy=source.fingerprint,
     )
+    remarks: list[str] = []
     for index in writer.committed():
         summary.add_part(writer.read(index, PART_COLUMNS))
     if writer.missing():
@@ -109,12 +113,14 @@ def generate_groups(
             engine = make_engine(_engine_options(options, policy))
         with _groups_bar(progress, writer, prompts.num_rows, options.prompts_per_part) as bar:
             report = RunReport(summary, bar)
-            _sample(engine, PartAssembler(preparer, writer, report), sampling, report)
+            run_engine(engine, PartAssembler(preparer, writer, report), sampling, report)
+            remarks = engine.remarks()
         summary.groups -= summary.prompts_refused
     elif writer.was_complete:
         summary.groups = writer.num_committed_rows
     summary.parts_left_to_other_workers = len(writer.finish())
     summary.finish(options.reference_reasoning)
+    summary.notes = [*remarks, *summary.notes]
     return summary
 
 
@@ -135,40 +141,7 @@ def _groups_bar(progress: Progress, writer: TableWriter, num_prompts: int, promp
     return progress.track("sampling", committed + sum(sizes), "groups", committed)
 
 
-def _sample(engine: Engine, assembler: PartAssembler, sampling: Sampling, report: RunReport) -> None:
-    """Sample the requests of the assembler, give it the groups, and close the engine."""
-    report.started()
-    try:
-        with StopSignals() as signals:
-            for groups in signals.interruptible(engine.generate(assembler.parts(), sampling)):
-                report.sampled(groups)
-                assembler.add(groups)
-            assembler.finish()
-            report.finished()
-    except Interrupted as stop:
-        num_saved = assembler.save_unfinished()
-        raise Interrupted(
-            f"{stop} {assembler.num_committed} parts are committed, and {num_saved} finished groups of unfinished "
-            "parts are saved. Run the same command to resume."
-        ) from None
-    except BaseException:  # whatever it is, finished groups are expensive
-        assembler.save_unfinished()
-        raise
-    finally:
-        engine.close()
-
-
 def _engine_options(options: GenerateOptions, policy: Policy) -> EngineOptions:
-    server = None
-    if options.base_url is not None:
-        server = ServerOptions(
-            base_url=options.base_url,
-            served_model=options.served_model,
-            concurrency=options.concurrency,
-            retries=options.retries,
-            request_timeout=options.request_timeout,
-            allow_retokenize=options.allow_retokenize,
-        )
     adapter = policy.source.adapter
     return EngineOptions(
         model=str(policy.source.directory),
@@ -180,5 +153,5 @@ def _engine_options(options: GenerateOptions, policy: Policy) -> EngineOptions:
         quantization=options.quantization,
         tensor_parallel_size=options.tensor_parallel_size,
         gpu_memory_utilization=options.gpu_memory_utilization,
-        server=server,
+        server=server_options(options),
     )

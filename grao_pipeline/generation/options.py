@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+from pydantic import ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
 from grao_pipeline.models.server_defaults import CONCURRENCY, REQUEST_TIMEOUT, RETRIES
 from grao_pipeline.models.templates import (
     CHAT_TEMPLATE_HELP,
@@ -26,14 +29,19 @@ class GenerateOptions(StageOptions):
         "worker": "Several processes",
     }
 
-    model: str = runtime(..., "Policy to sample from: a Hugging Face model directory or hub id.")
-    adapter: str | None = runtime(None, "LoRA adapter (peft) on top of the model: a directory or hub id.")
     engine: str = runtime(
         "auto",
         "auto (vllm where it is installed, else transformers), vllm, transformers, openai (a server, see --base-url), "
         "or yours as package.module:Class.",
         plugin="engine",
     )
+    model: str = runtime(
+        "",
+        "Policy to sample from: a Hugging Face model directory or hub id. Only --engine openai --api chat does "
+        "without: it samples texts, without token IDs, from --served-model.",
+        validate_default=True,
+    )
+    adapter: str | None = runtime(None, "LoRA adapter (peft) on top of the model: a directory or hub id.")
     samples: int = option(8, "Samples per prompt (G).", ge=1)
     samples_field: str | None = option(
         None, "Key of the prompts' metadata that holds the number of samples, for prompts that have it."
@@ -80,6 +88,15 @@ class GenerateOptions(StageOptions):
         ge=0,
     )
     request_timeout: float = runtime(REQUEST_TIMEOUT, "Seconds after which a request is tried again.", gt=0.0)
+    api: Literal["auto", "completions", "chat"] = option(
+        "auto",
+        "The server's API: completions (token IDs), chat (text alone, for references and judging), or auto: "
+        "completions where the server has them, else chat.",
+    )
+    requests_per_minute: float | None = runtime(None, "Send the server at most this many requests a minute.", gt=0.0)
+    tokens_per_minute: float | None = runtime(
+        None, "Send the server at most this many tokens a minute, completions included.", gt=0.0
+    )
     allow_retokenize: bool = option(
         False, "Make token ids from text if the server returns none; such rows are marked and have no log-probs."
     )
@@ -96,3 +113,11 @@ class GenerateOptions(StageOptions):
     actor_gpus: float | None = runtime(
         None, "GPUs per actor; by default --tensor-parallel-size where the cluster has GPUs, else 0.", ge=0.0
     )
+
+    @field_validator("model")
+    @classmethod
+    def _model_is_given(cls, model: str, info: ValidationInfo) -> str:
+        """Only an engine that samples through a server can do without."""
+        if not model and info.data.get("engine") != "openai":
+            raise PydanticCustomError("missing", "field required")
+        return model

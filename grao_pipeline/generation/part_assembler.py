@@ -3,11 +3,12 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
 
 import pyarrow as pa
 
-from grao_pipeline.generation.engines.base import Request, SampledGroup
-from grao_pipeline.generation.part_preparer import PartPreparer, PreparedPart
+from grao_pipeline.generation.engines.base import Request, Sample, SampledGroup
+from grao_pipeline.generation.part_preparer import PreparedPart
 from grao_pipeline.generation.rows import Row
 from grao_pipeline.generation.run_report import RunReport
 from grao_pipeline.schemas import GROUPS
@@ -17,6 +18,27 @@ MAX_PREPARED = 2
 """Parts that are prepared before the engine asks for them."""
 MAX_UNWRITTEN = 4
 """Complete parts that may wait to be written; when there are more, the engine waits."""
+
+
+class Builder(Protocol):
+    """Completes rows."""
+
+    def finish(self, row: Row, samples: Sequence[Sample]) -> Row:
+        """The complete row."""
+        ...
+
+
+class Preparer(Protocol):
+    """Makes the rows and requests of parts."""
+
+    @property
+    def builder(self) -> Builder:
+        """Completes the rows."""
+        ...
+
+    def prepare(self, index: int, recovered: pa.Table | None) -> PreparedPart:
+        """The rows and requests of a part, given the groups of it that a stopped run finished."""
+        ...
 
 
 class PartAssembler:
@@ -29,7 +51,7 @@ class PartAssembler:
         report: receives prepared and committed parts, in the second thread.
     """
 
-    def __init__(self, preparer: PartPreparer, writer: TableWriter, report: RunReport) -> None:
+    def __init__(self, preparer: Preparer, writer: TableWriter, report: RunReport) -> None:
         self._indices = iter(writer.missing())
         self._preparer = preparer
         self._writer = writer

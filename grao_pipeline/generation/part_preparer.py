@@ -15,6 +15,7 @@ from grao_pipeline.generation.policy import Policy
 from grao_pipeline.generation.rows import Row, RowBuilder
 from grao_pipeline.generation.sample_counts import SampleCounts
 from grao_pipeline.generation.summary import GenerateSummary
+from grao_pipeline.messages import plain_messages
 from grao_pipeline.models.templates import RefusedConversation
 from grao_pipeline.progress import Progress
 from grao_pipeline.storage.reader import TableReader, open_table
@@ -56,7 +57,7 @@ class PartPreparer:
     ) -> None:
         self._options = options
         self._policy = policy
-        self._prompts = _read_prompts(prompts)
+        self._prompts = read_prompts(prompts)
         self._summary = summary
         self._builder = RowBuilder(policy, options, summary)
         self._refused: set[str] = set()
@@ -147,6 +148,8 @@ class PartPreparer:
                 num_samples=num_samples,
                 seed=self._group_seed(prompt["prompt_id"], len(earlier)),
                 max_new_tokens=min(room, self._options.max_new_tokens),
+                messages=plain_messages(prompt["messages"]),
+                tools=prompt["tools"],
             )
         )
 
@@ -156,7 +159,12 @@ class PartPreparer:
         return int(fingerprint(parts)[:15], 16)
 
 
-def _read_prompts(prompts: TableReader) -> list[dict[str, Any]]:
+def read_prompts(prompts: TableReader) -> list[dict[str, Any]]:
+    """The rows of a prompts table.
+
+    Raises:
+        InputError: a prompt ID appears twice.
+    """
     rows: list[dict[str, Any]] = prompts.arrow().to_pylist()
     seen: set[str] = set()
     for row in rows:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from grao_pipeline.generation.generate import groups_provenance
 from grao_pipeline.generation.options import GenerateOptions
+from grao_pipeline.generation.text_groups import texts_provenance
 from grao_pipeline.models.source import locate_model
 from grao_pipeline.options import StageOptions
 from grao_pipeline.storage.manifest import Provenance
@@ -12,5 +13,7 @@ from grao_pipeline.storage.manifest import Provenance
 def identity(inputs: Sequence[str], options: StageOptions, provenance_of: Callable[[str], Provenance]) -> Provenance:
     """The identity of the groups that these options sample."""
     assert isinstance(options, GenerateOptions)
+    if not options.model:
+        return texts_provenance(options, provenance_of(inputs[0]).fingerprint)
     model = locate_model(options.model, options.adapter)
     return groups_provenance(options, provenance_of(inputs[0]).fingerprint, model)

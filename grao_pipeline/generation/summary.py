@@ -96,7 +96,7 @@ class GenerateSummary:
         for reason, count in Counter(reasons).items():
             self.finish_reasons[reason] += count
         self.empty_completions += sum(
-            reason == "stop" and length <= 1 for reason, length in zip(reasons, lengths, strict=True)
+            reason == "stop" and length == 1 for reason, length in zip(reasons, lengths, strict=True)
         )
         self.samples_without_answer += pc.list_flatten(part.column("answers")).null_count
         has_reference = pc.is_valid(part.column("reference"))

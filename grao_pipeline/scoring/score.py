@@ -162,11 +162,11 @@ def score_groups(
         summary.parts_left_to_other_workers = len(writer.finish())
         if not summary.parts_left_to_other_workers:
             reward.stored()
-        for remark in reward.remarks():
-            progress.note(remark)
+        remarks = reward.remarks()
     summary.cache_hits, summary.cache_misses = judge.hits, judge.misses
     summary.tokens_spent, summary.tokens_saved = judge.tokens_spent, judge.tokens_saved
     tally.finish()
+    summary.notes = [*remarks, *summary.notes]
     return summary
 
 

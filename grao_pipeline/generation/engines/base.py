@@ -2,14 +2,17 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
 
 from grao_pipeline.arguments import NoArguments, PluginArguments
+from grao_pipeline.messages import Message
 from grao_pipeline.models.devices import resolve_device, resolve_dtype
 from grao_pipeline.options import Device, Dtype
 from grao_pipeline.schemas import FinishReason
+
+Api = Literal["completions", "chat", "auto"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,12 @@ class ServerOptions:
     """Seconds of one try."""
     allow_retokenize: bool
     """Make token ids from the text where the server returns none."""
+    api: Api = "completions"
+    """`auto`: completions where the server has them, else chat."""
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    template_arguments: Mapping[str, object] = field(default_factory=dict)
+    """Of the server's chat template."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,10 @@ class Request:
     """The group's seed: samples must not depend on which requests happen to be in flight together."""
     max_new_tokens: int
     """Tokens that fit after this prompt; at most the sampling's."""
+    messages: Sequence[Message] = ()
+    """The conversation, for engines that send it to a server."""
+    tools: str | None = None
+    """JSON schemas of its tools: a JSON list."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,10 @@ class Sample:
     finish_reason: FinishReason
     retokenized: bool = False
     """The token ids were made from the text, because a server returned none."""
+    text: str | None = None
+    """The answer as a server gave it, for an engine without a tokenizer."""
+    reasoning: str | None = None
+    """The reasoning that a server gave next to the answer."""
 
 
 ABORTED = Sample([], [], "abort")
@@ -156,6 +173,10 @@ class Engine(ABC):
         Raises:
             StageFailure: the engine died.
         """
+
+    def remarks(self) -> list[str]:
+        """What people should know of how it sampled, a sentence each; asked for after the last group."""
+        return []
 
     def close(self) -> None:
         """Free the device."""

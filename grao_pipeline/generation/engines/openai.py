@@ -4,6 +4,7 @@ A first request of one token shows which format the server supports; it is used 
 
     token ids   prompt and completions travel as token ids, with log-probs: the table equals that of the vllm engine
     text        with --allow-retokenize only: text travels, token ids are made from it, log-probs are unknown
+    chat        with --api chat, or where the server has no completions: conversations go out, texts come back
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,9 +16,19 @@ from pydantic import model_validator
 
 from grao_pipeline.arguments import FreeArguments, argument
 from grao_pipeline.errors import StageFailure, UsageError
-from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, SampledGroup, Sampling
-from grao_pipeline.generation.engines.request_formats import RequestFormat, TextFormat, TokenIdFormat, samples_of
-from grao_pipeline.models.server import Refusal, Server
+from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, Sample, SampledGroup, Sampling
+from grao_pipeline.generation.engines.chat_format import PATH as CHAT_PATH
+from grao_pipeline.generation.engines.chat_format import ChatFormat, Piece
+from grao_pipeline.generation.engines.request_formats import (
+    RequestFormat,
+    TextFormat,
+    TextTokens,
+    TokenIdFormat,
+    samples_of,
+)
+from grao_pipeline.models.pace import Pace
+from grao_pipeline.models.server import Server
+from grao_pipeline.models.server_errors import Refusal
 
 PATH = "/completions"
 ROUNDING = 1e-3
@@ -30,8 +41,23 @@ OPTIONS = {
     "seed": "--seed",
 }
 """Fields of a request that have an option."""
+NO_COMPLETIONS = (404, 405, 501)
+"""Status of a server without completions; some say with status 400 that a model is for chat alone."""
 RESERVED = (
-    *("prompt", "prompt_embeds", "truncate_prompt_tokens", "echo", "suffix", "best_of", "use_beam_search"),
+    *(
+        "prompt",
+        "messages",
+        "tools",
+        "chat_template_kwargs",
+        "max_completion_tokens",
+        "response_format",
+        "prompt_embeds",
+        "truncate_prompt_tokens",
+        "echo",
+        "suffix",
+        "best_of",
+        "use_beam_search",
+    ),
     *("stop", "stop_token_ids", "include_stop_str_in_output", "ignore_eos", "skip_special_tokens"),
     *("logprobs", "logprob_token_ids", "return_token_ids", "return_tokens_as_token_ids", "allowed_token_ids"),
     *("stream", "stream_options", "request_id"),
@@ -80,13 +106,15 @@ class OpenAIEngine(Engine):
         _check_options(options)
         self._model = options.model
         self._arguments = arguments
-        self._allow_retokenize = options.server.allow_retokenize
+        self._options = options.server
+        self._chat: ChatFormat | None = None
         self._server = Server(
             options.server.base_url,
             options.server.served_model,
             options.server.concurrency,
             options.server.retries,
             options.server.request_timeout,
+            pace=Pace(options.server.requests_per_minute, options.server.tokens_per_minute),
         )
         self._served_model = self._server.model
 
@@ -101,7 +129,10 @@ class OpenAIEngine(Engine):
         first = next(pending, None)
         if first is None:
             return
-        request_format = self._supported_format(first, sampling)
+        request_format = None if self._options.api == "chat" else self._supported_format(first, sampling)
+        if request_format is None:
+            yield from self._chatted(first, pending, sampling)
+            return
         in_flight: dict[int, Request] = {}
 
         def bodies() -> Iterator[dict[str, object]]:
@@ -120,8 +151,50 @@ class OpenAIEngine(Engine):
                     )
                 yield [SampledGroup(request.key, samples_of(request_format, request, answer))]
 
-    def _supported_format(self, request: Request, sampling: Sampling) -> RequestFormat:
-        """Request one token, the only one that is allowed, and see whether its id comes back."""
+    def remarks(self) -> list[str]:
+        lines = self._server.remarks()
+        if self._chat is not None:
+            lines.append(
+                "The samples are chat answers, as text alone: such groups are for references and judging. Their token "
+                f"IDs {'are made from the text' if self._chat.encode else 'are unknown'}, and they have no log-probs."
+            )
+            lines += self._chat.remarks()
+        return lines
+
+    def _chatted(self, first: Request, pending: Iterator[Request], sampling: Sampling) -> Iterator[list[SampledGroup]]:
+        """Sample by `/chat/completions`. The first request is sent alone: it shows which fields the server accepts."""
+        arguments = {**self._arguments.given(), "model": self._served_model}
+        tokens = TextTokens(self._model, sampling.stop_token_ids) if self._model else None
+        chat = ChatFormat(
+            sampling,
+            self._served_model,
+            arguments,
+            self._options.template_arguments,
+            None if tokens is None else tokens.completion,
+        )
+        self._chat = chat
+        yield [SampledGroup(first.key, chat.first_samples(first, lambda body: self._ask(body, CHAT_PATH)))]
+        sent: list[Piece] = []
+        sampled: dict[tuple[int, int], dict[int, list[Sample]]] = {}
+
+        def bodies() -> Iterator[dict[str, object]]:
+            for piece in chain.from_iterable(map(chat.pieces, pending)):
+                sent.append(piece)
+                yield chat.body(piece)
+
+        with closing(self._server.post(CHAT_PATH, bodies())) as answers:
+            for index, answer in answers:
+                piece = sent[index]
+                group = sampled.setdefault(piece.request.key, {})
+                group[piece.first] = chat.samples(piece, answer)
+                if len(group) == len(chat.pieces(piece.request)):
+                    samples = [sample for _, part in sorted(sampled.pop(piece.request.key).items()) for sample in part]
+                    yield [SampledGroup(piece.request.key, chat.completed(piece.request, samples))]
+
+    def _supported_format(self, request: Request, sampling: Sampling) -> RequestFormat | None:
+        """Request one token, the only one that is allowed, and see whether its id comes back. None: the server has no
+        completions.
+        """
         url = self._server.base_url
         token = next(iter(sampling.stop_token_ids), request.prompt_token_ids[-1])
         probe = {"n": 1, "max_tokens": 1, "temperature": 1.0, "logprobs": 1, "allowed_token_ids": [token]}
@@ -130,11 +203,14 @@ class OpenAIEngine(Engine):
         if not isinstance(answer, Refusal) and _first_choice(answer).get("token_ids") == [token]:
             _check_logprobs(_first_choice(answer).get("logprobs"), url)
             return token_ids
+        if self._options.api == "auto" and isinstance(answer, Refusal) and _is_for_chat(answer):
+            return None
         reason = answer.message if isinstance(answer, Refusal) else "the answer has no usable 'token_ids'"
-        if not self._allow_retokenize:
+        if not self._options.allow_retokenize:
             raise UsageError(
                 f"{url} does not accept and return token ids ({reason}). Use a vLLM server, or --allow-retokenize: "
-                "token ids are then made from the text, and log-probs are unknown.",
+                "token ids are then made from the text, and log-probs are unknown. For references and judging, there "
+                "is --api chat.",
                 option="base_url",
             )
         text = TextFormat(sampling, {**self._arguments.given(), "model": self._served_model}, self._model)
@@ -143,8 +219,8 @@ class OpenAIEngine(Engine):
             raise StageFailure(f"{url} refuses token ids ({reason}) and a plain text prompt: {answer.message}")
         return text
 
-    def _ask(self, body: Mapping[str, object]) -> dict[str, Any] | Refusal:
-        [(_, answer)] = self._server.post(PATH, [body])
+    def _ask(self, body: Mapping[str, object], path: str = PATH) -> dict[str, Any] | Refusal:
+        [(_, answer)] = self._server.post(path, [body])
         return answer
 
 
@@ -166,6 +242,11 @@ def _check_options(options: EngineOptions) -> None:
         raise UsageError(
             "the openai engine needs the server's name of the adapter. Give it as --served-model.", option="adapter"
         )
+
+
+def _is_for_chat(refusal: Refusal) -> bool:
+    """Whether a server refuses a completion because it has none."""
+    return refusal.status in NO_COMPLETIONS or "chat" in refusal.message.lower()
 
 
 def _first_choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -109,6 +109,43 @@ class TokenIdFormat:
         return Sample(ids, [float(logprob) for logprob in choice["logprobs"]["token_logprobs"]], reason)
 
 
+class TextTokens:
+    """A tokenizer for the texts of servers that return no token ids.
+
+    Args:
+        model: directory of the tokenizer.
+    """
+
+    def __init__(self, model: str, stop_token_ids: Sequence[int]) -> None:
+        self._tokenizer: Any = require("transformers").AutoTokenizer.from_pretrained(model)
+        self._stop_token_ids = stop_token_ids
+        self.end_of_turn = self._likely_end_of_turn()
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens included."""
+        return str(self._tokenizer.decode(token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of a text."""
+        return [int(token) for token in self._tokenizer.encode(text, add_special_tokens=False)]
+
+    def completion(self, text: str, is_complete: bool) -> tuple[list[int], bool]:
+        """The token ids of a completion, up to its first stop token, and whether it has ended; that of a complete text
+        is added.
+        """
+        ids = self.encode(text)
+        stop = next((index for index, token in enumerate(ids) if token in self._stop_token_ids), None)
+        if stop is not None:
+            return ids[: stop + 1], True
+        return ([*ids, self.end_of_turn] if is_complete else ids), is_complete
+
+    def _likely_end_of_turn(self) -> int:
+        """The stop token that the server has most likely sampled where its text does not show it."""
+        tokenizer = PromptTokenizer(self._tokenizer, self._stop_token_ids)
+        token = tokenizer.reference([{"role": "user", "content": "q"}], "a")[-1]
+        return token if token in self._stop_token_ids else int(self._tokenizer.eos_token_id)
+
+
 class TextFormat:
     """OpenAI's standard fields: text in both directions.
 
@@ -119,14 +156,13 @@ class TextFormat:
     def __init__(self, sampling: Sampling, fields: Mapping[str, object], model: str) -> None:
         self.sampling = sampling
         self._fields = fields
-        self._tokenizer: Any = require("transformers").AutoTokenizer.from_pretrained(model)
-        self._end_of_turn = self._likely_end_of_turn()
-        stop_tokens = dict.fromkeys([self._end_of_turn, *sampling.stop_token_ids])
-        self._stop_strings = [self._decode([token]) for token in stop_tokens][:MAX_STOP_STRINGS]
+        self._tokens = TextTokens(model, sampling.stop_token_ids)
+        stop_tokens = dict.fromkeys([self._tokens.end_of_turn, *sampling.stop_token_ids])
+        self._stop_strings = [self._tokens.decode([token]) for token in stop_tokens][:MAX_STOP_STRINGS]
 
     def body(self, request: Request) -> dict[str, object]:
-        prompt = self._decode(request.prompt_token_ids)
-        if self._encode(prompt) != request.prompt_token_ids:
+        prompt = self._tokens.decode(request.prompt_token_ids)
+        if self._tokens.encode(prompt) != request.prompt_token_ids:
             raise StageFailure(
                 f"The token ids of the prompt in row {request.key[1]} of part {request.key[0]} change when its text is "
                 f"tokenized again, so a server without token ids cannot sample from it: {prompt[:80]!r} …"
@@ -143,25 +179,8 @@ class TextFormat:
             )
 
     def sample(self, request: Request, choice: Choice) -> Sample:
-        ids, reason = self._encode(choice["text"]), choice["finish_reason"]
-        stop = next((index for index, token in enumerate(ids) if token in self.sampling.stop_token_ids), None)
-        if stop is not None:
-            ids, reason = ids[: stop + 1], "stop"
-        elif reason == "stop":
-            ids.append(self._end_of_turn)
-        return Sample(ids, None, reason, retokenized=True)
-
-    def _likely_end_of_turn(self) -> int:
-        """The stop token that the server has most likely sampled where its text does not show it."""
-        tokenizer = PromptTokenizer(self._tokenizer, self.sampling.stop_token_ids)
-        token = tokenizer.reference([{"role": "user", "content": "q"}], "a")[-1]
-        return token if token in self.sampling.stop_token_ids else int(self._tokenizer.eos_token_id)
-
-    def _decode(self, token_ids: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
-    def _encode(self, text: str) -> list[int]:
-        return [int(token) for token in self._tokenizer.encode(text, add_special_tokens=False)]
+        ids, has_ended = self._tokens.completion(choice["text"], choice["finish_reason"] == "stop")
+        return Sample(ids, None, "stop" if has_ended else "length", retokenized=True)
 
 
 def samples_of(request_format: RequestFormat, request: Request, answer: Any) -> list[Sample]:

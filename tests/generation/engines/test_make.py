@@ -115,7 +115,7 @@ def test_arguments_reach_the_engine_converted() -> None:
         ({}, "needs depth=…"),
         ({"depth": "0"}, "depth=0: input should be greater than 0"),
         ({"depth": "1", "mode": "slow"}, "mode=slow: input should be 'fast' or 'exact'"),
-        ({"deep": "1", "depth": "1"}, r"has no argument 'deep'\. It has: depth, mode\."),
+        ({"deep": "1", "depth": "1"}, r"has no argument 'deep'\. Did you mean depth\? It has: depth, mode\."),
     ],
 )
 def test_a_wrong_argument_is_refused_before_the_engine_is_opened(given: dict[str, str], message: str) -> None:

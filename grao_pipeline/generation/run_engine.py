@@ -1,0 +1,34 @@
+"""From the requests of an assembler through an engine to its groups."""
+
+from grao_pipeline.errors import Interrupted
+from grao_pipeline.generation.engines.base import Engine, Sampling
+from grao_pipeline.generation.part_assembler import PartAssembler
+from grao_pipeline.generation.run_report import RunReport
+from grao_pipeline.processes import StopSignals
+
+
+def run_engine(engine: Engine, assembler: PartAssembler, sampling: Sampling, report: RunReport) -> None:
+    """Sample the requests of the assembler, give it the groups, and close the engine.
+
+    Raises:
+        Interrupted: SIGTERM or SIGINT; finished groups are saved.
+    """
+    report.started()
+    try:
+        with StopSignals() as signals:
+            for groups in signals.interruptible(engine.generate(assembler.parts(), sampling)):
+                report.sampled(groups)
+                assembler.add(groups)
+            assembler.finish()
+            report.finished()
+    except Interrupted as stop:
+        num_saved = assembler.save_unfinished()
+        raise Interrupted(
+            f"{stop} {assembler.num_committed} parts are committed, and {num_saved} finished groups of unfinished "
+            "parts are saved. Run the same command to resume."
+        ) from None
+    except BaseException:  # whatever it is, finished groups are expensive
+        assembler.save_unfinished()
+        raise
+    finally:
+        engine.close()
