@@ -48,6 +48,8 @@ if TYPE_CHECKING:  # what `_EXPORTS` says, for type checkers and editors
     from grao_pipeline.prompts.curriculum import choose_prompts as choose_prompts
     from grao_pipeline.prompts.options import CurriculumOptions as CurriculumOptions
     from grao_pipeline.prompts.options import PromptsOptions as PromptsOptions
+    from grao_pipeline.references.options import ReferencesOptions as ReferencesOptions
+    from grao_pipeline.references.references import write_references as write_references
     from grao_pipeline.rounds.run import plan_rounds as plan_rounds
     from grao_pipeline.rounds.run import run_rounds as run_rounds
     from grao_pipeline.scoring.options import ScoreOptions as ScoreOptions
@@ -82,6 +84,8 @@ _MODULES = {
     "prompts.build": "build_prompts",
     "prompts.curriculum": "choose_prompts",
     "prompts.options": "CurriculumOptions PromptsOptions",
+    "references.options": "ReferencesOptions",
+    "references.references": "write_references",
     "rounds.run": "plan_rounds run_rounds",
     "scoring.options": "ScoreOptions",
     "scoring.rewards.base": "Candidate Judgement Reward",

@@ -33,6 +33,31 @@ STAGES: tuple[Stage, ...] = (
         did=("read", "kept"),
     ),
     Stage(
+        name="references",
+        summary="Write references for prompts: a teacher's, the best samples of groups, or another table's.",
+        description="PROMPTS is a prompts table, OUT the same prompts with references. By default only missing ones "
+        "are written. A teacher is any engine of `grao generate`; its samples stay in OUT.teacher. The reference is "
+        "part of a prompt's identity: a prompt with a new one has a new prompt ID, and groups that were sampled before "
+        "belong to the old table.",
+        examples=(
+            "grao references data/train data/taught --engine openai --api chat --base-url https://host/v1 "
+            "--served-model large",
+            "grao references data/train data/best --groups runs/groups --scores runs/scores --min-reward 1",
+            "grao references data/train data/filled --from data/solutions",
+        ),
+        inputs=("prompts",),
+        output="prompts",
+        options="grao_pipeline.references.options:ReferencesOptions",
+        verb="grao_pipeline.references.references:write_references",
+        identity="grao_pipeline.references.planning:identity",
+        check="grao_pipeline.references.planning:check",
+        per_round=False,
+        decided_by_loop=frozenset({"worker", "extend"}),
+        known_by_content=True,
+        did=("written", "already_there"),
+        costs={"tokens_sampled": "teacher_tokens"},
+    ),
+    Stage(
         name="curriculum",
         summary="Choose the next round's prompts by the reward variance that earlier rounds saw.",
         description="PROMPTS is a prompts table, OUT another one that holds the chosen prompts. They are drawn without "

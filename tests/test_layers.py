@@ -41,6 +41,7 @@ FLOORS = {
     "scoring": 3,
     "evaluation": 3,
     "importing": 3,
+    "references": 4,
     "rounds": 4,
     "inspection": 4,
     "cli": 5,

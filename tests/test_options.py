@@ -147,6 +147,8 @@ def options_of(draw: st.DrawFn, model: type[StageOptions]) -> StageOptions:
     }
     if model is EvaluateOptions and (values.get("base_groups") is None) != (values.get("base_scores") is None):
         values |= {"base_groups": "g", "base_scores": "s"}
+    if model is GenerateOptions and not values.get("model"):
+        values["model"] = "m"
     if model is TrainOptions and not values.get("lora_rank"):
         for name in ("lora_target", "lora_dropout", "save_adapter", "load_in_4bit"):
             values.pop(name, None)

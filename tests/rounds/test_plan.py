@@ -133,3 +133,11 @@ print([name for name in ("torch", "transformers", "vllm", "ray", "datasets") if 
 """
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.strip() == "[]"
+
+
+def test_references_are_the_same_task_in_every_round_and_come_before_the_sampling(
+    tmp_path: Path, model: Path, prompts: str
+) -> None:
+    tasks = list(plan(write_config(tmp_path, model, prompts, references={"from": prompts})))
+    assert [name for name in tasks if "references" in name] == ["round-0/references"]
+    assert tasks.index("round-0/references") < tasks.index("round-0/generate")

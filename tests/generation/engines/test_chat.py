@@ -196,7 +196,6 @@ def test_a_greedy_sample_is_asked_for_once(server: ChatServer, questions: str, t
 @pytest.mark.parametrize(
     ("changes", "option"),
     [
-        ({"engine": "transformers"}, "model"),
         ({"api": "completions"}, "model"),
         ({"base_url": None}, "base_url"),
         ({"extend": "groups"}, "extend"),
