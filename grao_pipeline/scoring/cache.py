@@ -56,7 +56,8 @@ def candidate_fingerprint(candidate: Candidate, reads_group: bool) -> str:
     """
     messages = [message_key(message) for message in candidate.messages]
     others = list(candidate.others) if reads_group else []
-    return fingerprint([messages, candidate.completion, candidate.reference, dict(candidate.metadata), others])
+    texts = [candidate.completion, candidate.finish_reason, candidate.reference]
+    return fingerprint([messages, *texts, dict(candidate.metadata), others])
 
 
 @dataclass(frozen=True)

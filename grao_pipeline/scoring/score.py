@@ -251,7 +251,8 @@ def _candidates(row: Row, metadata: dict[str, object], reads_group: bool) -> lis
         if text is None:
             return None
         others = [other for index, other in enumerate(texts) if index != number and other is not None]
-        return Candidate(messages, text, row["reference"], metadata, others if reads_group else ())
+        finish_reason = "stop" if number == REFERENCE else row["finish_reasons"][number]
+        return Candidate(messages, text, row["reference"], metadata, others if reads_group else (), finish_reason)
 
     references = [] if row["reference"] is None else [candidate(row["reference"], REFERENCE)]
     return [*(candidate(text, number) for number, text in enumerate(texts)), *references]

@@ -3,7 +3,7 @@
 import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from grao_pipeline.arguments import NoArguments, PluginArguments
@@ -13,7 +13,7 @@ from grao_pipeline.options import Device
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.schemas import LARGEST_FLOAT32, Status
 
-TRAITS = ("reads_group",)
+TRAITS = ("reads_group", "verifies")
 TAKEN_NAMES = ("reward", "name", "when", "missing")
 """Options of `grao score` that are recorded next to a reward's identity."""
 REFERENCE_FIELD = "reference"
@@ -33,6 +33,13 @@ class Candidate:
     metadata: Mapping[str, Any]
     others: Sequence[str] = ()
     """The other samples of its group, in their order; for rewards with the trait `reads_group`."""
+    finish_reason: str = "stop"
+    """Why its sampling ended: `stop`, or `length` where it was cut off. A reference is complete: `stop`."""
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether the text was cut off, so that what it ends in need not be its answer."""
+        return self.finish_reason == "length"
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class Judgement:
     detail: str | None = None
     tokens: int = 0
     """Tokens that a judge read and wrote for this judgement."""
+    unusable_expected: bool = field(default=False, compare=False)
+    """The expected answer is missing or cannot be read: no completion of this prompt can be judged."""
 
     def __post_init__(self) -> None:
         if (self.reward is not None) != (self.status == "ok"):
@@ -103,6 +112,8 @@ class Reward(ABC):
     """Model of the arguments that are given as `--reward-arg key=value`."""
     reads_group: ClassVar[bool] = False
     """Trait: `Candidate.others` is filled, and a judgement is cached for exactly these other samples."""
+    verifies: ClassVar[bool] = False
+    """Trait: 1 says that an answer is right, so that a reference with less contradicts the expected answer."""
 
     def __init__(self, arguments: PluginArguments, runtime: RewardRuntime) -> None:
         self.arguments = arguments

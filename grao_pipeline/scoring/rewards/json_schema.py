@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypedDict
@@ -14,9 +13,10 @@ from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.plugins import require
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
 from grao_pipeline.scoring.rewards.common import readable
+from grao_pipeline.scoring.rewards.expected import NoExpectedAnswer, lookup
+from grao_pipeline.scoring.rewards.fenced_blocks import fenced_blocks
 from grao_pipeline.scoring.sandbox.limited_calls import CallFailed, LimitedCalls
 
-BLOCK = re.compile(r"^```[ \t]*(?:json)?[ \t]*\n(.*?)^```", re.DOTALL | re.MULTILINE | re.IGNORECASE)
 SECONDS_PER_CHECK = 5.0
 MEMORY_MIB = 1024
 
@@ -57,6 +57,8 @@ class JsonSchema(Reward):
                 raise ValueError("give schema=FILE or field=NAME, not both")
             return self
 
+    verifies = True
+
     def __init__(self, arguments: Arguments, runtime: RewardRuntime) -> None:
         super().__init__(arguments, runtime)
         self._field = arguments.field
@@ -69,7 +71,7 @@ class JsonSchema(Reward):
 
     def identity(self) -> Mapping[str, object]:
         source = {"field": self._field} if self._schema is None else {"schema": self._schema}
-        return {**source, "jsonschema": self._version, "version": 1}
+        return {**source, "jsonschema": self._version, "version": 2}
 
     def fields(self) -> Sequence[str]:
         return (self._field,) if self._schema is None else ()
@@ -83,7 +85,7 @@ class JsonSchema(Reward):
         )
         for schema in schemas:
             if schema is None:
-                yield Judgement(None, "error", f"metadata has no '{self._field}'")
+                yield NoExpectedAnswer(f"metadata has no '{self._field}'").judgement()
             else:
                 yield _judgement(next(checks))
 
@@ -94,7 +96,7 @@ class JsonSchema(Reward):
         """The schema as JSON text."""
         if self._schema is not None:
             return self._schema
-        schema = candidate.metadata.get(self._field)
+        schema = lookup(candidate.metadata, self._field)
         return schema if schema is None or isinstance(schema, str) else json.dumps(schema)
 
 
@@ -137,7 +139,7 @@ def json_of(completion: str) -> object:
     try:
         return _parse(completion)
     except ValueError:
-        blocks = BLOCK.findall(completion)
+        blocks = [block.text for block in fenced_blocks(completion) if block.language in ("", "json")]
         if not blocks:
             raise
         return _parse(blocks[-1])

@@ -1,7 +1,6 @@
 """`python-tests`: 1 where the completion's code passes the unit tests in its metadata, else 0."""
 
 import ast
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,19 +12,23 @@ from pydantic import PositiveInt
 from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
 from grao_pipeline.scoring.rewards.common import DEFAULT_WORKERS, readable
-from grao_pipeline.scoring.sandbox.python_runner import Limits, run_tests
+from grao_pipeline.scoring.rewards.expected import NoExpectedAnswer, lookup
+from grao_pipeline.scoring.rewards.fenced_blocks import fenced_blocks
+from grao_pipeline.scoring.sandbox.python_runner import Limits, SuiteRun, run_tests
 
 LEAST_MEMORY_MIB = 64
 """Enough for Python itself, with room to spare."""
-BLOCK = re.compile(r"^```[ \t]*(?:python|py|python3)[ \t]*\n(.*?)^```", re.DOTALL | re.MULTILINE | re.IGNORECASE)
+PYTHON = ("python", "python3", "py", "py3")
 
 
 class PythonTests(Reward):
     """1 if the completion's code passes the unit tests of its metadata, else 0; the code runs in a sandbox.
 
-    The code is the last ```` ```python ```` block of the completion, or all of it where it has no block. The tests run
-    in the same module. `scoring/sandbox/python_runner.py` says what the sandbox keeps out, and what it cannot: it is
-    for accidents, not for attackers.
+    The code is the last ```` ```python ```` block of the completion, or block without a language where none is Python.
+    If that does not pass, it is all such blocks that are Python, one after the other: a solution may stand in several
+    blocks, or before an example of its use. A block may be unclosed, indented, or opened by the prompt; without one
+    the code is the whole completion. The tests run in the same module. `scoring/sandbox/python_runner.py` says what the
+    sandbox keeps out, and what it cannot: it is for accidents, not for attackers.
 
     The tests are Python: a string, in which every top-level `assert` is a test and everything else prepares the next
     tests (a string without such an assert is one test); or a list of strings, each of them a test.
@@ -43,16 +46,17 @@ class PythonTests(Reward):
         workers: PositiveInt = argument(DEFAULT_WORKERS, "Completions that run at once; does not change any judgement.")
 
     arguments: Arguments
+    verifies = True
 
     def __init__(self, arguments: Arguments, runtime: RewardRuntime) -> None:
         super().__init__(arguments, runtime)
         self._limits = Limits(arguments.timeout, arguments.memory_mib)
 
     def identity(self) -> Mapping[str, object]:
-        return {**self.arguments.model_dump(mode="json", exclude={"workers"}), "version": 1}
+        return {**self.arguments.model_dump(mode="json", exclude={"workers"}), "version": 2}
 
     def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:
-        suites = [self._suite(candidate.metadata.get(self.arguments.field)) for candidate in candidates]
+        suites = [self._suite(lookup(candidate.metadata, self.arguments.field)) for candidate in candidates]
         with ThreadPoolExecutor(self.arguments.workers) as threads:
             yield from threads.map(self._judge, candidates, suites)
 
@@ -67,10 +71,15 @@ class PythonTests(Reward):
 
     def _judge(self, candidate: Candidate, suite: "Suite | str") -> Judgement:
         if isinstance(suite, str):
-            return Judgement(None, "error", readable(suite))
-        run = run_tests(code_of(candidate.completion), suite.sources, self._limits)
-        if not run.started:
-            return Judgement(None, "error", readable(str(run.problem)))
+            return NoExpectedAnswer(suite).judgement()
+        runs: list[SuiteRun] = []
+        for program in programs_of(candidate.completion):
+            runs.append(run_tests(program, suite.sources, self._limits))
+            if not runs[-1].started:
+                return Judgement(None, "error", readable(str(runs[-1].problem)))
+            if runs[-1].problem is None:
+                break
+        run = max(runs, key=lambda run: (run.problem is None, sum(run.passed)))
         num_passed = sum(passed for passed, number in zip(run.passed, suite.numbers, strict=True) if number)
         num_tests = max(suite.numbers)
         reward = num_passed / num_tests if self.arguments.partial else float(run.problem is None)
@@ -120,10 +129,23 @@ class Suite:
         return f"test {self.numbers[index]}" if self.numbers[index] else "preparing the tests"
 
 
-def code_of(completion: str) -> str:
-    """The last ```` ```python ```` block of a completion, or all of it where it has no block."""
-    blocks = BLOCK.findall(completion)
-    return blocks[-1] if blocks else completion
+def programs_of(completion: str) -> list[str]:
+    """The programs that a completion may mean, likeliest first; at least one."""
+    blocks = fenced_blocks(completion)
+    texts = [block.text for block in blocks if block.language in PYTHON]
+    texts = texts or [block.text for block in blocks if not block.language]
+    if not texts:
+        return [completion]
+    python = [text for text in texts if _is_python(text)]
+    together = "\n".join(python)
+    return [texts[-1]] if python in ([], texts[-1:]) else [texts[-1], together]
+
+
+def _is_python(source: str) -> bool:
+    try:
+        return bool(_parse(source).body)
+    except ValueError:
+        return False
 
 
 def _parse(source: str) -> ast.Module:
