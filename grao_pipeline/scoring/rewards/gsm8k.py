@@ -20,6 +20,7 @@ from grao_pipeline.scoring.rewards.quantities import (
 )
 
 CUT_OFF = "cut off before an answer"
+UNMARKED = "no marked answer"
 STRICT_HELP = "Count only an answer that is marked as one (####, A:, Answer:, answer is, a box)."
 
 
@@ -99,7 +100,7 @@ def final_number(text: str, strict: bool = False, was_cut: bool = False) -> Fina
     if was_cut:
         return FinalNumber(None, CUT_OFF)
     if strict:
-        return FinalNumber(None, "no marked answer")
+        return FinalNumber(None, UNMARKED)
     return FinalNumber(last_quantity(text))
 
 

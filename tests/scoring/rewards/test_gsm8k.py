@@ -97,9 +97,10 @@ def test_a_number_is_read_back_however_it_is_written(value: Decimal, frame: str,
 
 def test_a_completion_without_a_number_is_wrong() -> None:
     assert judge("gsm8k", ["no idea"], answer="#### 5") == [Judgement(0.0, "ok", "no final number")]
-    assert judge("gsm8k", ["5"], answer="five") == [Judgement(None, "error", "metadata 'answer' holds no number")]
-    assert judge("gsm8k", ["5"], answer=None) == [Judgement(None, "error", "metadata 'answer' holds no number")]
-    assert judge("gsm8k", ["5"]) == [Judgement(None, "error", "metadata has no 'answer' to compare with")]
+    unreadable = Judgement(None, "error", "the expected answer cannot be read: metadata 'answer' is 'five'")
+    assert judge("gsm8k", ["5"], answer="five") == [unreadable]
+    missing = Judgement(None, "error", "metadata has no 'answer' to compare with")
+    assert judge("gsm8k", ["5"], answer=None) == judge("gsm8k", ["5"]) == [missing]
 
 
 def test_numbers_are_compared_exactly() -> None:

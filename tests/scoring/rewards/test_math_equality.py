@@ -41,11 +41,73 @@ def test_equal_is_what_is_mathematically_equal(expected: Any, equal: list[str], 
     assert values == [1.0] * len(equal) + [0.0] * len(different)
 
 
+@pytest.mark.parametrize(
+    ("expected", "equal", "different"),
+    [
+        ("0.0000001", [r"\boxed{1e-7}", r"$10^{-7}$"], [r"\boxed{0.0000002}", "0"]),
+        (r"\frac{1}{2^{99}}", [r"\boxed{2^{-99}}"], [r"\boxed{\frac{1}{2^{98}}}"]),
+        (r"6.626 \times 10^{-34}", ["6.626e-34"], [r"\boxed{6.6 \times 10^{-34}}", "0"]),
+        (r"\frac{1}{2004!}", [r"\boxed{\frac{1}{2004!}}"], [r"\boxed{\frac{1}{2006!}}"]),
+        (r"\{10^{-7}\}", [r"\boxed{\{10^{-7}\}}"], [r"\boxed{\{2 \cdot 10^{-7}\}}"]),
+        ("10^{-19} x", [r"\boxed{x \cdot 10^{-19}}"], [r"\boxed{3 \cdot 10^{-19} x}"]),
+        ("1234567", ["1,234,567", "1234567.0"], ["1234568", "1234568.0"]),
+        (r"1000\pi", ["3141.592654"], ["3141.6"]),
+        (r"\frac{1}{3}", ["0.333333"], ["0.3333"]),
+    ],
+)
+def test_exact_numbers_are_compared_exactly_and_decimals_relatively(
+    expected: str, equal: list[str], different: list[str]
+) -> None:
+    values = rewards(judge("math", [*equal, *different], answer=expected))
+    assert values == [1.0] * len(equal) + [0.0] * len(different)
+
+
+@pytest.mark.parametrize(
+    ("expected", "whole", "part"),
+    [
+        (r"1-\frac{1}{\mathrm{e}}", r"1-\frac{1}{e}", "1"),
+        (r"\begin{pmatrix} 4 & -1 \\ 0 & 7 \end{pmatrix}", r"\begin{bmatrix} 4 & -1 \\ 0 & 7 \end{bmatrix}", "7"),
+        ("512 and 729", "729, 512", "729"),
+        (r"-2 \text{ or } 4", "-2, 4", "4"),
+        ("$512$ and $729$", r"512 \text{ and } 729", "512"),
+        (r"3 \pm \sqrt{2}", r"3+\sqrt{2}, 3-\sqrt{2}", r"3+\sqrt{2}"),
+        ("(-∞, 1) ∪ (2, ∞)", r"(-\infty,1)\cup(2,\infty)", r"(-\infty,1)"),
+        ("[1, 2)", r"x \in [1,2)", "[1,2]"),
+        ("2/3 cups", r"\frac{2}{3}", "2"),
+        (r"9\,500", "9500", "500"),
+        ("1.234.567", "1234567", "1.234"),
+        (r"\log_2 3", r"\log_2 3", "3"),
+        ("1011_2", "1011_2", "1011_3"),
+        ("Evelyn", r"\text{Evelyn}", r"\text{Bob}"),
+        (r"x=1 \text{ and } y=2", "x=1, y=2", "2"),
+        (r"\boxed{2} and \boxed{3}", "2, 3", "3"),
+        ("So it is 7.\n#### 7", "7", "0"),
+    ],
+)
+def test_the_expected_answer_is_read_whole(expected: str, whole: str, part: str) -> None:
+    texts = [rf"So \boxed{{{whole}}}.", f"The answer is ${whole}$.", rf"So \boxed{{{part}}}."]
+    assert rewards(judge("math", texts, answer=expected)) == [1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        *("12 7", r"4 \quad 5", "7 is bigger than 8", r"\frac{3}{4} \text{ of } 7", r"7, \text{ where } x > 3"),
+        *(r"0.\overline{3}", r"x \equiv 3 \pmod 5", r"\begin{cases} x=1 \\ y=2 \end{cases}", "1.234,5", ""),
+        r"First \boxed{2}, but then \boxed{3}.",
+    ],
+)
+def test_an_expected_answer_that_cannot_be_read_whole_is_an_error(expected: str) -> None:
+    for judgement in judge("math", [r"\boxed{7}", r"\boxed{3}"], answer=expected):
+        assert (judgement.reward, judgement.status, judgement.unusable_expected) == (None, "error", True)
+
+
 def test_an_unreadable_answer_is_wrong() -> None:
     unread = Judgement(0.0, "ok", "no readable answer")
     assert judge("math", ["no idea", "", "\ud800"], answer="5") == [unread] * 3
     (judgement,) = judge("math", ["5"], answer="a good question")
-    assert judgement == Judgement(None, "error", "metadata 'answer' cannot be parsed as math: 'a good question'")
+    problem = "the expected answer cannot be read: metadata 'answer' is 'a good question'"
+    assert judgement == Judgement(None, "error", problem)
     missing = Judgement(None, "error", "metadata has no 'answer' to compare with")
     assert judge("math", ["5"]) == judge("math", ["5"], answer=None) == [missing]
     assert rewards(judge("math", ["5"], "field=gold", gold="5")) == [1.0]

@@ -43,6 +43,13 @@ CITIES = ["London", "Paris", "Rome", "Bern"]
         "The answer is A. I mean \\boxed{B}.",
         "Paris",
         " paris. ",
+        r"\boxed{Paris}",
+        r"\boxed{\text{(B) Paris}}",
+        r"\boxed{\text{Option B}}",
+        "\\boxed{E = mc^2}, so the second one.\n\nAnswer: B",
+        r"\boxed{Cat} is no city. Answer: B",
+        "The answer is Paris.",
+        "**A good question!** It is Paris:\n**(B) Paris**",
     ],
 )
 def test_a_letter_is_found_as_it_is_commonly_written(text: str) -> None:
@@ -64,6 +71,12 @@ def test_a_letter_is_found_as_it_is_commonly_written(text: str) -> None:
         ("The answer is (A), (B) and (C)", "ambiguous: A and B and C"),
         ("A. London\nB. Paris\nC. Rome", "ambiguous: A and B and C"),
         ("It is **A** or **B**", "ambiguous: A and B"),
+        (r"\boxed{B, D}", "ambiguous: B and D"),
+        (r"\boxed{\text{B and C}}", "ambiguous: B and C"),
+        (r"\boxed{B. Rome}", "ambiguous: B and C"),  # Rome is C
+        (r"\boxed{Bern}", "chose D"),
+        (r"\boxed{Berlin}", "no letter chosen"),
+        ("**Both are big.**", "no letter chosen"),
         ("The answer is A", "chose A"),
         ("The answer is A because it is", "chose A"),
     ],

@@ -44,6 +44,36 @@ def test_the_code_is_the_last_python_block(completion: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "completion",
+    [
+        f"Here it is:\n```\n{ADD}```\n",
+        f"Here it is:\n```python\n{ADD}",
+        f"{ADD}```\nThat adds.",
+        f"python\n{ADD}```",
+        f"```python\n{ADD}```\nExample:\n```python\nprint(add(2, 3))\n```",
+        "```py\ndef plus(a, b):\n    return a + b\n```\n~~~~python\ndef add(a, b):\n    return plus(a, b)\n~~~~",
+        "1. Code:\n   ```python\n   def add(a, b):\n       return a + b\n   ```\n",
+        f"```python title=add.py\r\n{ADD}```\nOutput:\n```\n3\n```",
+        f"```{{.python}}\n{ADD}```\n```python\n>>> add(1, 2)\n3\n```",
+    ],
+)
+def test_usual_layouts_of_a_right_solution_pass(completion: str) -> None:
+    assert run(completion).reward == 1.0
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        f"```python\n{ADD}```\nNo, better:\n```python\n{THREE}```",  # the last definition counts
+        f"```bash\n{ADD}```",
+        f"```text\n{ADD}```\n```python\nadd = None\n```",
+    ],
+)
+def test_blocks_of_another_language_and_withdrawn_solutions_do_not_pass(completion: str) -> None:
+    assert run(completion).reward == 0.0
+
+
+@pytest.mark.parametrize(
     ("tests", "reward", "detail"),
     [
         ("def check(f):\n    assert f(1, 2) == 3\ncheck(add)", 1.0, "1 of 1 tests passed"),

@@ -48,7 +48,7 @@ def test_exact_match_reads_the_field_that_it_is_given() -> None:
 @pytest.mark.parametrize("metadata", [{}, {"answer": None}, {"Answer": "five"}])
 def test_exact_match_without_an_answer_is_an_error(metadata: dict[str, Any]) -> None:
     judgements = judge("exact-match", ["five"], **metadata)
-    assert judgements == [Judgement(None, "error", "no 'answer' in the metadata to compare with")]
+    assert judgements == [Judgement(None, "error", "metadata has no 'answer' to compare with")]
     assert judge("exact-match", ["x"], "field=reference") == [Judgement(None, "error", "no reference to compare with")]
 
 
@@ -72,6 +72,12 @@ def test_exact_match_without_an_answer_is_an_error(metadata: dict[str, Any]) -> 
 def test_regex_finds_its_pattern(completion: str, pattern: str, full: bool, expected: float) -> None:
     arguments = [f"pattern={pattern}", f"full={str(full).lower()}"]
     assert judge("regex", [completion], *arguments) == [Judgement(expected, "ok")]
+
+
+def test_a_search_that_never_ends_is_an_error_and_the_next_one_is_done() -> None:
+    texts = ["word " * 40 + "!", "fine words"]
+    judgements = judge("regex", texts, r"pattern=^(\w+\s?)+$", "timeout=0.5")
+    assert judgements == [Judgement(None, "error", "no result within 0.5 s"), Judgement(1.0, "ok")]
 
 
 @pytest.mark.parametrize(
