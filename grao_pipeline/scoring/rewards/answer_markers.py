@@ -116,4 +116,4 @@ def _rest_of_line(text: str, start: int, may_continue: bool = True) -> str:
         start = text.rfind("\n", start, blank.end() if blank else line_end + 1) + 1
         line_end = text.find("\n", start)
     longest = start + LONGEST_ANSWER
-    return text[start : min(line_end, longest) if line_end >= 0 else longest].strip()
+    return text[start : min(line_end, longest) if line_end >= 0 else longest].strip().lstrip("*_ ")

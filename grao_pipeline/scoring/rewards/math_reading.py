@@ -1,8 +1,8 @@
 r"""Mathematical answers as sympy expressions: whole, or not at all.
 
 math-verify looks for mathematics anywhere in a text and falls back to a number inside it: it reads
-`1-\frac{1}{\mathrm{e}}` as 1, and a matrix without delimiters as its last entry. Here an expression gets delimiters that
-hold all of it, and LaTeX's grammar, which leaves no rest, either reads it or does not.
+`1-\frac{1}{\mathrm{e}}` as 1, and a matrix without delimiters as its last entry. Here an expression gets delimiters
+that hold all of it, and LaTeX's grammar, which leaves no rest, either reads it or does not.
 """
 
 import re
@@ -39,7 +39,9 @@ _FUNCTIONS = (
 _WORD = re.compile(rf"(?<![\\A-Za-z])(?!(?:{_FUNCTIONS})\b)[A-Za-z]{{3,}}")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[A-Za-z]+\*?\}(?:\s*\{[lcr| ]+\})?")
 _SUBSCRIPT = re.compile(r"(?<=\d)_\{?(\d+)\}?")
-_PLAIN_TEXT = re.compile(r"[A-Za-z][A-Za-z'’-]*(?: [A-Za-z][A-Za-z'’-]*)?")
+_FUNCTION = re.compile(rf"(?<![A-Za-z])(?:{_FUNCTIONS})(?![A-Za-z])")
+_UNIT_SIGN = re.compile(r"\d\S*(?:\s|~|\\[,;: ])+[A-Za-z]{2,}|%|°|\\circ|\\(?:text|mathrm|mbox)\b|percent")
+_PLAIN_TEXT = re.compile(r"[A-Za-z][A-Za-z'’-]+(?: [A-Za-z][A-Za-z'’-]*)?")
 
 
 def read_whole(text: str) -> list[Expression]:
@@ -54,11 +56,11 @@ def read_whole(text: str) -> list[Expression]:
     if not 0 < len(text) <= LONGEST_EXPRESSION or "\n\n" in text:
         return []
     quantity = None if "=" in text else whole_quantity(text)
-    if quantity is not None and _has_words(text) and "/" not in plain(text):
+    if quantity is not None and _has_unit(text) and "/" not in plain(text):
         value = f"{quantity.scaled:f}" + (r"\%" if quantity.percent else "")
         return _parse(value)
     latex = as_latex(_UNIT.sub("", text) if re.search(r"\d\s*/\s*\d", text) else text)
-    if _PLAIN_TEXT.fullmatch(text) and _has_words(text):
+    if _PLAIN_TEXT.fullmatch(text) and not _FUNCTION.search(text):
         return _parse(rf"\text{{{text.strip()}}}")
     if latex is None:
         return []
@@ -104,8 +106,9 @@ def bases(text: str) -> set[str]:
     return set(_SUBSCRIPT.findall(text))
 
 
-def _has_words(text: str) -> bool:
-    return re.search(r"[A-Za-z]{2,}|%|°|\\circ", text) is not None
+def _has_unit(text: str) -> bool:
+    """Whether a word or sign that is no mathematics follows a number: `5 cm`, but not `2pi` or `3 sin x`."""
+    return _UNIT_SIGN.search(text) is not None and _FUNCTION.search(text) is None
 
 
 def _has_text_inside(latex: str) -> bool:

@@ -63,7 +63,7 @@ _UNIT_WORD = r"(?!(?:or|and|to|by|out|plus|minus|times|per cent|over|squared|cub
 _UNIT_WORD += r"[^\W\d_²³¹⁰-⁹]+\.?'?"
 _SIGNS = r"[\s*_$`\"')}(°%€£¥₹,]*"
 _UNIT = re.compile(
-    rf"{_SIGNS}(?:[\s\-/·⋅*]*(?:per\b|{_UNIT_WORD})(?:\s*\^\s*\{{?-?[23]\}}?|[23²³])?{_SIGNS}){{0,8}}[\s.!*_$`\"')]*",
+    rf"{_SIGNS}(?:[\s\-/·⋅*]*(?:per\b|{_UNIT_WORD})(?:\s*\^\s*\{{?-?[23]\}}?|[23²³])?{_SIGNS}){{0,8}}[\s.*_$`\"')]*",
     re.IGNORECASE,
 )
 

@@ -104,7 +104,7 @@ def test_an_expected_answer_that_cannot_be_read_whole_is_an_error(expected: str)
 
 def test_an_unreadable_answer_is_wrong() -> None:
     unread = Judgement(0.0, "ok", "no readable answer")
-    assert judge("math", ["no idea", "", "\ud800"], answer="5") == [unread] * 3
+    assert judge("math", ["I have no idea", "", "\ud800"], answer="5") == [unread] * 3
     (judgement,) = judge("math", ["5"], answer="a good question")
     problem = "the expected answer cannot be read: metadata 'answer' is 'a good question'"
     assert judgement == Judgement(None, "error", problem)
