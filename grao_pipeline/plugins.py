@@ -1,26 +1,25 @@
 """Names → objects: built-in registries, `module:attribute`, entry points; and optional packages.
 
 A registry maps a name to `"module:attribute"`, so that naming a variant imports nothing and using it imports only its
-own file. Third parties give `module:attribute`, or publish an entry point in group `grao_pipeline.<kind>s`.
+own file. Third parties give `module:attribute` or `path/to/file.py:attribute`, or publish an entry point in group
+`grao_pipeline.<kind>s`.
 """
 
 import importlib
 import inspect
-import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from grao_pipeline.arguments import DescribedArgument, arguments_of, described_arguments
 from grao_pipeline.errors import MissingDependency, UsageError
-from grao_pipeline.fingerprints import DIGITS, file_checksum
 from grao_pipeline.options import closest
+from grao_pipeline.plugin_modules import attribute_of
+from grao_pipeline.plugin_source import used_source
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "bitsandbytes": ("quantized",),
@@ -57,15 +56,15 @@ def load(kind: str, name: str, registry: Mapping[str, str]) -> Any:
         UsageError: unknown name; the message lists the known ones.
     """
     if name in registry:
-        return _attribute(kind, registry[name])
+        return attribute_of(kind, registry[name])
     for entry in entry_points(group=f"grao_pipeline.{kind}s"):
         if entry.name == name:
             return entry.load()
     if ":" in name:
-        return _attribute(kind, name)
+        return attribute_of(kind, name)
     raise UsageError(
         f"unknown {kind} '{name}'.{closest(name, registry)} Built in: {', '.join(sorted(registry))}. "
-        f"Your own: 'module:attribute', importable from the current directory.",
+        f"Your own: 'module:attribute', importable from the current directory, or 'path/to/file.py:attribute'.",
         option=kind,
     )
 
@@ -85,7 +84,7 @@ class PluginKind:
 
     def built_in(self) -> Mapping[str, str]:
         """Name → `module:attribute`."""
-        registry: Mapping[str, str] = _attribute(self.name, self.registry)
+        registry: Mapping[str, str] = attribute_of(self.name, self.registry)
         return registry
 
     def names(self) -> list[str]:
@@ -178,17 +177,14 @@ def _summary(plugin: object) -> str:
 
 
 def source_of(kind: str, plugin: Callable[..., object]) -> dict[str, str]:
-    """`{kind_source: hash}` of the file that defines a user's function or class, for a stage's fingerprint: changing
-    the code changes the fingerprint. Empty for what is ours, whose meaning the package's version fixes.
+    """`{kind_source: hash}` of what a user's function or class uses of its module, for a stage's fingerprint: changing
+    that code changes the fingerprint (see `plugin_source`). Empty for what is ours, whose meaning the package's version
+    fixes.
     """
-    plugin = inspect.unwrap(plugin)
-    if getattr(plugin, "__module__", "").startswith("grao_pipeline."):
+    if getattr(inspect.unwrap(plugin), "__module__", "").startswith("grao_pipeline."):
         return {}
-    try:
-        path = inspect.getsourcefile(plugin)
-    except TypeError:
-        path = None
-    return {f"{kind}_source": file_checksum(Path(path))[:DIGITS]} if path else {}
+    source = used_source(plugin)
+    return {f"{kind}_source": source} if source else {}
 
 
 def named_source(kind: str, name: str, registry: Mapping[str, str]) -> dict[str, str]:
@@ -226,36 +222,3 @@ def require(module: str) -> ModuleType:
         raise MissingDependency(
             f"This needs the package '{package}', which is not installed. Run: {command}"
         ) from error
-
-
-def _attribute(kind: str, target: str) -> Any:
-    module_name, _, attribute = target.partition(":")
-    if not module_name or module_name.startswith("."):
-        raise UsageError(f"'{module_name}' is not a module's full name. Write module:attribute.", option=kind)
-    current_directory = str(Path.cwd())
-    if current_directory not in sys.path:
-        sys.path.insert(0, current_directory)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
-            raise UsageError(
-                f"'{target}': no module named '{error.name}'. It must be installed or importable "
-                f"from the current directory ({current_directory}).",
-                option=kind,
-            ) from error
-        raise
-    except Exception as error:
-        if module_name.startswith("grao_pipeline."):
-            raise
-        # The user's own module: whatever it raises is the user's to see, at its line, and not a bug of ours.
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        raise UsageError(
-            f"'{target}': importing '{module_name}' failed at {last.filename}:{last.lineno}: "
-            f"{type(error).__name__}: {error}.",
-            option=kind,
-        ) from error
-    try:
-        return getattr(module, attribute)
-    except AttributeError as error:
-        raise UsageError(f"'{target}': module '{module_name}' has no attribute '{attribute}'.", option=kind) from error

@@ -70,7 +70,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
         load("reward", "gsm9k", REWARDS)
     assert str(caught.value) == (
         f"reward: unknown reward 'gsm9k'. Did you mean gsm8k? Built in: {', '.join(sorted(REWARDS))}. "
-        "Your own: 'module:attribute', importable from the current directory."
+        "Your own: 'module:attribute', importable from the current directory, or 'path/to/file.py:attribute'."
     )
 
 

@@ -1,8 +1,9 @@
 """From the record of a stage to its command; and what all commands share."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,7 +82,9 @@ def make_stage_command(stage: Stage) -> click.Command:
         inputs = [values.pop(name) for name in stage.inputs]
         with errors_for_people() as reported:
             options, reported.source = given_options(model, values, options_file)
-            summary = stage.run(inputs, out, options, current_progress())
+            # What a plug-in prints must not mix with the summary, which --json promises to be one object.
+            with redirect_stdout(sys.stderr):
+                summary = stage.run(inputs, out, options, current_progress())
         is_preview = getattr(options, "dry_run", False)
         title = f"{'Dry run' if is_preview else stage.output.capitalize()}: {' + '.join(inputs)} → {out}"
         if os.environ.get("RANK", "0") == "0":  # under torchrun every rank comes here

@@ -3,7 +3,7 @@
 import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from grao_pipeline.arguments import NoArguments, PluginArguments
@@ -55,8 +55,6 @@ class Judgement:
     detail: str | None = None
     tokens: int = 0
     """Tokens that a judge read and wrote for this judgement."""
-    unusable_expected: bool = field(default=False, compare=False)
-    """The expected answer is missing or cannot be read: no completion of this prompt can be judged."""
 
     def __post_init__(self) -> None:
         if (self.reward is not None) != (self.status == "ok"):

@@ -1,11 +1,13 @@
 """The expected answer of a verifier: where the metadata has it, and why it cannot be used."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from grao_pipeline.scoring.metadata import field_value
 from grao_pipeline.scoring.rewards.base import Judgement
 from grao_pipeline.scoring.rewards.common import readable
+
+UNREADABLE = "the expected answer cannot be read"
 
 
 class NoExpectedAnswer(Exception):
@@ -13,31 +15,17 @@ class NoExpectedAnswer(Exception):
 
     def judgement(self) -> Judgement:
         """The status of every candidate of this prompt."""
-        return Judgement(None, "error", readable(str(self)), unusable_expected=True)
+        return Judgement(None, "error", readable(str(self)))
+
+
+def concerns_expected(detail: str) -> bool:
+    """Whether the detail of an error says that the expected answer is there but cannot be used."""
+    return detail.startswith((UNREADABLE, "metadata '"))
 
 
 def unreadable(field: str, answer: object) -> NoExpectedAnswer:
     """The exception for an answer that its verifier cannot read whole."""
-    return NoExpectedAnswer(f"the expected answer cannot be read: metadata '{field}' is {answer!r}")
-
-
-def lookup(metadata: Mapping[str, Any], field: str) -> object:
-    """The value of a metadata field, or None. A dotted field names a value inside objects and lists, also inside JSON
-    text: `reward_model.ground_truth`, `answers.0`. A key that has dots itself goes first.
-    """
-    if field in metadata:
-        return metadata[field]
-    value: Any = metadata
-    for key in field.split("."):
-        if isinstance(value, str):
-            value = _json(value)
-        if isinstance(value, Mapping):
-            value = value.get(key)
-        elif isinstance(value, list) and key.isdecimal():
-            value = value[int(key)] if int(key) < len(value) else None
-        else:
-            return None
-    return value
+    return NoExpectedAnswer(f"{UNREADABLE}: metadata '{field}' is {answer!r}")
 
 
 def expected_value(metadata: Mapping[str, Any], field: str) -> object:
@@ -46,7 +34,7 @@ def expected_value(metadata: Mapping[str, Any], field: str) -> object:
     Raises:
         NoExpectedAnswer: there is none, or it is null.
     """
-    value = lookup(metadata, field)
+    value = field_value(metadata, field)
     if value is None:
         raise NoExpectedAnswer(f"metadata has no '{field}' to compare with")
     return value
@@ -88,11 +76,4 @@ def _problem(value: object, field: str) -> str:
     else:
         kind, names = repr(value), []
     remedy = f"; name one of its values, e.g. field={names[0]}" if names else ""
-    return f"the expected answer cannot be read: metadata '{field}' is {kind}, not a text or a number{remedy}"
-
-
-def _json(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
+    return f"{UNREADABLE}: metadata '{field}' is {kind}, not a text or a number{remedy}"

@@ -1,30 +1,49 @@
-"""A Python function as a reward: `--reward package.module:function`."""
+"""A Python function as a reward: `--reward package.module:function` or `--reward path/to/file.py:function`."""
 
+import asyncio
 import inspect
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from grao_pipeline.arguments import NoArguments
 from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.fingerprints import fingerprint
+from grao_pipeline.options import closest
+from grao_pipeline.plugin_source import used_source
+from grao_pipeline.scoring.metadata import field_value
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
 
-COLUMNS = ("completions", "prompts", "references", "metadata")
-CALL = f"It is called with keyword arguments: {', '.join(COLUMNS)} (lists), and the given arguments."
+COLUMNS = ("completions", "prompts", "references", "metadata", "finish_reasons")
+CALL = (
+    f"It is called with keyword arguments: {', '.join(COLUMNS)} (lists), any field of the metadata by its name "
+    "(a list), and the given arguments."
+)
+PER_SAMPLE = ("data_source", "solution_str", "ground_truth", "extra_info")
+"""The parameters of a function in verl's style, which is called for one completion at a time."""
+GROUND_TRUTH = ("ground_truth", "reward_model.ground_truth", "answer")
+"""Fields of the metadata, of which the first that is there is verl's `ground_truth`."""
 
 
 class FunctionReward(Reward):
     """Your own function, called as `function(completions=[…], …)`; it returns one number (or None) per completion.
 
     The function takes any of these keyword arguments, each a list with one element per completion: `completions`
-    (str), `prompts` (lists of messages), `references` (str or None), `metadata` (dict). The arguments that
-    `--reward-arg` gives are passed on as strings. The text of its module is part of the scores' fingerprint, so an
-    edited function is a different reward.
+    (str), `prompts` (lists of messages), `references` (str or None), `metadata` (dict), `finish_reasons` (str). Any
+    other parameter gets the field of the metadata with its name, and `**kwargs` all of them, as TRL passes the columns
+    of a dataset. The arguments that `--reward-arg` gives are passed on as strings.
+
+    A function that fails on texts because it wants messages (`completion[0]["content"]`) is called with them. One with
+    a parameter `solution_str` has verl's signature (`data_source, solution_str, ground_truth, extra_info`): it is
+    called per completion, and returns a number or a dict with `score`. An `async` function is awaited. None says that the
+    reward is not meant for the row.
+
+    What the function uses of its module is part of the scores' fingerprint: an edited function is a different reward.
 
     Raises:
-        UsageError: `function` is not a Python function, does not take `completions`, needs an argument that is not
-            given, or does not take one that is.
+        UsageError: `function` is not a Python function, does not take `completions`, or does not take an argument that
+            is given.
     """
 
     def __init__(self, function: Callable[..., object], given: Mapping[str, str], runtime: RewardRuntime) -> None:
@@ -37,12 +56,16 @@ class FunctionReward(Reward):
         self._function = function
         self._name = f"{function.__module__}:{function.__qualname__}"
         self._given = dict(given)
-        self._columns = self._check_signature()
+        self._takes_messages = False
+        parameters = inspect.signature(function).parameters.values()
+        self._takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        self._defaults = {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        self._is_per_sample = "solution_str" in self._defaults
+        self._check_signature()
 
     def identity(self) -> Mapping[str, object]:
-        path = inspect.getsourcefile(inspect.unwrap(self._function))
-        source = Path(path).read_text() if path else self._name
-        return {"function": self._name, "source": fingerprint(source), "arguments": self._given}
+        source = used_source(self._function) or fingerprint(self._name)
+        return {"function": self._name, "source": source, "arguments": self._given}
 
     def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
         """Score a batch; if the function raises, score candidate by candidate, so that one bad row costs one row."""
@@ -51,18 +74,32 @@ class FunctionReward(Reward):
         except StageFailure:
             raise
         except Exception as error:  # the function is the user's: whatever it raises is about its row
+            if _wants_messages(error) and not self._takes_messages:
+                return self._score_messages(candidates, error)
             if len(candidates) == 1:
                 return [Judgement(None, "error", f"{type(error).__name__}: {error}")]
             return [judgement for candidate in candidates for judgement in self.score([candidate])]
 
+    def _score_messages(self, candidates: Sequence[Candidate], error: Exception) -> list[Judgement]:
+        """Call with completions as lists of one message; if that fails, too, the texts were right."""
+        self._takes_messages = True
+        try:
+            return self._call(candidates)
+        except Exception as second:
+            if isinstance(second, StageFailure):
+                raise
+            if len(candidates) > 1:
+                return [judgement for candidate in candidates for judgement in self.score([candidate])]
+            self._takes_messages = False
+            return [Judgement(None, "error", f"{type(error).__name__}: {error}")]
+
     def _call(self, candidates: Sequence[Candidate]) -> list[Judgement]:
-        columns = {
-            "completions": [candidate.completion for candidate in candidates],
-            "prompts": [[dict(message) for message in candidate.messages] for candidate in candidates],
-            "references": [candidate.reference for candidate in candidates],
-            "metadata": [dict(candidate.metadata) for candidate in candidates],
-        }
-        values = list(self._function(**{name: columns[name] for name in self._columns}, **self._given))
+        if self._is_per_sample:
+            calls = [self._function(**self._sample_arguments(candidate)) for candidate in candidates]
+            results = _awaited(calls) if inspect.iscoroutinefunction(self._function) else calls
+            return [Judgement.of(_score_of(result)) for result in results]
+        result: Any = self._function(**self._batch_arguments(candidates), **self._given)
+        values = list(_awaited([result])[0] if inspect.isawaitable(result) else result)
         if len(values) != len(candidates):
             raise StageFailure(
                 f"Reward {self._name} returned {len(values)} rewards for {len(candidates)} completions; "
@@ -70,18 +107,91 @@ class FunctionReward(Reward):
             )
         return [Judgement.of(value) for value in values]
 
-    def _check_signature(self) -> list[str]:
-        """The `COLUMNS` that the function takes."""
-        parameters = inspect.signature(self._function).parameters.values()
-        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-        named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        required = {name for name, parameter in named.items() if parameter.default is parameter.empty}
-        missing = sorted(required - set(COLUMNS) - set(self._given))
-        unknown = sorted(name for name in self._given if name in COLUMNS or not (takes_any or name in named))
-        if not takes_any and "completions" not in named:
+    def _batch_arguments(self, candidates: Sequence[Candidate]) -> dict[str, list[Any]]:
+        """The columns and the fields of the metadata that the function takes.
+
+        Raises:
+            LookupError: a row lacks a field that the function needs.
+        """
+        columns: dict[str, list[Any]] = {
+            "completions": [self._completion(candidate) for candidate in candidates],
+            "prompts": [[dict(message) for message in candidate.messages] for candidate in candidates],
+            "references": [candidate.reference for candidate in candidates],
+            "metadata": [dict(candidate.metadata) for candidate in candidates],
+            "finish_reasons": [candidate.finish_reason for candidate in candidates],
+        }
+        names = set(self._defaults) | (set().union(*(c.metadata for c in candidates)) if self._takes_any else set())
+        for name in sorted(names - set(COLUMNS) - set(self._given)):
+            values = [candidate.metadata.get(name) for candidate in candidates]
+            is_required = self._defaults.get(name) is inspect.Parameter.empty
+            if is_required and None in values:
+                raise LookupError(_missing(name, candidates[values.index(None)].metadata))
+            if is_required or any(name in candidate.metadata for candidate in candidates):
+                columns[name] = values
+        return {name: column for name, column in columns.items() if self._takes_any or name in self._defaults}
+
+    def _completion(self, candidate: Candidate) -> object:
+        if self._takes_messages:
+            return [{"role": "assistant", "content": candidate.completion}]
+        return candidate.completion
+
+    def _sample_arguments(self, candidate: Candidate) -> dict[str, Any]:
+        """The arguments of a function in verl's style.
+
+        Raises:
+            LookupError: the metadata lacks one that the function needs.
+        """
+        metadata = candidate.metadata
+        answers = (field_value(metadata, name) for name in GROUND_TRUTH)
+        values = {
+            **metadata,
+            "solution_str": candidate.completion,
+            "ground_truth": next((answer for answer in answers if answer is not None), None),
+            "data_source": metadata.get("data_source", ""),
+            "extra_info": metadata.get("extra_info") or {},
+            **self._given,
+        }
+        for name, default in self._defaults.items():
+            if default is inspect.Parameter.empty and values.get(name) is None:
+                raise LookupError(_missing(name, metadata))
+        return {
+            name: value
+            for name, value in values.items()
+            if (name in self._defaults and (value is not None or name in metadata)) or self._takes_any
+        }
+
+    def _check_signature(self) -> None:
+        taken = () if self._is_per_sample else COLUMNS
+        if not self._takes_any and not self._is_per_sample and "completions" not in self._defaults:
             raise UsageError(f"Reward {self._name} does not take 'completions'. {CALL}", option="reward")
-        if missing:
-            raise UsageError(f"Reward {self._name} needs {missing[0]}=…. {CALL}", option="reward_arg")
+        unknown = sorted(n for n in self._given if n in taken or not (self._takes_any or n in self._defaults))
         if unknown:
-            raise UsageError(f"Reward {self._name} has no argument '{unknown[0]}'. {CALL}", option="reward_arg")
-        return [name for name in COLUMNS if takes_any or name in named]
+            known = set(self._defaults) - set(taken) - set(PER_SAMPLE)
+            raise UsageError(
+                f"Reward {self._name} has no argument '{unknown[0]}'.{closest(unknown[0], known)} {CALL}",
+                option="reward_arg",
+            )
+
+
+def _awaited(calls: Sequence[Awaitable[object]]) -> list[Any]:
+    """The results of coroutines; in a thread of their own, since a notebook's event loop may run in this one."""
+
+    async def gather() -> list[object]:
+        return list(await asyncio.gather(*calls))
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, gather()).result()
+
+
+def _wants_messages(error: Exception) -> bool:
+    """Whether a function took a text for a list of messages: `completion[0]["content"]`."""
+    return isinstance(error, TypeError) and "string indices must be integers" in str(error)
+
+
+def _score_of(result: object) -> object:
+    return result["score"] if isinstance(result, Mapping) and "score" in result else result
+
+
+def _missing(name: str, metadata: Mapping[str, object]) -> str:
+    fields = ", ".join(sorted(metadata)) or "nothing"
+    return f"the metadata has no '{name}', which the function needs; it has: {fields}; or give --reward-arg {name}=…"

@@ -11,9 +11,10 @@ from pydantic import model_validator
 from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.plugins import require
+from grao_pipeline.scoring.metadata import field_value
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
 from grao_pipeline.scoring.rewards.common import readable
-from grao_pipeline.scoring.rewards.expected import NoExpectedAnswer, lookup
+from grao_pipeline.scoring.rewards.expected import NoExpectedAnswer
 from grao_pipeline.scoring.rewards.fenced_blocks import fenced_blocks
 from grao_pipeline.scoring.sandbox.limited_calls import CallFailed, LimitedCalls
 
@@ -96,7 +97,7 @@ class JsonSchema(Reward):
         """The schema as JSON text."""
         if self._schema is not None:
             return self._schema
-        schema = lookup(candidate.metadata, self._field)
+        schema = field_value(candidate.metadata, self._field)
         return schema if schema is None or isinstance(schema, str) else json.dumps(schema)
 
 

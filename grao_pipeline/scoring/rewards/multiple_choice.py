@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 
 from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.scoring.metadata import field_value
 from grao_pipeline.scoring.rewards.answer_markers import boxes
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
-from grao_pipeline.scoring.rewards.expected import NoExpectedAnswer, lookup
+from grao_pipeline.scoring.rewards.expected import NoExpectedAnswer
 
 LETTERS = "ABCDEFGHIJ"
 # A letter with the signs that people put around it: (B), [B], **B**, `B`, \text{B}, \textbf{(B)}.
@@ -73,12 +74,12 @@ class MultipleChoice(Reward):
         return [self._judge(candidate) for candidate in candidates]
 
     def _judge(self, candidate: Candidate) -> Judgement:
-        options = lookup(candidate.metadata, self.arguments.options) or []
+        options = field_value(candidate.metadata, self.arguments.options) or []
         if not isinstance(options, list) or len(options) > len(LETTERS):
             problem = f"metadata '{self.arguments.options}' must be a list of at most {len(LETTERS)} options"
             return NoExpectedAnswer(problem).judgement()
         texts = [str(option) for option in options]
-        answer = lookup(candidate.metadata, self.arguments.field)
+        answer = field_value(candidate.metadata, self.arguments.field)
         expected = expected_letter(answer, texts)
         if expected is None:
             problem = f"metadata '{self.arguments.field}' is {answer!r}, which is not an option"

@@ -10,9 +10,10 @@ from itertools import groupby
 from pydantic import PositiveInt
 
 from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.scoring.metadata import field_value
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
 from grao_pipeline.scoring.rewards.common import DEFAULT_WORKERS, readable
-from grao_pipeline.scoring.rewards.expected import NoExpectedAnswer, lookup
+from grao_pipeline.scoring.rewards.expected import NoExpectedAnswer
 from grao_pipeline.scoring.rewards.fenced_blocks import fenced_blocks
 from grao_pipeline.scoring.sandbox.python_runner import Limits, SuiteRun, run_tests
 
@@ -56,7 +57,7 @@ class PythonTests(Reward):
         return {**self.arguments.model_dump(mode="json", exclude={"workers"}), "version": 2}
 
     def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:
-        suites = [self._suite(lookup(candidate.metadata, self.arguments.field)) for candidate in candidates]
+        suites = [self._suite(field_value(candidate.metadata, self.arguments.field)) for candidate in candidates]
         with ThreadPoolExecutor(self.arguments.workers) as threads:
             yield from threads.map(self._judge, candidates, suites)
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from grao_pipeline.scoring.metadata import field_value
 from grao_pipeline.scoring.rewards.base import Judgement
-from grao_pipeline.scoring.rewards.expected import lookup
 from tests.scoring.common import judge, rewards
 
 VERL = {"ground_truth": "4", "style": "rule-v2"}
@@ -25,7 +25,7 @@ VERL = {"ground_truth": "4", "style": "rule-v2"}
     ],
 )
 def test_a_dotted_field_names_a_value_inside(metadata: dict[str, Any], field: str, value: object) -> None:
-    assert lookup(metadata, field) == value
+    assert field_value(metadata, field) == value
 
 
 @pytest.mark.parametrize("name", ["gsm8k", "numeric", "math"])

@@ -60,9 +60,9 @@ NUMBER = 3
 class Own(Reward):
     class Arguments(PluginArguments):
         x: int = argument(0, "A number.")
-        missing: int = argument(0, "Judgements that are left out.")
+        lost: int = argument(0, "Judgements that are left out.")
     def score(self, candidates):
-        return [Judgement(None, "unparsable", "hm")] * (len(candidates) - self.arguments.missing)
+        return [Judgement(None, "unparsable", "hm")] * (len(candidates) - self.arguments.lost)
 class DuckTyped:
     def __init__(self, arguments, runtime): pass
     def identity(self): return {}
@@ -92,7 +92,7 @@ def own_rewards(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("as_scalars", [1.5, 2, 1]),
         ("as_booleans", [1, 0, 0]),
         ("wrapped", [1, 3, 3]),
-        ("takes_any", [3, 3, 3]),
+        ("takes_any", [4, 4, 4]),
         ("odd_values", [None, None, None]),
         ("infinite", [None, None, None]),
         ("raises_on_one", [1, None, 1]),
@@ -103,7 +103,9 @@ def own_rewards(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_a_function_may_return_numbers_of_any_type(name: str, expected: list[float | None]) -> None:
     judgements = judge(f"own_rewards:{name}", TEXTS)
     assert rewards(judgements) == expected
-    assert [judgement.status for judgement in judgements] == ["error" if value is None else "ok" for value in expected]
+    statuses = ["error" if value is None else "ok" for value in expected]
+    statuses[0] = "not_applicable" if name == "odd_values" else statuses[0]  # it returns None
+    assert [judgement.status for judgement in judgements] == statuses
 
 
 def test_an_error_says_what_happened() -> None:
@@ -140,17 +142,86 @@ def test_a_function_cannot_change_the_rows() -> None:
     assert candidate == Candidate([{"role": "user", "content": "q"}], "a", "r", {"answer": 1})
 
 
+STYLES = """
+import asyncio
+
+def trl(completions, answer, **kwargs):
+    return [float(text == expected) for text, expected in zip(completions, answer)]
+def trl_messages(prompts, completions, answer, level=None, **kwargs):
+    return [float(turn[0]["content"] == expected) for turn, expected in zip(completions, answer)]
+def optional(completions, level=None): return [0.0 if level is None else float(level[0])] * len(completions)
+def verl(data_source, solution_str, ground_truth, extra_info=None):
+    return {"score": float(solution_str == ground_truth), "source": data_source}
+async def waits(completions):
+    await asyncio.sleep(0)
+    return [1.0] * len(completions)
+async def waits_per_sample(solution_str, ground_truth):
+    await asyncio.sleep(0)
+    return float(solution_str == ground_truth)
+def cut(completions, finish_reasons): return [float(reason == "length") for reason in finish_reasons]
+def bad_index(completions): return [text["content"] for text in completions]
+"""
+
+
+@pytest.fixture(scope="module")
+def styles(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file that lies in no directory of `sys.path`."""
+    path = tmp_path_factory.mktemp("styles") / "reward_styles.py"
+    path.write_text(STYLES)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["trl", "trl_messages", "verl", "waits_per_sample"])
+@pytest.mark.parametrize("metadata", [{"answer": "4"}, {"answer": "4", "data_source": "x", "level": 2}])
+def test_functions_of_trl_and_verl_get_the_fields_of_the_metadata(
+    name: str, metadata: dict[str, Any], styles: str
+) -> None:
+    assert rewards(judge(f"{styles}:{name}", ["4", "5"], **metadata)) == [1.0, 0.0]
+
+
+def test_a_nested_ground_truth_of_verl_is_its_ground_truth(styles: str) -> None:
+    metadata = {"reward_model": {"ground_truth": "4", "style": "rule"}, "data_source": "x"}
+    assert rewards(judge(f"{styles}:verl", ["4", "5"], **metadata)) == [1.0, 0.0]
+
+
+def test_an_async_function_is_awaited(styles: str) -> None:
+    assert rewards(judge(f"{styles}:waits", ["4", "5"])) == [1.0, 1.0]
+
+
+def test_optional_fields_and_finish_reasons_are_passed_on(styles: str) -> None:
+    assert rewards(judge(f"{styles}:optional", ["4"])) == [0.0]
+    assert rewards(judge(f"{styles}:optional", ["4"], level=2)) == [2.0]
+    reward = make_reward(ScoreOptions(reward=f"{styles}:cut"))
+    assert rewards(list(reward.score([Candidate([], "a", None, {}, finish_reason="length")]))) == [1.0]
+
+
+def test_a_field_that_a_row_lacks_is_named_with_those_that_it_has(styles: str) -> None:
+    (judgement,) = judge(f"{styles}:trl", ["4"], gold="4", level=1)
+    assert judgement.detail == (
+        "LookupError: the metadata has no 'answer', which the function needs; it has: gold, level; "
+        "or give --reward-arg answer=…"
+    )
+    (judgement,) = judge(f"{styles}:bad_index", ["4"])
+    assert judgement.detail == "TypeError: string indices must be integers, not 'str'"
+
+
+def test_a_file_and_a_function_that_are_not_there_are_named(styles: str) -> None:
+    with pytest.raises(UsageError, match=r"reward: there is no file 'nowhere/rewards\.py'"):
+        make_reward(ScoreOptions(reward="nowhere/rewards.py:function"))
+    with pytest.raises(UsageError, match="module 'reward_styles' has no attribute 'waist'"):
+        make_reward(ScoreOptions(reward=f"{styles}:waist"))
+
+
 def test_arguments_are_passed_on_as_strings() -> None:
     assert rewards(judge("own_rewards:with_argument", ["a"], "factor=2")) == [3]
     assert rewards(judge("own_rewards:with_argument", ["a"], "factor=2", "offset=0.5")) == [2.5]
-    assert rewards(judge("own_rewards:takes_any", ["a"], "this=1", "that=2")) == [5]
+    assert rewards(judge("own_rewards:takes_any", ["a"], "this=1", "that=2")) == [6]
 
 
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("with_argument", [], "reward_arg: Reward own_rewards:with_argument needs factor=…"),
-        ("needs_and_takes_any", [], "needs factor=…"),
+        ("with_argument", ["facto=1"], "has no argument 'facto'. Did you mean factor?"),
         ("without_completions", [], "does not take 'completions'"),
         ("as_list", ["factor=2"], "reward_arg: Reward own_rewards:as_list has no argument 'factor'"),
         ("as_list", ["completions=2"], "reward_arg: Reward own_rewards:as_list has no argument 'completions'"),
@@ -159,7 +230,7 @@ def test_arguments_are_passed_on_as_strings() -> None:
         ("DuckTyped", [], r"Class 'own_rewards:DuckTyped' must derive from grao_pipeline.Reward"),
         ("WithoutScore", [], r"Class 'own_rewards:WithoutScore' must derive from .* and define score"),
         ("Own", ["x=one"], r"x=one: input should be a valid integer.* \(reward 'own_rewards:Own'\)"),
-        ("Own", ["y=1"], "reward 'own_rewards:Own' has no argument 'y'. It has: x, missing"),
+        ("Own", ["y=1"], "reward 'own_rewards:Own' has no argument 'y'. It has: x, lost"),
         ("nothing", [], "module 'own_rewards' has no attribute 'nothing'"),
     ],
 )
@@ -230,7 +301,7 @@ def test_a_class_can_be_a_reward() -> None:
 
 
 def test_too_few_judgements_fail_the_stage_and_nothing_is_written(groups: str, tmp_path: Path) -> None:
-    result = tiny.grao("score", groups, tmp_path, "--reward", "own_rewards:Own", "--reward-arg", "missing=1")
+    result = tiny.grao("score", groups, tmp_path, "--reward", "own_rewards:Own", "--reward-arg", "lost=1")
     assert result.exit_code == 1
     assert "The reward returned 19 judgements for 20 sequences; it must return one per sequence" in result.stderr
     assert list(tmp_path.iterdir()) == []

@@ -99,7 +99,7 @@ def test_the_expected_answer_is_read_whole(expected: str, whole: str, part: str)
 )
 def test_an_expected_answer_that_cannot_be_read_whole_is_an_error(expected: str) -> None:
     for judgement in judge("math", [r"\boxed{7}", r"\boxed{3}"], answer=expected):
-        assert (judgement.reward, judgement.status, judgement.unusable_expected) == (None, "error", True)
+        assert (judgement.reward, judgement.status) == (None, "error")
 
 
 def test_an_unreadable_answer_is_wrong() -> None:
