@@ -1,4 +1,4 @@
-"""`module:attribute` and `path/to/file.py:attribute` → objects; and what is wrong where there is none."""
+"""`module:attribute` and `path/to/file.py:attribute` → objects; and what is wrong where that fails."""
 
 import importlib
 import importlib.util
@@ -17,7 +17,7 @@ def attribute_of(kind: str, target: str) -> Any:
     """The object that `module:attribute` or `path/to/file.py:attribute` names.
 
     Raises:
-        UsageError: there is none, or its module cannot be imported.
+        UsageError: it does not exist, or its module cannot be imported.
     """
     path, _, name = target.rpartition(":")
     if path.endswith(".py"):

@@ -21,6 +21,8 @@ FLOORS = {
     "options": 0,
     "fingerprints": 0,
     "plugins": 0,
+    "plugin_modules": 0,
+    "plugin_source": 0,
     "parsing": 0,
     "processes": 0,
     "progress": 0,

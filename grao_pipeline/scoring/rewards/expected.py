@@ -32,7 +32,7 @@ def expected_value(metadata: Mapping[str, Any], field: str) -> object:
     """The value of a metadata field.
 
     Raises:
-        NoExpectedAnswer: there is none, or it is null.
+        NoExpectedAnswer: it is missing, or it is null.
     """
     value = field_value(metadata, field)
     if value is None:
@@ -44,7 +44,7 @@ def expected_text(metadata: Mapping[str, Any], field: str) -> str:
     """The expected answer as text; a number as JSON writes it.
 
     Raises:
-        NoExpectedAnswer: there is none, or it is neither text nor a number.
+        NoExpectedAnswer: it is missing, or it is neither text nor a number.
     """
     value = expected_value(metadata, field)
     if isinstance(value, str):
@@ -58,7 +58,7 @@ def expected_texts(metadata: Mapping[str, Any], field: str) -> list[str]:
     """The accepted answers as texts: one, or those of a list.
 
     Raises:
-        NoExpectedAnswer: there is none, or one is neither text nor a number.
+        NoExpectedAnswer: it is missing, or one is neither text nor a number.
     """
     value = expected_value(metadata, field)
     if not isinstance(value, list):

@@ -161,12 +161,12 @@ class FunctionReward(Reward):
         }
 
     def _check_signature(self) -> None:
-        taken = () if self._is_per_sample else COLUMNS
+        columns = () if self._is_per_sample else COLUMNS
         if not self._takes_any and not self._is_per_sample and "completions" not in self._defaults:
             raise UsageError(f"Reward {self._name} does not take 'completions'. {CALL}", option="reward")
-        unknown = sorted(n for n in self._given if n in taken or not (self._takes_any or n in self._defaults))
+        unknown = sorted(n for n in self._given if n in columns or not (self._takes_any or n in self._defaults))
         if unknown:
-            known = set(self._defaults) - set(taken) - set(PER_SAMPLE)
+            known = set(self._defaults) - set(columns) - set(PER_SAMPLE)
             raise UsageError(
                 f"Reward {self._name} has no argument '{unknown[0]}'.{closest(unknown[0], known)} {CALL}",
                 option="reward_arg",
@@ -174,7 +174,7 @@ class FunctionReward(Reward):
 
 
 def _awaited(calls: Sequence[Awaitable[object]]) -> list[Any]:
-    """The results of coroutines; in a thread of their own, since a notebook's event loop may run in this one."""
+    """The results of coroutines; in a separate thread, since a notebook's event loop may run in this one."""
 
     async def gather() -> list[object]:
         return list(await asyncio.gather(*calls))

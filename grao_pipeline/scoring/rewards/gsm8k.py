@@ -74,7 +74,7 @@ def expected_quantity(metadata: Mapping[str, object], field: str) -> Quantity:
     """The expected number.
 
     Raises:
-        NoExpectedAnswer: there is none, or it cannot be read whole.
+        NoExpectedAnswer: it is missing, or it cannot be read whole.
     """
     text = expected_text(metadata, field)
     marked = last_marked(text, _states_a_number)

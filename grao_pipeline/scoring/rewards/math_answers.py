@@ -1,4 +1,4 @@
-"""Finds the answer of a completion and compares it with the expected one; it runs in processes of its own."""
+"""Finds the answer of a completion and compares it with the expected one; called in separate processes."""
 
 import re
 from functools import lru_cache

@@ -7,10 +7,11 @@ Here numbers, alone or as elements of sets, intervals and matrices, are compared
 from collections.abc import Callable, Sequence
 from itertools import product
 
-from sympy import Basic, Expr, Float, Interval, MatrixBase, Mul, Rational, Tuple, UnevaluatedExpr, Union
+from sympy import Expr, Float, Interval, MatrixBase, Mul, Rational, Tuple, UnevaluatedExpr, Union
 from sympy import FiniteSet as SympyFiniteSet
 
-Expression = Basic | MatrixBase
+from grao_pipeline.scoring.rewards.math_reading import Expression
+
 EXACT_DIGITS = 60
 SAME_DIGITS = Rational(1, 10**50)
 """Two exact numbers with a smaller relative difference are equal: their difference could not be worked out further."""

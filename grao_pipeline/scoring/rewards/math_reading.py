@@ -6,13 +6,13 @@ that hold all of it, and LaTeX's grammar, which leaves no rest, either reads it 
 """
 
 import re
-
-from sympy import Basic, MatrixBase
+from typing import Any, TypeAlias
 
 from grao_pipeline.scoring.rewards.answer_markers import boxes
 from grao_pipeline.scoring.rewards.quantities import plain, whole_quantity
 
-Expression = Basic | MatrixBase
+Expression: TypeAlias = Any
+"""Of sympy, which has no types: Basic, or MatrixBase."""
 
 LONGEST_EXPRESSION = 400
 _DELIMITERS = re.compile(

@@ -180,7 +180,7 @@ def test_functions_of_trl_and_verl_get_the_fields_of_the_metadata(
 
 
 def test_a_nested_ground_truth_of_verl_is_its_ground_truth(styles: str) -> None:
-    metadata = {"reward_model": {"ground_truth": "4", "style": "rule"}, "data_source": "x"}
+    metadata: dict[str, Any] = {"reward_model": {"ground_truth": "4", "style": "rule"}, "data_source": "x"}
     assert rewards(judge(f"{styles}:verl", ["4", "5"], **metadata)) == [1.0, 0.0]
 
 

@@ -37,7 +37,7 @@ HAND_WRITTEN: list[dict[str, Any]] = [
 
 def value_of(text: str) -> Decimal | None:
     quantity = final_number(text).quantity
-    return quantity and quantity.value
+    return None if quantity is None else quantity.value
 
 
 @pytest.mark.parametrize(
