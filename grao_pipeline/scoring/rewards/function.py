@@ -36,8 +36,8 @@ class FunctionReward(Reward):
 
     A function that fails on texts because it wants messages (`completion[0]["content"]`) is called with them. One with
     a parameter `solution_str` has verl's signature (`data_source, solution_str, ground_truth, extra_info`): it is
-    called per completion, and returns a number or a dict with `score`. An `async` function is awaited. None says that the
-    reward is not meant for the row.
+    called per completion, and returns a number or a dict with `score`. An `async` function is awaited. None says that
+    the reward is not meant for the row.
 
     What the function uses of its module is part of the scores' fingerprint: an edited function is a different reward.
 
