@@ -82,7 +82,7 @@ def test_a_row_that_cannot_be_judged_affects_only_itself(tmp_path: Path) -> None
     assert [row["rewards"] for row in scores] == [[1, 0], [None, None], [None, None]]
     assert [row["statuses"] for row in scores] == [["ok", "ok"], ["error", "error"], ["error", "error"]]
     assert [row["reference_reward"] for row in scores] == [1, None, None]
-    assert scores[1]["details"] == ["no 'answer' in the metadata to compare with"] * 2
+    assert scores[1]["details"] == ["metadata has no 'answer' to compare with"] * 2
     assert summary["statuses"] == {"error": 4, "ok": 2}
     assert (summary["references_scored"], summary["references_failed"]) == (1, 1)
     assert summary["mean_reward"] == 0.5  # of the two that were judged
@@ -104,7 +104,7 @@ def test_a_reward_that_always_fails_ends_the_stage_without_output(tmp_path: Path
     groups = tiny.write_table(tmp_path / "groups", "groups", rows, rows_per_part=2)
     result = tiny.grao("score", groups, tmp_path / "scores", "--reward", "exact-match")
     assert result.exit_code == 1
-    assert "Reward 'exact-match' failed on all 8 samples so far, e.g.: no 'answer' in the metadata" in result.stderr
+    assert "Reward 'exact-match' failed on all 8 samples so far, e.g.: metadata has no 'answer'" in result.stderr
     assert not (tmp_path / "scores").exists()
 
 

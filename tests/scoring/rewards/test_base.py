@@ -46,7 +46,7 @@ def test_the_arguments_are_the_identity() -> None:
 
 @pytest.mark.parametrize("trait", ["read_group", "reads_groups", "is_linear"])
 def test_a_misspelled_trait_is_an_error(trait: str) -> None:
-    with pytest.raises(UsageError, match=rf"Misspelled sets the unknown trait '{trait}'. Known: reads_group\."):
+    with pytest.raises(UsageError, match=rf"sets the unknown trait '{trait}'. Known: reads_group, verifies\."):
         type("Misspelled", (FakeReward,), {trait: True})
 
 
