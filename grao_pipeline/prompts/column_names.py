@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 
 PROMPT_NAMES = ("instruction", "query", "problem", "question", "input")
 ANSWER_NAMES = ("response", "output", "solution")
@@ -31,6 +32,16 @@ def same_but_for_spelling(columns: Sequence[str], fields: Collection[str]) -> di
         for column, field in meant.items()
         if field in fields and field not in columns and counts.count(field) == 1
     }
+
+
+def similar_names(columns: Sequence[str], fields: Collection[str]) -> dict[str, str]:
+    """Column → field of nearly the same name, e.g. `{"promt": "prompt"}`, for a suggestion."""
+    similar = {}
+    for column in columns:
+        matches = get_close_matches(plain_name(column), sorted(set(fields) - set(columns)), n=1, cutoff=0.8)
+        if matches and column not in fields and matches[0] not in similar.values():
+            similar[column] = matches[0]
+    return similar
 
 
 def common_other_names(columns: Sequence[str]) -> list[dict[str, str]]:

@@ -1,13 +1,14 @@
 """Choosing the format of a source."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from grao_pipeline.errors import UsageError
 from grao_pipeline.options import closest
 from grao_pipeline.plugins import load
 from grao_pipeline.prompts.base import PromptFormat, Row
-from grao_pipeline.prompts.column_names import common_other_names, same_but_for_spelling
+from grao_pipeline.prompts.column_names import common_other_names, same_but_for_spelling, similar_names
 from grao_pipeline.prompts.custom import custom_format
 from grao_pipeline.prompts.formats import FORMATS
 from grao_pipeline.prompts.other_data import advice_on
@@ -62,6 +63,10 @@ def choose_format(name: str, columns: list[str], rows: Iterable[Row]) -> Choice:
     usable = [reading for reading in readings if reading is not None]
     if len(usable) == 1:
         return usable[0]
+    misspelled = None
+    with suppress(UsageError):  # of a suggestion that fits several formats
+        misspelled = _fitting(formats, sample, spelled | similar_names(columns, _fields(formats)))
+    usable += [misspelled] if misspelled is not None and not usable else []
     tips = "".join(f"\nDo you mean {_as_options(reading.read_as)}?" for reading in usable)
     raise UsageError(f"The columns fit no format. {_help(columns, formats)}{tips}")
 

@@ -217,6 +217,8 @@ REFUSED: list[tuple[str, str, str]] = [
     ),
     ("batch_output.jsonl", lines({"custom_id": "r0", "response": {"body": {}}}), "output file of OpenAI's batch API"),
     ("text.jsonl", lines({"text": "a"}), "where the prompt ends"),
+    ("typo.jsonl", lines({"promt": "a", "completion": "b"}), r"Do you mean --map promt=prompt\?"),
+    ("typo_of_messages.jsonl", lines({"mesages": [USER]}), r"Do you mean --map mesages=messages\?"),
     (
         "two.jsonl",
         lines({"instruction": "a", "query": "b", "response": "c"}),
