@@ -258,3 +258,19 @@ def all_ties(ties: float | None) -> Iterator[str]:
             f"{ties:.0%} of the pairs of a tuned and a base sample tie: a NAG win rate of 0 does not mean that the "
             "tuned model loses then; nag_net says which side wins more often."
         )
+
+
+def curriculum(mean_variance: float | None, seen: int, chosen_unseen: int, chosen: int) -> Iterator[str]:
+    """A history that says little about the prompts.
+
+    Args:
+        mean_variance: over the prompts that were seen; None without any.
+        chosen_unseen: chosen prompts that were never seen.
+    """
+    if mean_variance == 0.0:
+        yield (
+            f"No prompt has a spread of rewards ({seen:,} were seen): the choice is uniform. Sample more of each, or "
+            "use a finer reward."
+        )
+    elif chosen and chosen_unseen == chosen:
+        yield "No chosen prompt was seen in an earlier round: the choice is uniform. Check --history."

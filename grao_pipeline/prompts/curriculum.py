@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from grao_pipeline import notes
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.progress import SILENT, Progress
@@ -45,6 +46,7 @@ class CurriculumSummary:
     mean_variance_remaining: float | None
     mean_variance_chosen: float | None
     fingerprint: str = ""
+    notes: list[str] = field(default_factory=list)
 
 
 def curriculum_provenance(
@@ -148,7 +150,7 @@ def _summarize(candidates: pl.DataFrame, drawn: Sequence[str], fingerprint: str)
     seen = candidates.filter(pl.col("mean").is_not_null())
     chosen = candidates.filter(pl.col("prompt_id").is_in(list(drawn)))
     remaining = candidates.filter(pl.col("probability").is_not_null())
-    return CurriculumSummary(
+    summary = CurriculumSummary(
         prompts=candidates.height,
         seen=seen.height,
         unseen=candidates.height - seen.height,
@@ -161,6 +163,8 @@ def _summarize(candidates: pl.DataFrame, drawn: Sequence[str], fingerprint: str)
         mean_variance_chosen=_mean(chosen["variance"]),
         fingerprint=fingerprint,
     )
+    summary.notes.extend(notes.curriculum(summary.mean_variance, summary.seen, summary.chosen_unseen, summary.chosen))
+    return summary
 
 
 def _mean(values: pl.Series) -> float | None:

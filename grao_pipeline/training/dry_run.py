@@ -3,11 +3,12 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from grao_pipeline import notes
 from grao_pipeline.errors import UsageError
 from grao_pipeline.models.devices import resolve_device
 from grao_pipeline.models.source import locate_model
@@ -62,6 +63,7 @@ class DryRun:
     seconds_per_step: float
     total_seconds: float
     origins: list[Origin]
+    notes: list[str] = field(default_factory=list)
 
 
 def estimate_training(groups_url: str, advantages_url: str, options: TrainOptions) -> DryRun:
@@ -118,6 +120,12 @@ def _estimate(
         seconds_per_step=total / len(plan),
         total_seconds=total,
         origins=data.origins,
+        notes=[
+            *notes.few_steps(
+                len(plan), len({index for _, indices in plan for index in indices}), options.groups_per_step
+            ),
+            *notes.learning_rate(options.learning_rate, is_lora=options.lora_rank > 0),
+        ],
     )
 
 

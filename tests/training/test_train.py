@@ -376,3 +376,11 @@ def test_groups_of_old_rounds_are_left_out_and_counted(tmp_path: Path, groups: s
     found = tiny.grao_json(*arguments, tmp_path / "out", "--model", model, "--max-rounds-behind", 2)
     assert (found["groups"], found["groups_trained"], found["groups_too_old"]) == (6, 4, 2)
     assert tiny.grao_json(*arguments, tmp_path / "all", "--model", model)["groups_trained"] == 6
+    few = ("--max-steps", 1, "--groups-per-step", 2, "--learning-rate", 0.5)
+    summary = tiny.grao_json(*arguments, tmp_path / "few", "--model", model, *few)
+    assert (summary["groups"], summary["groups_trained"]) == (6, 2)
+    assert [note.partition(" ")[2][:24] for note in summary["notes"]] == [
+        "optimizer step (2 groups",
+        "0.5 is high for training",
+        "reference is trained on:",
+    ]

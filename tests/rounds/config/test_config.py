@@ -80,6 +80,8 @@ def error(directory: Path, text: str) -> str:
             "rounds.yaml:4: prompts.format: unknown format 'alpacca'. Did you mean alpaca?",
         ),
         ("[target=9]", "[target=9, limit]", "rounds.yaml:10: score.reward_arg: 'limit': expected key=value"),
+        ("weight: 0.5", "when: task = 3", "rounds.yaml:10: score.when: column 6: '=' has no meaning here"),
+        ("weight: 0.5", "missing: skip", "rounds.yaml:10: score.missing: 'skip' has no effect: reward 'length'"),
         ("weight: 0.5", "wight: 0.5", "rounds.yaml:10: score.wight: there is no such option of this stage."),
         ("weight: 0.5", "weight: x", "rounds.yaml:10: score.weight: expected a number, found 'x'"),
         ("{reward: length,", "{reward: length, name: gsm8k,", "yaml:10: score: two entries are named 'gsm8k'"),
