@@ -7,6 +7,31 @@ from typing import Any
 import click
 
 LONGEST_CELL = 24
+SHOWN_IF_ANY = {
+    "parts_left_to_other_workers",
+    "parts_rewritten",
+    "samples_retried",
+    "errors_left",
+    "tokens_spent",
+    "tokens_saved",
+    "groups_recovered",
+    "samples_extended",
+    "prompts_clipped",
+    "prompts_too_long",
+    "prompts_refused",
+    "empty_completions",
+    "references_too_long",
+    "references_without_tokens",
+    "references_without_reasoning",
+    "references_without_answer",
+    "responses_without_reasoning",
+    "samples_without_answer",
+    "reference_reasoning_left_out",
+    "groups_too_old",
+    "skipped_steps",
+    "resumed_from_step",
+}
+"""Counts of what is unusual: people are shown them where they are not 0."""
 
 
 def print_summary(summary: Any, as_json: bool, title: str) -> None:
@@ -24,7 +49,7 @@ def print_summary(summary: Any, as_json: bool, title: str) -> None:
         value = summary.for_people()
     click.echo(title)
     for key, item in value.items():
-        if key == "notes":
+        if key == "notes" or (key in SHOWN_IF_ANY and not item):
             continue
         label = key.replace("_", " ")
         if isinstance(item, list) and item and isinstance(item[0], dict):
