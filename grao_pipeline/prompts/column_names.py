@@ -36,7 +36,7 @@ def same_but_for_spelling(columns: Sequence[str], fields: Collection[str]) -> di
 
 def similar_names(columns: Sequence[str], fields: Collection[str]) -> dict[str, str]:
     """Column → field of nearly the same name, e.g. `{"promt": "prompt"}`, for a suggestion."""
-    similar = {}
+    similar: dict[str, str] = {}
     for column in columns:
         matches = get_close_matches(plain_name(column), sorted(set(fields) - set(columns)), n=1, cutoff=0.8)
         if matches and column not in fields and matches[0] not in similar.values():
