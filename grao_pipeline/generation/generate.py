@@ -111,7 +111,7 @@ def generate_groups(
         sampling = Sampling(options.temperature, options.top_p, options.max_new_tokens, tokenizer.stop_token_ids)
         with progress.track(f"loading {options.model}"):
             engine = make_engine(_engine_options(options, policy))
-        with _groups_bar(progress, writer, prompts.num_rows, options.prompts_per_part) as bar:
+        with _groups_bar(progress, writer, prompts.num_rows, options.prompts_per_part, summary.prompts_refused) as bar:
             report = RunReport(summary, bar)
             run_engine(engine, PartAssembler(preparer, writer, report), sampling, report)
             remarks = engine.remarks()
@@ -134,11 +134,13 @@ def _say_what_is_unusual(tokenizer: PromptTokenizer, progress: Progress) -> None
         )
 
 
-def _groups_bar(progress: Progress, writer: TableWriter, num_prompts: int, prompts_per_part: int) -> Bar:
+def _groups_bar(
+    progress: Progress, writer: TableWriter, num_prompts: int, prompts_per_part: int, num_refused: int
+) -> Bar:
     """Counts the groups of the table, committed ones included."""
     sizes = [min(prompts_per_part, num_prompts - index * prompts_per_part) for index in writer.missing()]
     committed = writer.num_committed_rows
-    return progress.track("sampling", committed + sum(sizes), "groups", committed)
+    return progress.track("sampling", committed + sum(sizes) - num_refused, "groups", committed)
 
 
 def _engine_options(options: GenerateOptions, policy: Policy) -> EngineOptions:
