@@ -119,6 +119,24 @@ def unscored(count: int, samples: int, example: str = "") -> Iterator[str]:
         )
 
 
+def rejected_references(count: int, references: int, first: str) -> Iterator[str]:
+    """References that their verifier takes for wrong."""
+    if count:
+        yield (
+            f"{of(count, references, 'references')} do not verify: they contradict the expected answer, or their "
+            f"form is one that the reward cannot read. Training on references teaches them. The first is of group ID {first}."
+        )
+
+
+def unreadable_answers(count: int, groups: int, first: str) -> Iterator[str]:
+    """Expected answers that their verifier cannot read."""
+    if count:
+        yield (
+            f"{of(count, groups, 'groups')} have an expected answer that the reward cannot read, so that none of their "
+            f"samples is scored. The details in the scores say why. The first has group ID {first}."
+        )
+
+
 def rewritten(parts: int) -> Iterator[str]:
     """Scores that were changed in place."""
     yield (

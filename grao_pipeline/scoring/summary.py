@@ -8,9 +8,10 @@ from typing import Any
 
 from grao_pipeline import notes
 from grao_pipeline.scoring.rewards.base import REFERENCE_FIELD, Judgement, Reward
+from grao_pipeline.scoring.rewards.expected import concerns_expected
 
 Row = dict[str, Any]
-SUMMARY_COLUMNS = ["rewards", "reference_reward", "statuses", "details"]
+SUMMARY_COLUMNS = ["group_id", "rewards", "reference_reward", "statuses", "details"]
 """Columns of scores that are counted."""
 
 
@@ -26,6 +27,10 @@ class ScoreSummary:
     references_scored: int = 0
     references_failed: int = 0
     """References without a reward that the reward is meant for."""
+    references_rejected: int = 0
+    """References that their verifier takes for wrong: they contradict the expected answer, or it cannot read them."""
+    expected_unreadable: int = 0
+    """Groups whose expected answer their verifier cannot read."""
     mean_reward: float | None = None
     mean_reference_reward: float | None = None
     verdicts: dict[str, float] = field(default_factory=dict)
@@ -68,6 +73,8 @@ class ScoreTally:
         self._num_rows = 0
         self._num_references = 0
         self._error = ""
+        self._first_rejected = ""
+        self._first_unreadable = ""
 
     def add(self, scores: Sequence[Row], has_reference: Sequence[bool]) -> None:
         """Count the rows of a part.
@@ -77,6 +84,8 @@ class ScoreTally:
         """
         for row, is_present in zip(scores, has_reference, strict=True):
             self._add_samples(row)
+            if self._reward.verifies:
+                self._check_expected(row)
             self._num_rows += 1
             self._num_references += is_present
             if row["reference_reward"] is not None:
@@ -96,15 +105,23 @@ class ScoreTally:
 
     def _add_samples(self, row: Row) -> None:
         summary = self._summary
-        details = row["details"] or [None] * len(row["statuses"])
         summary.samples += len(row["statuses"])
-        for reward, status, detail in zip(row["rewards"], row["statuses"], details, strict=True):
+        for reward, (status, detail) in zip(row["rewards"], _details(row), strict=True):
             summary.statuses[status] = summary.statuses.get(status, 0) + 1
             if status == "ok":
                 self._rewards.append(reward)
                 self._verdicts.update(self._reward.verdicts(Judgement(reward, "ok", detail)))
             elif status != "not_applicable":
                 self._error = self._error or detail or ""
+
+    def _check_expected(self, row: Row) -> None:
+        """Count a reference that is wrong by its verifier, and an expected answer that the verifier cannot read."""
+        if row["reference_reward"] is not None and row["reference_reward"] < 1:
+            self._summary.references_rejected += 1
+            self._first_rejected = self._first_rejected or row["group_id"]
+        if any(status == "error" and concerns_expected(detail or "") for status, detail in _details(row)):
+            self._summary.expected_unreadable += 1
+            self._first_unreadable = self._first_unreadable or row["group_id"]
 
     def _notes(self) -> Iterator[str]:
         summary, rewards = self._summary, self._rewards
@@ -115,6 +132,10 @@ class ScoreTally:
         if summary.parts_rewritten:
             yield from notes.rewritten(summary.parts_rewritten)
         yield from notes.references(self._num_references, self._num_rows)
+        yield from notes.rejected_references(
+            summary.references_rejected, summary.references_scored, self._first_rejected
+        )
+        yield from notes.unreadable_answers(summary.expected_unreadable, self._num_rows, self._first_unreadable)
         yield from notes.unscored(applicable - len(rewards), applicable, self._error)
         if len(rewards) > 1 and min(rewards) == max(rewards):
             yield from notes.constant_reward(rewards[0], len(rewards))
@@ -129,6 +150,12 @@ class ScoreTally:
         are_worst = max(self._references) == lowest and (lowest < highest or lowest <= 0)
         references, samples = fmean(self._references), fmean(self._rewards)
         yield from notes.weak_references(references, samples, len(self._references), are_worst)
+
+
+def _details(row: Row) -> list[tuple[str, str | None]]:
+    """(status, detail) per sample."""
+    details = row["details"] or [None] * len(row["statuses"])
+    return list(zip(row["statuses"], details, strict=True))
 
 
 def _shares(verdicts: Counter[str]) -> dict[str, float]:

@@ -275,3 +275,21 @@ def test_an_empty_table_has_no_scores(tmp_path: Path) -> None:
     summary = tiny.grao_json("score", groups, tmp_path / "scores", "--reward", "gsm8k")
     assert (summary["groups"], summary["mean_reward"]) == (0, None)
     assert scores_of(tmp_path / "scores") == []
+
+
+def test_references_and_expected_answers_that_do_not_verify_are_counted_and_named(tmp_path: Path) -> None:
+    rows = [
+        tiny.group_row("right", ["#### 4", "#### 5"], reference="2 + 2\n#### 4", answer="4"),
+        tiny.group_row("contradicts", ["#### 4", "#### 5"], reference="#### 5", answer="4"),
+        tiny.group_row("unreadable", ["#### 4", "#### 5"], reference="#### 4", answer="4 or 5"),
+        tiny.group_row("an object", ["#### 4", "#### 5"], reference="#### 4", answer={"value": 4}),
+        tiny.group_row("no reference", ["#### 4", "#### 5"], reference=None, answer="4"),
+    ]
+    groups = tiny.write_table(tmp_path / "groups", "groups", rows)
+    for _ in range(2):  # the second run counts what is there
+        summary = tiny.grao_json("score", groups, tmp_path / "scores", "--reward", "gsm8k")
+        assert (summary["references_rejected"], summary["expected_unreadable"]) == (1, 2)
+        notes = [note for note in summary["notes"] if "group ID" in note]
+        assert [note.split()[-1] for note in notes] == [f"{rows[1]['group_id']}.", f"{rows[2]['group_id']}."]
+    length = tiny.grao_json("score", groups, tmp_path / "length", "--reward", "length", "--reward-arg", "target=9")
+    assert (length["references_rejected"], length["expected_unreadable"]) == (0, 0)
