@@ -123,8 +123,8 @@ def rejected_references(count: int, references: int, first: str) -> Iterator[str
     """References that their verifier takes for wrong."""
     if count:
         yield (
-            f"{of(count, references, 'references')} do not verify: they contradict the expected answer, or their "
-            f"form is one that the reward cannot read. Training on references teaches them. The first is of group ID {first}."
+            f"{of(count, references, 'references')} do not verify: they contradict the expected answer, or the reward "
+            f"cannot read them. Training on references teaches them. The first is of group ID {first}."
         )
 
 
