@@ -1,12 +1,17 @@
 """What is remembered of submitted batches, so that a run that was killed finds them again and asks nothing twice."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 from grao_pipeline.errors import InputError
+from grao_pipeline.scoring.judges.base import Reply
+from grao_pipeline.scoring.judges.request_forms import RequestForm
 from grao_pipeline.storage.directory import Directory
 
 SUFFIX = ".json"
+DIRECT = "direct"
+"""File of the questions that were asked directly, to find out what the server accepts."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,26 @@ class BatchRecords:
         """
         return [self._read(name) for name in self._directory.names() if name.endswith(SUFFIX)]
 
+    def direct(self) -> tuple[RequestForm | None, dict[str, Reply]]:
+        """The form that the server accepts, if it is known, and the replies to questions that were asked directly, by
+        custom ID.
+
+        Raises:
+            InputError: the file is not the one that was written.
+        """
+        if not self._directory.exists(DIRECT):
+            return None, {}
+        try:
+            value = json.loads(self._directory.read(DIRECT))
+            return RequestForm(**value["form"]), {key: Reply(**reply) for key, reply in value["replies"].items()}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise self._damaged(DIRECT, error) from error
+
+    def save_direct(self, form: RequestForm, replies: Mapping[str, Reply]) -> None:
+        """Write them."""
+        value = {"form": asdict(form), "replies": {key: asdict(reply) for key, reply in replies.items()}}
+        self._directory.write(DIRECT, json.dumps(value).encode())
+
     def save(self, record: BatchRecord) -> None:
         """Write a record, whole or not at all."""
         self._directory.write(f"{record.key}{SUFFIX}", json.dumps(asdict(record)).encode())
@@ -65,7 +90,10 @@ class BatchRecords:
             value = json.loads(self._directory.read(name))
             return BatchRecord(**{**value, "custom_ids": tuple(value["custom_ids"])})
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(
-                f"{self._directory.path(name)} is no record of a batch ({error!r}). Delete it; its questions are then "
-                "asked again."
-            ) from error
+            raise self._damaged(name, error) from error
+
+    def _damaged(self, name: str, error: Exception) -> InputError:
+        return InputError(
+            f"{self._directory.path(name)} is not the record that was written ({error!r}). Delete it; its questions "
+            "are asked again."
+        )

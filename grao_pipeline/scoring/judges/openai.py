@@ -95,11 +95,18 @@ class OpenAIChatModel(ChatModel):
             yield num_asked + index, _reply(answer)
 
     def ask_ahead(self, questions: Iterable[Question]) -> None:
-        batches = self._batches()
+        assert self.options.batches is not None
+        records = BatchRecords(self.options.batches)
+        batches = Batches(self._server, records, self._poll_seconds, self.options.progress)
+        self._form, direct = records.direct()
+        self._known |= direct
         submitted = batches.submitted()
-        by_id = {self._custom_id(question): question for question in questions}
+        questions_by_id = ((self._custom_id(question), question) for question in questions)
+        by_id = {custom_id: question for custom_id, question in questions_by_id if custom_id not in self._known}
         while self._form is None and (custom_id := next((key for key in by_id if key not in submitted), None)):
             self._known[custom_id] = _reply(self._ask_first(by_id.pop(custom_id)))
+            if self._form is not None:
+                records.save_direct(self._form, {custom_id: self._known[custom_id]})
         form = self._form or RequestForm()  # all of them are in batches already
         bodies = {custom_id: self._body_of(question, form) for custom_id, question in by_id.items()}
         for custom_id, answer in batches.answers(bodies):
@@ -111,11 +118,6 @@ class OpenAIChatModel(ChatModel):
 
     def remarks(self) -> list[str]:
         return self._server.remarks()
-
-    def _batches(self) -> Batches:
-        assert self.options.batches is not None
-        records = BatchRecords(self.options.batches)
-        return Batches(self._server, records, self._poll_seconds, self.options.progress)
 
     def _custom_id(self, question: Question) -> str:
         """Identity of a question to this model."""

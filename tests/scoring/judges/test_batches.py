@@ -107,8 +107,28 @@ def test_a_killed_run_finds_its_batch_again(batching: BatchServer, table: str, t
     score_groups(table, str(tmp_path / "out"), options_for(batching.base_url), progress)
     assert rewards_of(tmp_path / "out") == [[1.0, -1.0, 1.0]] * 5
     assert len(batching.batches) == 1
-    assert asked_once(batching) or len(batching.judge.answered) == len(batching.answered) + 2
+    assert asked_once(batching)
     assert not any("submitted" in note for note in progress.notes)
+
+
+def test_a_killed_run_asks_the_server_in_the_form_that_it_accepts(
+    batching: BatchServer, table: str, tmp_path: Path
+) -> None:
+    """The batch expires after the kill; what is submitted again has no JSON schema either."""
+
+    def refuse(request: dict[str, Any]) -> Answer | None:
+        is_schema = request["response_format"]["type"] == "json_schema"
+        return Answer(status=400, error="This response_format type is unavailable now") if is_schema else None
+
+    batching.judge.refuse, batching.polls_needed = refuse, 10**9
+    score_killed(table, tmp_path / "out", batching)
+    batching.polls_needed, batching.answered_share = 0, 0.0
+    batching.outcome = lambda number: "expired" if number == 0 else "completed"
+    score_groups(table, str(tmp_path / "out"), options_for(batching.base_url))
+    assert rewards_of(tmp_path / "out") == [[1.0, -1.0, 1.0]] * 5
+    assert len(batching.batches) == 2
+    assert asked_once(batching)
+    assert len(batching.judge.requests) == len(batching.judge.answered) + 1
 
 
 def test_a_batch_whose_creation_was_not_answered_is_found_and_not_created_again(
