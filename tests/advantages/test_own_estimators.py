@@ -97,7 +97,7 @@ def test_functions_and_classes_take_arguments(place: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "argument", "message"),
     [
-        ("scaled", "scal=1", "estimator 'own_estimators:scaled' has no argument 'scal'. It has: scale, shift."),
+        ("scaled", "scal=1", "estimator 'own_estimators:scaled' has no argument 'scal'. Did you mean scale?"),
         ("scaled", "scale=much", "scale=much: input should be a valid number"),
         ("scaled", "shift=0.5", "shift=0.5: input should be a valid integer"),
         ("scaled", "statistics=samples", "estimator 'own_estimators:scaled' has no argument 'statistics'."),

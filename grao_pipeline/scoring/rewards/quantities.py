@@ -45,7 +45,7 @@ _LATEX = [
     (re.compile(r"\\[dtc]?frac\s*(\d)\s*(\d)"), r" \1/\2"),
     (re.compile(r"\\[()\[\]]"), "$"),
 ]
-_GROUPED_BY_SPACES = re.compile(r"(?<![\d.,/])\d{1,3}(?: \d{3})+(?![\d/,:]|\.\d{4})")
+_GROUPED_BY_SPACES = re.compile(r"(?<![\d.,/])\d{1,3}(?: \d{3})+(?![\d/])")
 _SPACED_SIGN = re.compile(r"^(\s*[-−–])\s+(?=\d)")
 _VULGAR = re.compile(r"[¼½¾⅐-⅞]")
 _EQUATION_END = re.compile(r"[\d\s.,$€£¥₹+\-−–*/×÷·⋅()%^{}xX]*=\s*")
