@@ -21,13 +21,16 @@ from tests import tiny
 class Flaky(FakeReward):
     """Fails on texts that contain a `bad` word; a third of the other lengths cannot be written in decimals."""
 
-    def __init__(self, bad: Sequence[str]) -> None:
+    def __init__(self, bad: Sequence[str], stop_at: str = "") -> None:
         super().__init__()
         self.bad = bad
+        self.stop_at = stop_at
         self.asked: list[str] = []
 
     def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
         self.asked += [candidate.completion for candidate in candidates]
+        if self.stop_at in self.asked:
+            raise KeyboardInterrupt
         return [
             Judgement(None, "error", "no connection")
             if any(word in candidate.completion for word in self.bad)
@@ -90,14 +93,8 @@ def test_errors_that_stay_change_nothing(place: Path) -> None:
 
 
 def test_a_retry_that_is_stopped_is_resumed(place: Path) -> None:
-    class Stopped(Flaky):
-        def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
-            if "down e" in [candidate.completion for candidate in candidates]:
-                raise KeyboardInterrupt
-            return super().score(candidates)
-
     with pytest.raises(KeyboardInterrupt):
-        score(place, Stopped([]), retry_errors=True)
+        score(place, Flaky([], stop_at="down e"), retry_errors=True)
     with pytest.raises(InputError, match="incomplete"):  # the first part is new, and no manifest contradicts it
         rows(place)
     reward = Flaky([])
