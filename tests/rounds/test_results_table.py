@@ -1,13 +1,14 @@
 """The table of results in terminals of any width."""
 
 import shutil
+from typing import Any
 
 import pytest
 
 from grao_pipeline.cli.rounds import print_results
 from grao_pipeline.rounds.results import ModelRow
 
-METRICS = {
+METRICS: dict[str, dict[str, Any] | None] = {
     name: {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9} for name in ("mean_reward", "ras", "nag_win_rate", "nag_net")
 }
 ROWS = [

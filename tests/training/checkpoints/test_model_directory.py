@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from grao_pipeline.fingerprints import file_checksum, model_fingerprint
-from grao_pipeline.models.chat import PLAIN_TEMPLATE
+from grao_pipeline.models.templates import PLAIN_TEMPLATE
 from grao_pipeline.training.checkpoints.model_directory import MetricsLog
 from tests import tiny
 from tests.manifests import manifest_of
