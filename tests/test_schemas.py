@@ -40,6 +40,16 @@ def refusal(schema: TableSchema, rows: list[dict[str, Any]]) -> str:
     return str(caught.value)
 
 
+def test_a_sample_of_which_the_policy_sampled_nothing_names_its_group() -> None:
+    """Empty samples, null masks and mixed ones are valid."""
+    group = tiny.group_row("one", ["a", "b", ""], token_ids=[[5, 6], [7, 8], []])
+    valid = group | {"completion_masks": [[False, True], None, []]}
+    validate(pa.Table.from_pylist([group, valid | {"group_id": "x"}], schema=GROUPS.arrow()), GROUPS, "here")
+    wrong = valid | {"group_id": "y", "completion_masks": [[False, True], [False, False], []]}
+    with pytest.raises(SchemaError, match="a sample of group y that the policy sampled none of its tokens"):
+        validate(pa.Table.from_pylist([group, valid, wrong], schema=GROUPS.arrow()), GROUPS, "here")
+
+
 @pytest.mark.parametrize("schema", TABLES.values(), ids=list(TABLES))
 def test_valid_rows_are_valid(schema: TableSchema) -> None:
     table = arrow(schema, good_rows(schema))

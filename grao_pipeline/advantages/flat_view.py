@@ -8,7 +8,7 @@
 | source | `sample` or `reference` |
 | reward.<name> | one column per scores table; null where the sequence is unscored |
 | applies.<name> | false where the status is `not_applicable`; for a reference: that of all samples of its group |
-| num_tokens | length of the sequence, in tokens |
+| num_tokens | length of the sequence, in tokens; of a sample those that the policy sampled (`completion_masks`) |
 | mean_logprob | mean behavior log-prob of the sampled token IDs, in nats per token; null for the reference |
 | finish_reason | of the sample; null for the reference |
 | duplicate | whether an earlier sample of the group has the same token IDs; only where requested by name |
@@ -33,14 +33,15 @@ GROUP_COLUMNS = [
     "reference_token_ids",
     "completion_token_ids",
     "completion_logprobs",
+    "completion_masks",
 ]
 SCORE_COLUMNS = ["group_id", "rewards", "reference_reward", "statuses"]
 # Every view needs the identity of a group, its number of samples and whether it has a reference.
 LAYOUT_COLUMNS = ("group_id", "finish_reasons", "reference_token_ids")
 SOURCES = {
-    "num_tokens": "completion_token_ids",
-    "duplicate": "completion_token_ids",
-    "mean_logprob": "completion_logprobs",
+    "num_tokens": ("completion_token_ids", "completion_masks"),
+    "duplicate": ("completion_token_ids",),
+    "mean_logprob": ("completion_logprobs", "completion_masks"),
 }
 
 
@@ -57,7 +58,7 @@ def view_columns(names: Collection[str]) -> list[str]:
 
 def columns_to_read(columns: Collection[str]) -> list[str]:
     """The columns of the groups table that these columns of the view are derived from."""
-    wanted = {SOURCES.get(name, name) for name in columns} | set(LAYOUT_COLUMNS)
+    wanted = {source for name in columns for source in SOURCES.get(name, (name,))} | set(LAYOUT_COLUMNS)
     return [name for name in GROUP_COLUMNS if name in wanted]
 
 
@@ -120,6 +121,15 @@ class _Layout:
         references = group_values.filter(pl.Series(self.has_reference))
         return pl.concat([references, sample_values]).gather(self.order).alias(name)
 
+    def spread(self, column: pa.ChunkedArray) -> pl.Series:
+        """One element per sample of a column of lists, null for the samples of a group whose list is null."""
+        elements = _elements(column)
+        if not column.null_count:
+            return elements
+        samples = pl.Series(self.row[self.sample_index >= 0])
+        present = _series(pc.is_valid(column)).gather(samples)
+        return elements.gather((present.cum_sum() - 1).cast(pl.UInt32).set(~present, None))
+
 
 ColumnBuilder = Callable[[str, pa.Table, Mapping[str, pa.Table], _Layout], pl.Series]
 
@@ -156,20 +166,25 @@ def _finish_reason(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], 
 
 def _num_tokens(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
     samples = _elements(groups.column("completion_token_ids")).list.len().cast(pl.Int32)
+    masks = groups.column("completion_masks")
+    if masks.null_count < len(masks):
+        sampled = layout.spread(masks).list.sum().cast(pl.Int32)
+        samples = pl.select(pl.coalesce(sampled, samples)).to_series()
     references = _series(groups.column("reference_token_ids")).list.len().cast(pl.Int32)
     return layout.interleave(name, references, samples)
 
 
 def _mean_logprob(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
-    """Per-sample means; null for the samples of a group without log-probs."""
-    stored = groups.column("completion_logprobs")
-    means = _elements(stored).cast(pl.List(pl.Float64)).list.mean().cast(pl.Float32)
-    if stored.null_count:
-        samples = pl.Series(layout.row[layout.sample_index >= 0])
-        present = _series(pc.is_valid(stored)).gather(samples)
-        positions = (present.cum_sum() - 1).cast(pl.UInt32).set(~present, None)
-        means = means.gather(positions)
-    return layout.interleave(name, _nulls(groups, pl.Float32), means)
+    """Per-sample means over the tokens that the policy sampled; null for the samples of a group without log-probs."""
+    logprobs = layout.spread(groups.column("completion_logprobs")).cast(pl.List(pl.Float64))
+    means = logprobs.list.mean()
+    masks = groups.column("completion_masks")
+    if masks.null_count < len(masks):
+        frame = pl.DataFrame({"logprob": logprobs, "mask": layout.spread(masks)}).with_row_index("sample").drop_nulls()
+        tokens = frame.explode("logprob", "mask").filter("mask")
+        masked = tokens.group_by("sample").agg(pl.col("logprob").mean())
+        means = means.scatter(masked["sample"], masked["logprob"])
+    return layout.interleave(name, _nulls(groups, pl.Float32), means.cast(pl.Float32))
 
 
 def _duplicate(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:

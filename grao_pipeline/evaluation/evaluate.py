@@ -181,7 +181,7 @@ def _summary(
 def _scored_prompts(tables: TablePair, bar: Bar) -> dict[str, ScoredPrompt]:
     """By prompt ID."""
     prompts: dict[str, ScoredPrompt] = {}
-    columns = ["prompt_id", "completion_token_ids", "finish_reasons"]
+    columns = ["prompt_id", "completion_token_ids", "completion_masks", "finish_reasons"]
     for groups, scores in tables.parts(columns, ["rewards", "reference_reward"]):
         refuse_other_sample_counts(groups, scores, tables.companion.url)
         for group, score in zip(groups.to_pylist(), scores.to_pylist(), strict=True):
@@ -194,11 +194,17 @@ def _scored_prompts(tables: TablePair, bar: Bar) -> dict[str, ScoredPrompt]:
             prompts[group["prompt_id"]] = ScoredPrompt(
                 rewards=score["rewards"],
                 reference_reward=score["reference_reward"],
-                num_tokens=[len(ids) for ids in group["completion_token_ids"]],
+                num_tokens=_sampled_tokens(group["completion_token_ids"], group["completion_masks"]),
                 truncated=reasons.count("length") / len(reasons),
             )
         bar.advance(1, prompts=len(prompts))
     return prompts
+
+
+def _sampled_tokens(token_ids: list[list[int]], masks: list[list[bool] | None] | None) -> list[int]:
+    """Number of tokens that the policy sampled, of every sample."""
+    pairs = zip(token_ids, masks or [None] * len(token_ids), strict=True)
+    return [len(ids) if mask is None else sum(mask) for ids, mask in pairs]
 
 
 def _refuse_other_reward(scores: TableReader, base: TableReader) -> None:

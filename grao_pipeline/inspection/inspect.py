@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from grao_pipeline.advantages.flat_view import columns_to_read, flat_view
 from grao_pipeline.errors import InputError
 from grao_pipeline.evaluation.evaluate import METRICS, read_evaluation
 from grao_pipeline.fingerprints import model_fingerprint
@@ -85,7 +86,7 @@ def _inspect_table(reader: TableReader, options: InspectOptions) -> Inspection:
             "details": provenance.details,
             "versions": provenance.versions,
         },
-        distributions=_distributions(frame),
+        distributions=_distributions(frame, reader),
         examples=[
             {name: _shorten(value) for name, value in row.items()} for row in frame.head(options.examples).to_dicts()
         ],
@@ -113,16 +114,14 @@ def _counts(frame: pl.DataFrame, kind: str) -> dict[str, object]:
     }
 
 
-def _distributions(frame: pl.DataFrame) -> dict[str, dict[str, float | None]]:
+def _distributions(frame: pl.DataFrame, reader: TableReader) -> dict[str, dict[str, float | None]]:
     """Of token counts, rewards and advantages, as far as the table has them."""
     series: dict[str, pl.Series] = {}
     for name in ("prompt_token_ids", "reference_token_ids"):
         if name in frame.columns:
             series[name.replace("_ids", "s")] = frame[name].list.len()
     if "completion_token_ids" in frame.columns:
-        series["completion_tokens"] = frame["completion_token_ids"].explode().list.len()
-    if "completion_logprobs" in frame.columns:
-        series["mean_logprob"] = frame["completion_logprobs"].explode().list.mean()
+        series |= _of_samples(reader)
     for name in ("rewards", "advantages"):
         if name in frame.columns:
             series[name] = frame[name].explode()
@@ -130,6 +129,13 @@ def _distributions(frame: pl.DataFrame) -> dict[str, dict[str, float | None]]:
         if name in frame.columns:
             series[name] = frame[name]
     return {name: _describe(values.cast(pl.Float64)) for name, values in series.items()}
+
+
+def _of_samples(groups: TableReader) -> dict[str, pl.Series]:
+    """Number and mean log-prob of the tokens that the policy sampled, of every sample."""
+    names = ["source", "num_tokens", "mean_logprob"]
+    samples = flat_view(groups.arrow(columns_to_read(names)), {}, names).filter(pl.col("source") == "sample")
+    return {"completion_tokens": samples["num_tokens"], "mean_logprob": samples["mean_logprob"]}
 
 
 def _describe(values: pl.Series) -> dict[str, float | None]:

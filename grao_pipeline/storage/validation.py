@@ -55,6 +55,7 @@ def validate(table: pa.Table, schema: TableSchema, where: str) -> None:
             first_row += len(chunk)
     _check_parallel(table, schema, where)
     _check_token_lengths(table, where)
+    _check_masks(table, where)
     for name, allowed in (("finish_reasons", FINISH_REASONS), ("statuses", STATUSES)):
         if name in table.column_names:
             unknown = set(pc.unique(pc.list_flatten(table.column(name))).to_pylist()) - set(allowed)
@@ -142,6 +143,25 @@ def _check_token_lengths(table: pa.Table, where: str) -> None:
                 f"{where}: a sample of group {group_id} has {num_ids[sample].as_py()} token IDs but "
                 f"{num_values[sample].as_py()} values in '{name}'; both need one per token."
             )
+
+
+def _check_masks(table: pa.Table, where: str) -> None:
+    """In every sample with tokens, the policy sampled one at least."""
+    if "completion_masks" not in table.column_names:
+        return
+    present = table.filter(pc.is_valid(table.column("completion_masks")))
+    masks = pc.list_flatten(present.column("completion_masks"))
+    has_tokens = pc.greater(pc.list_value_length(masks), 0)
+    sampled = pc.unique(pc.list_parent_indices(masks).filter(pc.list_flatten(masks)))
+    indices = pa.array(range(len(masks)), sampled.type)
+    empty = pc.and_(pc.fill_null(has_tokens, False), pc.invert(pc.is_in(indices, value_set=sampled)))
+    if pc.any(empty).as_py():
+        parents = pc.list_parent_indices(present.column("completion_masks"))
+        group_id = present.column("group_id")[parents[_first(empty)].as_py()].as_py()
+        raise SchemaError(
+            f"{where}: 'completion_masks' says of a sample of group {group_id} that the policy sampled none of its "
+            "tokens. Leave such a sample out."
+        )
 
 
 def _first(mask: pa.Array | pa.ChunkedArray) -> int:

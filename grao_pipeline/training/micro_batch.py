@@ -75,9 +75,10 @@ def objective_inputs(sequences: Sequence[TrainingSequence], token_mask: Tensor, 
 
     def rows(values: Sequence[list[float] | None], otherwise: float) -> Tensor:
         matrix = torch.full(logprobs.shape, otherwise, dtype=logprobs.dtype)
-        for row, value in enumerate(values):
+        for row, (sequence, value) in enumerate(zip(sequences, values, strict=True)):
             if value is not None:
-                matrix[row, : len(value)] = torch.tensor(value, dtype=logprobs.dtype)
+                of_sampled = torch.tensor(sequence.sampled(value), dtype=logprobs.dtype)
+                matrix[row, : len(of_sampled)] = of_sampled
         return matrix.to(logprobs.device)  # one transfer
 
     numbers: dict[str, int] = {}

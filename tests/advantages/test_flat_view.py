@@ -48,6 +48,19 @@ def test_a_small_example_worked_by_hand() -> None:
     ]
 
 
+def test_lengths_and_mean_log_probs_are_those_of_the_sampled_tokens() -> None:
+    """Masks of one group of two, and there of two samples of three; log-probs of one group alone."""
+    first = tiny.group_row("one", ["a", "b", "c"], token_ids=[[5, 9, 9, 2], [6, 7, 8], [5, 9]])
+    first["completion_masks"] = [[True, False, False, True], None, [True, False]]
+    first["completion_logprobs"] = [[-1.0, -8.0, -9.0, -2.0], [-1.0, -2.0, -3.0], [-4.0, 0.0]]
+    second = {**tiny.group_row("two", ["d"]), "completion_logprobs": None}
+    frame = view([second, first, second | {"group_id": "x"}], {}).filter(pl.col("source") == "sample")
+    assert frame["num_tokens"].to_list() == [3, 2, 3, 1, 3]
+    assert frame["mean_logprob"].to_list() == [None, -1.5, -2.0, -4.0, None]
+    masked = {**first, "completion_logprobs": None}
+    assert view([masked], {})["mean_logprob"].to_list() == [None] * 4
+
+
 def test_columns_and_types_do_not_depend_on_nulls() -> None:
     full = tiny.group_row("one", ["a"])
     bare = {**tiny.group_row("two", ["c", "d"], reference=None), "completion_logprobs": None}

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import compress
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,10 +19,13 @@ GROUP_COLUMNS = [
     "reference_token_ids",
     "completion_token_ids",
     "completion_logprobs",
+    "completion_masks",
     "policy",
     "round",
 ]
 ADVANTAGE_COLUMNS = ["group_id", "rewards", "advantages", "reference_advantage", "token_weights"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,16 @@ class TrainingSequence:
     group_id: str = ""
     origin: int = 0
     """Number of its group's origin in `TrainingSet.origins`."""
+    mask: list[bool] | None = None
+    """Which tokens the policy sampled; the others are context, as the prompt is. None: all of them. [L]"""
 
     @property
     def num_tokens(self) -> int:
         return len(self.prompt_token_ids) + len(self.token_ids)
+
+    def sampled(self, values: list[T]) -> list[T]:
+        """Of one value per token, those of the tokens that the policy sampled. [L] → [N]"""
+        return values if self.mask is None else list(compress(values, self.mask))
 
 
 @dataclass(frozen=True)
@@ -200,6 +210,7 @@ def _training_group(row: dict[str, Any], origin: int) -> TrainingGroup:
     completions: list[list[int]] = row["completion_token_ids"]
     logprobs: list[list[float]] | None = row["completion_logprobs"]
     rewards: list[float | None] = row["rewards"]
+    masks: list[list[bool] | None] = row["completion_masks"] or [None] * len(completions)
     weights: list[list[float] | None] | None = row["token_weights"]
     if len(samples) != len(completions):
         raise MismatchError(
@@ -228,6 +239,7 @@ def _training_group(row: dict[str, Any], origin: int) -> TrainingGroup:
             reward=rewards[i],
             behavior_logprobs=logprobs[i] if logprobs is not None else None,
             token_weights=_token_weights(weights, i, completions[i], row["group_id"]),
+            mask=masks[i],
             **shared,
         )
         for i, value in zip(trained, values, strict=True)

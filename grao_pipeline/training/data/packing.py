@@ -3,6 +3,7 @@
     [ prompt 0 | sample | sample | … | reference | prompt 1 | sample | … ]
 
 The positions of a continuation start at the end of its prompt; it attends to its prompt and to itself (`attention/`).
+Its tokens that the policy did not sample (results of tools) are context, as the prompt is: no target, no log-prob.
 Where a group is cut into several batches, its prompt is repeated once in every batch.
 """
 
@@ -41,15 +42,17 @@ class PromptLayout:
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """S sequences of some groups in one row of T tokens, N of them continuation tokens.
+    """S sequences of some groups in one row of T tokens, N of them targets: sampled tokens of the continuations.
 
     Attributes:
         input_ids, position_ids: [1, T].
         layouts: one per prompt.
-        predicting: packed position whose hidden state predicts each continuation token. [N]
-        targets: the continuation tokens. [N]
-        sequence, column: the sequence of each continuation token, and its position there. [N] each
-        lengths: number of continuation tokens of each sequence. [S]
+        predicting: packed position whose hidden state predicts each target. [N]
+        targets: the sampled tokens. [N]
+        sequence: the sequence of each target. [N]
+        column: its number among the targets of its sequence. [N]
+        offset: its position in its continuation; the column, unless the sequence has tokens that are no targets. [N]
+        lengths: number of targets of each sequence. [S]
         num_unshared_tokens: number of tokens with the prompt repeated for every sequence.
     """
 
@@ -60,6 +63,7 @@ class PackedBatch:
     targets: Tensor
     sequence: Tensor
     column: Tensor
+    offset: Tensor
     lengths: Tensor
     num_unshared_tokens: int
 
@@ -70,11 +74,11 @@ class PackedBatch:
 
     @property
     def token_mask(self) -> Tensor:
-        """True at a sequence's tokens. [S, L]"""
+        """True at a sequence's targets. [S, L]"""
         return torch.arange(int(self.lengths.max()), device=self.lengths.device) < self.lengths[:, None]
 
     def padded(self, values: Tensor) -> Tensor:
-        """Values of the continuation tokens [N] as one row per sequence, 0 at padding; differentiable. [S, L]"""
+        """Values of the targets [N] as one row per sequence, 0 at padding; differentiable. [S, L]"""
         rows = values.new_zeros(self.token_mask.shape)
         return rows.index_put((self.sequence, self.column), values)
 
@@ -83,27 +87,33 @@ def pack(sequences: Sequence[TrainingSequence], device: torch.device | str = "cp
     """Pack sequences in order; neighbors with the same prompt share it."""
     ids: list[int] = []
     positions: list[int] = []
-    predicting: list[int] = []
+    starts: list[tuple[int, int]] = []  # of every sequence: the packed positions before its first token, and of it
     layouts = []
     for prompt, continuations in by_prompt(sequences):
         start = len(ids)
         ids += prompt
         positions += range(len(prompt))
         for continuation in continuations:
-            first = len(ids)
+            starts.append((start + len(prompt) - 1, len(ids)))
             ids += continuation
             positions += range(len(prompt), len(prompt) + len(continuation))
-            predicting += [start + len(prompt) - 1, *range(first, first + len(continuation) - 1)]
         layouts.append(PromptLayout(start, len(prompt), tuple(map(len, continuations))))
-    lengths = torch.tensor([len(sequence.token_ids) for sequence in sequences])
+    offsets = [sequence.sampled(list(range(len(sequence.token_ids)))) for sequence in sequences]
+    predicting = [
+        first + offset - 1 if offset else before
+        for (before, first), of_sequence in zip(starts, offsets, strict=True)
+        for offset in of_sequence
+    ]
+    lengths = torch.tensor([len(of_sequence) for of_sequence in offsets])
     return PackedBatch(
         input_ids=torch.tensor([ids]).to(device),
         position_ids=torch.tensor([positions]).to(device),
         layouts=tuple(layouts),
         predicting=torch.tensor(predicting).to(device),
-        targets=torch.tensor([token for sequence in sequences for token in sequence.token_ids]).to(device),
+        targets=torch.tensor([token for s in sequences for token in s.sampled(s.token_ids)]).to(device),
         sequence=torch.repeat_interleave(torch.arange(len(sequences)), lengths).to(device),
         column=torch.cat([torch.arange(length) for length in lengths.tolist()]).to(device),
+        offset=torch.tensor([offset for of_sequence in offsets for offset in of_sequence]).to(device),
         lengths=lengths.to(device),
         num_unshared_tokens=sum(sequence.num_tokens for sequence in sequences),
     )

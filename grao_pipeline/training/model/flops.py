@@ -20,7 +20,7 @@ class StepCost:
         tokens: number of tokens with the prompt repeated for every sequence, without padding.
         processed: number of tokens that the decoder processed, padding included.
         padding: number of padding tokens among them.
-        predicted: number of continuation tokens, which the head processed.
+        predicted: number of sampled tokens and tokens of references, which the head processed.
         pairs: number of (query, key) pairs that attention needs in every layer and head.
     """
 

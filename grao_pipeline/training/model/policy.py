@@ -23,7 +23,7 @@ SOFTCAP = "final_logit_softcapping"  # Gemma
 ROWS = "rows"
 
 Loss = Callable[[Tensor], Tensor]
-"""The log-probs of a batch's continuation tokens [N] → a loss []."""
+"""The log-probs of a batch's targets [N] → a loss []."""
 
 
 class Policy(nn.Module):
@@ -92,12 +92,12 @@ class Policy(nn.Module):
         return weighted_logprob_sum(hidden, head, slopes, batch.targets, self._compiled, self._buffer)
 
     def logprobs(self, batch: PackedBatch) -> Tensor:
-        """Log-probs of the continuation tokens, without a graph. [N]"""
+        """Log-probs of the targets, without a graph. [N]"""
         with torch.no_grad():
             return token_logprobs(self.hidden_states(batch), self.head(), batch.targets, self._buffer)
 
     def hidden_states(self, batch: PackedBatch) -> Tensor:
-        """The hidden state that predicts each continuation token. [N, H]"""
+        """The hidden state that predicts each target. [N, H]"""
         return _rows(self._decoder(), batch) if self._kernel is None else self._shared(batch)
 
     def head(self) -> Head:
@@ -156,7 +156,7 @@ def unshared(batch: PackedBatch) -> tuple[Tensor, Tensor, Tensor]:
     """One row per sequence, its prompt included, padded on the right.
 
     Returns:
-        ids [S, T], attention mask [S, T], and the position in [S · T] that predicts each continuation token [N].
+        ids [S, T], attention mask [S, T], and the position in [S · T] that predicts each target [N].
     """
     packed = batch.input_ids[0]
     rows: list[Tensor] = []
@@ -171,4 +171,4 @@ def unshared(batch: PackedBatch) -> tuple[Tensor, Tensor, Tensor]:
     lengths = torch.tensor([len(row) for row in rows], device=packed.device)
     mask = (torch.arange(ids.shape[1], device=packed.device) < lengths[:, None]).long()
     first = torch.tensor(prompts, device=packed.device)[batch.sequence] - 1
-    return ids, mask, batch.sequence * ids.shape[1] + first + batch.column
+    return ids, mask, batch.sequence * ids.shape[1] + first + batch.offset

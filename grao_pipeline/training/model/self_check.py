@@ -76,7 +76,7 @@ def check_policy(
 
 @torch.no_grad()
 def plain_logprobs(policy: Policy, batch: PackedBatch) -> Tensor:
-    """Log-probs of the continuation tokens by the model's own forward, with the whole logits matrix. [N]"""
+    """Log-probs of the targets by the model's own forward, with the whole logits matrix. [N]"""
     ids, mask, predicting = unshared(batch)
     logits = policy.model(input_ids=ids, attention_mask=mask, use_cache=False).logits.flatten(0, 1)[predicting]
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -88,7 +88,8 @@ def _synthetic(sequence: TrainingSequence) -> list[TrainingSequence]:
     """Two continuations of one prompt, made from the tokens of `sequence` in reverse order."""
     ids = [*sequence.prompt_token_ids, *sequence.token_ids][:24][::-1]
     prompt, rest = [*ids, *ids][: len(ids) + 1], ids[: 1 + len(ids) // 2]
-    return [replace(sequence, prompt_token_ids=prompt, token_ids=tokens) for tokens in (rest, [*rest, rest[0]])]
+    unmasked = replace(sequence, mask=None)
+    return [replace(unmasked, prompt_token_ids=prompt, token_ids=tokens) for tokens in (rest, [*rest, rest[0]])]
 
 
 def _unsupported_in_training(policy: Policy, batch: PackedBatch, trains: bool) -> str | None:

@@ -1,0 +1,53 @@
+"""Tokens that the policy did not sample, taken out by hand: what an objective must see of a masked sample."""
+
+from collections.abc import Sequence
+from itertools import compress
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from grao_pipeline.training.data.groups import TrainingSequence
+from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs
+from grao_pipeline.training.objectives.make import construct
+from grao_pipeline.training.options import TrainOptions
+from tests.training import oracle
+
+
+def by_hand(model: Any, sequences: Sequence[TrainingSequence]) -> ObjectiveInputs:
+    """The inputs of an objective with the tokens of tools taken out by hand, from transformers' own forward."""
+    masks = [one.mask or [True] * len(one.token_ids) for one in sequences]
+    longest = max(map(sum, masks))
+
+    def row(values: Sequence[float] | None, mask: Sequence[bool], otherwise: float) -> list[float]:
+        picked = [] if values is None else list(compress(values, mask))
+        return [*picked, *[otherwise] * (longest - len(picked))]
+
+    def numbers(values: Sequence[Any]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64)
+
+    logprobs = [oracle.sequence_logprobs(model, one.prompt_token_ids, one.token_ids) for one in sequences]
+    names = list(dict.fromkeys(one.group_id for one in sequences))
+    pairs = list(zip(sequences, masks, strict=True))
+    return ObjectiveInputs(
+        token_logprobs=torch.nn.utils.rnn.pad_sequence(
+            [values[torch.tensor(mask)] for values, mask in zip(logprobs, masks, strict=True)], batch_first=True
+        ),
+        token_mask=torch.tensor([[place < sum(mask) for place in range(longest)] for mask in masks]),
+        advantages=numbers([one.advantage for one in sequences]),
+        is_reference=torch.tensor([one.is_reference for one in sequences]),
+        group_size=numbers([one.group_size for one in sequences]),
+        group_mean_advantage=numbers([one.group_mean_advantage for one in sequences]),
+        group_has_reference=torch.tensor([one.group_has_reference for one in sequences]),
+        token_weights=numbers([row(one.token_weights, mask, 1.0) for one, mask in pairs]),
+        behavior_logprobs=numbers([row(one.behavior_logprobs, mask, 0.0) for one, mask in pairs]),
+        has_behavior=torch.tensor([one.behavior_logprobs is not None for one in sequences]),
+        rewards=numbers([float("nan") if one.reward is None else one.reward for one in sequences]),
+        group_mean_reward=numbers([one.group_mean_reward for one in sequences]),
+        group=torch.tensor([names.index(one.group_id) for one in sequences]),
+    )
+
+
+def objective_named(name: str) -> Objective:
+    arguments = ["max_completion_length=8"] if name == "dr-grpo" else []
+    return construct(TrainOptions(model="m", objective=name, objective_arg=arguments))
