@@ -78,11 +78,14 @@ STAGES: tuple[Stage, ...] = (
         name="import",
         summary="Make a groups table from responses that were sampled elsewhere.",
         description="SOURCE is a hub id, or a local JSONL(.gz), JSON or Parquet file, or a directory of them, with the "
-        "columns prompt (a text, or messages) and responses (a list of texts). The columns rewards (a list of numbers "
-        "or nulls), reference, reference_reward and rejected are read where they exist; all others become metadata. "
-        "Writes OUT/groups and, where there are rewards, OUT/scores. Without --tokenizer the groups can be scored, "
-        "but not trained on.",
-        examples=("grao import samples.jsonl runs/imported --map question=prompt --map answers=responses",),
+        "columns prompt (a text, or messages) and responses (a list of texts, or of lists of turns), or one sample a "
+        "row. The columns rewards, finish_reasons, tools, reference, reference_reward and rejected, and token IDs "
+        "with their masks and log-probs, are read where they exist; all others become metadata. Writes OUT/groups and, "
+        "where there are rewards, OUT/scores. Without --tokenizer groups of texts can be scored, but not trained on.",
+        examples=(
+            "grao import samples.jsonl runs/imported --map topic=prompt --map answers=responses",
+            "grao import batch_output.jsonl runs/imported --batch-input batch_input.jsonl",
+        ),
         inputs=("source",),
         output="groups",
         options="grao_pipeline.importing.options:ImportOptions",

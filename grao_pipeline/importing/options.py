@@ -22,6 +22,13 @@ class ImportOptions(SourceOptions):
     tokenizer: str | None = runtime(
         None, "Add token ids, as training needs them, with this model's tokenizer: a directory or hub id."
     )
+    group_by: list[str] = option(
+        [],
+        "Where a row is one sample: a column whose values, with the prompt, distinguish groups, e.g. step. Repeatable.",
+    )
+    batch_input: str | None = runtime(
+        None, "The input file of the OpenAI batch whose output file SOURCE is: it has the prompts."
+    )
     chat_template: str | None = option(None, CHAT_TEMPLATE_HELP)
     template_arg: TemplateArguments = option([], TEMPLATE_ARG_HELP)
     template_date: TemplateDate = option(DEFAULT_DATE, TEMPLATE_DATE_HELP)

@@ -1,93 +1,121 @@
-"""One row of a source → one imported group, or the reason why the row is dropped."""
+"""One row of a source → a prompt with its samples, or the reason why the row is dropped."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from grao_pipeline.fingerprints import fingerprint, prompt_fingerprint
-from grao_pipeline.prompts.base import DroppedRow, Message, Row, filled, filled_or_none, rest
+from grao_pipeline.importing.columns import METADATA
+from grao_pipeline.importing.samples import ImportedSample, read_ids, read_reward, read_samples
+from grao_pipeline.importing.shapes import divided
+from grao_pipeline.prompts.base import DroppedRow, Message, Row, filled_or_none
 from grao_pipeline.prompts.canonical import canonical_json
-from grao_pipeline.prompts.conversations import answer, check_answerable, check_unicode, conversation
-from grao_pipeline.schemas import LARGEST_FLOAT32
+from grao_pipeline.prompts.conversations import (
+    answer,
+    answer_turn,
+    check_answerable,
+    check_unicode,
+    conversation,
+    reference_of,
+)
+from grao_pipeline.prompts.tools import read_tools
+from grao_pipeline.prompts.turns import texts_of
 
-REQUIRED = ("prompt", "responses")
-FIELDS = (*REQUIRED, "rewards", "reference", "reference_reward", "rejected")
-"""The fields that an import reads; every other column becomes metadata."""
 POLICY = "imported"
 
 
 @dataclass(frozen=True)
-class ImportedGroup:
-    """A prompt with its responses, and their rewards if the source has some.
+class ImportedPrompt:
+    """What the samples of a group share.
 
-    Example: `ImportedGroup([{"role": "user", "content": "2+2?"}], ["4", "5"], [1.0, 0.0], "four", None, None, "{}")`
+    Attributes:
+        messages: None where the source has token IDs alone.
+        token_ids: None where the source has none.
     """
 
-    messages: list[Message]
-    completions: list[str]
-    rewards: list[float | None] | None
-    reference: str | None
-    reference_reward: float | None
-    rejected: str | None
-    metadata: str
+    messages: list[Message] | None
+    tools: str | None = None
+    reference: str | None = None
+    reference_reasoning: str | None = None
+    reference_reward: float | None = None
+    rejected: str | None = None
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    token_ids: list[int] | None = None
+
+    @property
+    def metadata_json(self) -> str:
+        return canonical_json(self.metadata)
 
     @property
     def prompt_id(self) -> str:
-        return prompt_fingerprint(self.messages, self.reference, self.rejected, self.metadata)
+        messages = self.messages or [{"role": "user", "content": canonical_json(self.token_ids)}]
+        return prompt_fingerprint(
+            messages, self.reference, self.rejected, self.metadata_json, self.tools, self.reference_reasoning
+        )
+
+
+@dataclass(frozen=True)
+class ImportedGroup:
+    """A prompt with its samples.
+
+    Example: `ImportedGroup(ImportedPrompt([{"role": "user", "content": "2+2?"}]), [ImportedSample("4", reward=1.0)])`
+    """
+
+    prompt: ImportedPrompt
+    samples: list[ImportedSample]
 
     @property
     def group_id(self) -> str:
-        """A hash of the texts, not of token ids: a tokenizer may give two texts the same ids."""
-        return fingerprint([self.prompt_id, POLICY, self.completions])
+        """A hash of what the source has, not of token IDs made from it: a tokenizer may give two texts the same IDs."""
+        return fingerprint([self.prompt.prompt_id, POLICY, [sample.identity for sample in self.samples]])
 
 
-def read_group(row: Row) -> ImportedGroup:
-    """The group of a row. A prompt is a text or a list of messages; a response is a text or one message.
+def read_group(row: Row, lost: set[str] | None = None) -> ImportedGroup:
+    """The group of a row. A prompt is a text or a list of messages; a response is a text, a turn or a list of turns.
+
+    Args:
+        row: by field, with lists of what the samples have.
+        lost: gets the names of what neither the prompt nor a sample can hold.
 
     Raises:
         DroppedRow: a value is missing or malformed.
     """
-    messages = conversation(row.get("prompt"), "prompt")
-    check_answerable(messages)
-    completions = _completions(row.get("responses"))
-    reference = None if row.get("reference") is None else filled(answer(row["reference"], "reference"))
+    lost = set() if lost is None else lost
+    row = divided(row)
+    token_ids = row.get("prompt_token_ids")
+    ids = None if token_ids is None else read_ids(token_ids, "prompt_token_ids")
+    messages = None
+    if ids is None or row.get("prompt") is not None:
+        messages = conversation(row.get("prompt"), "prompt", lost=lost)
+        check_answerable(messages)
+    samples = read_samples(row, lost)
+    reference, reasoning = None, None
+    if row.get("reference") is not None:
+        reference, reasoning = reference_of(answer_turn(row["reference"], "reference", lost), lost)
     rejected = None if row.get("rejected") is None else filled_or_none(answer(row["rejected"], "rejected"))
-    rewards = _rewards(row.get("rewards"), len(completions))
-    reference_reward = _reward(row.get("reference_reward"), "reference_reward is")
+    reference_reward = read_reward(row.get("reference_reward"), "reference_reward")
     if reference_reward is not None and reference is None:
         raise DroppedRow("reference_reward without a reference")
-    metadata = canonical_json(rest(row, *FIELDS))
-    group = ImportedGroup(messages, completions, rewards, reference, reference_reward, rejected, metadata)
-    check_unicode(*(message["content"] for message in messages), *completions, reference, rejected, metadata)
-    return group
+    prompt = ImportedPrompt(
+        messages,
+        read_tools(row.get("tools")),
+        reference,
+        reasoning,
+        reference_reward,
+        rejected,
+        _metadata(row),
+        ids,
+    )
+    check_unicode(*_texts(prompt, samples))
+    return ImportedGroup(prompt, samples)
 
 
-def _completions(responses: object) -> list[str]:
-    """The texts of the responses; an empty text is valid."""
-    if not isinstance(responses, list):
-        raise DroppedRow("responses is missing" if responses is None else "responses is not a list")
-    if not responses:
-        raise DroppedRow("responses is empty")
-    return [answer(response, "a response") for response in responses]
+def _metadata(row: Row) -> dict[str, object]:
+    columns = row.get(METADATA, {})
+    return {name: value for name, value in columns.items() if value is not None}
 
 
-def _rewards(rewards: object, num_responses: int) -> list[float | None] | None:
-    if rewards is None:
-        return None
-    if not isinstance(rewards, list):
-        raise DroppedRow("rewards is not a list")
-    if len(rewards) != num_responses:
-        raise DroppedRow("rewards and responses differ in length")
-    return [_reward(reward, "rewards contains") for reward in rewards]
-
-
-def _reward(value: object, where: str) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_FLOAT32:
-        raise DroppedRow(f"{where} a value that is neither a finite number nor null")
-    return float(value)
-
-
-def missing_fields(fields: Sequence[str]) -> list[str]:
-    """The required fields that a source lacks."""
-    return [name for name in REQUIRED if name not in fields]
+def _texts(prompt: ImportedPrompt, samples: list[ImportedSample]) -> list[str | None]:
+    turns = [*(prompt.messages or ()), *(turn for sample in samples for turn in sample.turns or ())]
+    texts = [text for turn in turns for text in texts_of(turn)]
+    references = [prompt.reference, prompt.reference_reasoning, prompt.rejected, prompt.tools]
+    return [*texts, *(sample.text for sample in samples), *references, prompt.metadata_json]

@@ -137,6 +137,18 @@ class PromptTokenizer:
         text = writer.with_empty_reasoning(answer) if empty_thought else writer.without_reasoning(answer)
         return Continuation(self._ended(before, text), "missing")
 
+    def rendered(self, messages: Sequence[Message], generation: bool, tools: str | None = None) -> str:
+        """The text of a conversation; with `generation` up to the beginning of the next answer.
+
+        Raises:
+            RefusedConversation: the template fails on it.
+        """
+        return self._render(messages, generation, tools)
+
+    def encoded_after(self, before: str, text: str) -> list[int]:
+        """Token ids of `text` as the continuation of `before`."""
+        return self._encode_after(before, text)
+
     @cached_property
     def style(self) -> ReasoningStyle | None:
         """How the template writes reasoning; None where it knows none."""

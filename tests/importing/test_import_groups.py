@@ -114,6 +114,8 @@ def test_every_dropped_row_is_counted_and_written_to_the_rejects(tmp_path: Path)
         ({"prompt": "q", "responses": []}, "responses is empty"),
         ({"prompt": "q", "responses": ["a", None]}, "a response is missing"),
         ({"prompt": "q", "responses": [{"a": 1}]}, "a response is not text"),
+        ({**good, "finish_reasons": ["stop"]}, "finish_reasons and responses differ in length"),
+        ({**good, "finish_reasons": ["stop", "bored"]}, "finish reason 'bored' is unknown"),
         ({**good, "rewards": 1}, "rewards is not a list"),
         ({**good, "rewards": [1]}, "rewards and responses differ in length"),
         ({**good, "rewards": [1, "high"]}, "rewards contains a value that is neither a finite number nor null"),
@@ -196,7 +198,16 @@ def test_imported_groups_with_token_ids_can_be_trained_on(tmp_path: Path, model:
 @pytest.mark.parametrize(
     ("rows", "options", "code", "message"),
     [
-        ([{"question": "q", "responses": ["a"]}], [], 2, "has no column 'prompt'. It has: question, responses."),
+        ([{"topic": "q", "responses": ["a"]}], [], 2, "has no column 'prompt'. It has: topic, responses."),
+        ([{"prompt": "q", "answer": "a"}], [], 2, "has no column 'responses'. It has: prompt, answer."),
+        ([{"prompt": "q", "responses": ["a"]}], ["--group-by", "step"], 2, "applies only where a row is one sample"),
+        ([{"prompt": "q", "response": "a"}], ["--group-by", "step"], 2, "has no column 'step'. It has: prompt, resp"),
+        (
+            [{"prompt": "q", "output": "a", "completion": "b"}],
+            [],
+            2,
+            "'completion' and 'output' could both be the resp",
+        ),
         ([{"prompt": "q", "texts": ["a"]}], ["--map", "texts=prompt"], 2, "the source already has a column 'prompt'"),
         (
             [{"prompt": "q", "responses": ["a"]}],
