@@ -57,5 +57,5 @@ def test_a_conversation_that_the_template_refuses_is_dropped_with_the_reason(tmp
     twice = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
     rows = source(tmp_path / "rows.jsonl", twice, ["c"])
     options = ImportOptions(tokenizer=str(tmp_path / "tokenizer"), chat_template=str(TEMPLATES / "gemma3.jinja"))
-    with pytest.raises(InputError, match="fails on a conversation of user, user: .* must alternate"):
+    with pytest.raises(InputError, match=r"fails on a conversation of user, user: .* must alternate"):
         import_groups(rows, str(tmp_path / "out"), options)
