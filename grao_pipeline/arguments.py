@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypedDict, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -19,6 +19,15 @@ from grao_pipeline.options import closest
 
 Arguments = TypeVar("Arguments", bound="PluginArguments")
 LIMITS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+
+
+def _json_list(value: object) -> object:
+    return _json_or_text(value) if isinstance(value, str) else value
+
+
+Item = TypeVar("Item")
+JsonList = Annotated[list[Item], BeforeValidator(_json_list)]
+"""A list that is written as JSON, e.g. `[1, 2]`."""
 
 
 class PluginArguments(BaseModel):

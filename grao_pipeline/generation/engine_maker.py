@@ -2,11 +2,42 @@
 
 from collections.abc import Callable
 
-from grao_pipeline.generation.engines.base import Engine, EngineOptions
-from grao_pipeline.generation.engines.make import EngineRecipe, parse_engine_arguments, resolve_engine_name
+from grao_pipeline.arguments import PluginArguments, parse_arguments
+from grao_pipeline.errors import UsageError
+from grao_pipeline.generation.engines.base import SAMPLING_OPTIONS, Engine, EngineOptions
+from grao_pipeline.generation.engines.make import (
+    EngineRecipe,
+    load_engine_class,
+    parse_engine_arguments,
+    resolve_engine_name,
+)
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.parsing import key_values
 from grao_pipeline.progress import Progress
+
+
+def parse_sampling_arguments(options: GenerateOptions) -> PluginArguments:
+    """The `--sampling-arg` of the engine, converted and checked.
+
+    Raises:
+        UsageError: an argument is unknown or wrong.
+    """
+    name = resolve_engine_name(options.engine)
+    given = key_values(options.sampling_arg, "sampling_arg")
+    return parse_arguments(load_engine_class(name).SamplingArguments, given, f"engine '{name}'", "sampling_arg")
+
+
+def _refuse_unsupported(name: str, options: GenerateOptions) -> None:
+    """Check that the engine follows every option of sampling that is given.
+
+    Raises:
+        UsageError: names the first that it does not have.
+    """
+    supported = load_engine_class(name).sampling_options
+    for option in SAMPLING_OPTIONS:
+        if option not in supported and getattr(options, option) != GenerateOptions.model_fields[option].default:
+            raise UsageError(f"engine '{name}' does not have it.", option=option)
+    parse_sampling_arguments(options)
 
 
 def engine_maker(options: GenerateOptions, progress: Progress) -> Callable[[EngineOptions], Engine]:
@@ -18,6 +49,7 @@ def engine_maker(options: GenerateOptions, progress: Progress) -> Callable[[Engi
     name = resolve_engine_name(options.engine)
     arguments = key_values(options.engine_arg, "engine_arg")
     parse_engine_arguments(name, arguments)
+    _refuse_unsupported(name, options)
     if options.executor == "local":
         return lambda engine_options: EngineRecipe(name, arguments, engine_options).open()
     from grao_pipeline.generation.engines.ray import RayActors, RayEngine

@@ -14,6 +14,7 @@ COLUMNS = [
     "prompt_token_ids",
     "completion_token_ids",
     "completion_logprobs",
+    "completion_behavior_logprobs",
     "finish_reasons",
     "retokenized",
 ]
@@ -62,8 +63,13 @@ class ExtendedGroups:
                 "tokenizer, chat template, --template-arg and --template-date that it was sampled with."
             )
         logprobs = group["completion_logprobs"] or [None] * len(group["completion_token_ids"])
-        columns = (group["completion_token_ids"], logprobs, group["finish_reasons"])
-        return [Sample(*sample, bool(group["retokenized"])) for sample in zip(*columns, strict=True)]
+        behavior = group["completion_behavior_logprobs"] or logprobs
+        columns = (group["completion_token_ids"], logprobs, group["finish_reasons"], behavior)
+        retokenized = bool(group["retokenized"])
+        return [
+            Sample(ids, of_policy, reason, retokenized, behavior_logprobs=of_behavior)
+            for ids, of_policy, reason, of_behavior in zip(*columns, strict=True)
+        ]
 
     def _read(self, part: int) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._groups.part(part, COLUMNS).to_pylist()

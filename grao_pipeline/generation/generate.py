@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
-from grao_pipeline.generation.engine_maker import engine_maker
+from grao_pipeline.generation.engine_maker import engine_maker, parse_sampling_arguments
+from grao_pipeline.generation.engine_output import EngineOutput
 from grao_pipeline.generation.engines import ENGINES
 from grao_pipeline.generation.engines.base import Engine, EngineOptions, Sampling
 from grao_pipeline.generation.engines.make import resolve_engine_name
+from grao_pipeline.generation.generation_config import unused_note, with_generation_config
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.generation.part_assembler import PartAssembler
 from grao_pipeline.generation.part_preparer import PartPreparer
@@ -21,12 +23,17 @@ from grao_pipeline.generation.text_groups import sample_texts
 from grao_pipeline.models.chat import PromptTokenizer, declared_stop_token_ids
 from grao_pipeline.models.source import ModelSource, locate_model
 from grao_pipeline.models.templates import TemplateSettings, mentions, read_template
+from grao_pipeline.models.token_text import StopStrings
 from grao_pipeline.plugins import named_source
 from grao_pipeline.progress import SILENT, Bar, Progress
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import PartShare, TableWriter
 
+UNKNOWN_BEHAVIOR = (
+    "The engine does not return log-probs of the distribution that it sampled from (temperature, top-p, …), only the "
+    "policy's at temperature 1: --correction refuses these samples."
+)
 EngineMaker = Callable[[EngineOptions], Engine]
 
 
@@ -39,6 +46,7 @@ def groups_provenance(
         tokenizer: its template is stored for the trainer and its marks of reasoning for rewards. They are not part of
             the fingerprint, which has the tokenizer and the options of the template.
     """
+    options = with_generation_config(options, source.directory)
     engine = resolve_engine_name(options.engine)
     template = fingerprint(read_template(options.chat_template))
     shaping = options.content() | {"engine": engine, "chat_template": template}
@@ -88,12 +96,14 @@ def generate_groups(
         return sample_texts(prompts_url, out, options, progress)
     prompts = open_table(prompts_url, "prompts")
     source = locate_model(options.model, options.adapter)
+    options = with_generation_config(options, source.directory)
     tokenizer = load_prompt_tokenizer(options, source)
     provenance = groups_provenance(options, prompts.fingerprint, source, tokenizer)
-    num_parts = -(-prompts.num_rows // options.prompts_per_part)
+    num_prompts = min(prompts.num_rows, options.limit or prompts.num_rows)
+    num_parts = -(-num_prompts // options.prompts_per_part)
     writer = TableWriter(out, provenance, num_parts, progress, PartShare.parse(options.worker))
     summary = GenerateSummary(
-        groups=prompts.num_rows,
+        groups=num_prompts,
         parts_found=writer.num_committed,
         fingerprint=provenance.fingerprint,
         policy=source.fingerprint,
@@ -108,13 +118,19 @@ def generate_groups(
         preparer = PartPreparer(options, policy, prompts, summary)
         _say_what_is_unusual(tokenizer, progress)
         preparer.check(writer.missing(), progress)
-        sampling = Sampling(options.temperature, options.top_p, options.max_new_tokens, tokenizer.stop_token_ids)
+        sampling = _sampling(options, policy)
+        for line in (_limit_note(options, prompts.num_rows), unused_note(options, source.directory)):
+            if line is not None:
+                progress.note(line)
         with progress.track(f"loading {options.model}"):
             engine = make_engine(_engine_options(options, policy))
-        with _groups_bar(progress, writer, prompts.num_rows, options.prompts_per_part, summary.prompts_refused) as bar:
+        with _groups_bar(progress, writer, num_prompts, options.prompts_per_part, summary.prompts_refused) as bar:
             report = RunReport(summary, bar)
-            run_engine(engine, PartAssembler(preparer, writer, report), sampling, report)
+            output = EngineOutput(sampling, StopStrings(sampling.stop, tokenizer.token_text))
+            run_engine(engine, PartAssembler(preparer, writer, report), sampling, report, output)
             remarks = engine.remarks()
+        if output.has_unknown_behavior:
+            remarks = [*remarks, UNKNOWN_BEHAVIOR]
         summary.groups -= summary.prompts_refused
     elif writer.was_complete:
         summary.groups = writer.num_committed_rows
@@ -143,6 +159,26 @@ def _groups_bar(
     return progress.track("sampling", committed + sum(sizes) - num_refused, "groups", committed)
 
 
+def _sampling(options: GenerateOptions, policy: Policy) -> Sampling:
+    return Sampling(
+        temperature=options.temperature,
+        top_p=options.top_p,
+        max_new_tokens=options.max_new_tokens,
+        stop_token_ids=policy.tokenizer.stop_token_ids,
+        top_k=options.top_k,
+        min_p=options.min_p,
+        repetition_penalty=options.repetition_penalty,
+        stop=tuple(options.stop),
+        arguments=parse_sampling_arguments(options),
+    )
+
+
+def _limit_note(options: GenerateOptions, num_prompts: int) -> str | None:
+    if options.limit is None or options.limit >= num_prompts:
+        return None
+    return f"The first {options.limit} of {num_prompts} prompts are sampled from (--limit)."
+
+
 def _engine_options(options: GenerateOptions, policy: Policy) -> EngineOptions:
     adapter = policy.source.adapter
     return EngineOptions(
@@ -156,4 +192,5 @@ def _engine_options(options: GenerateOptions, policy: Policy) -> EngineOptions:
         tensor_parallel_size=options.tensor_parallel_size,
         gpu_memory_utilization=options.gpu_memory_utilization,
         server=server_options(options),
+        reads_text=bool(options.stop),
     )

@@ -43,6 +43,7 @@ class GenerateOptions(StageOptions):
     )
     adapter: str | None = runtime(None, "LoRA adapter (peft) on top of the model: a directory or hub id.")
     samples: int = option(8, "Samples per prompt (G).", ge=1)
+    limit: int | None = option(None, "Sample from the first N prompts of the table only.", ge=1)
     samples_field: str | None = option(
         None, "Key of the prompts' metadata that holds the number of samples, for prompts that have it."
     )
@@ -54,6 +55,24 @@ class GenerateOptions(StageOptions):
     )
     temperature: float = option(0.7, "Sampling temperature; 0 is greedy.", ge=0.0)
     top_p: float = option(1.0, "Nucleus sampling: smallest set of tokens with this probability.", gt=0.0, le=1.0)
+    top_k: int = option(0, "Sample from the K most likely tokens only; 0: from all.", ge=0)
+    min_p: float = option(
+        0.0, "Sample only tokens with at least this share of the most likely token's probability.", ge=0.0, le=1.0
+    )
+    repetition_penalty: float = option(
+        1.0, "Penalty on tokens that the prompt or the completion has: above 1 makes them less likely; 1: none.", gt=0.0
+    )
+    stop: list[str] = option(
+        [], "Text that ends a completion, e.g. for a base model; it is not part of the completion's text. Repeatable."
+    )
+    sampling_arg: list[str] = option(
+        [], "Further sampling argument of the engine as key=value, e.g. presence_penalty=0.5. Repeatable."
+    )
+    use_generation_config: bool = option(
+        False,
+        "Take temperature, top-p, top-k, min-p and repetition penalty from the model's generation_config.json where "
+        "they are not given.",
+    )
     max_new_tokens: int = option(2048, "Longest completion, in tokens.", ge=1)
     seed: int = option(0, "Seed of the run; the seed of every prompt is derived from it.", ge=0)
     round: int = option(0, "Number of the round, stored with every group.", ge=0)
@@ -121,3 +140,10 @@ class GenerateOptions(StageOptions):
         if not model and info.data.get("engine") != "openai":
             raise PydanticCustomError("missing", "field required")
         return model
+
+    @field_validator("stop")
+    @classmethod
+    def _check_stop(cls, stop: list[str]) -> list[str]:
+        if "" in stop:
+            raise ValueError("a stop string needs at least one character")
+        return stop

@@ -57,7 +57,7 @@ class PartPreparer:
     ) -> None:
         self._options = options
         self._policy = policy
-        self._prompts = read_prompts(prompts)
+        self._prompts = read_prompts(prompts)[: options.limit]
         self._summary = summary
         self._builder = RowBuilder(policy, options, summary)
         self._refused: set[str] = set()

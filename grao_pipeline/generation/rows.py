@@ -10,6 +10,7 @@ from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.generation.policy import Policy
 from grao_pipeline.generation.summary import GenerateSummary
 from grao_pipeline.models.templates import RefusedConversation
+from grao_pipeline.models.token_text import StopStrings
 
 Row = dict[str, Any]
 
@@ -26,6 +27,7 @@ class RowBuilder:
         self._tokenizer = policy.tokenizer
         self._options = options
         self._summary = summary
+        self._stops = StopStrings(options.stop, policy.tokenizer.token_text)
 
     def check(self, prompt: Mapping[str, Any]) -> None:
         """Check that the chat template can render a prompt and its reference.
@@ -63,7 +65,7 @@ class RowBuilder:
     def finish(self, row: Row, samples: Sequence[Sample]) -> Row:
         """The complete row."""
         ids = [sample.token_ids for sample in samples]
-        texts = [self._tokenizer.text(token_ids) for token_ids in ids]
+        texts = [self._stops.text(token_ids) for token_ids in ids]
         columns = self._tokenizer.split_columns(row["prompt_token_ids"], texts)
         return {
             **row,
@@ -72,6 +74,8 @@ class RowBuilder:
             **columns,
             "completion_token_ids": ids,
             "completion_logprobs": [sample.logprobs for sample in samples],
+            "completion_behavior_logprobs": _behavior_logprobs(samples),
+            "completion_token_ends": list(map(self._tokenizer.token_text.ends, ids, texts)),
             "finish_reasons": [sample.finish_reason for sample in samples],
             "policy": self._policy.fingerprint,
             "round": self._options.round,
@@ -96,3 +100,10 @@ class RowBuilder:
         summary.references_without_answer += thought == "unfinished"
         is_left_out = thought == "unfinished" or (thought == "missing" and wanted == "required")
         return None if is_left_out else continuation.token_ids
+
+
+def _behavior_logprobs(samples: Sequence[Sample]) -> list[list[float] | None] | None:
+    """None where all samples are the policy's as it is."""
+    if all(sample.behavior_logprobs == sample.logprobs for sample in samples):
+        return None
+    return [sample.behavior_logprobs for sample in samples]

@@ -168,6 +168,9 @@ def _check(options: GenerateOptions) -> None:
     for name in ("extend", "adapter", "chat_template", "max_model_len", "quantization"):
         if getattr(options, name) is not None:
             raise UsageError("this needs --model: without it, nobody knows the model's tokens.", option=name)
+    for name in ("top_k", "min_p", "repetition_penalty", "stop", "sampling_arg", "limit", "use_generation_config"):
+        if getattr(options, name) != GenerateOptions.model_fields[name].default:
+            raise UsageError("this needs --model: texts of a chat server are sampled without it.", option=name)
     if options.executor != "local":
         raise UsageError("this needs --model: texts of a server are sampled from this process.", option="executor")
 

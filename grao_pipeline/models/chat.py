@@ -12,6 +12,7 @@ from grao_pipeline.messages import Message
 from grao_pipeline.models.reasoning import THINK, Marks, Split, find_marks
 from grao_pipeline.models.reasoning_style import ANSWER, QUESTION, ReasoningStyle, learn_style
 from grao_pipeline.models.templates import RefusedConversation, TemplateSettings, chat_template, render
+from grao_pipeline.models.token_text import TokenText, special_tokens
 from grao_pipeline.models.turns import TurnWriter, text_after
 
 TAIL = 64
@@ -170,11 +171,12 @@ class PromptTokenizer:
 
     def text(self, token_ids: Sequence[int]) -> str:
         """The text of a completion, without special tokens but for those that mark reasoning."""
-        special = self._dropped_tokens
-        if special is None:
-            return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
-        shown = [token for token in token_ids if token not in special]
-        return str(self._tokenizer.decode(shown, skip_special_tokens=False))
+        return self.token_text.text(token_ids)
+
+    @cached_property
+    def token_text(self) -> TokenText:
+        """The text of completions, token by token."""
+        return TokenText(self._tokenizer, self._shown_tokens)
 
     def split_columns(self, prompt_token_ids: Sequence[int], texts: Sequence[str]) -> SplitColumns:
         """The columns `reasoning` and `answers` of completions of a prompt; nulls where the model has no reasoning."""
@@ -186,12 +188,10 @@ class PromptTokenizer:
         return {"reasoning": [split.reasoning for split in splits], "answers": [split.answer for split in splits]}
 
     @cached_property
-    def _dropped_tokens(self) -> set[int] | None:
-        """The special tokens that texts do not show; None where they show none."""
-        special = set(self._tokenizer.all_special_ids)
-        special |= {token for token, added in self._tokenizer.added_tokens_decoder.items() if added.special}
-        shown = {token for text in (self.marks.texts if self.marks else ()) for token in self._encode(text)} & special
-        return special - shown if shown else None
+    def _shown_tokens(self) -> set[int]:
+        """The special tokens that texts show."""
+        of_marks = {token for text in (self.marks.texts if self.marks else ()) for token in self._encode(text)}
+        return of_marks & special_tokens(self._tokenizer)
 
     def _end_of_turn(self) -> list[int]:
         """The special token that the template writes after an answer, if it writes one. It can differ from the

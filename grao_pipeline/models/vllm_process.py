@@ -18,7 +18,7 @@ from grao_pipeline.plugins import require
 RESERVED = frozenset(
     {
         *("model", "tokenizer", "runner", "convert", "dtype", "max_model_len", "skip_tokenizer_init"),
-        *("generation_config", "logprobs_mode", "pooler_config"),
+        *("generation_config", "logprobs_mode", "pooler_config", "worker_extension_cls"),
     }
 )
 """Arguments of `vllm.LLM` that the stages set: what they write depends on them."""

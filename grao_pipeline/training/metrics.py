@@ -16,9 +16,10 @@ COMPONENTS = ("exploration", "imitation", "regularizer")
 class StepMetrics:
     """Sums of one step. `off_policy_metrics.py` defines the off-policy metrics.
 
-    `entropy`, in nats per token, is (1/N) Σ_t −r_t log π_θ(t) over the sampled tokens with a stored log-prob: for
-    samples of the behavior policy an unbiased estimate of the mean entropy of π_θ at the positions of these tokens,
-    without the whole distribution at any position.
+    `entropy`, in nats per token, is (1/N) Σ_t −r_t log π_θ(t) over the sampled tokens, r_t the ratio to the
+    distribution that was sampled from: an unbiased estimate of the mean entropy of π_θ at the positions of these
+    tokens, without the whole distribution at any position. Where top-p, top-k or min-p left tokens out, their share of
+    the entropy is missing.
     """
 
     def __init__(self, num_groups: int) -> None:
@@ -72,11 +73,11 @@ class StepMetrics:
         return self._origins.records()
 
     def _compare(self, sequences: Sequence[TrainingSequence], inputs: ObjectiveInputs) -> None:
-        """Compare samples with the policy that sampled them, where their log-probs are stored."""
+        """Compare samples with the distribution that they were sampled from, where its log-probs are known."""
         if all(sequence.behavior_logprobs is None for sequence in sequences):
             return
-        mask = inputs.token_mask & inputs.has_behavior[:, None]
-        log_ratio = inputs.log_ratios().double()
+        mask = inputs.sampling_mask()
+        log_ratio = inputs.sampling_log_ratios().double()
         ratio = log_ratio.exp()
         outside = mask & ((ratio < RATIO_BAND[0]) | (ratio > RATIO_BAND[1]))
         columns = [mask, log_ratio, ratio - 1 - log_ratio, outside, -ratio * inputs.token_logprobs * mask]

@@ -82,6 +82,7 @@ def objective_inputs(sequences: Sequence[TrainingSequence], token_mask: Tensor, 
         return matrix.to(logprobs.device)  # one transfer
 
     numbers: dict[str, int] = {}
+    sampling = [_sampling_logprobs(sequence) for sequence in sequences]
     return ObjectiveInputs(
         token_logprobs=logprobs,
         token_mask=token_mask,
@@ -98,4 +99,13 @@ def objective_inputs(sequences: Sequence[TrainingSequence], token_mask: Tensor, 
         group=torch.tensor(
             [numbers.setdefault(sequence.group_id, len(numbers)) for sequence in sequences], device=logprobs.device
         ),
+        sampling_logprobs=rows(sampling, 0.0),
+        has_sampling=flags([values is not None for values in sampling]),
     )
+
+
+def _sampling_logprobs(sequence: TrainingSequence) -> list[float] | None:
+    """Log-probs under the distribution that was sampled from, which is the policy unless others are stored."""
+    if sequence.sampling_is_unknown:
+        return None
+    return sequence.sampling_logprobs or sequence.behavior_logprobs

@@ -1,7 +1,7 @@
 """How far the trained policy is from the one that sampled: sums over samples, and the metrics made from them.
 
-With r_t = π_θ(t) / π_b(t) for a sampled token t, π_b the behavior policy whose log-probs are stored with the
-samples, N tokens in n samples:
+With r_t = π_θ(t) / π_b(t) for a sampled token t, π_b the distribution that was sampled from (the policy that sampled,
+as temperature, top-p, top-k, min-p and penalties changed it), N tokens in n samples:
 
 - `kl_behavior`      (1/N) Σ_t (r_t − 1 − log r_t)      k3, never negative, in nats per token
 - `kl_behavior_k1`   −(1/N) Σ_t log r_t                 k1, of greater variance, may be negative
@@ -9,8 +9,9 @@ samples, N tokens in n samples:
   geometric mean of its tokens' ratios; 1 on-policy, 1/n where one sample has all the weight
 - `outside_band`     the share of tokens with r_t < 0.8 or r_t > 1.2
 
-k1 and k3 (Schulman, "Approximating KL divergence") estimate KL(π_b ‖ π_θ) for samples of π_b. Log-probs are those of
-the policy at temperature 1: for samples drawn at another temperature the metrics are distances, not estimates of KL.
+k1 and k3 (Schulman, "Approximating KL divergence") estimate KL(π_b ‖ π_θ) for samples of π_b. Where π_b leaves tokens
+out (top-p, top-k, min-p), k3 is lower by their probability under π_θ; k1 is not. Samples from a distribution whose
+log-probs are not stored are left out.
 
 All are made from sums, so those of micro-batches, ranks and steps are merged without loss.
 """

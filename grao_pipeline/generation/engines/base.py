@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
@@ -59,6 +59,8 @@ class EngineOptions:
     tensor_parallel_size: int = 1
     gpu_memory_utilization: float | None = None
     server: ServerOptions | None = None
+    reads_text: bool = False
+    """Whether the sampling has stop strings, so that the engine needs the tokenizer."""
 
     def resolved(self) -> "EngineOptions":
         """With `device` and `dtype` resolved for the machine on which the engine runs."""
@@ -68,12 +70,32 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample. `stop_token_ids` end a completion and stay its last token."""
+    """How to sample. From the policy's logits: the repetition penalty, then the temperature; of the tempered
+    distribution the tokens of min-p, of these the top K, and of these, normalized, the nucleus.
+    """
 
     temperature: float
     top_p: float
     max_new_tokens: int
     stop_token_ids: tuple[int, ...]
+    """They end a completion and stay its last token."""
+    top_k: int = 0
+    """0: all tokens."""
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    """Of the tokens that the prompt or the completion has: positive logits are divided by it, others multiplied."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a completion; `models/token_text.py` says which tokens belong to it. An engine may go on: what
+    follows is cut off."""
+    arguments: PluginArguments = field(default_factory=NoArguments)
+    """The engine's `--sampling-arg`, an instance of its `SamplingArguments`."""
+
+    @property
+    def is_policy(self) -> bool:
+        """Whether tokens are drawn from the policy as it is: at temperature 1, from all tokens, without a penalty."""
+        is_whole = self.top_p == 1.0 and self.top_k == 0 and self.min_p == 0.0
+        has_arguments = bool(self.arguments.model_dump(exclude_unset=True))
+        return self.temperature == 1.0 and is_whole and self.repetition_penalty == 1.0 and not has_arguments
 
 
 @dataclass(frozen=True)
@@ -116,9 +138,14 @@ class Sample:
     """The answer as a server gave it, for an engine without a tokenizer."""
     reasoning: str | None = None
     """The reasoning that a server gave next to the answer."""
+    behavior_logprobs: list[float] | None = None
+    """Log-probability of each id under the distribution that was sampled from (temperature, top-p, …), in nats [L];
+    None where an engine does not know it. Where `Sampling.is_policy`, an engine need not give it."""
 
 
-ABORTED = Sample([], [], "abort")
+SAMPLING_OPTIONS = ("top_k", "min_p", "repetition_penalty")
+"""Options that not every engine has; temperature and top-p are everyone's, and stop strings are cut off for all."""
+ABORTED = Sample([], [], "abort", behavior_logprobs=[])
 """A sample that an engine gave up, or that was never requested because its prompt leaves no room."""
 
 
@@ -148,6 +175,10 @@ class Engine(ABC):
 
     Arguments: ClassVar[type[PluginArguments]] = NoArguments
     """The model of the engine's `--engine-arg key=value`; the constructor receives an instance."""
+    SamplingArguments: ClassVar[type[PluginArguments]] = NoArguments
+    """The model of the engine's `--sampling-arg key=value`; `Sampling.arguments` is an instance."""
+    sampling_options: ClassVar[Collection[str]] = ()
+    """Which of `SAMPLING_OPTIONS` it follows; the others are refused before the model is loaded."""
 
     def __init__(self, options: EngineOptions, arguments: PluginArguments) -> None:
         """Load the policy.

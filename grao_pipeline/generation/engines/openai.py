@@ -14,9 +14,17 @@ from typing import Any
 
 from pydantic import model_validator
 
-from grao_pipeline.arguments import FreeArguments, argument
+from grao_pipeline.arguments import FreeArguments, PluginArguments, argument
 from grao_pipeline.errors import StageFailure, UsageError
-from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, Sample, SampledGroup, Sampling
+from grao_pipeline.generation.engines.base import (
+    SAMPLING_OPTIONS,
+    Engine,
+    EngineOptions,
+    Request,
+    Sample,
+    SampledGroup,
+    Sampling,
+)
 from grao_pipeline.generation.engines.chat_format import PATH as CHAT_PATH
 from grao_pipeline.generation.engines.chat_format import ChatFormat, Piece
 from grao_pipeline.generation.engines.request_formats import (
@@ -24,6 +32,7 @@ from grao_pipeline.generation.engines.request_formats import (
     TextFormat,
     TextTokens,
     TokenIdFormat,
+    refuse_beyond_standard,
     samples_of,
 )
 from grao_pipeline.models.pace import Pace
@@ -37,6 +46,14 @@ OPTIONS = {
     "n": "--samples",
     "temperature": "--temperature",
     "top_p": "--top-p",
+    "top_k": "--top-k",
+    "min_p": "--min-p",
+    "repetition_penalty": "--repetition-penalty",
+    "stop": "--stop",
+    "presence_penalty": "--sampling-arg presence_penalty=…",
+    "frequency_penalty": "--sampling-arg frequency_penalty=…",
+    "logit_bias": "--sampling-arg logit_bias.ID=…",
+    "min_tokens": "--sampling-arg min_tokens=…",
     "max_tokens": "--max-new-tokens",
     "seed": "--seed",
 }
@@ -58,21 +75,24 @@ RESERVED = (
         "best_of",
         "use_beam_search",
     ),
-    *("stop", "stop_token_ids", "include_stop_str_in_output", "ignore_eos", "skip_special_tokens"),
+    *("stop_token_ids", "include_stop_str_in_output", "ignore_eos", "skip_special_tokens"),
     *("logprobs", "logprob_token_ids", "return_token_ids", "return_tokens_as_token_ids", "allowed_token_ids"),
     *("stream", "stream_options", "request_id"),
 )
 """Further fields that the table's content depends on."""
 
 
-class OpenAIArguments(FreeArguments):
-    """Fields of every request's body. A server may ignore undeclared ones that it does not know (vLLM does)."""
+class OpenAISamplingArguments(PluginArguments):
+    """Fields of a completion request. `min_tokens` is vLLM's, the others the standard's."""
 
-    top_k: int = argument(0, "Sample from the K most likely tokens only; 0: from all.", ge=-1)
-    min_p: float = argument(0.0, "Least probability of a token, relative to the most likely one.", ge=0.0, le=1.0)
-    repetition_penalty: float = argument(1.0, "Penalty on tokens of the prompt and the completion; 1: none.", gt=0.0)
-    presence_penalty: float = argument(0.0, "Penalty on tokens that the completion has; 0: none.")
-    frequency_penalty: float = argument(0.0, "Penalty per occurrence of a token in the completion; 0: none.")
+    presence_penalty: float = argument(0.0, "Subtracted from the logits of tokens of the completion; 0: none.")
+    frequency_penalty: float = argument(0.0, "The same for every time that the completion has the token; 0: none.")
+    logit_bias: dict[int, float] | None = argument(None, "Added to the logit of a token ID: logit_bias.42=-100.")
+    min_tokens: int = argument(0, "No end-of-turn token before this number of tokens.", ge=0)
+
+
+class OpenAIArguments(FreeArguments):
+    """Fields of every request's body. A server may ignore those that it does not know (vLLM does)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -90,6 +110,8 @@ class OpenAIEngine(Engine):
     """
 
     Arguments = OpenAIArguments
+    SamplingArguments = OpenAISamplingArguments
+    sampling_options = SAMPLING_OPTIONS
 
     def __init__(self, options: EngineOptions, arguments: OpenAIArguments) -> None:
         """Ask the server for its models.
@@ -163,7 +185,9 @@ class OpenAIEngine(Engine):
 
     def _chatted(self, first: Request, pending: Iterator[Request], sampling: Sampling) -> Iterator[list[SampledGroup]]:
         """Sample by `/chat/completions`. The first request is sent alone: it shows which fields the server accepts."""
-        arguments = {**self._arguments.given(), "model": self._served_model}
+        refuse_beyond_standard(sampling, self._server.base_url)
+        further = sampling.arguments.model_dump(exclude_unset=True)
+        arguments = {**self._arguments.given(), **further, "model": self._served_model}
         tokens = TextTokens(self._model, sampling.stop_token_ids) if self._model else None
         chat = ChatFormat(
             sampling,
@@ -198,7 +222,7 @@ class OpenAIEngine(Engine):
         url = self._server.base_url
         token = next(iter(sampling.stop_token_ids), request.prompt_token_ids[-1])
         probe = {"n": 1, "max_tokens": 1, "temperature": 1.0, "logprobs": 1, "allowed_token_ids": [token]}
-        token_ids = TokenIdFormat(sampling, {**self._arguments.model_dump(), "model": self._served_model})
+        token_ids = TokenIdFormat(sampling, {**self._arguments.given(), "model": self._served_model})
         answer = self._ask(token_ids.body(request) | probe)
         if not isinstance(answer, Refusal) and _first_choice(answer).get("token_ids") == [token]:
             _check_logprobs(_first_choice(answer).get("logprobs"), url)
@@ -213,6 +237,7 @@ class OpenAIEngine(Engine):
                 "is --api chat.",
                 option="base_url",
             )
+        refuse_beyond_standard(sampling, url)
         text = TextFormat(sampling, {**self._arguments.given(), "model": self._served_model}, self._model)
         answer = self._ask(text.body(request) | {"n": 1, "max_tokens": 1})
         if isinstance(answer, Refusal):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, Protocol, TypedDict
 
-from grao_pipeline.errors import StageFailure
+from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.generation.engines.base import ABORTED, Request, Sample, Sampling
 from grao_pipeline.models.chat import PromptTokenizer
 from grao_pipeline.plugins import require
@@ -29,6 +29,8 @@ class Choice(TypedDict):
     token_ids: list[int]
     logprobs: TokenLogprobs
     prompt_token_ids: NotRequired[list[int] | None]
+    stop_reason: NotRequired[int | str | None]
+    """vLLM's: the stop string or the token ID that ended it."""
 
 
 class Usage(TypedDict):
@@ -82,6 +84,11 @@ class TokenIdFormat:
             **self._fields,
             **_common_fields(request, self.sampling),
             "prompt": request.prompt_token_ids,
+            "top_k": self.sampling.top_k,
+            "min_p": self.sampling.min_p,
+            "repetition_penalty": self.sampling.repetition_penalty,
+            **self.sampling.arguments.model_dump(exclude_none=True),
+            "stop": list(self.sampling.stop),
             "stop_token_ids": list(self.sampling.stop_token_ids),
             "logprobs": 0,  # of the sampled token only
             "return_token_ids": True,
@@ -95,7 +102,8 @@ class TokenIdFormat:
 
     def sample(self, request: Request, choice: Choice) -> Sample:
         ids, reason = list(choice["token_ids"]), choice["finish_reason"]
-        if reason == "stop" and ids[-1] not in self.sampling.stop_token_ids:
+        is_by_text = isinstance(choice.get("stop_reason"), str)
+        if reason == "stop" and not is_by_text and ids[-1] not in self.sampling.stop_token_ids:
             raise StageFailure(
                 f"The server ended a completion at token {ids[-1]}, which is not an end-of-turn token of --model "
                 f"(those are {list(self.sampling.stop_token_ids)}). Does the server serve the same model?"
@@ -168,6 +176,7 @@ class TextFormat:
                 f"tokenized again, so a server without token ids cannot sample from it: {prompt[:80]!r} …"
             )
         fields = _common_fields(request, self.sampling)
+        fields |= self.sampling.arguments.model_dump(exclude_unset=True)
         return {**self._fields, **fields, "prompt": prompt, "stop": self._stop_strings}
 
     def check_prompt(self, request: Request, answer: Completion) -> None:
@@ -181,6 +190,36 @@ class TextFormat:
     def sample(self, request: Request, choice: Choice) -> Sample:
         ids, has_ended = self._tokens.completion(choice["text"], choice["finish_reason"] == "stop")
         return Sample(ids, None, "stop" if has_ended else "length", retokenized=True)
+
+
+def refuse_beyond_standard(sampling: Sampling, url: str) -> None:
+    """Check that OpenAI's standard fields can say how to sample.
+
+    Raises:
+        UsageError: names the first option that has no such field.
+    """
+    extensions = {
+        "top_k": sampling.top_k != 0,
+        "min_p": sampling.min_p != 0.0,
+        "repetition_penalty": sampling.repetition_penalty != 1.0,
+    }
+    for option, is_given in extensions.items():
+        if is_given:
+            raise UsageError(
+                f"the standard fields of a completion request have no '{option}', and {url} does not return token ids, "
+                "as vLLM's server does, which has it. Leave it out, or use a vLLM server.",
+                option=option,
+            )
+    if sampling.stop:
+        raise UsageError(
+            f"{url} does not return token ids, nor whether a stop string or the end of the turn ended a completion. "
+            "Leave it out, or use a vLLM server.",
+            option="stop",
+        )
+    if getattr(sampling.arguments, "min_tokens", 0):
+        raise UsageError(
+            f"min_tokens is a field of vLLM's server; {url} is another one. Leave it out.", option="sampling_arg"
+        )
 
 
 def samples_of(request_format: RequestFormat, request: Request, answer: Any) -> list[Sample]:

@@ -5,6 +5,7 @@ that no other sample uses, so it does not depend on the batch; finished rows lea
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -12,9 +13,20 @@ import torch
 
 from grao_pipeline.arguments import NoArguments
 from grao_pipeline.errors import StageFailure, UsageError
-from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, Sample, SampledGroup, Sampling
+from grao_pipeline.generation.engines.base import (
+    SAMPLING_OPTIONS,
+    Engine,
+    EngineOptions,
+    Request,
+    Sample,
+    SampledGroup,
+    Sampling,
+)
+from grao_pipeline.generation.engines.token_sampling import TokenSampler, TransformersSamplingArguments
 from grao_pipeline.models.source import load_weights
+from grao_pipeline.models.token_text import StopStrings, TokenText
 from grao_pipeline.plugins import require
+from grao_pipeline.schemas import FinishReason
 
 COMPACT_SHARE = 0.5
 """Finished rows are dropped from the cache when at most this share is unfinished: the cache is copied less often."""
@@ -22,6 +34,9 @@ COMPACT_SHARE = 0.5
 
 class TransformersEngine(Engine):
     """Samples with a causal language model of transformers in this process."""
+
+    SamplingArguments = TransformersSamplingArguments
+    sampling_options = SAMPLING_OPTIONS
 
     def __init__(self, options: EngineOptions, arguments: NoArguments) -> None:
         """Load the model.
@@ -41,6 +56,7 @@ class TransformersEngine(Engine):
         if options.adapter is not None:
             model = require("peft").PeftModel.from_pretrained(model, options.adapter)
         self._model: Any = model.to(self._device).eval()
+        self._directory = options.model
         self._batch_size = options.batch_size
         self._context_length = options.context_length
 
@@ -51,6 +67,10 @@ class TransformersEngine(Engine):
             for start in range(0, len(by_length), self._batch_size):
                 yield self._sample_batch(by_length[start : start + self._batch_size], sampling)
 
+    @cached_property
+    def _token_text(self) -> TokenText:
+        return TokenText(require("transformers").AutoTokenizer.from_pretrained(self._directory))
+
     def close(self) -> None:
         del self._model
         if self._device.type == "cuda":
@@ -58,8 +78,9 @@ class TransformersEngine(Engine):
 
     @torch.inference_mode()
     def _sample_batch(self, requests: Sequence[Request], sampling: Sampling) -> list[SampledGroup]:
+        stops = StopStrings(sampling.stop, self._token_text) if sampling.stop else None
         try:
-            rows = _sample(self._model, self._device, requests, sampling, self._context_length)
+            rows = _sample(self._model, self._device, requests, sampling, self._context_length, stops)
         except torch.OutOfMemoryError as error:
             raise StageFailure(
                 f"Out of memory while sampling {len(requests)} prompts together; lower --batch-size. ({error})"
@@ -71,11 +92,13 @@ class TransformersEngine(Engine):
 class _Row:
     """One sample while it is drawn."""
 
-    def __init__(self, max_new_tokens: int) -> None:
+    def __init__(self, max_new_tokens: int, stops: StopStrings | None) -> None:
         self._token_ids: list[int] = []
         self._logprobs: list[float] = []
+        self._behavior_logprobs: list[float] = []
         self._stopped = False
         self._max_new_tokens = max_new_tokens
+        self._stops = stops
 
     @property
     def is_finished(self) -> bool:
@@ -83,30 +106,38 @@ class _Row:
 
     @property
     def sample(self) -> Sample:
-        return Sample(self._token_ids, self._logprobs, "stop" if self._stopped else "length")
+        reason: FinishReason = "stop" if self._stopped else "length"
+        return Sample(self._token_ids, self._logprobs, reason, behavior_logprobs=self._behavior_logprobs)
 
-    def append(self, token: int, logprob: float, is_stop: bool) -> None:
+    def append(self, token: int, logprob: float, behavior_logprob: float, is_stop: bool) -> None:
         self._token_ids.append(token)
         self._logprobs.append(logprob)
-        self._stopped = is_stop
+        self._behavior_logprobs.append(behavior_logprob)
+        self._stopped = is_stop or (self._stops is not None and self._stops.is_complete(self._token_ids))
 
 
 def _sample(
-    model: torch.nn.Module, device: torch.device, requests: Sequence[Request], sampling: Sampling, context_length: int
+    model: torch.nn.Module,
+    device: torch.device,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    context_length: int,
+    stops: StopStrings | None,
 ) -> list[Sample]:
     """Sample every row of the batch. Rows are (request, sample) in order: [R]."""
-    rows = [_Row(request.max_new_tokens) for request in requests for _ in range(request.num_samples)]
-    uniforms = _uniforms(requests, sampling.max_new_tokens).to(device)  # [R, N]
+    rows = [_Row(request.max_new_tokens, stops) for request in requests for _ in range(request.num_samples)]
+    sampler = TokenSampler(requests, sampling, device)
     logits, cache, mask, position = _encode_prompts(model, device, requests)
     in_batch = torch.arange(len(rows), device=device)  # numbers of the rows in the batch: [B]
     step = 0
     while True:
-        tokens, logprobs = _draw(logits, uniforms[in_batch, step], sampling)
-        drawn = list(zip(in_batch.tolist(), tokens.tolist(), logprobs.tolist(), strict=True))
-        for row, token, logprob in drawn:
-            if not rows[row].is_finished:
-                rows[row].append(token, logprob, token in sampling.stop_token_ids)
-        unfinished = [index for index, (row, _, _) in enumerate(drawn) if not rows[row].is_finished]
+        drawn = sampler.draw(logits, in_batch, step)
+        tokens, numbers = drawn.tokens, in_batch.tolist()
+        values = [column.tolist() for column in (tokens, drawn.logprobs, drawn.behavior_logprobs)]
+        for number, token, logprob, behavior in zip(numbers, *values, strict=True):
+            if not rows[number].is_finished:
+                rows[number].append(token, logprob, behavior, token in sampling.stop_token_ids)
+        unfinished = [index for index, number in enumerate(numbers) if not rows[number].is_finished]
         if not unfinished:
             return [row.sample for row in rows]
         if len(unfinished) <= COMPACT_SHARE * len(in_batch):
@@ -141,45 +172,6 @@ def _encode_prompts(
     row_of = torch.repeat_interleave(torch.arange(len(requests), device=device), repeats)  # [R]
     output.past_key_values.batch_select_indices(row_of)
     return output.logits[row_of, -1].float(), output.past_key_values, mask[row_of], positions[row_of, -1]
-
-
-def _draw(logits: torch.Tensor, uniforms: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw one token per row by inverting its cumulative distribution at `uniforms`.
-
-    Args:
-        logits: [R, V], untempered.
-        uniforms: [R], in [0, 1).
-
-    Returns:
-        tokens [R] and their log-probs [R] under the untempered policy, in nats.
-    """
-    reference = torch.log_softmax(logits, dim=-1)
-    if sampling.temperature == 0.0:
-        tokens = logits.argmax(dim=-1)
-    else:
-        probabilities = torch.softmax(logits / sampling.temperature, dim=-1)
-        if sampling.top_p < 1.0:
-            probabilities = _nucleus(probabilities, sampling.top_p)
-        cumulative = probabilities.double().cumsum(dim=-1)
-        target = uniforms.double() * cumulative[:, -1]
-        tokens = torch.searchsorted(cumulative, target[:, None], right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
-    return tokens, reference.gather(-1, tokens[:, None])[:, 0]
-
-
-def _nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Zero all but the smallest set of most likely tokens whose probability reaches `top_p`. [R, V]"""
-    ordered, order = probabilities.sort(dim=-1, descending=True)
-    outside = ordered.cumsum(dim=-1) - ordered >= top_p
-    return torch.zeros_like(probabilities).scatter(-1, order, ordered.masked_fill(outside, 0.0))
-
-
-def _uniforms(requests: Sequence[Request], steps: int) -> torch.Tensor:
-    """One random stream per sample, always of length `steps`: torch draws a shorter one differently. [R, steps]"""
-    streams = []
-    for request in requests:
-        generator = torch.Generator().manual_seed(request.seed)
-        streams.append(torch.rand(request.num_samples, steps, generator=generator))
-    return torch.cat(streams)
 
 
 def _left_padded(rows: Sequence[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

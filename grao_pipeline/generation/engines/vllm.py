@@ -8,9 +8,18 @@ from typing import Any
 
 from pydantic import model_validator
 
-from grao_pipeline.arguments import FreeArguments, argument
+from grao_pipeline.arguments import FreeArguments, JsonList, PluginArguments, argument
 from grao_pipeline.errors import UsageError
-from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, Sample, SampledGroup, Sampling
+from grao_pipeline.generation.engines.base import (
+    SAMPLING_OPTIONS,
+    Engine,
+    EngineOptions,
+    Request,
+    Sample,
+    SampledGroup,
+    Sampling,
+)
+from grao_pipeline.generation.engines.vllm_behavior import BEHAVIOR, BehaviorLogprobs
 from grao_pipeline.models.vllm_process import (
     DeathWatch,
     close_llm,
@@ -20,6 +29,7 @@ from grao_pipeline.models.vllm_process import (
     refuse_reserved,
 )
 from grao_pipeline.plugins import require
+from grao_pipeline.schemas import FinishReason
 
 REMEDY = "if need be with --gpu-memory-utilization or --engine-arg max_num_seqs=… lowered"
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -34,6 +44,16 @@ OPTIONS = {
     "enable_lora": "--adapter",
 }
 """Arguments of `vllm.LLM` that have an option."""
+
+
+class VllmSamplingArguments(PluginArguments):
+    """Fields of `vllm.SamplingParams`."""
+
+    presence_penalty: float | None = argument(None, "Subtracted from the logits of tokens of the completion.")
+    frequency_penalty: float | None = argument(None, "The same for every time that the completion has the token.")
+    min_tokens: int | None = argument(None, "No end-of-turn token before this number of tokens.", ge=0)
+    logit_bias: dict[int, float] | None = argument(None, "Added to the logit of a token ID: logit_bias.42=-100.")
+    allowed_token_ids: JsonList[int] | None = argument(None, "The only token IDs that are sampled, as a JSON list.")
 
 
 class VllmArguments(FreeArguments):
@@ -58,6 +78,8 @@ class VllmEngine(Engine):
     """
 
     Arguments = VllmArguments
+    SamplingArguments = VllmSamplingArguments
+    sampling_options = SAMPLING_OPTIONS
 
     def __init__(self, options: EngineOptions, arguments: VllmArguments) -> None:
         """Start vLLM.
@@ -72,12 +94,14 @@ class VllmEngine(Engine):
             llm_arguments(options, arguments), given, "engine_arg", options.model, options.device
         )
         self._names = map(str, count())
+        self._returns_behavior = False
         self._adapter = _lora_request(options.adapter)
         self._max_num_seqs = int(self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
 
     def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[list[SampledGroup]]:
         """Keeps twice as many sequences in flight as vLLM runs at once, across the boundaries of parts."""
         engine = self._llm.llm_engine
+        self._returns_behavior = self._install_behavior_logprobs(sampling)
         pending = (request for part in parts for request in part)
         in_flight: dict[str, Request] = {}
         with DeathWatch(engine):
@@ -100,17 +124,29 @@ class VllmEngine(Engine):
         close_llm(self._llm, self._guard)
         del self._llm
 
+    def _install_behavior_logprobs(self, sampling: Sampling) -> bool:
+        """Whether requests can have the log-probs of the distribution that is sampled from, and need them."""
+        if sampling.is_policy or sampling.temperature == 0.0:
+            return False
+        with death_as_failure("The vLLM engine", REMEDY):
+            return all(self._llm.collective_rpc("install_behavior_logprobs"))
+
     def _add(self, name: str, request: Request, sampling: Sampling) -> None:
         vllm = require("vllm")
         parameters = vllm.SamplingParams(
+            **sampling.arguments.model_dump(exclude_unset=True),
             n=request.num_samples if sampling.temperature > 0 else 1,  # greedy samples are equal; vLLM refuses n > 1
             temperature=sampling.temperature,
             top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            repetition_penalty=sampling.repetition_penalty,
             max_tokens=request.max_new_tokens,
             seed=request.seed,
             stop_token_ids=list(sampling.stop_token_ids),
-            logprobs=0,
-            detokenize=False,
+            logprobs=int(self._returns_behavior),  # the further one is that of BEHAVIOR
+            stop=list(sampling.stop),
+            detokenize=bool(sampling.stop),
             output_kind=vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
         )
         prompt = require("vllm.inputs").tokens_input(request.prompt_token_ids)
@@ -134,9 +170,10 @@ def llm_arguments(options: EngineOptions, arguments: VllmArguments) -> dict[str,
         "dtype": options.dtype,
         "max_model_len": options.context_length,
         "logprobs_mode": "raw_logprobs",
-        "skip_tokenizer_init": True,
+        "skip_tokenizer_init": not options.reads_text,
         "generation_config": "vllm",
         "enable_prefix_caching": True,
+        "worker_extension_cls": f"{BehaviorLogprobs.__module__}.{BehaviorLogprobs.__qualname__}",
         "tensor_parallel_size": options.tensor_parallel_size,
         "quantization": options.quantization,
     }
@@ -167,7 +204,9 @@ def _sampled_group(request: Request, output: Any) -> SampledGroup:
     for completion in sorted(output.outputs, key=lambda completion: completion.index):
         ids = list(completion.token_ids)
         logprobs = [position[token].logprob for position, token in zip(completion.logprobs, ids, strict=True)]
-        reason = completion.finish_reason
-        samples.append(Sample(ids, logprobs, reason if reason in ("stop", "length") else "abort"))
+        behavior = [position[BEHAVIOR].logprob for position in completion.logprobs if BEHAVIOR in position]
+        reason: FinishReason = completion.finish_reason if completion.finish_reason in ("stop", "length") else "abort"
+        known = behavior if len(behavior) == len(ids) else None
+        samples.append(Sample(ids, logprobs, reason, behavior_logprobs=known))
     copies = request.num_samples // len(samples)  # more than one where sampling is greedy
     return SampledGroup(request.key, samples * copies)

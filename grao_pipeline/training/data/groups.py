@@ -20,6 +20,7 @@ GROUP_COLUMNS = [
     "completion_token_ids",
     "completion_logprobs",
     "completion_masks",
+    "completion_behavior_logprobs",
     "policy",
     "round",
 ]
@@ -49,7 +50,7 @@ class TrainingSequence:
     reward: float | None
     """Reward of a sample; None for the reference."""
     behavior_logprobs: list[float] | None
-    """Log-probs of a sample under the policy that sampled, where the groups store them. [L]"""
+    """Log-probs of a sample under the policy that sampled, at temperature 1, where the groups store them. [L]"""
     token_weights: list[float] | None = None
     """Factors of a sample's tokens, where the estimator makes them. [L]"""
     group_mean_reward: float | None = None
@@ -59,6 +60,10 @@ class TrainingSequence:
     """Number of its group's origin in `TrainingSet.origins`."""
     mask: list[bool] | None = None
     """Which tokens the policy sampled; the others are context, as the prompt is. None: all of them. [L]"""
+    sampling_logprobs: list[float] | None = None
+    """Log-probs under the distribution that was sampled from (temperature, top-p, …); None: it was the policy. [L]"""
+    sampling_is_unknown: bool = False
+    """It was sampled from another distribution than the policy, and the groups do not store its log-probs."""
 
     @property
     def num_tokens(self) -> int:
@@ -209,6 +214,7 @@ def _training_group(row: dict[str, Any], origin: int) -> TrainingGroup:
     samples: list[float | None] = row["advantages"]
     completions: list[list[int]] = row["completion_token_ids"]
     logprobs: list[list[float]] | None = row["completion_logprobs"]
+    sampling: list[list[float] | None] | None = row["completion_behavior_logprobs"]
     rewards: list[float | None] = row["rewards"]
     masks: list[list[bool] | None] = row["completion_masks"] or [None] * len(completions)
     weights: list[list[float] | None] | None = row["token_weights"]
@@ -238,6 +244,8 @@ def _training_group(row: dict[str, Any], origin: int) -> TrainingGroup:
             is_reference=False,
             reward=rewards[i],
             behavior_logprobs=logprobs[i] if logprobs is not None else None,
+            sampling_logprobs=sampling[i] if sampling is not None else None,
+            sampling_is_unknown=sampling is not None and sampling[i] is None,
             token_weights=_token_weights(weights, i, completions[i], row["group_id"]),
             mask=masks[i],
             **shared,

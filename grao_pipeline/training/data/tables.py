@@ -6,9 +6,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from grao_pipeline.errors import InputError, MismatchError, UsageError
+from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.table_pair import TablePair
 from grao_pipeline.training.data.origins import Part
+
+BEHAVIOR = "completion_behavior_logprobs"
 
 
 def training_parts(pair: TablePair, groups: Sequence[str], advantages: Sequence[str]) -> Iterator[Part]:
@@ -20,7 +23,10 @@ def training_parts(pair: TablePair, groups: Sequence[str], advantages: Sequence[
     """
     pair.companion.refuse_other_groups(pair.groups)
     has_tokens = not pair.groups.num_rows
+    is_unknown = _samples_from_unknown(pair.groups.provenance)
     for part, aligned in pair.parts(groups, advantages):
+        if is_unknown:
+            part = _with_unknown_behavior(part)
         ids = part.column("completion_token_ids")
         has_tokens |= bool(pc.any(pc.greater(pc.list_value_length(pc.list_flatten(ids)), 0)).as_py())
         yield Part(pair.groups.fingerprint, part, aligned)
@@ -29,6 +35,21 @@ def training_parts(pair: TablePair, groups: Sequence[str], advantages: Sequence[
             f"{pair.groups.url} has texts but no token ids, so it cannot be trained on. "
             "Import it again with --tokenizer MODEL."
         )
+
+
+def _samples_from_unknown(provenance: Provenance) -> bool:
+    """Whether the distribution of the samples is neither the policy's nor stored: in tables of version 1, which had no
+    column for it, where they were sampled at another temperature or from a part of the tokens.
+    """
+    sampling = {name: provenance.options.get(name) for name in ("temperature", "top_p")}
+    return provenance.contract == 1 and any(value not in (None, 1.0) for value in sampling.values())
+
+
+def _with_unknown_behavior(part: pa.Table) -> pa.Table:
+    """The part with null for the behavior log-probs of every sample."""
+    place = part.schema.get_field_index(BEHAVIOR)
+    unknown = [[None] * len(ids) for ids in part.column("completion_token_ids").to_pylist()]
+    return part.set_column(place, BEHAVIOR, pa.array(unknown, part.schema.field(place).type))
 
 
 def open_pairs(groups_url: str, advantages_url: str, replay: Sequence[tuple[str, str]] = ()) -> list[TablePair]:

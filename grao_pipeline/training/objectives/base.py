@@ -32,7 +32,8 @@ class ObjectiveInputs:
     token_weights: Tensor
     """Factor of every token's log-prob; 1 where the table has none. [S, L]"""
     behavior_logprobs: Tensor
-    """log π_behavior of every token, π_behavior the policy that sampled; 0 where unknown and at padding. [S, L]"""
+    """log π_behavior of every token, π_behavior the policy that sampled, at temperature 1; 0 where unknown and at
+    padding. [S, L]"""
     has_behavior: Tensor
     """Whether `behavior_logprobs` are known. [S]"""
     rewards: Tensor
@@ -41,6 +42,11 @@ class ObjectiveInputs:
     """Mean reward of the group's samples with an advantage; NaN where they have no rewards. [S]"""
     group: Tensor
     """Number of the sequence's group in the micro-batch, from 0. Sequences of a group are neighbors. [S]"""
+    sampling_logprobs: Tensor | None = None
+    """Log-prob of every token under the distribution that was sampled from, which temperature, top-p, … make of
+    π_behavior; 0 where unknown and at padding. None: `behavior_logprobs`. [S, L]"""
+    has_sampling: Tensor | None = None
+    """Whether `sampling_logprobs` are known. None: `has_behavior`. [S]"""
 
     def mean_logprobs(self) -> Tensor:
         """ℓ(s): mean log-prob of the tokens of each sequence, in nats per token. [S]"""
@@ -54,6 +60,19 @@ class ObjectiveInputs:
         """log π_θ − log π_behavior of every token; 0 where π_behavior is unknown, and at padding. [S, L]"""
         known = self.token_mask & self.has_behavior[:, None]
         return torch.where(known, self.token_logprobs - self.behavior_logprobs, 0.0)
+
+    def sampling_log_ratios(self) -> Tensor:
+        """log π_θ minus the log-prob under the distribution that was sampled from, the logarithm of a token's
+        importance weight; 0 where unknown, and at padding. [S, L]
+        """
+        if self.sampling_logprobs is None:
+            return self.log_ratios()
+        return torch.where(self.sampling_mask(), self.token_logprobs - self.sampling_logprobs, 0.0)
+
+    def sampling_mask(self) -> Tensor:
+        """True at tokens whose log-prob under the distribution that was sampled from is known. [S, L]"""
+        known = self.has_behavior if self.has_sampling is None else self.has_sampling
+        return self.token_mask & known[:, None]
 
     def mean_over_tokens(self, values: Tensor) -> Tensor:
         """Mean of `values` [S, L] over the tokens of each sequence. [S]"""

@@ -1,5 +1,8 @@
 """The clipped policy-gradient loss per token that GRPO and Dr. GRPO share; they differ in how they average it.
 
+π_behavior is the policy that sampled, at temperature 1, whatever temperature or top-p it was sampled with: the clip
+keeps π_θ near that policy, and a ratio to a tempered distribution would leave the band before the first step.
+
     r_t     = π_θ(t) / π_behavior(t)                 per token (PPO, arXiv 1707.06347; GRPO, arXiv 2402.03300)
     r_t     = exp(mean_t log r_t)                    for all tokens of a sequence (GSPO, arXiv 2507.18071)
     loss_t  = −min(r_t A_t, clip(r_t, 1 − clip_low, 1 + clip_high) A_t) + kl · r_t · (1/q_t − 1 + log q_t)

@@ -1,11 +1,15 @@
 """Importance-sampling corrections for off-policy samples: factors of token weights, without a gradient; off by default.
 
-GRAO and the other likelihood objectives have no importance ratio. With r_t = π_θ(t) / π_behavior(t), from the log-probs
-stored with the samples, the log-prob of a token may be multiplied by
+GRAO and the other likelihood objectives have no importance ratio. With r_t = π_θ(t) / q(t), q the distribution that the
+sample was drawn from, from the log-probs stored with the samples, the log-prob of a token may be multiplied by
 
     truncated-is    min(r_t, cap)                       truncated importance sampling, per token
     sequence-is     min(exp(mean_t log r_t), cap)       the same with the geometric mean ratio of the sequence
     mask-band       1 where low ≤ r_t ≤ high, else 0    tokens whose ratio left the band are not trained on
+
+q is the policy that sampled, as temperature, top-p, top-k, min-p and penalties change it: the groups' column
+`completion_behavior_logprobs`. So without a cap the mean of r_t f(t) over samples is unbiased for Σ_t π_θ(t) f(t) over
+the tokens that q can draw. Samples from a distribution whose log-probs are not stored are refused.
 
 References, and samples without stored log-probs, count as r = 1, which every cap and band leaves unchanged: their
 factor is 1. Independent of that, against −log π growing without bound:
@@ -71,7 +75,7 @@ class Correction:
 
     @property
     def needs_behavior(self) -> bool:
-        """Whether it needs the log-probs of the policy that sampled."""
+        """Whether it needs the log-probs of the distribution that was sampled from."""
         return self.ratio_factor is not None
 
     @torch.no_grad()
@@ -79,7 +83,7 @@ class Correction:
         """What the weight of every token is multiplied by, without a graph. [S, L]"""
         factors = torch.ones_like(inputs.token_logprobs)
         if self.ratio_factor is not None:
-            factors = self.ratio_factor(inputs.log_ratios(), inputs.token_mask)
+            factors = self.ratio_factor(inputs.sampling_log_ratios(), inputs.token_mask)
         if self.negative_floor is not None:
             is_below = inputs.token_logprobs < self.negative_floor
             factors = torch.where(is_below & pushed_down(objective, inputs), 0.0, factors)

@@ -31,6 +31,14 @@ def make_objective(options: TrainOptions, data: TrainingSet) -> tuple[Objective,
             f"--correction {options.correction}: no sample has completion_logprobs to compare with. Leave it out, or "
             "sample with log-probs."
         )
+    unknown = _unknown_sampling(data) if correction.needs_behavior else None
+    if unknown is not None:
+        raise InputError(
+            f"--correction {options.correction} needs the log-probs of the distribution that sampled. Group {unknown} "
+            "was sampled at another temperature than 1, from a part of the tokens, or with a penalty, and its table "
+            "has only those of the policy at temperature 1. Leave the correction out, or sample with --engine vllm or "
+            "transformers, which store both."
+        )
     return objective, correction
 
 
@@ -87,4 +95,12 @@ def _refuse_options_without_effect(objective: Objective, correction: Correction,
 def _has_behavior(data: TrainingSet) -> bool:
     return any(
         sequence.behavior_logprobs is not None for index in range(len(data)) for sequence in data[index].sequences
+    )
+
+
+def _unknown_sampling(data: TrainingSet) -> str | None:
+    """The first group with a sample from a distribution whose log-probs are not stored."""
+    groups = (data[index] for index in range(len(data)))
+    return next(
+        (group.group_id for group in groups if any(sequence.sampling_is_unknown for sequence in group.sequences)), None
     )

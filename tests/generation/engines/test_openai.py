@@ -1,6 +1,5 @@
 """The server engine against a real vLLM server: the samples of vLLM in this process, whatever faults occur."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
@@ -12,7 +11,7 @@ import pytest
 from grao_pipeline.errors import GraoError, StageFailure, UsageError
 from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request, SampledGroup, Sampling, ServerOptions
 from grao_pipeline.generation.engines.make import EngineRecipe, parse_engine_arguments
-from grao_pipeline.generation.engines.openai import OpenAIArguments, OpenAIEngine
+from grao_pipeline.generation.engines.openai import OpenAIArguments, OpenAIEngine, OpenAISamplingArguments
 from grao_pipeline.generation.generate import generate_groups
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.models.server import Server
@@ -25,7 +24,7 @@ from tests.models.fault_proxy import Fault, FaultProxy
 from tests.models.vllm_server import VllmServer
 
 SAMPLING = Sampling(1.0, 1.0, 12, (2,))
-SHORT = {"logit_bias": json.dumps({"2": 3})}
+SHORT = replace(SAMPLING, arguments=OpenAISamplingArguments(logit_bias={2: 3.0}))
 """Makes the end of a turn likely, so that some completions of the tiny model end before their budget."""
 
 
@@ -177,7 +176,7 @@ def test_retokenized_samples_have_the_ids_of_the_text_and_no_logprobs(
     )
     answers = dict(Server(vllm_server.base_url, None, 64, 10, 600.0).post("/completions", bodies))
     with FaultProxy(vllm_server.base_url, **plain) as proxy:
-        retokenized = sampled(open_engine(model, proxy.base_url, SHORT, allow_retokenize=True), asked)
+        retokenized = sampled(open_engine(model, proxy.base_url, allow_retokenize=True), asked, SHORT)
         assert len(proxy.bodies) == 2 + len(asked)  # one probe per format, then every prompt once
     reasons = set()
     for index, request in enumerate(asked):
@@ -287,8 +286,26 @@ def test_a_server_with_tempered_logprobs_is_refused_before_sampling(vllm_server:
 
 def test_engine_arguments_become_fields_of_the_request(vllm_server: VllmServer, model: Path) -> None:
     with FaultProxy(vllm_server.base_url) as proxy:
-        sampled(open_engine(model, proxy.base_url, {"top_k": "1", "user": "me"}), requests(2))
+        sampled(open_engine(model, proxy.base_url, {"user": "me"}), requests(2), replace(SAMPLING, top_k=1))
         assert {(body["top_k"], body["user"], body["min_p"]) for body in proxy.bodies} == {(1, "me", 0.0)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "option"),
+    [
+        ({"top_k": 5}, "top_k"),
+        ({"min_p": 0.1}, "min_p"),
+        ({"repetition_penalty": 1.1}, "repetition_penalty"),
+        ({"stop": ("x",)}, "stop"),
+        ({"arguments": OpenAISamplingArguments(min_tokens=2)}, "sampling_arg"),
+    ],
+)
+def test_a_server_of_text_refuses_what_its_api_lacks(
+    vllm_server: VllmServer, model: Path, plain: dict[str, Any], changes: dict[str, Any], option: str
+) -> None:
+    with FaultProxy(vllm_server.base_url, **plain) as proxy, pytest.raises(UsageError) as caught:
+        sampled(open_engine(model, proxy.base_url, allow_retokenize=True), requests(1), replace(SAMPLING, **changes))
+    assert caught.value.option == option
 
 
 @pytest.mark.parametrize(
@@ -311,9 +328,11 @@ def test_an_option_that_the_engine_cannot_follow_is_wrong_usage(changes: dict[st
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("stop", "x", "'stop' cannot be set here. The table's content depends on it"),
+        ("echo", "x", "'echo' cannot be set here. The table's content depends on it"),
+        ("stop", "x", "'stop' cannot be set here. Use --stop"),
         ("seed", "1", "'seed' cannot be set here. Use --seed"),
-        ("top_k", "-7", "top_k=-7: input should be greater than or equal to -1"),
+        ("top_k", "7", "'top_k' cannot be set here. Use --top-k"),
+        ("logit_bias", "{}", "'logit_bias' cannot be set here. Use --sampling-arg logit_bias.ID=…"),
     ],
 )
 def test_a_reserved_or_wrong_engine_argument_is_wrong_usage(name: str, value: str, message: str) -> None:
@@ -323,8 +342,8 @@ def test_a_reserved_or_wrong_engine_argument_is_wrong_usage(name: str, value: st
 
 
 def test_a_wrong_engine_argument_is_reported_in_the_words_of_the_server(vllm_server: VllmServer, model: Path) -> None:
-    with pytest.raises(GraoError, match="logit_bias"):
-        sampled(open_engine(model, vllm_server.base_url, {"logit_bias": "much"}), requests(1))
+    with pytest.raises(GraoError, match="priority"):
+        sampled(open_engine(model, vllm_server.base_url, {"priority": "much"}), requests(1))
 
 
 def test_without_prompts_the_server_gets_no_request(vllm_server: VllmServer, model: Path) -> None:

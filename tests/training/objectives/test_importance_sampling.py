@@ -12,6 +12,7 @@ from torch import Tensor
 
 from grao_pipeline.errors import UsageError
 from grao_pipeline.training.data.groups import TrainingGroup, TrainingSequence
+from grao_pipeline.training.metrics import StepMetrics
 from grao_pipeline.training.micro_batch import objective_inputs, run_micro_batch
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.objectives.base import ObjectiveInputs
@@ -241,3 +242,64 @@ def test_by_default_nothing_is_corrected() -> None:
     assert Correction().is_off
     inputs = inputs_of([sequence([1], [5], behavior_logprobs=[-9.0])], [[-1.0]])
     assert Correction().factors(Grpo(), inputs).tolist() == [[1.0]]
+
+
+LOGITS = [math.log(0.5), math.log(0.3), math.log(0.2)]
+"""π = (0.5, 0.3, 0.2). At temperature 0.5 it is proportional to π² = (0.25, 0.09, 0.04), that is (0.658, 0.237, 0.105);
+top-p 0.8 takes the first two, so that samples come from q = (0.25, 0.09) / 0.34 = (0.735294, 0.264706)."""
+
+
+def drawn(advantages: list[float]) -> list[TrainingSequence]:
+    """A sample of one token for each of the tokens that q can draw."""
+    return [
+        sequence(
+            [1],
+            [5 + token],
+            advantage=advantages[token],
+            group_size=2,
+            behavior_logprobs=[LOGITS[token]],
+            sampling_logprobs=[math.log(weight / 0.34)],
+        )
+        for token, weight in enumerate([0.25, 0.09])
+    ]
+
+
+def test_ratios_are_to_the_distribution_that_sampled() -> None:
+    """0.5 / 0.735294 = 0.68 and 0.3 / 0.264706 = 1.133333: not 1, although the policy has not moved."""
+    inputs = inputs_of(drawn([1.0, 1.0]), [[LOGITS[0]], [LOGITS[1]]])
+    truncated = correction_of("truncated-is", ratio_cap=1.1).factors(Grao(BETA, LAMBDA), inputs)
+    assert truncated.flatten().tolist() == pytest.approx([0.68, 1.1])
+    assert inputs.log_ratios().flatten().tolist() == [0.0, 0.0]  # of the clipped objectives
+
+
+def test_corrected_means_over_samples_are_those_of_the_policy() -> None:
+    """Σ_t q(t) r(t) f(t) = Σ π(t) f(t) over the first two tokens: with f = (1, −2), 0.5 · 1 − 0.3 · 2 = −0.1. Ratios to
+    the policy at temperature 1 would give 0.735294 · 1 − 0.264706 · 2 = 0.205882.
+    """
+    values = [1.0, -2.0]
+    inputs = inputs_of(drawn(values), [[LOGITS[0]], [LOGITS[1]]])
+    factors = correction_of("truncated-is", ratio_cap=100.0).factors(Grao(BETA, LAMBDA), inputs).flatten().tolist()
+    mean = sum(q * r * f for q, r, f in zip([0.25 / 0.34, 0.09 / 0.34], factors, values, strict=True))
+    assert mean == pytest.approx(-0.1)
+
+
+def test_off_policy_metrics_compare_with_the_distribution_that_sampled() -> None:
+    """Of the two samples: k1 = −(log 0.68 + log 1.133333)/2 = 0.130250, and the weights 0.68 and 1.133333 have an
+    effective sample size of (1.813333)² / (2 · 1.746844) = 0.941177.
+    """
+    metrics = StepMetrics(1)
+    sequences = drawn([1.0, 1.0])
+    inputs = inputs_of(sequences, [[LOGITS[0]], [LOGITS[1]]])
+    metrics.add(sequences, inputs, Grao(BETA, LAMBDA)(inputs))
+    report = metrics.report()
+    assert report["kl_behavior_k1"] == pytest.approx(0.130250, abs=1e-6)
+    assert report["effective_sample_size"] == pytest.approx(0.941177, abs=1e-6)
+
+
+def test_samples_of_an_unknown_distribution_are_left_out_of_the_metrics() -> None:
+    unknown = sequence([1], [5], behavior_logprobs=[-1.0], sampling_is_unknown=True)
+    inputs = inputs_of([unknown], [[-1.0]])
+    metrics = StepMetrics(1)
+    metrics.add([unknown], inputs, Grao(BETA, LAMBDA)(inputs))
+    assert metrics.report()["kl_behavior"] is None
+    assert metrics.origins() == []

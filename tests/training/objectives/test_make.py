@@ -3,13 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 
 from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.models.source import locate_model
-from grao_pipeline.storage.reader import open_table
+from grao_pipeline.schemas import TABLES
+from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.reader import TableReader, open_table
+from grao_pipeline.storage.writer import TableWriter
 from grao_pipeline.training.data.groups import TrainingSet
 from grao_pipeline.training.objectives.base import FakeObjective, ObjectiveInputs, ObjectiveOutputs
 from grao_pipeline.training.objectives.make import make_objective
@@ -172,6 +176,33 @@ def test_a_correction_without_any_log_probs_is_refused(tmp_path: Path) -> None:
         make_objective(options, data_of(tmp_path / "none", group("one", [0.0, 1.0], completion_logprobs=None)))
     some = data_of(tmp_path / "some", group("one", [0.0, 1.0], completion_logprobs=None), group("two", [0.0, 1.0]))
     assert not make_objective(options, some)[1].is_off
+
+
+def test_a_correction_of_samples_from_an_unknown_distribution_is_refused(tmp_path: Path) -> None:
+    options = TrainOptions(model="m", correction="truncated-is", ratio_cap=2.0)
+    unknown = group("two", [0.0, 1.0], completion_behavior_logprobs=[[-0.1] * 2, None])
+    data = data_of(tmp_path, group("one", [0.0, 1.0]), unknown)
+    with pytest.raises(InputError, match=f"distribution that sampled. Group {unknown[0]['group_id']} was"):
+        make_objective(options, data)
+    make_objective(TrainOptions(model="m", objective="grpo"), data)  # its ratio is that of the policies
+
+
+@pytest.mark.parametrize(("temperature", "is_unknown"), [(0.7, True), (1.0, False)])
+def test_a_table_of_version_1_tells_its_distribution_by_its_temperature(
+    tmp_path: Path, temperature: float, is_unknown: bool
+) -> None:
+    """It has no column for other log-probs than the policy's."""
+    row, advantages = group("one", [0.0, 1.0])
+    tables: dict[str, TableReader] = {}
+    for kind, rows in {"groups": row, "advantages": advantages}.items():
+        identity = Provenance(kind, kind, {"temperature": temperature, "top_p": 1.0}, {}, contract=1)
+        writer = TableWriter(str(tmp_path / kind), identity, 1)
+        writer.write(0, pa.Table.from_pylist([rows], schema=TABLES[kind].arrow()))
+        writer.finish()
+        tables[kind] = open_table(str(tmp_path / kind))
+    data = TrainingSet(tables["groups"], tables["advantages"])
+    samples = [sequence for sequence in data[0].sequences if not sequence.is_reference]
+    assert [sample.sampling_is_unknown for sample in samples] == [is_unknown] * 2
 
 
 def test_sft_without_any_reference_is_refused(tmp_path: Path) -> None:
