@@ -213,12 +213,14 @@ def require(module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise
-        package = module.split(".")[0]
-        extras = EXTRAS.get(BROUGHT_BY.get(package, package), ())
-        extras = tuple(sorted(extras, key=lambda extra: extra != _PREFERRED_EXTRA.get()))
-        command = f"pip install 'grao-pipeline[{extras[0]}]'" if extras else f"pip install {package}"
-        if len(extras) > 1:
-            command += f" (or the extra {' or '.join(extras[1:])}, which has it, too)"
-        raise MissingDependency(
-            f"This needs the package '{package}', which is not installed. Run: {command}"
-        ) from error
+        raise missing_dependency(module.split(".")[0]) from error
+
+
+def missing_dependency(package: str) -> MissingDependency:
+    """The error of an optional package that is not installed; it says how to install it."""
+    extras = EXTRAS.get(BROUGHT_BY.get(package, package), ())
+    extras = tuple(sorted(extras, key=lambda extra: extra != _PREFERRED_EXTRA.get()))
+    command = f"pip install 'grao-pipeline[{extras[0]}]'" if extras else f"pip install {package}"
+    if len(extras) > 1:
+        command += f" (or the extra {' or '.join(extras[1:])}, which has it, too)"
+    return MissingDependency(f"This needs the package '{package}', which is not installed. Run: {command}")

@@ -110,6 +110,18 @@ class Stage:
 
 
 def load_object(place: str) -> Any:
-    """The object at `module:attribute`, a place of ours."""
+    """The object at `module:attribute`, a place of ours.
+
+    Raises:
+        MissingDependency: its module needs an optional package that is not installed.
+    """
     module, _, attribute = place.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        from grao_pipeline.plugins import EXTRAS, missing_dependency
+
+        package = (error.name or "").split(".")[0]
+        if package not in EXTRAS:
+            raise
+        raise missing_dependency(package) from error

@@ -59,6 +59,11 @@ def fetch_model(model: str) -> None:
         _download(model)
 
 
+def locate_files(directory: str) -> ModelSource:
+    """The source of a model whose fingerprints do not matter, on local disk."""
+    return ModelSource(Path(directory), "", "")
+
+
 def load_tokenizer(source: ModelSource) -> Any:
     """The model's tokenizer.
 
@@ -67,9 +72,9 @@ def load_tokenizer(source: ModelSource) -> Any:
     """
     transformers = require("transformers")
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.directory))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.directory), trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"Cannot load the tokenizer in {source.directory}: {_first_line(error)}") from error
+        raise InputError(f"Cannot load the tokenizer in {source.directory}: {first_line(error)}") from error
     if not tokenizer.encode("a", add_special_tokens=False):  # transformers invents an empty one
         raise InputError(f"{source.directory} has no tokenizer. Copy the files of the model's tokenizer there.")
     return tokenizer
@@ -83,16 +88,54 @@ def load_config(source: ModelSource) -> Any:
     """
     transformers = require("transformers")
     try:
-        return transformers.AutoConfig.from_pretrained(str(source.directory))
+        return transformers.AutoConfig.from_pretrained(str(source.directory), trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"Cannot load {source.directory}/config.json: {_first_line(error)}") from error
+        raise InputError(f"Cannot load {source.directory}/config.json: {first_line(error)}") from error
 
 
-def load_weights(directory: str | Path, auto_class: str, dtype: Any) -> Any:
+def load_causal_lm(directory: str | Path, dtype: Any) -> Any:
+    """A causal language model with its weights, ready for inference, on CPU.
+
+    Args:
+        dtype: a torch dtype, its name, or `auto` for the checkpoint's precision.
+
+    Raises:
+        InputError: as `load_weights`, or the model is no causal language model.
+    """
+    model_class = causal_lm_class(load_config(locate_files(str(directory))), directory)
+    return load_weights(directory, model_class, dtype)
+
+
+def causal_lm_class(config: Any, directory: str | Path) -> Any:
+    """The auto class of transformers that loads a checkpoint, to sample from it and to train it.
+
+    A checkpoint that sees images, too, is loaded whole: the class of its text part alone would lose the other weights.
+
+    Raises:
+        InputError: transformers has no causal language model for this config.
+    """
+    transformers = require("transformers")
+    if getattr(config, "is_encoder_decoder", False):
+        raise InputError(
+            f"{directory} is an encoder-decoder model ({config.model_type}); this needs a decoder-only language model."
+        )
+    names = require("transformers.models.auto.modeling_auto")
+    own = next(iter(config.architectures or []), "")
+    if own and own == names.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(config.model_type):
+        return transformers.AutoModelForImageTextToText
+    if type(config) not in names.MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise InputError(
+            f"{directory} holds a model of type '{config.model_type}' ({own or 'of unknown architecture'}), which "
+            "transformers cannot load as a causal language model."
+        )
+    return transformers.AutoModelForCausalLM
+
+
+def load_weights(directory: str | Path, model_class: Any, dtype: Any) -> Any:
     """A model with its weights, ready for inference, on CPU.
 
     Args:
-        auto_class: the kind of model, e.g. `AutoModelForCausalLM`.
+        model_class: of transformers, or the name of one, e.g. `AutoModelForSequenceClassification`.
         dtype: a torch dtype, its name, or `auto` for the checkpoint's precision.
 
     Raises:
@@ -100,12 +143,14 @@ def load_weights(directory: str | Path, auto_class: str, dtype: Any) -> Any:
     """
     transformers = require("transformers")
     safetensors = require("safetensors")
+    if isinstance(model_class, str):
+        model_class = getattr(transformers, model_class)
     try:
-        model, loading_info = getattr(transformers, auto_class).from_pretrained(
-            str(directory), dtype=dtype, output_loading_info=True
+        model, loading_info = model_class.from_pretrained(
+            str(directory), dtype=dtype, output_loading_info=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
-        raise InputError(f"The weights in {directory} cannot be loaded: {_first_line(error)}") from error
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, safetensors.SafetensorError) as error:
+        raise InputError(f"The weights in {directory} cannot be loaded: {first_line(error)}") from error
     missing = sorted(loading_info["missing_keys"])
     if missing:
         raise InputError(f"{directory} lacks weights that {type(model).__name__} needs: {', '.join(missing[:3])}.")
@@ -122,7 +167,7 @@ def _download(model: str) -> Path:
         return Path(hub.snapshot_download(model, allow_patterns=patterns))
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError) as error:
         raise InputError(
-            f"Model {model!r} is neither a local directory nor a model on the hub: {_first_line(error)}"
+            f"Model {model!r} is neither a local directory nor a model on the hub: {first_line(error)}"
         ) from error
 
 
@@ -131,6 +176,7 @@ def _is_path(model: str) -> bool:
     return model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).exists()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an error's message."""
     text = str(error).strip()
     return text.splitlines()[0] if text else repr(error)

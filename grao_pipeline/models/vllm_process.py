@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from grao_pipeline.errors import InputError, StageFailure, UsageError
 from grao_pipeline.models.process_guard import dismiss, guarded_children
+from grao_pipeline.models.stderr_tail import last_error, stderr_remembered
 from grao_pipeline.plugins import require
 
 RESERVED = frozenset(
@@ -39,6 +41,8 @@ CPU_DEFAULTS = {
 }
 CPU_MIN_BATCHED_TOKENS = 4096
 WATCH_SECONDS = 0.5
+LAST_WORDS_SECONDS = 0.2
+"""Until what a process printed before it ended has arrived here."""
 
 
 def refuse_reserved(given: Collection[str], options: Mapping[str, str], prefix: str = "") -> None:
@@ -78,7 +82,7 @@ def open_llm(
         os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
     vllm = require("vllm")
     try:
-        with guarded_children() as guard:
+        with guarded_children() as guard, stderr_remembered():
             return vllm.LLM(**arguments), guard
     except TypeError as error:
         raise UsageError(f"vLLM refuses an argument: {error}", option=option) from error
@@ -88,7 +92,7 @@ def open_llm(
             raise UsageError(f"vLLM refuses an argument: {reasons}", option=option) from error
         raise InputError(f"vLLM cannot load {name}: {reasons}") from error
     except (ValueError, OSError, RuntimeError, MemoryError, require("safetensors").SafetensorError) as error:
-        raise InputError(f"vLLM cannot load {name}: {_last_line(error)}") from error
+        raise InputError(f"vLLM cannot load {name}: {last_error() or _last_line(error)}") from error
 
 
 def close_llm(llm: Any, guard: subprocess.Popen[bytes]) -> None:
@@ -125,8 +129,15 @@ def death_as_failure(engine: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except errors.EngineDeadError as error:
+        time.sleep(LAST_WORDS_SECONDS)
+        reason = last_error()
+        if reason is not None and "memory" not in reason.lower():
+            raise StageFailure(
+                f"{engine} died: {reason} Committed parts are safe: run the command again when this is mended."
+            ) from error
         raise StageFailure(
-            f"{engine} died (out of memory, or killed). Committed parts are safe: run the command again, {remedy}."
+            f"{engine} died ({reason or 'out of memory, or killed'}). Committed parts are safe: run the command again, "
+            f"{remedy}."
         ) from error
 
 

@@ -105,6 +105,16 @@ class Manifest:
             raise InputError(f"{where} is damaged ({error!r}). Run the command that wrote the table again.") from error
 
 
+def differences(stored: Provenance, current: Provenance) -> str:
+    """The first options and inputs that differ, e.g. `max_new_tokens was 40 and is now 48`."""
+    changes = []
+    for label, before, now in (("", stored.options, current.options), ("input ", stored.inputs, current.inputs)):
+        for key in sorted(set(before) | set(now)):
+            if before.get(key) != now.get(key):
+                changes.append(f"{label}{key} was {before.get(key)!r} and is now {now.get(key)!r}")
+    return "; ".join(changes[:3]) or "the options differ"
+
+
 def part_name(index: int) -> str:
     """The file name of a part, e.g. `part-000007.parquet`."""
     return f"part-{index:06d}.parquet"

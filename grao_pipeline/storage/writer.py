@@ -10,7 +10,7 @@ from grao_pipeline.fingerprints import bytes_checksum
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.schemas import TABLES
 from grao_pipeline.storage.directory import Directory
-from grao_pipeline.storage.manifest import INPUT_CONTENT, Manifest, PartEntry, Provenance, part_name
+from grao_pipeline.storage.manifest import INPUT_CONTENT, Manifest, PartEntry, Provenance, differences, part_name
 from grao_pipeline.storage.manifest_file import MANIFEST, delete_manifest, read_manifest, write_manifest
 from grao_pipeline.storage.parquet import decode, encode, read_provenance
 from grao_pipeline.storage.reader import TableReader
@@ -249,16 +249,6 @@ class TableWriter:
         if stored.fingerprint != self._provenance.fingerprint:
             raise MismatchError(
                 f"{self._directory.path(name)} has fingerprint {stored.fingerprint}; this command would write "
-                f"{self._provenance.fingerprint}: {_difference(stored, self._provenance)}. "
+                f"{self._provenance.fingerprint}: {differences(stored, self._provenance)}. "
                 "Choose another output directory, or delete this one."
             )
-
-
-def _difference(stored: Provenance, current: Provenance) -> str:
-    """The first options and inputs that differ."""
-    changes = []
-    for label, before, now in (("", stored.options, current.options), ("input ", stored.inputs, current.inputs)):
-        for key in sorted(set(before) | set(now)):
-            if before.get(key) != now.get(key):
-                changes.append(f"{label}{key} was {before.get(key)!r} and is now {now.get(key)!r}")
-    return "; ".join(changes[:3]) or "the options differ"

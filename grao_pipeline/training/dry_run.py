@@ -1,4 +1,4 @@
-"""Estimate memory and time of a training: from the data, and by its largest micro-batch. Writes nothing."""
+"""Estimate memory, disk and time of a training: from the data, and by its largest micro-batch. Writes nothing."""
 
 import time
 from collections.abc import Iterator
@@ -12,12 +12,15 @@ from grao_pipeline import notes
 from grao_pipeline.errors import UsageError
 from grao_pipeline.models.devices import resolve_device
 from grao_pipeline.models.source import locate_model
+from grao_pipeline.training.checkpoints.disk import GIB, MOMENT_BYTES, DiskNeed
+from grao_pipeline.training.checkpoints.export import disk_need
 from grao_pipeline.training.data.groups import TrainingSequence, TrainingSet
 from grao_pipeline.training.data.origins import Origin
 from grao_pipeline.training.data.packing import packed_tokens
 from grao_pipeline.training.gradient import GradientAccumulator, StepStats
 from grao_pipeline.training.inputs import load_data, open_inputs
 from grao_pipeline.training.metrics import StepMetrics
+from grao_pipeline.training.model.attention.base import choose_attention
 from grao_pipeline.training.model.distributed import Ranks, joined
 from grao_pipeline.training.model.flops import StepCost
 from grao_pipeline.training.model.loading import load_policy
@@ -25,10 +28,6 @@ from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.objectives.make import make_objective
 from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.trainer import make_plan
-
-MOMENT_BYTES = {"adamw": 8, "adamw-8bit": 2, "paged-adamw-8bit": 2}
-"""Bytes of the optimizer's two moments per trained parameter."""
-GIB = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,8 @@ class DryRun:
         largest_micro_batch: its tokens.
         seconds_per_step, total_seconds: measured on the largest micro-batch, in proportion to tokens; without the
             optimizer's update, checkpoints and saving.
+        model_gib, checkpoint_gib: sizes on disk of the trained model (or adapter), and of a checkpoint.
+        disk_gib: the most that lies in OUT at once.
         origins: origins of the groups, with their staleness.
     """
 
@@ -62,6 +63,9 @@ class DryRun:
     largest_micro_batch: int
     seconds_per_step: float
     total_seconds: float
+    model_gib: float
+    checkpoint_gib: float
+    disk_gib: float
     origins: list[Origin]
     notes: list[str] = field(default_factory=list)
 
@@ -74,6 +78,7 @@ def estimate_training(groups_url: str, advantages_url: str, options: TrainOption
         StageFailure: the largest micro-batch does not fit in memory.
         UsageError: it was started on several ranks.
     """
+    choose_attention(options.attention, torch.device(resolve_device(options.device)), options.dtype)
     inputs = open_inputs(groups_url, advantages_url, options, locate_model(options.model))
     data = load_data(inputs, options)
     objective, correction = make_objective(options, data)
@@ -82,11 +87,17 @@ def estimate_training(groups_url: str, advantages_url: str, options: TrainOption
             raise UsageError("a dry run is a single process. Leave out torchrun and --cpu-offload.", option="dry_run")
         policy, _ = load_policy(inputs.source, options, ranks)
         gradient = GradientAccumulator(policy, objective, correction, options, ranks)
-        return _estimate(policy, gradient, data, options, ranks)
+        need = disk_need(policy, inputs.source, options, len(make_plan(data, options)))
+        return _estimate(policy, gradient, data, options, ranks, need)
 
 
 def _estimate(
-    policy: Policy, gradient: GradientAccumulator, data: TrainingSet, options: TrainOptions, ranks: Ranks
+    policy: Policy,
+    gradient: GradientAccumulator,
+    data: TrainingSet,
+    options: TrainOptions,
+    ranks: Ranks,
+    need: DiskNeed,
 ) -> DryRun:
     plan = make_plan(data, options)
     tokens = unshared = 0
@@ -119,6 +130,9 @@ def _estimate(
         largest_micro_batch=packed_tokens(largest),
         seconds_per_step=total / len(plan),
         total_seconds=total,
+        model_gib=need.model / GIB,
+        checkpoint_gib=need.checkpoint / GIB,
+        disk_gib=need.peak / GIB,
         origins=data.origins,
         notes=[
             *notes.few_steps(

@@ -12,13 +12,15 @@ from grao_pipeline.errors import MismatchError, UsageError
 from grao_pipeline.models.devices import resolve_device
 from grao_pipeline.models.source import locate_model
 from grao_pipeline.progress import SILENT, Progress
-from grao_pipeline.training.checkpoints.export import export
+from grao_pipeline.storage.manifest import differences
+from grao_pipeline.training.checkpoints.export import export, prepare_export
 from grao_pipeline.training.checkpoints.model_directory import read_model_manifest, remove_temporaries
 from grao_pipeline.training.checkpoints.store import CheckpointStore, remove_checkpoints
 from grao_pipeline.training.data.groups import TrainingSet
 from grao_pipeline.training.gradient import GradientAccumulator
 from grao_pipeline.training.inputs import TrainingInputs, load_data, open_inputs
 from grao_pipeline.training.learner import Learner
+from grao_pipeline.training.model.attention.base import choose_attention
 from grao_pipeline.training.model.distributed import Ranks, joined
 from grao_pipeline.training.model.flops import FlopCounter, measure_peak
 from grao_pipeline.training.model.loading import load_policy
@@ -26,7 +28,7 @@ from grao_pipeline.training.objectives.make import make_objective
 from grao_pipeline.training.off_policy_metrics import origin_reports
 from grao_pipeline.training.optimizer import make_optimizer
 from grao_pipeline.training.options import TrainOptions
-from grao_pipeline.training.trainer import Trainer, TrainerState, check_attention
+from grao_pipeline.training.trainer import Trainer, TrainerState, check_attention, make_plan
 
 
 @dataclass
@@ -37,7 +39,8 @@ class TrainSummary:
         groups_trained: groups that a step was made of; with --max-steps these may be fewer than can be trained on.
         skipped_steps: steps without an update, because the loss or the gradient was not finite.
         padding_share: share of padding in the tokens that the model processed.
-        flops_utilization: relative to a plain matrix product on this device (see `model.flops.FlopCounter`).
+        flops_utilization: relative to a plain matrix product on this device (see `model.flops.FlopCounter`); None
+            where the model's operations cannot be counted.
         origins: staleness of every origin, and how far off-policy its samples were in the first epoch (see
             `origin_reports`).
     """
@@ -52,7 +55,7 @@ class TrainSummary:
     seconds: float = 0.0
     tokens_per_second: float = 0.0
     padding_share: float = 0.0
-    flops_utilization: float = 0.0
+    flops_utilization: float | None = 0.0
     ranks: int = 1
     final_objective: float | None = None
     origins: list[dict[str, Any]] = field(default_factory=list)
@@ -78,9 +81,10 @@ def train_model(
     The groups of `options.replay` are trained on as if they followed in the main tables.
 
     Raises:
-        InputError: an input is not usable, or it holds nothing to train on.
+        UsageError: an option does not work for this model or on this device.
+        InputError: an input is not usable, it holds nothing to train on, or the model could not be saved.
         MismatchError: groups, advantages and model do not belong together, or `out` holds something else.
-        StageFailure: the loss stayed non-finite, memory ran out, or another process trains into `out`.
+        StageFailure: the loss stayed non-finite, memory or disk ran out, or another process trains into `out`.
         Interrupted: SIGTERM or SIGINT; the finished steps are saved.
     """
     if "://" in out:
@@ -89,6 +93,7 @@ def train_model(
         raise UsageError("a training writes a model; see estimate_training.", option="dry_run")
     with joined(resolve_device(options.device), options) as ranks:
         on_first = progress if ranks.is_first else SILENT
+        choose_attention(options.attention, ranks.device, options.dtype)  # refused before anything is read
         source = ranks.from_first(lambda: locate_model(options.model))  # It hashes the weights: once is enough.
 
         def open_all() -> TrainingInputs:
@@ -123,7 +128,8 @@ def _finished(inputs: TrainingInputs, out: Path, progress: Progress) -> TrainSum
     if manifest.provenance.fingerprint != inputs.provenance.fingerprint:
         raise MismatchError(
             f"{out} holds the model of training {manifest.provenance.fingerprint}; this command is "
-            f"{inputs.provenance.fingerprint}. Choose another output directory, or delete this one."
+            f"{inputs.provenance.fingerprint}: {differences(manifest.provenance, inputs.provenance)}. Choose another "
+            "output directory, or delete this one."
         )
     remove_temporaries(out)
     remove_checkpoints(out)
@@ -132,7 +138,7 @@ def _finished(inputs: TrainingInputs, out: Path, progress: Progress) -> TrainSum
 
 
 def _prepare(inputs: TrainingInputs, out: Path, options: TrainOptions, progress: Progress) -> _Prepared:
-    store = CheckpointStore(out, inputs.provenance.fingerprint)
+    store = CheckpointStore(out, inputs.provenance)
     with progress.track("reading groups and advantages"):
         return _Prepared(inputs, store, load_data(inputs, options))
 
@@ -146,6 +152,8 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
     torch.manual_seed(options.seed)
     with progress.track(f"loading {options.model}"):
         policy, flops = load_policy(inputs.source, options, ranks)
+    if not flops.counts_attention:
+        progress.note("FLOP utilization is not reported: the width of this model's attention is not one number.")
     optimizer = make_optimizer(policy.parameters(), options, ranks)
     gradient = GradientAccumulator(policy, objective, correction, options, ranks)
     learner = Learner(policy, optimizer, gradient, options.max_grad_norm)
@@ -154,6 +162,8 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
         peak = sum(ranks.gather(measure_peak(ranks.device, getattr(torch, options.dtype))))
         trainer = Trainer(options, data, learner, store, ranks, progress)
         check_attention(policy, data, options, ranks, progress)
+        num_steps = len(make_plan(data, options))
+        ranks.on_first(lambda: prepare_export(policy, inputs, options, num_steps, out))
         state = trainer.run()
         summary = _summarize(state, data, ranks, flops, peak)
         summary.groups_trained = len(trainer.trained)
@@ -184,7 +194,7 @@ def _summarize(state: TrainerState, data: TrainingSet, ranks: Ranks, flops: Flop
         seconds=state.seconds,
         tokens_per_second=cost.tokens / seconds,
         padding_share=cost.padding / max(cost.processed, 1),
-        flops_utilization=flops.flops(cost) / seconds / peak,
+        flops_utilization=flops.flops(cost) / seconds / peak if flops.counts_attention else None,
         ranks=ranks.size,
         final_objective=state.final_objective,
         origins=origin_reports(data.origins, state.origins),

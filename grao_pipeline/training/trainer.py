@@ -13,7 +13,8 @@ import torch
 from grao_pipeline.errors import Interrupted, StageFailure
 from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import Progress
-from grao_pipeline.training.checkpoints.model_directory import MetricsLog
+from grao_pipeline.training.checkpoints.disk import write_errors_as_failure
+from grao_pipeline.training.checkpoints.model_directory import METRICS, MetricsLog
 from grao_pipeline.training.checkpoints.store import CheckpointStore
 from grao_pipeline.training.data.groups import TrainingGroup, TrainingSet, step_plan
 from grao_pipeline.training.learner import Learner
@@ -71,6 +72,11 @@ def check_attention(policy: Policy, data: TrainingSet, options: TrainOptions, ra
     in_half = ranks.is_sharded and options.dtype == "bfloat16"
     with progress.track("checking attention"):
         check_policy(policy, sequences, progress, options.attention != "auto", ranks.device, in_half)
+    if policy.dropout:
+        progress.note(
+            f"dropout of the model ({policy.dropout}) is off: with it, log-probs would differ from those of the policy "
+            "that sampled. --lora-dropout has its place in an adapter."
+        )
     progress.note(f"attention: {policy.attention}, checked against {type(policy.model).__name__}'s own")
 
 
@@ -174,10 +180,12 @@ class Trainer:
         """Log a step.
 
         Raises:
-            StageFailure: too many steps were skipped.
+            StageFailure: too many steps were skipped, or the disk is full.
         """
         if self._log:
-            self._log.append(record)
+            saved = f"Step {self._saved} is saved" if self._saved else "No step is saved"
+            with write_errors_as_failure(self._store.out / METRICS, f"{saved}. Free space and run the command again."):
+                self._log.append(record)
         self._count(record)
         self._bar.log(_line(record, len(self._plan)))
         self._bar.advance(1, **{name: record[name] for name in SHOWN if name in record})

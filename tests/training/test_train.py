@@ -277,24 +277,36 @@ def test_bfloat16_trains_float32_weights_to_nearly_the_same(
     assert float(torch.cosine_similarity(of_a, of_b, dim=0)) > 0.95
 
 
-def test_recomputing_activations_changes_no_gradient(
-    tmp_path: Path, groups: str, advantages: str, dropout_model: Path
-) -> None:
-    """Also with dropout: the backward pass draws the numbers of the forward pass again."""
-    options: dict[str, Any] = {"groups_per_step": 5, "learning_rate": LEARNING_RATE, "allow_off_policy": True}
-    train(groups, advantages, dropout_model, tmp_path / "kept", **options)
-    train(groups, advantages, dropout_model, tmp_path / "recomputed", **options, gradient_checkpointing=True)
+def test_recomputing_activations_changes_no_gradient(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
+    """Also with an adapter's dropout: the backward pass draws the numbers of the forward pass again."""
+    options: dict[str, Any] = {"groups_per_step": 5, "learning_rate": LEARNING_RATE, "lora_rank": 4}
+    train(groups, advantages, model, tmp_path / "kept", **options, lora_dropout=0.2)
+    train(groups, advantages, model, tmp_path / "recomputed", **options, lora_dropout=0.2, gradient_checkpointing=True)
     assert_trained_alike(tmp_path / "kept", tmp_path / "recomputed")
 
 
-def test_dropout_is_drawn_from_the_seed(tmp_path: Path, groups: str, advantages: str, dropout_model: Path) -> None:
-    options: dict[str, Any] = {"max_steps": 1, "allow_off_policy": True}  # one step holds all groups, in any order
+def test_an_adapters_dropout_is_drawn_from_the_seed(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
+    """One step holds all groups, in any order; the second step sees what the first one trained."""
+    options: dict[str, Any] = {"epochs": 2, "lora_rank": 4, "lora_dropout": 0.5, "learning_rate": 0.1}
     js = [
-        train(groups, advantages, dropout_model, tmp_path / str(n), **options, seed=seed)[0]["J"]
+        train(groups, advantages, model, tmp_path / str(n), **options, seed=seed)[-1]["J"]
         for n, seed in enumerate([0, 0, 1])
     ]
     assert js[0] == js[1]
     assert abs(js[0] - js[2]) > 1e-3
+
+
+def test_the_dropout_of_the_model_changes_nothing(
+    tmp_path: Path, groups: str, advantages: str, model: Path, dropout_model: Path
+) -> None:
+    """The groups are on-policy: the first step's ratios are 1. Recomputed layers are in training mode."""
+    options: dict[str, Any] = {"max_steps": 1, "allow_off_policy": True}
+    [plain] = train(groups, advantages, model, tmp_path / "plain", **options)
+    for recompute in (False, True):
+        out = tmp_path / str(recompute)
+        [record] = train(groups, advantages, dropout_model, out, **options, gradient_checkpointing=recompute)
+        assert record["kl_behavior"] < 1e-8
+        assert record["J"] == pytest.approx(plain["J"], abs=1e-6)
 
 
 def test_another_objective_is_trained_by_its_path(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:

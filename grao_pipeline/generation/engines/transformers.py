@@ -1,4 +1,4 @@
-"""The transformers engine: batches with a KV cache and one random stream per sample.
+"""The transformers engine: batches with a cache and one random stream per sample.
 
 Each prompt is encoded once and its cache row is repeated for the G samples. Every sample draws from a seeded generator
 that no other sample uses, so it does not depend on the batch; finished rows leave the batch.
@@ -6,7 +6,7 @@ that no other sample uses, so it does not depend on the batch; finished rows lea
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 import torch
@@ -22,8 +22,10 @@ from grao_pipeline.generation.engines.base import (
     SampledGroup,
     Sampling,
 )
+from grao_pipeline.generation.engines.decoding import Decoding, choose_decoding
 from grao_pipeline.generation.engines.token_sampling import TokenSampler, TransformersSamplingArguments
-from grao_pipeline.models.source import load_weights
+from grao_pipeline.models.adapter import check_adapter, load_adapter
+from grao_pipeline.models.source import load_causal_lm
 from grao_pipeline.models.token_text import StopStrings, TokenText
 from grao_pipeline.plugins import require
 from grao_pipeline.schemas import FinishReason
@@ -52,41 +54,44 @@ class TransformersEngine(Engine):
             )
         options = options.resolved()
         self._device = torch.device(options.device)
-        model: Any = load_weights(options.model, "AutoModelForCausalLM", options.dtype)
         if options.adapter is not None:
-            model = require("peft").PeftModel.from_pretrained(model, options.adapter)
+            check_adapter(options.model, options.adapter)
+        model: Any = load_causal_lm(options.model, options.dtype)
+        if options.adapter is not None:
+            model = load_adapter(model, options.adapter)
         self._model: Any = model.to(self._device).eval()
         self._directory = options.model
         self._batch_size = options.batch_size
-        self._context_length = options.context_length
+        self._decoding = choose_decoding(self._model, self._device, options.context_length)
 
     def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[list[SampledGroup]]:
         """Batches never cross a part's boundary, so a part does not depend on the parts before it."""
         for part in parts:
-            by_length = sorted(part, key=lambda request: len(request.prompt_token_ids))
-            for start in range(0, len(by_length), self._batch_size):
-                yield self._sample_batch(by_length[start : start + self._batch_size], sampling)
+            by_length = sorted(part, key=_prompt_length)
+            runs = [by_length]
+            if self._decoding.needs_equal_lengths:
+                runs = [list(run) for _, run in groupby(by_length, key=_prompt_length)]
+            for run in runs:
+                for start in range(0, len(run), self._batch_size):
+                    yield self._sample_batch(run[start : start + self._batch_size], sampling)
 
     @cached_property
     def _token_text(self) -> TokenText:
         return TokenText(require("transformers").AutoTokenizer.from_pretrained(self._directory))
 
     def close(self) -> None:
-        del self._model
+        del self._model, self._decoding
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    @torch.inference_mode()
     def _sample_batch(self, requests: Sequence[Request], sampling: Sampling) -> list[SampledGroup]:
         stops = StopStrings(sampling.stop, self._token_text) if sampling.stop else None
         try:
-            rows = _sample(self._model, self._device, requests, sampling, self._context_length, stops)
+            return sample_batch(self._decoding, self._device, requests, sampling, stops)
         except torch.OutOfMemoryError as error:
             raise StageFailure(
                 f"Out of memory while sampling {len(requests)} prompts together; lower --batch-size. ({error})"
             ) from error
-        drawn = iter(rows)
-        return [SampledGroup(request.key, list(islice(drawn, request.num_samples))) for request in requests]
 
 
 class _Row:
@@ -116,18 +121,31 @@ class _Row:
         self._stopped = is_stop or (self._stops is not None and self._stops.is_complete(self._token_ids))
 
 
-def _sample(
-    model: torch.nn.Module,
+@torch.inference_mode()
+def sample_batch(
+    decoding: Decoding,
     device: torch.device,
     requests: Sequence[Request],
     sampling: Sampling,
-    context_length: int,
+    stops: StopStrings | None = None,
+) -> list[SampledGroup]:
+    """Sample the groups of all requests together; of equal prompt lengths where the decoding needs that."""
+    samples = iter(_sample(decoding, device, requests, sampling, stops))
+    return [SampledGroup(request.key, list(islice(samples, request.num_samples))) for request in requests]
+
+
+def _sample(
+    decoding: Decoding,
+    device: torch.device,
+    requests: Sequence[Request],
+    sampling: Sampling,
     stops: StopStrings | None,
 ) -> list[Sample]:
     """Sample every row of the batch. Rows are (request, sample) in order: [R]."""
     rows = [_Row(request.max_new_tokens, stops) for request in requests for _ in range(request.num_samples)]
     sampler = TokenSampler(requests, sampling, device)
-    logits, cache, mask, position = _encode_prompts(model, device, requests)
+    prompts = [request.prompt_token_ids for request in requests]
+    logits = decoding.begin(prompts, [request.num_samples for request in requests])
     in_batch = torch.arange(len(rows), device=device)  # numbers of the rows in the batch: [B]
     step = 0
     while True:
@@ -142,44 +160,11 @@ def _sample(
             return [row.sample for row in rows]
         if len(unfinished) <= COMPACT_SHARE * len(in_batch):
             keep = torch.tensor(unfinished, device=device)
-            cache.batch_select_indices(keep)
-            in_batch, tokens, mask, position = in_batch[keep], tokens[keep], mask[keep], position[keep]
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        position = (position + 1).clamp(max=context_length - 1)  # finished rows may be at the model's last position
+            decoding.keep(keep)
+            in_batch, tokens = in_batch[keep], tokens[keep]
         step += 1
-        output = model(
-            input_ids=tokens[:, None],
-            attention_mask=mask,
-            position_ids=position[:, None],
-            past_key_values=cache,
-            use_cache=True,
-        )
-        logits = output.logits[:, -1].float()
+        logits = decoding.advance(tokens)
 
 
-def _encode_prompts(
-    model: torch.nn.Module, device: torch.device, requests: Sequence[Request]
-) -> tuple[torch.Tensor, Any, torch.Tensor, torch.Tensor]:
-    """Encode each prompt once, then repeat its cache for its samples.
-
-    Returns:
-        logits [R, V], the KV cache of R rows, attention mask [R, T], last positions [R].
-    """
-    ids, mask = _left_padded([request.prompt_token_ids for request in requests], device)  # [P, T]
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    output = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
-    repeats = torch.tensor([request.num_samples for request in requests], device=device)
-    row_of = torch.repeat_interleave(torch.arange(len(requests), device=device), repeats)  # [R]
-    output.past_key_values.batch_select_indices(row_of)
-    return output.logits[row_of, -1].float(), output.past_key_values, mask[row_of], positions[row_of, -1]
-
-
-def _left_padded(rows: Sequence[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids [P, T], padded on the left with 0, and the attention mask [P, T]."""
-    longest = max(len(row) for row in rows)
-    ids = torch.zeros(len(rows), longest, dtype=torch.long)
-    mask = torch.zeros(len(rows), longest, dtype=torch.long)
-    for index, row in enumerate(rows):
-        ids[index, longest - len(row) :] = torch.tensor(row)
-        mask[index, longest - len(row) :] = 1
-    return ids.to(device), mask.to(device)
+def _prompt_length(request: Request) -> int:
+    return len(request.prompt_token_ids)

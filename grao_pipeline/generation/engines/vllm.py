@@ -1,15 +1,14 @@
 """The vLLM engine: streams requests into one `vllm.LLM` and yields every group as soon as it is finished."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from pydantic import model_validator
 
 from grao_pipeline.arguments import FreeArguments, JsonList, PluginArguments, argument
-from grao_pipeline.errors import UsageError
+from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.generation.engines.base import (
     SAMPLING_OPTIONS,
     Engine,
@@ -20,6 +19,7 @@ from grao_pipeline.generation.engines.base import (
     Sampling,
 )
 from grao_pipeline.generation.engines.vllm_behavior import BEHAVIOR, BehaviorLogprobs
+from grao_pipeline.models.adapter import check_adapter
 from grao_pipeline.models.vllm_process import (
     DeathWatch,
     close_llm,
@@ -86,16 +86,18 @@ class VllmEngine(Engine):
 
         Raises:
             UsageError: vLLM refuses an argument.
-            InputError: vLLM cannot load the model.
+            InputError: vLLM cannot load the model, or the adapter.
         """
         options = options.resolved()
         given = arguments.given()
+        if options.adapter is not None:
+            check_adapter(options.model, options.adapter)
         self._llm, self._guard = open_llm(
             llm_arguments(options, arguments), given, "engine_arg", options.model, options.device
         )
         self._names = map(str, count())
         self._returns_behavior = False
-        self._adapter = _lora_request(options.adapter)
+        self._adapter = self._loaded(options.adapter)
         self._max_num_seqs = int(self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
 
     def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[list[SampledGroup]]:
@@ -131,6 +133,22 @@ class VllmEngine(Engine):
         with death_as_failure("The vLLM engine", REMEDY):
             return all(self._llm.collective_rpc("install_behavior_logprobs"))
 
+    def _loaded(self, adapter: str | None) -> object:
+        """The request for an adapter, which vLLM has loaded: it would end its process if that failed while it samples.
+
+        Raises:
+            InputError: vLLM refuses the adapter.
+        """
+        if adapter is None:
+            return None
+        request = require("vllm.lora.request").LoRARequest("policy", 1, adapter)
+        try:
+            self._llm.llm_engine.add_lora(request)
+        except Exception as error:  # vLLM passes on whatever was raised, as a plain Exception
+            self.close()
+            raise InputError(_refused(adapter, error)) from error
+        return request
+
     def _add(self, name: str, request: Request, sampling: Sampling) -> None:
         vllm = require("vllm")
         parameters = vllm.SamplingParams(
@@ -163,6 +181,7 @@ def llm_arguments(options: EngineOptions, arguments: VllmArguments) -> dict[str,
 
     Raises:
         UsageError: the adapter's rank is too large.
+        InputError: vLLM does not support the adapter.
     """
     values: dict[str, Any] = {
         "model": options.model,
@@ -187,16 +206,22 @@ def llm_arguments(options: EngineOptions, arguments: VllmArguments) -> dict[str,
 
 
 def _lora_rank(adapter: str) -> int:
-    """The smallest rank that vLLM supports and that the adapter fits in."""
-    rank = int(json.loads(Path(adapter, "adapter_config.json").read_text("utf-8"))["r"])
-    supported = [size for size in LORA_RANKS if size >= rank]
-    if not supported:
-        raise UsageError(f"{adapter} has rank {rank}; vLLM supports {LORA_RANKS[-1]} at most.", option="adapter")
+    """The smallest rank that vLLM supports and that all layers of the adapter fit in."""
+    try:
+        helper = require("vllm.lora.peft_helper").PEFTHelper.from_local_dir(adapter, None)
+        rank = max([helper.r, *helper.rank_pattern.values()])
+        supported = [size for size in LORA_RANKS if size >= rank]
+        if not supported:
+            raise UsageError(f"{adapter} has rank {rank}; vLLM supports {LORA_RANKS[-1]} at most.", option="adapter")
+        helper.validate_legal(SimpleNamespace(max_lora_rank=supported[0]))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(_refused(adapter, error)) from error
     return supported[0]
 
 
-def _lora_request(adapter: str | None) -> object:
-    return None if adapter is None else require("vllm.lora.request").LoRARequest("policy", 1, adapter)
+def _refused(adapter: str, error: Exception) -> str:
+    reason = " ".join(str(error).split()).rstrip(".")
+    return f"vLLM cannot use the adapter {adapter}: {reason}. Use --engine transformers, or merge it into its base."
 
 
 def _sampled_group(request: Request, output: Any) -> SampledGroup:

@@ -7,6 +7,8 @@ import torch
 
 from grao_pipeline.models.source import ModelSource, load_config, load_tokenizer
 from grao_pipeline.models.templates import with_defaults
+from grao_pipeline.training.checkpoints.companions import rehearse
+from grao_pipeline.training.checkpoints.disk import DiskNeed, check_space, write_errors_as_failure
 from grao_pipeline.training.checkpoints.model_directory import write_adapter, write_model
 from grao_pipeline.training.checkpoints.state import whole_weights
 from grao_pipeline.training.inputs import TrainingInputs
@@ -14,6 +16,27 @@ from grao_pipeline.training.model.distributed import Ranks
 from grao_pipeline.training.model.loading import load_whole_model
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.options import TrainOptions
+
+LOST = "The steps since the last checkpoint are lost. Free space and run the same command to resume from it."
+
+
+def prepare_export(policy: Policy, inputs: TrainingInputs, options: TrainOptions, num_steps: int, out: Path) -> None:
+    """Try on rank 0, before the first step, what could otherwise fail after the last one.
+
+    Raises:
+        InputError: a file of the trained model cannot be written, or there is no space for it.
+        StageFailure: `out` cannot be written.
+    """
+    source = inputs.source
+    check_space(out, disk_need(policy, source, options, num_steps))
+    if not options.save_adapter:
+        model = policy.model.get_base_model() if options.lora_rank else policy.model
+        rehearse(out, model, _tokenizer(inputs), source.directory)
+
+
+def disk_need(policy: Policy, source: ModelSource, options: TrainOptions, num_steps: int) -> DiskNeed:
+    """What a training writes at most."""
+    return DiskNeed.of(policy, options, _save_dtype(source, options).itemsize, num_steps)
 
 
 def export(
@@ -30,25 +53,37 @@ def export(
 
     Returns:
         the fingerprint of the model.
+
+    Raises:
+        StageFailure: the disk is full.
     """
     source, provenance = inputs.source, inputs.provenance
     weights = whole_weights(policy) if ranks.is_sharded else None
 
     def write() -> str:
-        model = _whole(policy, source, options, weights)
-        if options.save_adapter:
-            return write_adapter(directory, model, source.directory, provenance, summary).model
-        if options.lora_rank:
-            model = model.merge_and_unload()
-        tokenizer = load_tokenizer(source)
-        details = inputs.groups.provenance.details
-        if template := details.get("chat_template"):
-            tokenizer.chat_template = with_defaults(template, details.get("template_arguments") or {})
-        saved = load_config(source).dtype if options.save_dtype == "auto" else getattr(torch, options.save_dtype)
-        model.to(saved or torch.float32)
-        return write_model(directory, model, tokenizer, provenance, summary).model
+        with write_errors_as_failure(directory, LOST):
+            model = _whole(policy, source, options, weights)
+            if options.save_adapter:
+                return write_adapter(directory, model, source.directory, provenance, summary).model
+            if options.lora_rank:
+                model = model.merge_and_unload()
+            model.to(_save_dtype(source, options))
+            return write_model(directory, model, _tokenizer(inputs), source.directory, provenance, summary).model
 
     return ranks.from_first(write)
+
+
+def _tokenizer(inputs: TrainingInputs) -> Any:
+    tokenizer = load_tokenizer(inputs.source)
+    details = inputs.groups.provenance.details
+    if template := details.get("chat_template"):
+        tokenizer.chat_template = with_defaults(template, details.get("template_arguments") or {})
+    return tokenizer
+
+
+def _save_dtype(source: ModelSource, options: TrainOptions) -> torch.dtype:
+    dtype = load_config(source).dtype if options.save_dtype == "auto" else getattr(torch, options.save_dtype)
+    return dtype or torch.float32
 
 
 def _whole(policy: Policy, source: ModelSource, options: TrainOptions, weights: dict[str, Any] | None) -> Any:

@@ -15,6 +15,7 @@ from grao_pipeline.storage.atomic import sync, write_atomically
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.manifest_file import MANIFEST, read_manifest
+from grao_pipeline.training.checkpoints.companions import save_weights, write_companions
 
 METRICS = "metrics.jsonl"
 MODEL_MANIFEST = "manifest.json"
@@ -69,13 +70,17 @@ def is_complete(out: Path) -> bool:
 
 
 def write_model(
-    out: Path, model: Any, tokenizer: Any, provenance: Provenance, summary: dict[str, object]
+    out: Path, model: Any, tokenizer: Any, base: Path, provenance: Provenance, summary: dict[str, object]
 ) -> ModelManifest:
-    """Save weights, config, tokenizer and chat template in `out`; the manifest last."""
+    """Save weights, config, tokenizer, chat template and the base's other small files in `out`; the manifest last.
+
+    Args:
+        base: directory of the model that was trained.
+    """
 
     def save(directory: str) -> None:
-        model.save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
+        save_weights(directory, model)
+        write_companions(Path(directory), model, tokenizer, base)
 
     names = _move_in(out, save)
     return _finish(out, names, model_fingerprint(out), provenance, summary)
@@ -102,13 +107,17 @@ def write_adapter(
 def _move_in(out: Path, save: Callable[[str], None]) -> list[str]:
     """Write files by `save` to a temporary directory, then move them to `out` one by one; their names."""
     temporary = out / f".model.{os.getpid()}.tmp"
-    save(str(temporary))
-    names = sorted(path.name for path in temporary.iterdir())
-    for name in names:
-        sync(temporary / name)
-        (temporary / name).chmod(0o666 & ~_umask())  # safetensors writes files that only their owner can read
-        os.replace(temporary / name, out / name)
-    temporary.rmdir()
+    try:
+        save(str(temporary))
+        names = sorted(str(path.relative_to(temporary)) for path in temporary.rglob("*") if path.is_file())
+        for name in names:
+            sync(temporary / name)
+            (temporary / name).chmod(0o666 & ~_umask())  # safetensors writes files that only their owner can read
+        for name in names:
+            (out / name).parent.mkdir(exist_ok=True)
+            os.replace(temporary / name, out / name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return names
 
 
@@ -142,6 +151,11 @@ class MetricsLog:
         write_atomically(self._path, "".join(json.dumps(record) + "\n" for record in self.earlier).encode())
 
     def append(self, record: Mapping[str, object]) -> None:
+        """Add the record of a step.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         with self._path.open("a") as file:
             file.write(json.dumps(record) + "\n")
         sync(self._path)

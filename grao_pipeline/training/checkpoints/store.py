@@ -9,10 +9,12 @@ from pathlib import Path
 
 import torch
 
-from grao_pipeline.errors import InputError, MismatchError
+from grao_pipeline.errors import InputError, MismatchError, StageFailure
 from grao_pipeline.storage.atomic import write_atomically
 from grao_pipeline.storage.locks import DirectoryLock
-from grao_pipeline.training.checkpoints.model_directory import remove_temporaries
+from grao_pipeline.storage.manifest import Provenance, differences
+from grao_pipeline.training.checkpoints.disk import write_errors_as_failure
+from grao_pipeline.training.checkpoints.model_directory import METRICS, remove_temporaries
 from grao_pipeline.training.checkpoints.state import load_file, load_shards, save_file, save_shards
 from grao_pipeline.training.model.distributed import Ranks
 from grao_pipeline.training.model.policy import Policy
@@ -42,16 +44,17 @@ class CheckpointStore:
     """The checkpoints of one training run, in `OUT/checkpoints`; only the newest stays on disk.
 
     `OUT/checkpoints/training.json` is written before anything else and deleted when the model is complete. While it
-    exists, the content of `OUT` belongs to the unfinished training whose fingerprint it holds.
+    exists, the content of `OUT` belongs to the unfinished training whose provenance it holds, once that has done a
+    step.
 
     Raises (on construction):
         MismatchError: `OUT` holds something else, which is neither mixed with this training nor overwritten.
     """
 
-    def __init__(self, out: Path, fingerprint: str) -> None:
+    def __init__(self, out: Path, provenance: Provenance) -> None:
         self.out = out
         self._root = out / CHECKPOINTS
-        self._fingerprint = fingerprint
+        self._provenance = provenance
         self._lock: DirectoryLock | None = None
         self._refuse_other_work()
 
@@ -74,20 +77,39 @@ class CheckpointStore:
             self._refuse_other_work()  # Another process may have written until now.
             remove_temporaries(self.out)
             remove_temporaries(self._root)
-            write_atomically(self._root / CLAIM, f"{json.dumps({'fingerprint': self._fingerprint})}\n".encode())
+            write_atomically(self._root / CLAIM, f"{self._provenance.to_json()}\n".encode())
         except OSError as error:
             raise InputError(f"Cannot write {self.out}: {error.strerror or error}.") from error
 
     def release(self) -> None:
-        """Let another process train into `OUT`."""
-        if self._lock is not None:
-            self._lock.release()
+        """Let another process train into `OUT`; where no step was done, leave nothing there."""
+        if self._lock is None:
+            return
+        if (self._root / CLAIM).is_file() and not self._has_steps():
+            (self.out / METRICS).unlink(missing_ok=True)
+            remove_temporaries(self.out)
+            remove_checkpoints(self.out)
+            with suppress(OSError):  # It holds files of others.
+                self.out.rmdir()
+        self._lock.release()
 
     def save(self, step: int, policy: Policy, optimizer: torch.optim.Optimizer, ranks: Ranks) -> None:
-        """Write a checkpoint, then delete the one before it. A collective: all ranks must call it."""
+        """Write a checkpoint, then delete the one before it. A collective: all ranks must call it.
+
+        Raises:
+            StageFailure: it cannot be written; the one before it stays.
+        """
         final = self._root / (f"step-{step:08d}" if ranks.is_sharded else f"step-{step:08d}.pt")
         temporary = final.with_name(f".{final.name}.tmp")
-        (save_shards if ranks.is_sharded else save_file)(temporary, policy, optimizer)
+        earlier = self.latest
+        saved = f"Step {earlier.step} is saved" if earlier else "No step is saved"
+        try:
+            with write_errors_as_failure(final, f"{saved}. Free space and run the same command to resume."):
+                (save_shards if ranks.is_sharded else save_file)(temporary, policy, optimizer)
+        except StageFailure:
+            if ranks.is_first:
+                remove_temporaries(self._root)
+            raise
         if not ranks.is_first:
             return
         os.replace(temporary, final)
@@ -111,11 +133,12 @@ class CheckpointStore:
             raise MismatchError(f"{self.out} is a file; OUT must be a directory. Choose another name.")
         claim = self._root / CLAIM
         if claim.is_file():
-            other = _fingerprint_in(claim)
-            if other != self._fingerprint:
+            other, own = _provenance_in(claim), self._provenance
+            if other.fingerprint != own.fingerprint and self._has_steps():
                 raise MismatchError(
-                    f"{self.out} belongs to the unfinished training {other}; this command is {self._fingerprint}: "
-                    "model, groups, advantages or options differ. Choose another output directory, or delete this one."
+                    f"{self.out} belongs to the unfinished training {other.fingerprint}; this command is "
+                    f"{own.fingerprint}: {differences(other, own)}. Choose another output directory, or delete this "
+                    "one."
                 )
             return
         names = sorted(str(path.relative_to(self.out)) for pattern in OUTPUTS for path in self.out.glob(pattern))
@@ -124,6 +147,11 @@ class CheckpointStore:
                 f"{self.out} already holds {', '.join(names[:3])}, which this training did not write. "
                 "Choose another output directory."
             )
+
+    def _has_steps(self) -> bool:
+        """Whether the training that claims `OUT` has done a step."""
+        metrics = self.out / METRICS
+        return bool(self._checkpoints()) or (metrics.is_file() and metrics.stat().st_size > 0)
 
     def _checkpoints(self) -> list[Checkpoint]:
         paths = [path for kind in (FILE, SHARDS) for path in self._root.glob(kind)]
@@ -152,8 +180,8 @@ def _remove(checkpoint: Path) -> None:
     shutil.rmtree(leftover)
 
 
-def _fingerprint_in(claim: Path) -> str:
+def _provenance_in(claim: Path) -> Provenance:
     try:
-        return str(json.loads(claim.read_text())["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Provenance.from_dict(json.loads(claim.read_text()), str(claim))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{claim} is damaged ({error!r}). Delete {claim.parent.parent} to start again.") from error

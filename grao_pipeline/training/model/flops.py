@@ -65,7 +65,8 @@ class FlopCounter:
 
     6 per weight of the decoder's matrices and processed token (2 forward, 4 backward; 4 in all where an adapter is
     trained and the weights are frozen), 6 per weight of the head and predicted token, 12 per (query, key) pair, layer
-    and unit of the attention's width. Recomputation, norms, softmax and experts of a mixture are not counted.
+    and unit of the attention's width. Recomputation, norms, softmax and experts of a mixture are not counted, nor is
+    attention where its width differs from layer to layer (`counts_attention`).
     """
 
     decoder_weights: int
@@ -76,23 +77,38 @@ class FlopCounter:
     @classmethod
     def of(cls, model: Any, has_adapter: bool) -> "FlopCounter":
         """The counter of a transformers model whose weights are not sharded yet."""
-        config = model.config.get_text_config()
-        head = model.get_output_embeddings().weight
-        embedding = model.get_input_embeddings().weight
+        head = getattr(model.get_output_embeddings(), "weight", None)
+        embedding = getattr(model.get_input_embeddings(), "weight", None)
         matrices = {id(p): p for p in model.parameters() if p.dim() == 2 and p is not head and p is not embedding}
-        heads = config.num_attention_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // heads
         return cls(
             decoder_weights=sum(math.prod(getattr(p, "quant_state", p).shape) for p in matrices.values()),
-            head_weights=head.numel(),
-            attention_width=config.num_hidden_layers * heads * width,
+            head_weights=0 if head is None else head.numel(),
+            attention_width=_attention_width(model.config.get_text_config()),
             per_weight=4 if has_adapter else 6,
         )
+
+    @property
+    def counts_attention(self) -> bool:
+        """Whether the attention's width is known."""
+        return self.attention_width > 0
 
     def flops(self, cost: StepCost) -> float:
         """Floating-point operations of this cost."""
         decoder = self.per_weight * self.decoder_weights * cost.processed
         return float(decoder + 6 * self.head_weights * cost.predicted + 12 * self.attention_width * cost.pairs)
+
+
+def _attention_width(config: Any) -> int:
+    """Heads times their width, over all layers; 0 where the config does not say it for the model as a whole.
+
+    The count is only for the report: whatever a config does when it is asked, a training must not end by it.
+    """
+    try:
+        heads = config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // heads
+        return int(config.num_hidden_layers * heads * width)
+    except Exception:
+        return 0
 
 
 def measure_peak(device: torch.device, dtype: torch.dtype) -> float:

@@ -4,18 +4,17 @@ from typing import Any
 
 import torch
 
-from grao_pipeline.errors import StageFailure, UsageError
-from grao_pipeline.models.source import ModelSource, load_config, load_weights
+from grao_pipeline.errors import InputError, StageFailure, UsageError
+from grao_pipeline.models.source import ModelSource, causal_lm_class, load_causal_lm, load_config
 from grao_pipeline.plugins import require
 from grao_pipeline.training.model.attention.base import choose_attention
 from grao_pipeline.training.model.distributed import Ranks, send_weights, shard
 from grao_pipeline.training.model.flops import FlopCounter
+from grao_pipeline.training.model.logits import measure_logit_transform
 from grao_pipeline.training.model.lora import add_adapter
 from grao_pipeline.training.model.memory import out_of_memory_is
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.options import TrainOptions
-
-CAUSAL_LM = "AutoModelForCausalLM"
 
 
 def load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tuple[Policy, FlopCounter]:
@@ -35,13 +34,17 @@ def load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tup
 
 
 def _load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tuple[Policy, FlopCounter]:
+    _refuse_quantized(source)
+    attention = choose_attention(options.attention, ranks.device, options.dtype)
     model = _base_model(source, options, ranks)
     flops = FlopCounter.of(model, has_adapter=options.lora_rank > 0)
     if options.lora_rank:
         model = add_adapter(model, options)
     if options.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    policy = Policy(model, choose_attention(options.attention, ranks.device, options.dtype), options.compile)
+    # Only rank 0 has weights so far.
+    transform = ranks.from_first(lambda: measure_logit_transform(model))
+    policy = Policy(model, attention, options.compile, transform)
     policy.train()
     if not ranks.is_sharded:
         return policy.to(ranks.device), flops
@@ -53,7 +56,7 @@ def _load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tu
 
 def load_whole_model(source: ModelSource, options: TrainOptions) -> Any:
     """The model on CPU, with a fresh adapter where one is trained: the form in which it is saved."""
-    model = load_weights(source.directory, CAUSAL_LM, _dtype(source, options))
+    model = load_causal_lm(source.directory, _dtype(source, options))
     return add_adapter(model, options) if options.lora_rank else model
 
 
@@ -61,9 +64,20 @@ def _base_model(source: ModelSource, options: TrainOptions, ranks: Ranks) -> Any
     if options.load_in_4bit:
         return _load_in_4bit(source, options, ranks)
     if ranks.size == 1:
-        return load_weights(source.directory, CAUSAL_LM, _dtype(source, options))
-    model = ranks.on_first(lambda: load_weights(source.directory, CAUSAL_LM, _dtype(source, options)))
+        return load_causal_lm(source.directory, _dtype(source, options))
+    model = ranks.on_first(lambda: load_causal_lm(source.directory, _dtype(source, options)))
     return _empty_model(source, options) if model is None else model
+
+
+def _refuse_quantized(source: ModelSource) -> None:
+    """Raises InputError where the checkpoint's weights are quantized: they have no gradient, and could not be saved."""
+    settings = getattr(load_config(source), "quantization_config", None)
+    if settings:
+        method = settings.get("quant_method") if isinstance(settings, dict) else settings.quant_method
+        raise InputError(
+            f"The weights in {source.directory} are quantized ({getattr(method, 'value', method)}) and cannot be "
+            "trained. Train the unquantized model; --load-in-4bit with --lora-rank 16 makes it small in memory."
+        )
 
 
 def _dtype(source: ModelSource, options: TrainOptions) -> torch.dtype:
@@ -75,10 +89,11 @@ def _dtype(source: ModelSource, options: TrainOptions) -> torch.dtype:
 
 def _empty_model(source: ModelSource, options: TrainOptions) -> Any:
     """The model with uninitialized weights: memory that is allocated and never touched costs nothing."""
-    transformers = require("transformers")
     no_init_weights = require("transformers.initialization").no_init_weights
+    config = load_config(source)
+    model_class = causal_lm_class(config, source.directory)
     with no_init_weights():
-        model = getattr(transformers, CAUSAL_LM).from_config(load_config(source), dtype=_dtype(source, options))
+        model = model_class.from_config(config, dtype=_dtype(source, options))
     model.tie_weights()
     return model
 
@@ -98,7 +113,7 @@ def _load_in_4bit(source: ModelSource, options: TrainOptions, ranks: Ranks) -> A
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    model = getattr(transformers, CAUSAL_LM).from_pretrained(
+    model = causal_lm_class(load_config(source), source.directory).from_pretrained(
         str(source.directory), quantization_config=settings, dtype=torch.bfloat16, device_map={"": ranks.device}
     )
     for layer in model.modules():

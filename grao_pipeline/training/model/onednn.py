@@ -28,8 +28,9 @@ class OneDnnLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         float32 = input.dtype == self.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
         if float32 and input.is_cpu and input.numel() > 0:
-            output: Tensor = _linear(input, self.weight, self.bias)
-            return output
+            # As rows: the operation returns a view of more dimensions, which models could not change in place.
+            output: Tensor = _linear(input.reshape(-1, self.in_features), self.weight, self.bias)
+            return output.view(*input.shape[:-1], self.out_features)
         return super().forward(input)
 
 

@@ -5,7 +5,7 @@ There are two exact ways to the hidden states of a batch: `shared` encodes each 
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from grao_pipeline.errors import UsageError
 from grao_pipeline.training.data.packing import PackedBatch
 from grao_pipeline.training.model.attention.base import SharedPrefixAttention, attach, make_attention
+from grao_pipeline.training.model.decoder import decoder_layers, decoder_of
 from grao_pipeline.training.model.lm_head import Buffer, Head, token_logprobs, weighted_logprob_sum
+from grao_pipeline.training.model.logits import LogitTransform, measure_logit_transform
+from grao_pipeline.training.model.modes import TrainingModes
 from grao_pipeline.training.model.onednn import use_onednn
 
-# How transformers' causal language models change their logits, by the names in their configs.
-MULTIPLIERS = ("logit_scale",)  # Cohere
-DIVISORS = ("logits_scaling",)  # Granite
-SOFTCAP = "final_logit_softcapping"  # Gemma
 ROWS = "rows"
 
 Loss = Callable[[Tensor], Tensor]
@@ -29,16 +28,24 @@ Loss = Callable[[Tensor], Tensor]
 class Policy(nn.Module):
     """A causal language model of transformers.
 
+    In training mode, only the dropout of a LoRA adapter is active. The model's own dropout stays off: it would make
+    the log-probs of a step differ from those of the policy that sampled, and every importance ratio noise.
+
     Args:
         attention: name of the kernel for shared prompts, or `rows`.
         compiled: compile the decoder's layers, for any length, and the loss.
+        transform: what the model does to its logits; measured by default.
     """
 
-    def __init__(self, model: Any, attention: str, compiled: bool = False) -> None:
+    def __init__(
+        self, model: Any, attention: str, compiled: bool = False, transform: LogitTransform | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.attention = attention
         self._compiled = compiled
+        self._transform = transform or measure_logit_transform(model)
+        self._modes = TrainingModes(model)
         self._own_attention = own_attention(model.config)
         model.set_attn_implementation(self._own_attention)
         self._buffer = Buffer()
@@ -51,9 +58,25 @@ class Policy(nn.Module):
             for layer in self.layers():
                 layer.compile(dynamic=True)
 
+    @property
+    def dropout(self) -> str:
+        """The model's own dropout, which is off, e.g. `attn_pdrop 0.1, embd_pdrop 0.1`; empty where there is none."""
+        return self._modes.dropout
+
+    def train(self, mode: bool = True, adapter_dropout: bool = True) -> Self:
+        """As `nn.Module.train`, but without the model's own dropout.
+
+        Args:
+            adapter_dropout: in training mode, whether the dropout of a LoRA adapter is active.
+        """
+        super().train(False)
+        self.training = mode
+        self._modes.set(mode, adapter_dropout)
+        return self
+
     def layers(self) -> list[nn.Module]:
         """The decoder's layers, in order."""
-        return list(self._decoder().layers)
+        return decoder_layers(self._decoder())
 
     def with_own_attention(self, call: Callable[[], Tensor]) -> Tensor:
         """The result of `call`, during which the model uses the attention of transformers."""
@@ -113,13 +136,7 @@ class Policy(nn.Module):
             )
         if layer is None or not hasattr(layer, "weight"):
             raise UsageError(f"{type(self.model).__name__} has no LM head that can be trained here.")
-        config = self.model.config.get_text_config()
-        scale = 1.0
-        for name in MULTIPLIERS:
-            scale *= getattr(config, name, None) or 1.0
-        for name in DIVISORS:
-            scale /= getattr(config, name, None) or 1.0
-        return Head(layer.weight, getattr(layer, "bias", None), scale, getattr(config, SOFTCAP, None))
+        return Head(layer.weight, getattr(layer, "bias", None), self._transform.scale, self._transform.softcap)
 
     def _shared(self, batch: PackedBatch) -> Tensor:
         assert self._kernel is not None
@@ -134,8 +151,7 @@ class Policy(nn.Module):
 
     def _decoder(self) -> Any:
         """The model without its head, also inside a peft wrapper."""
-        model = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
-        return model.get_decoder()
+        return decoder_of(self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model)
 
 
 def own_attention(config: Any) -> str:

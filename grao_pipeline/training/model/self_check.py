@@ -5,7 +5,6 @@ trained on wrong log-probs.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import torch
@@ -55,10 +54,15 @@ def check_policy(
         name = type(policy.model).__name__
         if not bool(expected.isfinite().all()):
             raise InputError(f"The log-probs of {name} are not finite. Its weights are damaged, or hold NaN.")
-        if policy.attention != ROWS:
-            problem = _unsupported_in_training(policy, batch, was_training) or _problem(
-                policy, batch, expected, in_half
+        effect = policy.with_own_attention(lambda: _effect_of_the_future(policy, batch))
+        if float(effect) > _tolerance(policy, in_half):
+            raise InputError(
+                f"{name} cannot be trained here: its log-probs depend on later tokens, so it is no causal language "
+                "model (or one whose config lacks is_decoder)."
             )
+        policy.train(was_training, adapter_dropout=False)  # the model as it is trained, all other dropout included
+        if policy.attention != ROWS:
+            problem = _problem(policy, batch, expected, in_half)
             if problem is None:
                 return
             if forced:
@@ -92,17 +96,17 @@ def _synthetic(sequence: TrainingSequence) -> list[TrainingSequence]:
     return [replace(unmasked, prompt_token_ids=prompt, token_ids=tokens) for tokens in (rest, [*rest, rest[0]])]
 
 
-def _unsupported_in_training(policy: Policy, batch: PackedBatch, trains: bool) -> str | None:
-    """Which feature the kernels lack for training: dropout is active only in training mode."""
-    policy.train(trains)
-    try:
-        with _preserved_random_state(batch.input_ids.device), _precision(policy, batch):
-            policy.logprobs(batch)
-    except UnsupportedAttention as error:
-        return str(error)
-    finally:
-        policy.eval()
-    return None
+@torch.no_grad()
+def _effect_of_the_future(policy: Policy, batch: PackedBatch) -> Tensor:
+    """By how much the log-probs of a row change when a later token does. []"""
+    ids, mask, _ = unshared(batch)
+    length = int(mask[-1].sum())
+    rows = torch.stack([ids[-1, :length], ids[-1, :length]])
+    others = batch.input_ids[batch.input_ids != rows[1, -1]]
+    rows[1, -1] = others[0] if len(others) else 0
+    logits = policy.model(input_ids=rows, attention_mask=torch.ones_like(rows), use_cache=False).logits[:, :-1]
+    first, second = logits.float().log_softmax(dim=-1)
+    return (first - second).abs().max()
 
 
 def _problem(policy: Policy, batch: PackedBatch, expected: Tensor, in_half: bool) -> str | None:
@@ -111,18 +115,17 @@ def _problem(policy: Policy, batch: PackedBatch, expected: Tensor, in_half: bool
             logprobs = policy.logprobs(batch)
     except UnsupportedAttention as error:
         return str(error)
-    dtype = torch.bfloat16 if in_half or policy.attention == "varlen" else next(policy.parameters()).dtype
     distance = float((logprobs - expected).abs().max())
-    if distance <= TOLERANCE_NATS.get(dtype, HALF_PRECISION_TOLERANCE_NATS):
+    if distance <= _tolerance(policy, in_half):
         return None
     return f"its log-probs differ from the model's own by up to {distance:.3g} nats"
+
+
+def _tolerance(policy: Policy, in_half: bool) -> float:
+    dtype = torch.bfloat16 if in_half or policy.attention == "varlen" else next(policy.parameters()).dtype
+    return TOLERANCE_NATS.get(dtype, HALF_PRECISION_TOLERANCE_NATS)
 
 
 def _precision(policy: Policy, batch: PackedBatch) -> torch.autocast:
     """Half precision for flash attention, which has no other; the precision of the weights for everything else."""
     return torch.autocast(batch.input_ids.device.type, dtype=torch.bfloat16, enabled=policy.attention == "varlen")
-
-
-def _preserved_random_state(device: torch.device) -> AbstractContextManager[None]:
-    """A resumed training must draw the same random numbers as an undisturbed one."""
-    return torch.random.fork_rng([device] if device.type == "cuda" else [])

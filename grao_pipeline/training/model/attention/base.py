@@ -19,6 +19,8 @@ from grao_pipeline.training.model.attention import ATTENTIONS
 
 Layout = TypeVar("Layout")
 NAME = "grao_shared_prefix"
+CUDA_ONLY = ("varlen", "flex")
+"""Kernels that cannot be trained with on another device."""
 
 
 class SharedPrefixAttention(ABC, Generic[Layout]):
@@ -59,7 +61,20 @@ class SharedPrefixAttention(ABC, Generic[Layout]):
 
 
 def choose_attention(name: str, device: torch.device, dtype: str) -> str:
-    """The kernel that `auto` means on this device and in this precision (flash attention is half precision only)."""
+    """The kernel that `auto` means on this device and in this precision (flash attention is half precision only).
+
+    Raises:
+        UsageError: the kernel that was chosen does not run there.
+    """
+    if name in CUDA_ONLY and device.type != "cuda":
+        raise UsageError(
+            f"{name} runs on CUDA only, and this training is on {device.type}. Use split there, or leave it out.",
+            option="attention",
+        )
+    if name == "varlen" and dtype == "float32":
+        raise UsageError(
+            "varlen computes in half precision only. Add --dtype bfloat16, or choose flex.", option="attention"
+        )
     if name != "auto":
         return name
     if device.type != "cuda":
