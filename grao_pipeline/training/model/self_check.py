@@ -106,7 +106,8 @@ def _effect_of_the_future(policy: Policy, batch: PackedBatch) -> Tensor:
     rows[1, -1] = others[0] if len(others) else 0
     logits = policy.model(input_ids=rows, attention_mask=torch.ones_like(rows), use_cache=False).logits[:, :-1]
     first, second = logits.float().log_softmax(dim=-1)
-    return (first - second).abs().max()
+    largest: Tensor = (first - second).abs().max()
+    return largest
 
 
 def _problem(policy: Policy, batch: PackedBatch, expected: Tensor, in_half: bool) -> str | None:

@@ -78,7 +78,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_one_before_it(
     out, options = tmp_path / "out", options_of(model, checkpoint_steps=1)
     train_model(groups, advantages, str(tmp_path / "whole"), options)
 
-    def save(path: Path, *_: object) -> None:
+    def save(path: Path, *_: Any) -> None:
         if "00000002" in path.name:
             path.write_bytes(b"half")
             raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 128 vs 22")
