@@ -61,20 +61,8 @@ OPTIONS = {
 NO_COMPLETIONS = (404, 405, 501)
 """Status of a server without completions; some say with status 400 that a model is for chat alone."""
 RESERVED = (
-    *(
-        "prompt",
-        "messages",
-        "tools",
-        "chat_template_kwargs",
-        "max_completion_tokens",
-        "response_format",
-        "prompt_embeds",
-        "truncate_prompt_tokens",
-        "echo",
-        "suffix",
-        "best_of",
-        "use_beam_search",
-    ),
+    *("prompt", "messages", "tools", "chat_template_kwargs", "max_completion_tokens", "response_format"),
+    *("prompt_embeds", "truncate_prompt_tokens", "echo", "suffix", "best_of", "use_beam_search"),
     *("stop_token_ids", "include_stop_str_in_output", "ignore_eos", "skip_special_tokens"),
     *("logprobs", "logprob_token_ids", "return_token_ids", "return_tokens_as_token_ids", "allowed_token_ids"),
     *("stream", "stream_options", "request_id"),
