@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import click
 import pytest
@@ -116,6 +116,8 @@ def values_of(field: FieldInfo) -> st.SearchStrategy[Any]:
     for kind in get_args(field.annotation) if type(None) in get_args(field.annotation) else (field.annotation,):
         if get_origin(kind) is Literal:
             strategies.append(st.sampled_from(get_args(kind)))
+        elif get_origin(kind) is Annotated:  # a condition
+            strategies.append(st.sampled_from(['task == "code"', "level > 2 and not hidden", "answer"]))
         elif get_origin(kind) is list:
             elements = {
                 str: st.text(),

@@ -12,7 +12,7 @@ from tests import tiny
     [
         (["roudns"], "No such command 'roudns'. Did you mean rounds?"),
         (["versoin"], "No such command 'versoin'. Did you mean --version?"),
-        (["xyzzy"], "No such command 'xyzzy'. Commands: prompts, curriculum, import,"),
+        (["xyzzy"], "No such command 'xyzzy'. Commands: prompts, references, "),
         (["train", "--lr", "1e-5"], "No such option '--lr'. Did you mean --learning-rate?"),
         (["generate", "--max-tokens", "3"], "No such option '--max-tokens'. Did you mean --max-new-tokens?"),
         (["train", "--qwxyz"], "No such option '--qwxyz'."),

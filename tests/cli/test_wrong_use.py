@@ -74,7 +74,7 @@ CASES = [
     ("advantages {groups} {out} --scores nothing", 1, "nothing does not exist"),
     ("train {groups} nothing {out} --model {model}", 1, "nothing does not exist"),
     ("evaluate nothing {scores} {out}", 1, "nothing does not exist"),
-    ("inspect nothing", 1, "nothing holds neither a table"),
+    ("inspect nothing", 1, "nothing does not exist"),
     ("rounds run nothing.yaml", 1, "nothing.yaml: cannot be read"),
     # wrong tables
     (
@@ -115,7 +115,7 @@ CASES = [
     ("score {groups} {out} --reward length --reward-arg target", 2, "expected key=value"),
     ("score {groups} {out} --reward regex", 2, "--reward-arg: reward 'regex' needs pattern=…"),
     ("score {groups} {out} --reward regex --reward-arg pattern=(", 2, "not a regular expression"),
-    ("score {groups} {out} --reward exact-match --reward-arg field=color", 1, "no 'color' in the metadata"),
+    ("score {groups} {out} --reward exact-match --reward-arg field=color", 1, "metadata has no 'color' to compare with"),
     ("advantages {groups} {out} --scores {scores} --estimator beauty", 2, "--estimator: unknown estimator 'beauty'"),
     (
         "train {groups} {advantages} {out} --model {model} --objective beauty",

@@ -63,7 +63,7 @@ def test_finished_groups_of_unfinished_parts_are_saved_and_not_sampled_again(
     second = FakeEngine()
     summary = run(many_prompts, out, model, second)
     assert second.num_requests == 24 - 8
-    assert (summary.groups_recovered, summary.parts_found, summary.samples) == (3, 1, 2 * 16)
+    assert (summary.groups_recovered, summary.parts_found, summary.new_samples) == (3, 1, 2 * 16)
     run(many_prompts, tmp_path / "undisturbed", model, FakeEngine())
     assert bytes_of(out) == bytes_of(tmp_path / "undisturbed")
 
@@ -126,7 +126,7 @@ def test_the_command_stops_within_seconds_and_ends_in_the_same_table(
     assert "Error: Stopped by SIGTERM. 1 parts are committed" in process.written("stderr")
     assert "Traceback" not in process.written("stderr")
     again = tiny.grao_json("generate", many_prompts, out, *options)
-    assert again["samples"] == 2 * (24 - 12 - again["groups_recovered"])
+    assert again["new_samples"] == 2 * (24 - 12 - again["groups_recovered"])
     tiny.grao_json("generate", many_prompts, tmp_path / "undisturbed", *options)
     ours, theirs = (open_table(str(url), "groups").arrow() for url in (out, tmp_path / "undisturbed"))
     columns = [name for name in ours.column_names if name != "completion_logprobs"]
