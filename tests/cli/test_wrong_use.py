@@ -115,7 +115,7 @@ CASES = [
     ("score {groups} {out} --reward length --reward-arg target", 2, "expected key=value"),
     ("score {groups} {out} --reward regex", 2, "--reward-arg: reward 'regex' needs pattern=…"),
     ("score {groups} {out} --reward regex --reward-arg pattern=(", 2, "not a regular expression"),
-    ("score {groups} {out} --reward exact-match --reward-arg field=color", 1, "metadata has no 'color' to compare with"),
+    ("score {groups} {out} --reward exact-match --reward-arg field=color", 1, "metadata has no 'color'"),
     ("advantages {groups} {out} --scores {scores} --estimator beauty", 2, "--estimator: unknown estimator 'beauty'"),
     (
         "train {groups} {advantages} {out} --model {model} --objective beauty",
