@@ -301,9 +301,9 @@ def test_engine_arguments_become_fields_of_the_request(vllm_server: VllmServer, 
     ],
 )
 def test_a_server_of_text_refuses_what_its_api_lacks(
-    vllm_server: VllmServer, model: Path, plain: dict[str, Any], changes: dict[str, Any], option: str
+    vllm_server: VllmServer, model: Path, changes: dict[str, Any], option: str
 ) -> None:
-    with FaultProxy(vllm_server.base_url, **plain) as proxy, pytest.raises(UsageError) as caught:
+    with FaultProxy(vllm_server.base_url, edit=drop_token_ids) as proxy, pytest.raises(UsageError) as caught:
         sampled(open_engine(model, proxy.base_url, allow_retokenize=True), requests(1), replace(SAMPLING, **changes))
     assert caught.value.option == option
 
