@@ -18,7 +18,7 @@ from grao_pipeline.generation.engines.base import (
     SampledGroup,
     Sampling,
 )
-from grao_pipeline.generation.engines.vllm_behavior import BEHAVIOR, BehaviorLogprobs
+from grao_pipeline.generation.engines.vllm_behavior import BehaviorLogprobs
 from grao_pipeline.models.adapter import check_adapter
 from grao_pipeline.models.vllm_process import (
     DeathWatch,
@@ -162,7 +162,7 @@ class VllmEngine(Engine):
             max_tokens=request.max_new_tokens,
             seed=request.seed,
             stop_token_ids=list(sampling.stop_token_ids),
-            logprobs=int(self._returns_behavior),  # the further one is that of BEHAVIOR
+            logprobs=int(self._returns_behavior),  # see vllm_behavior
             stop=list(sampling.stop),
             detokenize=bool(sampling.stop),
             output_kind=vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
@@ -229,7 +229,12 @@ def _sampled_group(request: Request, output: Any) -> SampledGroup:
     for completion in sorted(output.outputs, key=lambda completion: completion.index):
         ids = list(completion.token_ids)
         logprobs = [position[token].logprob for position, token in zip(completion.logprobs, ids, strict=True)]
-        behavior = [position[BEHAVIOR].logprob for position in completion.logprobs if BEHAVIOR in position]
+        behavior = [
+            other.logprob
+            for position, token in zip(completion.logprobs, ids, strict=True)
+            for name, other in position.items()
+            if name != token
+        ]
         reason: FinishReason = completion.finish_reason if completion.finish_reason in ("stop", "length") else "abort"
         known = behavior if len(behavior) == len(ids) else None
         samples.append(Sample(ids, logprobs, reason, behavior_logprobs=known))

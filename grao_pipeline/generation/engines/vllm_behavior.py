@@ -2,15 +2,13 @@
 
 vLLM returns log-probs of the policy (`raw_logprobs`) or of the distribution that is sampled from
 (`processed_logprobs`), not both. Where a request asks for the log-prob of one further token, these samplers return the
-sampled token's log-prob under the sampled distribution in its place, as that of token `BEHAVIOR`.
+sampled token's log-prob under the sampled distribution in its place, as that of another token: 0, or 1 where 0 was
+sampled. vLLM may look the token up in its tokenizer, so it must be one.
 """
 
 from typing import Any
 
 from grao_pipeline.plugins import require
-
-BEHAVIOR = -1
-"""In place of a token ID."""
 
 
 class BehaviorLogprobs:
@@ -98,7 +96,7 @@ def _runner_v2_sampler() -> type:
 
 
 def _both(torch: Any, tensors: Any, policy: Any, behavior: Any) -> Any:
-    """Columns (sampled token, `BEHAVIOR`) of vLLM's log-probs.
+    """Columns (sampled token, another token) of vLLM's log-probs.
 
     Args:
         policy, behavior: log-probs of all tokens; None where the first column of `tensors` has them.
@@ -109,7 +107,7 @@ def _both(torch: Any, tensors: Any, policy: Any, behavior: Any) -> Any:
         for logprobs in (policy, behavior)
     ]
     return tensors._replace(
-        logprob_token_ids=torch.cat([ids, torch.full_like(ids, BEHAVIOR)], dim=1),
+        logprob_token_ids=torch.cat([ids, (ids == 0).to(ids.dtype)], dim=1),
         logprobs=torch.cat(columns, dim=1),
     )
 
