@@ -120,13 +120,13 @@ def causal_lm_class(config: Any, directory: str | Path) -> Any:
             f"{directory} is an encoder-decoder model ({config.model_type}); this needs a decoder-only language model."
         )
     names = require("transformers.models.auto.modeling_auto")
-    own = next(iter(config.architectures or []), "")
-    if own and own == names.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(config.model_type):
+    architecture = next(iter(config.architectures or []), "")
+    if architecture and architecture == names.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(config.model_type):
         return transformers.AutoModelForImageTextToText
     if type(config) not in names.MODEL_FOR_CAUSAL_LM_MAPPING:
         raise InputError(
-            f"{directory} holds a model of type '{config.model_type}' ({own or 'of unknown architecture'}), which "
-            "transformers cannot load as a causal language model."
+            f"{directory} holds a model of type '{config.model_type}' ({architecture or 'of unknown architecture'}), "
+            "which transformers cannot load as a causal language model."
         )
     return transformers.AutoModelForCausalLM
 

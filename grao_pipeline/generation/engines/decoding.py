@@ -132,7 +132,7 @@ def choose_decoding(model: Any, device: torch.device, context_length: int) -> De
     """The fastest way to run this model that gives its own log-probs.
 
     Raises:
-        InputError: there is none: it is no causal language model.
+        InputError: no way is exact: the model is not a causal language model.
     """
     name = type(model).__name__
     cached, recurrent = (kind(model, device, context_length) for kind in (CachedDecoding, RecurrentDecoding))
@@ -190,11 +190,11 @@ def _problem(model: Any, device: torch.device, way: Decoding) -> str | None:
 def _distance(model: Any, device: torch.device, rows: Sequence[Sequence[int]], logits: Tensor) -> float:
     """How far the logits of the next tokens [R, V] are from those of forward passes over prefixes of whole rows."""
     distance = 0.0
-    for row, found in zip(rows, logits, strict=True):
+    for row, seen in zip(rows, logits, strict=True):
         # One token more than needed: a model that looks ahead is no causal one.
         ids = torch.tensor([[*row, row[0]]], device=device)
         expected = model(input_ids=ids, use_cache=False).logits[0, -2].float()
-        difference = expected.log_softmax(-1) - found.log_softmax(-1)
+        difference = expected.log_softmax(-1) - seen.log_softmax(-1)
         distance = max(distance, float(difference.abs().mean()))
     return distance if distance == distance else float("inf")  # NaN
 

@@ -23,7 +23,7 @@ class TransformersSamplingArguments(PluginArguments):
     typical_p: float | None = argument(None, "Locally typical sampling: this much probability.", gt=0.0, lt=1.0)
     epsilon_cutoff: float | None = argument(None, "Least probability of a token.", gt=0.0, lt=1.0)
     eta_cutoff: float | None = argument(None, "Least probability by entropy (eta sampling).", gt=0.0, lt=1.0)
-    no_repeat_ngram_size: PositiveInt | None = argument(None, "No sequence of so many tokens occurs twice.")
+    no_repeat_ngram_size: PositiveInt | None = argument(None, "No sequence of this many tokens occurs twice.")
     min_new_tokens: PositiveInt | None = argument(None, "No end-of-turn token before this number of tokens.")
     suppress_tokens: JsonList[int] | None = argument(None, "Token IDs that are never sampled, as a JSON list.")
     bad_words_ids: JsonList[list[int]] | None = argument(None, "Sequences of token IDs that are never sampled.")

@@ -68,12 +68,12 @@ def rehearse(out: Path, model: Any, tokenizer: Any, base: Path) -> None:
 def save_weights(directory: str, model: Any) -> None:
     """The weights of a model, without its other files: they cannot fail any more."""
     config = require("transformers").GenerationConfig()
-    own, model.generation_config = getattr(model, "generation_config", None), config
+    before, model.generation_config = getattr(model, "generation_config", None), config
     removed = _remove_generation_settings(model.config)
     try:
         model.save_pretrained(directory)
     finally:
-        model.generation_config = own
+        model.generation_config = before
         for name, value in removed.items():
             setattr(model.config, name, value)
     (Path(directory) / GENERATION_CONFIG).unlink(missing_ok=True)
@@ -96,10 +96,10 @@ def _write_config(directory: Path, model: Any, base: Path) -> None:
 
 def _remove_generation_settings(config: Any) -> dict[str, Any]:
     """Take the settings of sampling out of a config, which transformers reads and refuses to write; their values."""
-    own = type(config)().to_dict() if not config.has_no_defaults_at_init else {}
+    defaults = type(config)().to_dict() if not config.has_no_defaults_at_init else {}
     removed = {}
     for name in _settings_of_sampling():
-        if name != "use_cache" and name not in own and vars(config).get(name) is not None:
+        if name != "use_cache" and name not in defaults and vars(config).get(name) is not None:
             removed[name] = vars(config)[name]
             delattr(config, name)
     return removed

@@ -1,4 +1,4 @@
-"""Is there room for what a training writes, and what to say where there is none."""
+"""Does what a training writes fit on the disk, and what to say where it does not."""
 
 import os
 import shutil

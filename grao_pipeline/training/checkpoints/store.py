@@ -133,12 +133,12 @@ class CheckpointStore:
             raise MismatchError(f"{self.out} is a file; OUT must be a directory. Choose another name.")
         claim = self._root / CLAIM
         if claim.is_file():
-            other, own = _provenance_in(claim), self._provenance
-            if other.fingerprint != own.fingerprint and self._has_steps():
+            other, current = _provenance_in(claim), self._provenance
+            if other.fingerprint != current.fingerprint and self._has_steps():
                 raise MismatchError(
                     f"{self.out} belongs to the unfinished training {other.fingerprint}; this command is "
-                    f"{own.fingerprint}: {differences(other, own)}. Choose another output directory, or delete this "
-                    "one."
+                    f"{current.fingerprint}: {differences(other, current)}. Choose another output directory, or "
+                    "delete this one."
                 )
             return
         names = sorted(str(path.relative_to(self.out)) for pattern in OUTPUTS for path in self.out.glob(pattern))

@@ -54,7 +54,7 @@ def _after_the_head(model: Any, head: Any, values: Tensor) -> Tensor | None:
         was_called = True
         return raw.to(hidden.device).expand(*hidden.shape[:-1], size)
 
-    training, own = model.training, head.__dict__.get("forward")
+    training, before = model.training, head.__dict__.get("forward")
     model.eval()
     head.forward = forward
     try:
@@ -62,8 +62,8 @@ def _after_the_head(model: Any, head: Any, values: Tensor) -> Tensor | None:
         output = model(input_ids=torch.ones(1, 1, dtype=torch.long, device=device), use_cache=False)
     finally:
         del head.forward
-        if own is not None:
-            head.forward = own
+        if before is not None:
+            head.forward = before
         model.train(training)
     return output.logits[0, -1, : len(values)].double().cpu() if was_called else None
 

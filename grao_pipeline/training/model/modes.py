@@ -12,7 +12,7 @@ class TrainingModes:
     recompute in training mode only; the dropout that those read from attributes of theirs is set to 0.
 
     Attributes:
-        dropout: the model's own dropout, which is never active, for people; empty where there is none.
+        dropout: the model's own dropout, which is never active, for people; empty for a model without dropout.
     """
 
     def __init__(self, model: Any) -> None:

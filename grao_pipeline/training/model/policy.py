@@ -60,7 +60,7 @@ class Policy(nn.Module):
 
     @property
     def dropout(self) -> str:
-        """The model's own dropout, which is off, e.g. `attn_pdrop 0.1, embd_pdrop 0.1`; empty where there is none."""
+        """The model's own dropout, which is off, e.g. `attn_pdrop 0.1, embd_pdrop 0.1`; empty for a model without."""
         return self._modes.dropout
 
     def train(self, mode: bool = True, adapter_dropout: bool = True) -> Self:

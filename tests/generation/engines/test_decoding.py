@@ -41,7 +41,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
         "RecurrentDecoding",
     ),
     "a state alone": ("MambaConfig", {"state_size": 8}, "RecurrentDecoding"),
-    "a cache of its own": (
+    "another kind of cache": (
         "MiniMaxConfig",
         {"layer_types": ["linear_attention", "full_attention"], "block_size": 4, "num_local_experts": 2},
         "UncachedDecoding",

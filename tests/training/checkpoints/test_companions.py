@@ -1,4 +1,4 @@
-"""What a model directory holds beside its weights survives a training, or stops it before the first step."""
+"""What a model directory holds next to its weights survives a training, or stops it before the first step."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Families with something of their own, by their own configs: in training mode the log-probs are the model's."""
+"""Families with a peculiarity, by their configs: in training mode the log-probs are the model's."""
 
 from typing import Any
 

@@ -176,7 +176,7 @@ def test_shared_prompts_and_plain_rows_end_in_the_same_weights(
 
 
 @pytest.mark.parametrize("attention", ["flex", "varlen"])
-def test_an_attention_that_the_device_does_not_have_is_refused_before_anything_is_read(
+def test_an_attention_of_another_device_is_refused_before_anything_is_read(
     tmp_path: Path, model: Path, attention: str
 ) -> None:
     arguments = [tmp_path / "no-groups", tmp_path / "no-advantages", tmp_path / "out", "--model", model]
