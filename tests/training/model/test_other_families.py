@@ -22,7 +22,7 @@ SEQUENCES = [
 ]
 OWN = {"vocab_size": 97, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "dropout, names of its own": ("GPT2Config", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}),
+    "dropout, names that no other has": ("GPT2Config", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}),
     "layerdrop": (
         "OPTConfig",
         {"ffn_dim": 48, "word_embed_proj_dim": 32, "layerdrop": 0.5},
