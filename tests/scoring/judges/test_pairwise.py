@@ -1,6 +1,5 @@
 """The reward of the paper: +1, 0, -1 against the reference, without a preference for a position."""
 
-import hashlib
 import itertools
 from collections import Counter
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from grao_pipeline.errors import UsageError
-from grao_pipeline.scoring.judges.base import FakeChatModel
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
 from grao_pipeline.scoring.score import make_reward, score_groups
@@ -194,14 +192,16 @@ def test_identity_changes_with_everything_that_changes_a_verdict() -> None:
     assert identity("criterion=helpful", "swap=true") == identity()
 
 
-class MyEngine(FakeChatModel):
-    """A user's engine."""
+def test_the_code_of_your_own_engine_is_part_of_the_identity(tmp_path: Path) -> None:
+    def source_of(name: str, code: str) -> object:
+        path = tmp_path / f"{name}.py"
+        path.write_text(f"from grao_pipeline.scoring.judges.base import FakeChatModel\n{code}")
+        options = ScoreOptions(reward="judge-pairwise", reward_arg=[f"engine={path}:MyEngine"])
+        return make_reward(options).identity()["judge_engine_source"]
 
-
-def test_the_code_of_your_own_engine_is_part_of_the_identity() -> None:
-    options = ScoreOptions(reward="judge-pairwise", reward_arg=[f"engine={__name__}:MyEngine"])
-    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    assert make_reward(options).identity()["judge_engine_source"] == code[:32]
+    engine = "class MyEngine(FakeChatModel):\n    patience = 1\n"
+    assert source_of("one", engine) == source_of("same", f"# a comment\n{engine}")
+    assert source_of("one", engine) != source_of("changed", engine.replace("1", "2"))
     options = ScoreOptions(reward="judge-pairwise", reward_arg=[FAKE])
     assert "judge_engine_source" not in make_reward(options).identity()
 
