@@ -120,7 +120,7 @@ def values_of(field: FieldInfo) -> st.SearchStrategy[Any]:
             strategies.append(st.sampled_from(['task == "code"', "level > 2 and not hidden", "answer"]))
         elif get_origin(kind) is list:
             elements = {
-                str: st.text(),
+                str: st.text(min_size=1),
                 tuple[str, str]: st.tuples(st.text(), st.text()),
                 WeightedScores: st.builds(WeightedScores, url=st.text(), weight=st.floats(-9, 9)),
             }
@@ -154,6 +154,8 @@ def options_of(draw: st.DrawFn, model: type[StageOptions]) -> StageOptions:
     if model is TrainOptions and not values.get("lora_rank"):
         for name in ("lora_target", "lora_dropout", "save_adapter", "load_in_4bit"):
             values.pop(name, None)
+    if model is ScoreOptions and values.get("worker") is not None:
+        values.pop("retry_errors", None)
     return model.model_validate(values)
 
 

@@ -115,7 +115,11 @@ def test_length_is_in_0_to_1_and_symmetric_about_its_target(target: int, length:
             ["ignore_case=maybe"],
             r"ignore_case=maybe: input should be a valid boolean.* \(reward 'exact-match'\)",
         ),
-        ("exact-match", ["fields=a"], "reward 'exact-match' has no argument 'fields'. It has: field, ignore_case"),
+        (
+            "exact-match",
+            ["fields=a"],
+            r"reward 'exact-match' has no argument 'fields'\. Did you mean field\? It has: field",
+        ),
         ("regex", [], "reward 'regex' needs pattern=…"),
         ("regex", ["pattern=(a"], r"pattern=\(a: not a regular expression \(missing \), unterminated subpattern"),
         ("regex", ["pattern=a", "full=2"], "full=2: input should be a valid boolean"),
