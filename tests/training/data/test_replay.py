@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from grao_pipeline.models.source import locate_model
+from grao_pipeline.schemas import PER_TOKEN
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.training.objectives.base import FakeObjective, ObjectiveInputs, ObjectiveOutputs, Traits
@@ -176,7 +177,8 @@ def test_a_replayed_table_is_checked_like_the_main_one(tmp_path: Path, three: li
     assert missing.exit_code == 1
     assert "nowhere does not exist" in missing.output
     rows = [{**row, "completion_token_ids": [[] for _ in row["completions"]]} for row in oracle.table_rows(three[1][0])]
-    texts = [{**row, "completion_logprobs": None, "reference_token_ids": None} for row in rows]
+    unknown = dict.fromkeys((*PER_TOKEN, "reference_token_ids"))
+    texts = [{**row, **unknown} for row in rows]
     without = write_pair(tmp_path / "texts", texts, oracle.table_rows(three[1][1]))
     refused = tiny.grao(*command, *replay([without]))
     assert refused.exit_code == 1
