@@ -114,11 +114,12 @@ def test_any_groups_give_the_step_of_plain_transformers(
 def test_recomputing_activations_gives_the_same_gradients(
     groups: list[TrainingGroup], family: str, attention: str
 ) -> None:
-    kept = Policy(families.make_model(family), attention)
-    recomputed = Policy(twin(kept.model), attention)
-    recomputed.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    recomputed.model.train()
-    assert recomputed.model.is_gradient_checkpointing
+    plain = families.make_model(family)
+    model = twin(plain)
+    kept = Policy(plain, attention)
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    recomputed = Policy(model, attention).train()
+    assert all(layer.gradient_checkpointing and layer.training for layer in recomputed.layers())
     expected, _ = library_step(kept, groups, Grao(BETA, LAMBDA), WHOLE_STEP)
     found, _ = library_step(recomputed, groups, Grao(BETA, LAMBDA), WHOLE_STEP)
     assert relative_distance(found, expected) < 1e-6

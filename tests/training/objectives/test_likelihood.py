@@ -272,7 +272,7 @@ def test_an_objective_made_of_rewards_refuses_a_sample_without_one(policy: Polic
         (
             "grpo",
             ["clip=1"],
-            "objective 'grpo' has no argument 'clip'. It has: ratio, clip_low, clip_high, kl, unbiased_kl.",
+            "objective 'grpo' has no argument 'clip'. Did you mean clip_low? It has: ratio, clip_low, clip_high, kl,",
         ),
         ("grpo", ["ratio=word"], "ratio=word: input should be 'token' or 'sequence' (objective 'grpo')."),
         ("grpo", ["clip_low=1.5"], "clip_low=1.5: input should be less than or equal to 1 (objective 'grpo')."),
