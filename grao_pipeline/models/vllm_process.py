@@ -133,7 +133,7 @@ def death_as_failure(engine: str, remedy: str) -> Iterator[None]:
         reason = last_error()
         if reason is not None and "memory" not in reason.lower():
             raise StageFailure(
-                f"{engine} died: {reason} Committed parts are safe: run the command again when this is mended."
+                f"{engine} died: {reason.rstrip('.')}. Committed parts are safe: mend this and run the command again."
             ) from error
         raise StageFailure(
             f"{engine} died ({reason or 'out of memory, or killed'}). Committed parts are safe: run the command again, "
