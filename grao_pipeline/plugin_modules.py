@@ -38,7 +38,7 @@ def attribute_of(kind: str, target: str) -> Any:
                 option=kind,
             ) from error
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a user's module raises is the user's to see, at its line
         if module_name.startswith("grao_pipeline."):
             raise
         raise _failed_import(kind, target, module_name, error) from error
@@ -78,7 +78,7 @@ def _module_of_file(kind: str, path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except Exception as error:  # the same
         del sys.modules[name]
         raise _failed_import(kind, str(path), path.name, error) from error
     return module

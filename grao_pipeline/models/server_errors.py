@@ -96,8 +96,8 @@ def server_message(error: Any) -> str:
 
 def root_cause(error: BaseException) -> str:
     """Why a connection failed; the client's message says only that it did."""
-    while error.__cause__ is not None or error.__context__ is not None:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
     return str(error).strip() or type(error).__name__
 
 

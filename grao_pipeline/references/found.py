@@ -1,9 +1,11 @@
 """References by prompt: the best samples of groups, or those of another table."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import pyarrow as pa
 
 from grao_pipeline.fingerprints import fingerprint, message_key
 from grao_pipeline.storage.reader import TableReader
@@ -54,10 +56,11 @@ def best_samples(groups: TableReader, pair: TablePair | None, min_reward: float 
         pair: the groups with their rewards; None where each has one sample, which is taken as it is.
     """
     references = References()
+    parts: Iterable[tuple[pa.Table, pa.Table | None]]
     if pair is None:
         parts = ((groups.part(index, SAMPLE_COLUMNS), None) for index in range(groups.num_parts))
     else:
-        parts = pair.parts(SAMPLE_COLUMNS, ["rewards"])  # type: ignore[assignment]
+        parts = pair.parts(SAMPLE_COLUMNS, ["rewards"])
     for table, rewards in parts:
         rows = table.to_pylist()
         values = [None] * len(rows) if rewards is None else rewards.column("rewards").to_pylist()

@@ -39,7 +39,7 @@ def _runner_v1_sampler() -> type:
     torch = require("torch")
     base: Any = require("vllm.v1.sample.sampler").Sampler
 
-    class BehaviorSampler(base):  # type: ignore[misc]
+    class BehaviorSampler(base):  # type: ignore[misc]  # vLLM is imported in its own process alone
         """vLLM's sampler, in the mode of processed log-probs while it runs."""
 
         returns_behavior_logprobs = True
@@ -72,7 +72,7 @@ def _runner_v2_sampler() -> type:
     torch = require("torch")
     base: Any = require("vllm.v1.worker.gpu.sample.sampler").Sampler
 
-    class BehaviorSampler(base):  # type: ignore[misc]
+    class BehaviorSampler(base):  # type: ignore[misc]  # as above
         """vLLM's sampler; the logits that it sampled from are kept until the log-probs are returned."""
 
         returns_behavior_logprobs = True

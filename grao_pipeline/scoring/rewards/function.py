@@ -85,9 +85,9 @@ class FunctionReward(Reward):
         self._takes_messages = True
         try:
             return self._call(candidates)
-        except Exception as second:
-            if isinstance(second, StageFailure):
-                raise
+        except StageFailure:
+            raise
+        except Exception:  # the function is the user's, as above
             if len(candidates) > 1:
                 return [judgement for candidate in candidates for judgement in self.score([candidate])]
             self._takes_messages = False
