@@ -5,8 +5,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.loopback import QuietHandler, serving
 
 Body = dict[str, Any]
 Refused = tuple[int, str, dict[str, str]]
@@ -70,9 +71,7 @@ def chat_server() -> Iterator[ChatServer]:
     """The server on a free port of this machine."""
     state = ChatServer()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             self._send(200, {"object": "list", "data": [{"id": "teacher"}]}, {})
 
@@ -86,27 +85,7 @@ def chat_server() -> Iterator[ChatServer]:
                     self._send(*state.reply(body))
 
         def _send(self, status: int, value: Body, headers: dict[str, str]) -> None:
-            data = json.dumps(value).encode()
-            self.send_response(status)
-            for name, text in {**headers, "Content-Type": "application/json", "Content-Length": str(len(data))}.items():
-                self.send_header(name, text)
-            self.end_headers()
-            self.wfile.write(data)
+            self.send(status, json.dumps(value).encode(), headers)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class QuietServer(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            """Ignore clients that hang up."""
-
-    server = QuietServer(("127.0.0.1", 0), Handler)
-    state.base_url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield state
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Handler) as state.base_url:
+        yield state

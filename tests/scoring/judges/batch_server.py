@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.parser import BytesParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.loopback import QuietHandler, serving
 from tests.scoring.judges.common import MODEL, JudgeServer, longer_wins
 
 Body = dict[str, Any]
@@ -128,9 +128,7 @@ def batch_server() -> Iterator[BatchServer]:
     """The server on a free port of this machine."""
     state = BatchServer()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             url = urlsplit(self.path)
             name = url.path.removeprefix("/v1")
@@ -163,27 +161,7 @@ def batch_server() -> Iterator[BatchServer]:
                 state.lost.remove(call)
                 self.close_connection = True
                 return
-            data = value if isinstance(value, bytes) else json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.send(status, value if isinstance(value, bytes) else json.dumps(value).encode(), {})
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class QuietServer(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            """Ignore clients that hang up."""
-
-    server = QuietServer(("127.0.0.1", 0), Handler)
-    state.base_url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield state
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Handler) as state.base_url:
+        yield state

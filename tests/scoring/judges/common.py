@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
 from grao_pipeline.scoring.score import make_reward
+from tests.loopback import QuietHandler, serving
 
 MODEL = "scripted-judge"
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
@@ -109,9 +109,7 @@ def judge_server() -> Iterator[JudgeServer]:
     """An OpenAI-compatible server on a free port of this machine."""
     state = JudgeServer()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             state.lists_asked += 1
             self._send(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in state.models]})
@@ -121,30 +119,10 @@ def judge_server() -> Iterator[JudgeServer]:
             self._send(*state.reply(json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
 
         def _send(self, status: int, value: dict[str, Any], headers: tuple[tuple[str, str], ...] = ()) -> None:
-            data = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            for name, text in headers:
-                self.send_header(name, text)
-            self.end_headers()
-            self.wfile.write(data)
+            self.send(status, json.dumps(value).encode(), dict(headers))
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class QuietServer(ThreadingHTTPServer):
-        def handle_error(self, *_: object) -> None:
-            """Ignore clients that hang up."""
-
-    server = QuietServer(("127.0.0.1", 0), Handler)
-    state.base_url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield state
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Handler) as state.base_url:
+        yield state
 
 
 def judge(name: str, server: JudgeServer, *arguments: str) -> Reward:
