@@ -4,7 +4,7 @@
     ├── UsageError         an option, or a combination of options, that cannot work (exit code 2)
     ├── InputError         a file, table, row or model that is missing, unreadable or not what it should be
     │   ├── SchemaError    a table lacks a column or holds a value of the wrong type
-    │   ├── DamagedPart    a committed part whose bytes are not the bytes that were written
+    │   ├── DamagedPart    a committed file whose bytes are not the bytes that were written
     │   └── MismatchError  two inputs, or an output and its inputs, that do not belong together
     ├── MissingDependency  an optional package is not installed; the message holds the pip command
     ├── StageFailure       the work itself failed (an engine died, training diverged)
@@ -15,9 +15,14 @@ A message says what is wrong, which value, and what to do. The commands print it
 exception is a bug of ours and keeps its traceback.
 """
 
+from grao_pipeline.redaction import without_credentials
+
 
 class GraoError(Exception):
-    """Base of every error that this library raises on purpose."""
+    """Base of every error that this library raises on purpose. Its message holds no credentials of URLs."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(without_credentials(message))
 
 
 class UsageError(GraoError):
@@ -52,7 +57,7 @@ class SchemaError(InputError):
 
 
 class DamagedPart(InputError):
-    """A committed part whose bytes are not the bytes that were written."""
+    """A committed part, manifest or record whose bytes are not the bytes that were written."""
 
 
 class MismatchError(InputError):

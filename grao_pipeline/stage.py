@@ -57,8 +57,8 @@ class Stage:
     """How a round runs it; None where it is no part of the rounds."""
     check: str | None = None
     """`check(options)`: refuses what can be refused before anything runs; raises UsageError."""
-    is_complete: str = "grao_pipeline.storage.manifest_file:has_manifest"
-    """Whether a directory holds its finished output."""
+    is_complete: str = "grao_pipeline.storage.verification:is_intact"
+    """Whether a directory holds its finished output, undamaged."""
     estimate: str | None = None
     """Size and cost of a task for `grao rounds plan`."""
     per_round: bool = True

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = [*(stage.name for stage in stages()), *OTHER_COMMANDS]
 FLOORS = {
     "errors": 0,
+    "redaction": 0,
     "schemas": 0,
     "messages": 0,
     "options": 0,

@@ -109,7 +109,7 @@ def status(config: str, as_json: bool) -> None:
     with errors_for_people():
         from grao_pipeline.rounds.run import status_rounds
 
-        states, rows, origins = status_rounds(config)
+        states, rows, origins = status_rounds(config, current_progress())
     if as_json:
         value = {"tasks": [asdict(state) for state in states], "rows": [asdict(row) for row in rows]}
         print_summary({**value, "origins": [asdict(origin) for origin in origins]}, True, "")

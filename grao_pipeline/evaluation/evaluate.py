@@ -1,19 +1,19 @@
 """`grao evaluate`: groups + scores, optionally with those of the base model → metrics with intervals."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from grao_pipeline import notes
 from grao_pipeline.advantages.flat_view import refuse_other_sample_counts
-from grao_pipeline.errors import InputError, MismatchError
+from grao_pipeline.errors import DamagedPart, InputError, MismatchError
 from grao_pipeline.evaluation.intervals import bootstrap_mean
 from grao_pipeline.evaluation.metrics import mean_reward, nag, ras
 from grao_pipeline.evaluation.options import EvaluateOptions
 from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.progress import SILENT, Bar, Progress
 from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.json_record import read_record, write_record
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader
 from grao_pipeline.storage.table_pair import TablePair
@@ -77,18 +77,13 @@ def read_evaluation(out: str) -> EvaluateSummary | None:
     """The evaluation in `out`; None while there is no evaluation.
 
     Raises:
-        InputError: the evaluation is damaged.
+        DamagedPart: the evaluation is damaged.
     """
-    directory = Directory(out)
-    if not directory.exists(METRICS):
-        return None
     try:
-        value = json.loads(directory.read(METRICS))
-        return EvaluateSummary(**value["summary"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{directory.path(METRICS)} is damaged ({error!r}). Delete the file and evaluate again."
-        ) from error
+        value = read_record(Directory(out), METRICS)
+        return None if value is None else EvaluateSummary(**value["summary"])
+    except (DamagedPart, KeyError, TypeError) as error:
+        raise DamagedPart(f"{error} Evaluate again: it replaces the file.") from error
 
 
 def evaluate(
@@ -115,7 +110,7 @@ def evaluate(
         _refuse_other_reward(tuned.companion, base.companion)
     base_fingerprints = base.fingerprints if base else (None, None)
     provenance = evaluate_provenance(options, *tuned.fingerprints, *base_fingerprints)
-    earlier = read_evaluation(out)
+    earlier = _earlier(out, progress)
     if earlier is not None:
         if earlier.fingerprint != provenance.fingerprint:
             raise MismatchError(
@@ -124,14 +119,23 @@ def evaluate(
             )
         progress.note(f"{out} already holds this evaluation.")
         return earlier
+    directory = Directory(out, progress)
+    directory.try_writing()
     num_parts = tuned.groups.num_parts + (base.groups.num_parts if base else 0)
     with progress.track("reading groups and scores", num_parts, "parts") as bar:
         prompts = _scored_prompts(tuned, bar)
         base_prompts = _scored_prompts(base, bar) if base else None
     summary = _summary(prompts, base_prompts, options, provenance.fingerprint)
-    value = {**asdict(provenance), "summary": asdict(summary)}
-    Directory(out).write(METRICS, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+    write_record(directory, METRICS, {**asdict(provenance), "summary": asdict(summary)}, indent=1)
     return summary
+
+
+def _earlier(out: str, progress: Progress) -> EvaluateSummary | None:
+    try:
+        return read_evaluation(out)
+    except DamagedPart as error:
+        progress.warn(str(error))
+        return None
 
 
 def _summary(

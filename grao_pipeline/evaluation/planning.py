@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from grao_pipeline.errors import DamagedPart, MismatchError
 from grao_pipeline.evaluation.evaluate import evaluate_provenance, read_evaluation
 from grao_pipeline.evaluation.options import EvaluateOptions
 from grao_pipeline.options import StageOptions
@@ -10,12 +11,11 @@ from grao_pipeline.storage.manifest import Provenance
 
 
 def is_complete(out: Path) -> bool:
-    """Whether a directory holds an evaluation.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    return read_evaluation(str(out)) is not None
+    """Whether a directory holds an undamaged evaluation."""
+    try:
+        return read_evaluation(str(out)) is not None
+    except (DamagedPart, MismatchError):
+        return False
 
 
 def identity(inputs: Sequence[str], options: StageOptions, provenance_of: Callable[[str], Provenance]) -> Provenance:

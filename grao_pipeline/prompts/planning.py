@@ -11,7 +11,7 @@ from grao_pipeline.prompts.detect import format_named
 from grao_pipeline.prompts.formats import FORMATS
 from grao_pipeline.prompts.options import CurriculumOptions, PromptsOptions
 from grao_pipeline.storage.manifest import Provenance
-from grao_pipeline.storage.manifest_file import has_manifest
+from grao_pipeline.storage.verification import is_intact
 
 SIDES = ("train", "eval")
 
@@ -41,8 +41,8 @@ def prompts_identity(
 
 
 def prompts_are_complete(out: Path) -> bool:
-    """Whether a directory holds a prompts table, or one for each side of the hold-out."""
-    return has_manifest(out) or all(has_manifest(out / side) for side in SIDES)
+    """Whether a directory holds an undamaged prompts table, or one for each side of the hold-out."""
+    return is_intact(out) or all(is_intact(out / side) for side in SIDES)
 
 
 def curriculum_identity(

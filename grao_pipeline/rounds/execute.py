@@ -3,50 +3,20 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from grao_pipeline.errors import Interrupted, StageFailure
 from grao_pipeline.options_file import write_options_file
 from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import Progress
 from grao_pipeline.rounds.executors.base import ANY_MACHINE, Commands, StageResources
+from grao_pipeline.rounds.receipts import Receipts
 from grao_pipeline.rounds.tasks import Task
-from grao_pipeline.storage.directory import Directory
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What a finished task took, its stopped runs included. Kept next to its output for every run that reuses it."""
-
-    seconds: float
-    summary: dict[str, Any]
-
-
-def receipt_of(task: Task) -> Receipt | None:
-    """The receipt of a finished task; None without one."""
-    if task.out is None:
-        return None
-    place = Directory(task.out.parent)
-    name = f"{task.out.name}.receipt.json"
-    return Receipt(**json.loads(place.read(name))) if place.exists(name) else None
 
 
 def options_file(out: Path) -> Path:
     """Where the options of the task that makes `out` are written for its process (and for people)."""
     return out.with_name(f"{out.name}.options.json")
-
-
-def spent(out: Path) -> float:
-    """Seconds of the runs of a task that were stopped or failed."""
-    place, name = Directory(out.parent), f"{out.name}.spent.json"
-    return float(json.loads(place.read(name))["seconds"]) if place.exists(name) else 0.0
-
-
-def _spend(out: Path, seconds: float) -> None:
-    text = json.dumps({"seconds": round(spent(out) + seconds, 3)}) + "\n"
-    Directory(out.parent).write(f"{out.name}.spent.json", text.encode())
 
 
 class Runner:
@@ -63,6 +33,7 @@ class Runner:
         self._resources = resources
         self._signals = signals
         self._progress = progress
+        self._receipts = Receipts(progress)
         self.bar = progress.track("rounds", unit="tasks")
         self.made: list[str] = []
         self.found: list[str] = []
@@ -90,13 +61,13 @@ class Runner:
             with self._progress.paused():
                 result = self._commands.run(arguments, resources, self._signals)
         except Interrupted as stop:
-            _spend(task.out, time.perf_counter() - started)
+            self._receipts.spend(task, time.perf_counter() - started)
             raise Interrupted(
                 f"{stop} The stage was {task.name}; what it had finished is kept. Run the same command again to resume."
             ) from None
         seconds = time.perf_counter() - started
         if result.exit_code != 0:
-            _spend(task.out, seconds)
+            self._receipts.spend(task, seconds)
             raise StageFailure(
                 f"{task.name} failed (exit code {result.exit_code}); its message is above. "
                 "Run the same command again to resume from there."
@@ -107,11 +78,9 @@ class Runner:
                 f"{task.name} wrote {summary['fingerprint']}, and the plan was {task.out.name}: an input, a model or "
                 f"a reward's source file changed meanwhile. Delete {task.out} and run the same command again."
             )
-        receipt = {"seconds": round(seconds + spent(task.out), 3), "summary": summary}
         for note in summary.get("notes", []):
             self._progress.note(f"note: {note}")
-        text = json.dumps(receipt, sort_keys=True) + "\n"
-        Directory(task.out.parent).write(f"{task.out.name}.receipt.json", text.encode())
+        self._receipts.write(task, seconds, summary)
         self.made.append(task.name)
         self.bar.advance(1)
         return True

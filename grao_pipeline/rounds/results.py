@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from grao_pipeline.evaluation.evaluate import read_evaluation
-from grao_pipeline.rounds.execute import receipt_of
+from grao_pipeline.rounds.receipts import Receipts
 from grao_pipeline.rounds.tasks import Walk
 
 
@@ -32,7 +32,7 @@ class OriginRow:
     report: dict[str, Any]
 
 
-def table(walked: Walk) -> list[ModelRow]:
+def table(walked: Walk, receipts: Receipts) -> list[ModelRow]:
     """One row per evaluated model, `base` first."""
     outs = [task.out for task in walked.evaluations.values()]
     models: dict[str, list[str]] = {}
@@ -50,16 +50,16 @@ def table(walked: Walk) -> list[ModelRow]:
         seconds: dict[str, float | None] = {}
         for other, other_task in walked.named.items():
             if other.startswith(f"{name}/"):
-                receipt = receipt_of(other_task)
+                receipt = receipts.of(other_task)
                 seconds[other.removeprefix(f"{name}/")] = receipt.seconds if receipt else None
         rows.append(ModelRow(variant, model, evaluation.metrics, seconds))
     return rows
 
 
-def origins(walked: Walk) -> list[OriginRow]:
+def origins(walked: Walk, receipts: Receipts) -> list[OriginRow]:
     """Of every finished training what its receipt says of the groups it was trained on."""
     rows = []
     for task in walked.tasks:
-        receipt = receipt_of(task) if task.stage.output == "model" and task.done else None
+        receipt = receipts.of(task) if task.stage.output == "model" and task.done else None
         rows += [OriginRow(task.name, report) for report in receipt.summary.get("origins", [])] if receipt else []
     return rows

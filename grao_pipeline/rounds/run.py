@@ -12,11 +12,13 @@ from grao_pipeline.rounds.config.compile import load_plan
 from grao_pipeline.rounds.execute import Runner
 from grao_pipeline.rounds.executors import make_commands
 from grao_pipeline.rounds.plan import PlannedTask, plan_tasks
+from grao_pipeline.rounds.receipts import Receipts
 from grao_pipeline.rounds.results import ModelRow, OriginRow, origins, table
 from grao_pipeline.rounds.status import TaskStatus, status_of
 from grao_pipeline.rounds.tasks import Task
 from grao_pipeline.rounds.walk import walk
 from grao_pipeline.storage.locks import DirectoryLock
+from grao_pipeline.storage.outside_errors import refused
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def run_rounds(path: str, progress: Progress = SILENT) -> RunSummary:
         runner = Runner(commands, plan.resources, signals, progress)
         with runner.bar:
             walked = walk(plan, runner, lambda name, task: _link(plan.output / name, task))
-    return RunSummary(str(plan.output), runner.made, runner.found, table(walked))
+    return RunSummary(str(plan.output), runner.made, runner.found, table(walked, Receipts(progress)))
 
 
 def plan_rounds(path: str) -> list[PlannedTask]:
@@ -64,20 +66,26 @@ def plan_rounds(path: str) -> list[PlannedTask]:
     return [planned for _, planned in plan_tasks(plan)[1]]
 
 
-def status_rounds(path: str) -> tuple[list[TaskStatus], list[ModelRow], list[OriginRow]]:
+def status_rounds(path: str, progress: Progress = SILENT) -> tuple[list[TaskStatus], list[ModelRow], list[OriginRow]]:
     """What each task did, took and cost, the table of the models that are evaluated so far, and how far off-policy the
     trainings were."""
     walked, tasks = plan_tasks(load_plan(path))
-    return [status_of(task, planned) for task, planned in tasks], table(walked), origins(walked)
+    receipts = Receipts(progress)
+    states = [status_of(task, planned, receipts) for task, planned in tasks]
+    return states, table(walked, receipts), origins(walked, receipts)
 
 
 def _link(link: Path, task: Task) -> None:
     """`OUTPUT/round-0/generate` and so on: a link into the store for every task that is done."""
     assert task.out is not None
-    link.parent.mkdir(parents=True, exist_ok=True)
     target = Path(os.path.relpath(task.out, link.parent))
-    if link.is_symlink() and Path(os.readlink(link)) == target:
-        return
-    temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
-    temporary.symlink_to(target)
-    os.replace(temporary, link)
+    try:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if link.is_symlink() and Path(os.readlink(link)) == target:
+            return
+        temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+        temporary.unlink(missing_ok=True)  # of a killed run; the lock keeps others out
+        temporary.symlink_to(target)
+        os.replace(temporary, link)
+    except OSError as error:
+        raise refused("link", str(link), error) from error

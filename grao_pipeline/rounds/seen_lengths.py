@@ -1,6 +1,7 @@
 """Mean lengths of the sequences that a store holds, to estimate by."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from grao_pipeline.errors import DamagedPart
 from grao_pipeline.storage.parquet import decode, read_provenance
 
 COLUMNS = ["prompt_token_ids", "reference_token_ids", "completion_token_ids"]
@@ -31,7 +33,8 @@ def seen_lengths(groups: Path, max_new_tokens: int) -> Lengths | None:
     """
     tables = []
     for path in islice(_parts(groups, max_new_tokens), MAX_PARTS):
-        tables.append(decode(path.read_bytes(), str(path), COLUMNS))
+        with suppress(DamagedPart):  # an estimate does without it
+            tables.append(decode(path.read_bytes(), str(path), COLUMNS))
     if not tables:
         return None
     table = pa.concat_tables(tables)
@@ -45,7 +48,9 @@ def _parts(groups: Path, max_new_tokens: int) -> Iterator[Path]:
     for table in sorted(groups.glob("*/")):
         paths = sorted(table.glob("part-*.parquet"))
         if paths:
-            provenance = read_provenance(paths[0].read_bytes(), str(paths[0]))
+            provenance = None
+            with suppress(DamagedPart):
+                provenance = read_provenance(paths[0].read_bytes(), str(paths[0]))
             if provenance is not None and provenance.options.get("max_new_tokens") == max_new_tokens:
                 yield from paths
 

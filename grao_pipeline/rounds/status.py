@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from grao_pipeline.rounds.execute import receipt_of
 from grao_pipeline.rounds.plan import PlannedTask
+from grao_pipeline.rounds.receipts import Receipts
 from grao_pipeline.rounds.tasks import Task
 
 
@@ -26,9 +26,9 @@ class TaskStatus:
     cost: dict[str, int]
 
 
-def status_of(task: Task, planned: PlannedTask) -> TaskStatus:
+def status_of(task: Task, planned: PlannedTask, receipts: Receipts) -> TaskStatus:
     """The plan's line of a task, with its receipt."""
-    receipt = receipt_of(task) if planned.state == "done" else None
+    receipt = receipts.of(task) if planned.state == "done" else None
     summary = receipt.summary if receipt else {}
     did = {key: summary[key] for key in task.stage.did if summary.get(key) is not None}
     cost = {name: int(summary[key]) for name, key in task.stage.costs.items() if key in summary}

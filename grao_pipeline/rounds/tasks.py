@@ -4,11 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from grao_pipeline.errors import DamagedPart
 from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.options import StageOptions
 from grao_pipeline.rounds.config.run_plan import Settings
+from grao_pipeline.schemas import TABLES
 from grao_pipeline.stage import Stage
+from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.manifest_file import read_manifest
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ class Tasks:
         self._link = link
         self._met: dict[str, Task] = {}
         self._known: dict[str, Provenance] = {}
+        self._changed: set[str] = set()
+        """Places of tables that were mended and hold other rows than before."""
 
     def known(self, place: str, provenance: Provenance, key: str = "") -> Output:
         """A table or model as an input: one from outside, or one that a task made."""
@@ -112,7 +118,8 @@ class Tasks:
         provenance = stage.identity_of(places, settings.options, self._known.__getitem__)
         out = self._store / stage.name / provenance.fingerprint
         every_place = tuple(str(output.place) for output in reads)
-        task = Task(name, stage, settings, places, out, every_place, stage.has_finished(out))
+        is_done = self._changed.isdisjoint(every_place) and stage.has_finished(out)
+        task = Task(name, stage, settings, places, out, every_place, is_done)
         if not self.run(task, provenance.fingerprint):
             return Output(None, None, provenance.fingerprint)
         return self.known(str(out), provenance)
@@ -124,9 +131,24 @@ class Tasks:
             key: the same for the same work.
         """
         if key not in self._met:
+            before = _content(task)
             self._met[key] = replace(task, done=self._run(task))
+            if before is not None and before != _content(task):
+                self._changed.add(str(task.out))
             self.walk.tasks.append(self._met[key])
         met = self.walk.named[task.name] = self._met[key]
         if met.done:
             self._link(task.name, met)
         return met.done
+
+
+def _content(task: Task) -> str | None:
+    """What a finished table holds; None without one. A damaged table that is mended may get other rows; the tables that
+    were made from it are then regenerated, too."""
+    if task.out is None or task.stage.output not in TABLES:
+        return None
+    try:
+        manifest = read_manifest(Directory(task.out))
+    except DamagedPart:
+        return "unknown"
+    return None if manifest is None else fingerprint([part.sha256 for part in manifest.parts])

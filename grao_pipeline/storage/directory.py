@@ -1,33 +1,63 @@
 """A directory of small files, local or remote, in which a file appears whole or not at all."""
 
 import os
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from grao_pipeline.errors import InputError
-from grao_pipeline.storage.atomic import write_atomically
+from grao_pipeline.progress import SILENT, Progress
+from grao_pipeline.storage.local_files import LocalFiles
+from grao_pipeline.storage.object_store import ObjectStore
+from grao_pipeline.storage.outside_errors import attempt, reason_of
+
+Result = TypeVar("Result")
+
+Stamp = tuple[int, int, int, int, int]
+"""Of a local file: its size, times of modification and change in nanoseconds, inode and device."""
+
+
+class Files(Protocol):
+    """The files of one directory; the methods are those of `Directory`, and raise whatever their place raises."""
+
+    def names(self) -> list[str]: ...
+    def folders(self) -> list[str]: ...
+    def exists(self, name: str) -> bool: ...
+    def stamp(self, name: str) -> Stamp | None: ...
+    def read(self, name: str) -> bytes: ...
+    def write(self, name: str, data: bytes | memoryview) -> None: ...
+    def create(self, name: str, data: bytes | memoryview) -> bool: ...
+    def delete(self, name: str) -> None: ...
+    def delete_all(self) -> None: ...
+    def try_writing(self) -> None: ...
+    def remove_temporaries(self) -> None: ...
 
 
 class Directory:
     """A directory named by a local path or an fsspec URL (`s3://`, `gs://`, `hf://`, `memory://`).
 
-    Raises:
+    Every method raises InputError where the place does not answer, or refuses; the message names the file.
+
+    Args:
+        progress: is told when a store must be asked again.
+
+    Raises (on construction):
         InputError: the URL's protocol is unknown, or its driver is not installed.
     """
 
-    def __init__(self, url: str | os.PathLike[str]) -> None:
+    def __init__(self, url: str | os.PathLike[str], progress: Progress = SILENT) -> None:
         given = os.fspath(url)
         self.url = given if given.endswith("://") else given.rstrip("/") or "/"
+        self._progress = progress
         try:
             filesystem, root = fsspec.core.url_to_fs(self.url)
-        except (ValueError, ImportError) as error:
-            raise InputError(f"Cannot open {self.url}: {error}.") from error
-        self._filesystem: Any = filesystem
-        self._root: str = root.rstrip("/")
+        except Exception as error:  # a driver's constructor raises its own classes
+            raise InputError(f"Cannot open {self.url}: {reason_of(error)}.") from error
         self.is_local = isinstance(filesystem, LocalFileSystem)
+        root = root.rstrip("/")
+        self._files: Files = LocalFiles(root) if self.is_local else ObjectStore(filesystem, root)
 
     def path(self, name: str) -> str:
         """The URL of a file, for messages."""
@@ -35,68 +65,55 @@ class Directory:
 
     def names(self) -> list[str]:
         """The sorted names of its files; empty where the directory does not exist."""
-        self._filesystem.invalidate_cache()
-        if not self._filesystem.isdir(self._root):
-            return []
-        entries = self._filesystem.ls(self._root, detail=True)
-        return sorted(os.path.basename(e["name"]) for e in entries if e["type"] == "file")
+        return self._attempt("list", self.url, self._files.names)
 
     def folders(self) -> list[str]:
         """The sorted names of its directories; empty where it does not exist."""
-        if not self._filesystem.isdir(self._root):
-            return []
-        entries = self._filesystem.ls(self._root, detail=True)
-        return sorted(os.path.basename(e["name"].rstrip("/")) for e in entries if e["type"] == "directory")
+        return self._attempt("list", self.url, self._files.folders)
 
     def exists(self, name: str) -> bool:
-        """Whether the file exists."""
-        return bool(self._filesystem.isfile(f"{self._root}/{name}"))
+        """Whether the file exists. An answer that does not say so is an error, not a no."""
+        return self._attempt("read", self.path(name), lambda: self._files.exists(name))
 
-    def size(self, name: str) -> int:
-        """The size of a file in bytes."""
-        return int(self._filesystem.size(f"{self._root}/{name}"))
+    def stamp(self, name: str) -> Stamp | None:
+        """What tells whether a local file changed; None for a remote one, or one that does not exist."""
+        return self._attempt("read", self.path(name), lambda: self._files.stamp(name))
 
     def read(self, name: str) -> bytes:
-        """The content of a file.
-
-        Raises:
-            InputError: the file does not exist or cannot be read.
-        """
-        try:
-            return bytes(self._filesystem.cat_file(f"{self._root}/{name}"))
-        except OSError as error:
-            raise InputError(f"Cannot read {self.path(name)}: {error.strerror or error}.") from error
+        """The content of a file, which must exist."""
+        return self._attempt("read", self.path(name), lambda: self._files.read(name))
 
     def write(self, name: str, data: bytes | memoryview) -> None:
         """Write a file so that a reader, or a crash, sees all of it or nothing.
 
         Locally: a temporary file in the same directory, flushed to disk, then renamed. Remotely: one PUT.
-
-        Raises:
-            InputError: the file cannot be written.
         """
-        try:
-            if self.is_local:
-                root = Path(self._root)
-                root.mkdir(parents=True, exist_ok=True)
-                write_atomically(root / name, data)
-            else:
-                self._filesystem.makedirs(self._root, exist_ok=True)
-                self._filesystem.pipe_file(f"{self._root}/{name}", bytes(data))
-        except OSError as error:
-            raise InputError(f"Cannot write {self.path(name)}: {error.strerror or error}.") from error
+        self._attempt("write", self.path(name), lambda: self._files.write(name, data))
+
+    def create(self, name: str, data: bytes | memoryview) -> bool:
+        """Write a file like `write`, unless it exists: of several writers one succeeds, where the place can hold them
+        apart (local file systems with links, stores with conditional requests).
+
+        Returns:
+            whether it was written.
+        """
+        return self._attempt("write", self.path(name), lambda: self._files.create(name, data))
 
     def delete(self, name: str) -> None:
-        """Delete a file."""
-        self._filesystem.rm_file(f"{self._root}/{name}")
+        """Delete a file, where it exists."""
+        self._attempt("delete", self.path(name), lambda: self._files.delete(name))
 
     def delete_all(self) -> None:
         """Delete the directory and all its files, where it exists."""
-        if self._filesystem.isdir(self._root):
-            self._filesystem.rm(self._root, recursive=True)
+        self._attempt("delete", self.url, self._files.delete_all)
+
+    def try_writing(self) -> None:
+        """Find out whether files can be written, before work is done for them. It leaves nothing."""
+        self._attempt("write", self.url, self._files.try_writing)
 
     def remove_temporaries(self) -> None:
         """Delete the temporary files of killed writers."""
-        for name in self.names():
-            if name.startswith(".") and name.endswith(".tmp"):
-                self.delete(name)
+        self._attempt("clean", self.url, self._files.remove_temporaries)
+
+    def _attempt(self, action: str, where: str, operation: Callable[[], Result]) -> Result:
+        return attempt(action, where, operation, self.is_local, self._progress)

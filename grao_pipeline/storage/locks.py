@@ -7,7 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from grao_pipeline.errors import InputError, StageFailure
+from grao_pipeline.errors import StageFailure
+from grao_pipeline.storage.outside_errors import refused
 
 
 class DirectoryLock:
@@ -39,8 +40,8 @@ class DirectoryLock:
             self._file.truncate(0)
             self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             self._file.flush()
-        except OSError as error:
-            raise InputError(f"Cannot write {self._path}: {error.strerror or error}.") from error
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise refused("write", str(self._path), error) from error
 
     def __enter__(self) -> Self:
         return self

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from grao_pipeline.errors import InputError
+from grao_pipeline.errors import DamagedPart, InputError
 from grao_pipeline.schemas import CONTRACT_VERSION, READABLE_VERSIONS
 
 METADATA_KEY = b"grao"
@@ -95,14 +95,14 @@ class Manifest:
         """Args: where: the file, for messages.
 
         Raises:
-            InputError: `text` is not a manifest.
+            DamagedPart: `text` is not a manifest.
         """
         try:
             value = json.loads(text)
             parts = tuple(PartEntry(**part) for part in value["parts"])
             return Manifest(Provenance.from_dict(value, where), parts)
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{where} is damaged ({error!r}). Run the command that wrote the table again.") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DamagedPart(f"{where} is damaged ({error!r}). Run the command that wrote the table again.") from error
 
 
 def differences(stored: Provenance, current: Provenance) -> str:

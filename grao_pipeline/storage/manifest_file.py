@@ -9,13 +9,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from grao_pipeline.errors import InputError
+from grao_pipeline.errors import DamagedPart
 from grao_pipeline.fingerprints import bytes_checksum
 from grao_pipeline.schemas import TABLES
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import Manifest
+from grao_pipeline.storage.parquet import key_values
 
 MANIFEST = ".manifest.parquet"
+REMEDY = "Run the command that wrote the table again."
 OLD_MANIFEST = "manifest.json"
 """In tables of version 1 of the contract."""
 KEY, CHECKSUM = b"grao_manifest", b"grao_manifest_sha256"
@@ -37,7 +39,7 @@ def read_manifest(directory: Directory) -> Manifest | None:
     """The manifest of a table; None where it is not complete, or not ours.
 
     Raises:
-        InputError: the manifest is damaged.
+        DamagedPart: the manifest is damaged.
     """
     if directory.exists(MANIFEST):
         where = directory.path(MANIFEST)
@@ -71,14 +73,10 @@ def write_manifest(directory: Directory, manifest: Manifest) -> None:
 
 def _text(data: bytes, where: str) -> bytes:
     try:
-        metadata = pq.read_metadata(pa.BufferReader(data)).metadata or {}
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(where, f"it cannot be read as Parquet: {error}") from error
+        metadata = key_values(data, where)
+    except DamagedPart as error:
+        raise DamagedPart(f"{error} {REMEDY}") from error
     text: bytes = metadata.get(KEY, b"")
     if bytes_checksum(text).encode() != metadata.get(CHECKSUM):
-        raise _damaged(where, "it is not the text that was written")
+        raise DamagedPart(f"{where} is damaged (it is not the text that was written). {REMEDY}")
     return text
-
-
-def _damaged(where: str, reason: str) -> InputError:
-    return InputError(f"{where} is damaged ({reason}). Run the command that wrote the table again.")

@@ -1,6 +1,7 @@
 """Arrow tables ↔ the bytes of one Parquet part, which include the stage's provenance."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,27 +10,34 @@ import pyarrow.parquet as pq
 
 from grao_pipeline.errors import DamagedPart
 from grao_pipeline.storage.manifest import METADATA_KEY, Provenance
+from grao_pipeline.storage.outside_errors import reason_of, too_little_memory
+from grao_pipeline.storage.seal import SEAL_METADATA, sealed
 
 # Small enough that a trainer can shuffle by row group; a narrow table compresses better in larger ones.
 GROUPS_PER_ROW_GROUP = 64
 NARROW_ROWS_PER_ROW_GROUP = 65_536
+OUT_OF_MEMORY = re.compile(r"(?i)malloc|not enough memory|out of memory|cannot allocate|bad_alloc")
+"""What pyarrow and its codecs say of memory in exceptions of other classes."""
 
 
-def encode(table: pa.Table, provenance: Provenance) -> memoryview:
-    """The bytes of a part: zstd Parquet with page checksums, provenance as JSON under the metadata key `grao`."""
+def encode(table: pa.Table, provenance: Provenance, name: str = "") -> bytes:
+    """The bytes of a part: zstd Parquet with page checksums, provenance as JSON under the metadata key `grao`, and a
+    checksum of all of it (`seal.py`).
+
+    Args:
+        name: of the file, which the checksum covers, too.
+    """
     sink = pa.BufferOutputStream()
     with_metadata = table.replace_schema_metadata({METADATA_KEY: provenance.to_json().encode()})
     rows = GROUPS_PER_ROW_GROUP if provenance.table == "groups" else NARROW_ROWS_PER_ROW_GROUP
-    pq.write_table(
-        with_metadata,
-        sink,
-        compression="zstd",
-        row_group_size=rows,
-        write_page_checksum=True,
-        # Advantages and ids rarely repeat: their dictionary would be larger than the values, and slow to build.
-        use_dictionary=provenance.table != "advantages",
-    )
-    return memoryview(sink.getvalue())
+    # Advantages and ids rarely repeat: their dictionary would be larger than the values, and slow to build.
+    use_dictionary = provenance.table != "advantages"
+    with pq.ParquetWriter(
+        sink, with_metadata.schema, compression="zstd", write_page_checksum=True, use_dictionary=use_dictionary
+    ) as writer:
+        writer.write_table(with_metadata, row_group_size=rows)
+        writer.add_key_value_metadata(SEAL_METADATA)
+    return sealed(sink.getvalue().to_pybytes(), name)
 
 
 def decode(data: bytes, where: str, columns: list[str] | None = None) -> pa.Table:
@@ -57,19 +65,28 @@ def count_rows(data: bytes, where: str) -> int:
         return int(pq.read_metadata(pa.BufferReader(data)).num_rows)
 
 
+def key_values(data: bytes, where: str) -> dict[bytes, bytes]:
+    """The key-value metadata in a Parquet file's footer.
+
+    Raises:
+        DamagedPart: the bytes are not Parquet.
+    """
+    with _as_damage(where):
+        return dict(pq.read_metadata(pa.BufferReader(data)).metadata or {})
+
+
 def read_provenance(data: bytes, where: str) -> Provenance | None:
     """The provenance in a part's bytes; None where other software wrote the part.
 
     Raises:
         DamagedPart: the bytes are not Parquet, or their provenance cannot be parsed.
     """
-    with _as_damage(where):
-        metadata = pq.read_schema(pa.BufferReader(data)).metadata or {}
+    metadata = key_values(data, where)
     if METADATA_KEY not in metadata:
         return None
     try:
         return Provenance.from_dict(json.loads(metadata[METADATA_KEY]), where)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedPart(
             f"{where} is damaged: its metadata '{METADATA_KEY.decode()}' cannot be parsed ({error!r})."
         ) from error
@@ -79,5 +96,9 @@ def read_provenance(data: bytes, where: str) -> Provenance | None:
 def _as_damage(where: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
-        raise DamagedPart(f"{where} is damaged: it cannot be read as Parquet ({error}).") from error
+    except MemoryError as error:
+        raise too_little_memory(f"read {where}", error) from error
+    except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
+        if OUT_OF_MEMORY.search(str(error)):
+            raise too_little_memory(f"read {where}", error) from error
+        raise DamagedPart(f"{where} is damaged: it cannot be read as Parquet ({reason_of(error)}).") from error

@@ -12,8 +12,9 @@ from grao_pipeline.schemas import TABLES
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import INPUT_CONTENT, Manifest, PartEntry, Provenance, differences, part_name
 from grao_pipeline.storage.manifest_file import MANIFEST, delete_manifest, read_manifest, write_manifest
-from grao_pipeline.storage.parquet import decode, encode, read_provenance
+from grao_pipeline.storage.parquet import count_rows, decode, encode, read_provenance
 from grao_pipeline.storage.reader import TableReader
+from grao_pipeline.storage.seal import has_seal, verify_seal
 from grao_pipeline.storage.validation import conform, validate
 
 UNFINISHED = ".unfinished"
@@ -58,6 +59,7 @@ class TableWriter:
 
     Raises (on construction):
         MismatchError: the directory holds a table with another fingerprint. It is neither extended nor overwritten.
+        InputError: parts are missing, and the directory cannot be written.
     """
 
     def __init__(
@@ -69,15 +71,19 @@ class TableWriter:
         share: PartShare | None = None,
     ) -> None:
         self.url = url
-        self._directory = Directory(url)
+        self._directory = Directory(url, progress)
         self._schema = TABLES[provenance.table]
         self._provenance = provenance
         self._num_parts = num_parts
         self._progress = progress
         self._share = share
         self._entries: dict[int, PartEntry] = {}
+        self._outdated: set[int] = set()
         self._unfinished: set[str] = set()
         self.was_complete = self._adopt_committed_parts()
+        if not self.was_complete:
+            self._directory.try_writing()
+            self._directory.remove_temporaries()
 
     def missing(self) -> list[int]:
         """The indices of the parts that this process still has to write, in order."""
@@ -116,10 +122,12 @@ class TableWriter:
                     f"{where} does not hold the groups that {groups.url} holds now. It will be regenerated."
                 )
                 del self._entries[index]
+                self._outdated.add(index)
                 self.was_complete = False
 
     def write(self, index: int, table: pa.Table) -> None:
-        """Commit part `index`.
+        """Commit part `index`. Where another process committed it meanwhile, that part stays and this one is dropped:
+        a manifest that names it may exist already.
 
         Raises:
             SchemaError: the table does not follow the contract.
@@ -127,9 +135,15 @@ class TableWriter:
         name = part_name(index)
         conformed = conform(table, self._schema, name)
         validate(conformed, self._schema, name)
-        data = encode(conformed, self._provenance)
-        self._directory.write(name, data)
-        self._entries[index] = PartEntry(name, conformed.num_rows, len(data), bytes_checksum(data))
+        data = encode(conformed, self._provenance, name)
+        entry = PartEntry(name, conformed.num_rows, len(data), bytes_checksum(data))
+        if index in self._outdated:
+            self._directory.write(name, data)
+        elif not self._directory.create(name, data):
+            entry = self._inspect(name, None, SILENT) or entry
+            if entry.sha256 == bytes_checksum(data):
+                self._directory.write(name, data)  # in the place of a damaged one
+        self._entries[index] = entry
         self._forget_unfinished(index)
 
     def replace(self, index: int, table: pa.Table) -> None:
@@ -142,12 +156,13 @@ class TableWriter:
         if self.was_complete:
             delete_manifest(self._directory)
             self.was_complete = False
+        self._outdated.add(index)
         self.write(index, table)
 
     def save_unfinished(self, index: int, table: pa.Table) -> None:
         """Save the finished rows of part `index` for the run that resumes. Readers do not see them."""
         name = unfinished_name(index)
-        self._directory.write(name, encode(conform(table, self._schema, name), self._provenance))
+        self._directory.write(name, encode(conform(table, self._schema, name), self._provenance, name))
         self._unfinished.add(name)
 
     def unfinished(self, index: int) -> pa.Table | None:
@@ -161,14 +176,12 @@ class TableWriter:
             return None
         data, where = self._directory.read(name), self._directory.path(name)
         try:
-            provenance = read_provenance(data, where)
-            table = decode(data, where)
+            verify_seal(data, name, where)
         except DamagedPart as error:
             self._progress.warn(f"{error} They will be regenerated.")
             return None
-        assert provenance is not None, f"{where} was not written by this class"
-        self._refuse_other_fingerprint(provenance, name)
-        return table
+        self._provenance_of(data, name)
+        return decode(data, where)
 
     def finish(self) -> list[int]:
         """Write the manifest once all parts are committed. A complete, unchanged table is left as it is.
@@ -182,8 +195,7 @@ class TableWriter:
         if not self.all_missing() and not self.was_complete:
             entries = tuple(self._entries[index] for index in range(self._num_parts))
             write_manifest(self._directory, Manifest(self._provenance, entries))
-            if self._share is None:  # otherwise another process may be writing the same manifest right now
-                self._directory.remove_temporaries()
+            self._directory.remove_temporaries()
         return self.all_missing()
 
     def _forget_unfinished(self, index: int) -> None:
@@ -201,7 +213,7 @@ class TableWriter:
             if name.endswith(UNFINISHED):
                 self._unfinished.add(name)
             if name.endswith(".parquet") and name != MANIFEST and names.get(name) not in self._entries:
-                entry = self._inspect(name, checksums.get(name))
+                entry = self._inspect(name, checksums.get(name), self._progress)
                 if entry is not None and name in names:
                     self._entries[names[name]] = entry
         for index in self._entries:
@@ -219,26 +231,47 @@ class TableWriter:
             self._refuse_other_fingerprint(manifest.provenance, MANIFEST)
         return manifest
 
-    def _inspect(self, name: str, sha256: str | None) -> PartEntry | None:
-        """The entry of a file that an earlier run committed; None where the file is damaged."""
-        where = self._directory.path(name)
-        data = self._directory.read(name)
+    def _inspect(self, name: str, sha256: str | None, progress: Progress) -> PartEntry | None:
+        """The entry of a file that an earlier run committed; None where the file is damaged.
+
+        Args:
+            sha256: of the file in the manifest; None where that does not name it.
+            progress: is told of damage.
+        """
+        data, where = self._directory.read(name), self._directory.path(name)
         actual = bytes_checksum(data)
         try:
             if sha256 not in (None, actual):
                 raise DamagedPart(where)
-            provenance = read_provenance(data, where)
-            rows = decode(data, where).num_rows
+            if sha256 is None:
+                self._refuse_unsealed(data, name)
+                verify_seal(data, name, where)
         except DamagedPart:
-            self._progress.warn(f"{where} is damaged. It will be regenerated.")
+            progress.warn(f"{where} is damaged. It will be regenerated.")
             return None
+        provenance = self._provenance_of(data, name)
+        if provenance.details.get(INPUT_CONTENT) != self._provenance.details.get(INPUT_CONTENT):
+            progress.warn(f"{where} was made from parts that were rewritten since. It will be regenerated.")
+            return None
+        return PartEntry(name, count_rows(data, where), len(data), actual)
+
+    def _refuse_unsealed(self, data: bytes, name: str) -> None:
+        """Refuse a file that is another table's or another program's, rather than call it damaged.
+
+        Raises:
+            DamagedPart: it is neither.
+        """
+        if not has_seal(data):
+            self._provenance_of(data, name)
+
+    def _provenance_of(self, data: bytes, name: str) -> Provenance:
+        """The provenance of a part, which must be ours."""
+        where = self._directory.path(name)
+        provenance = read_provenance(data, where)
         if provenance is None:
             raise MismatchError(f"{where} was not written by this program. Choose an empty directory for the output.")
         self._refuse_other_fingerprint(provenance, name)
-        if provenance.details.get(INPUT_CONTENT) != self._provenance.details.get(INPUT_CONTENT):
-            self._progress.warn(f"{where} was made from parts that were rewritten since. It will be regenerated.")
-            return None
-        return PartEntry(name, rows, len(data), actual)
+        return provenance
 
     def _refuse_other_fingerprint(self, stored: Provenance, name: str) -> None:
         if stored.table != self._provenance.table:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from grao_pipeline.errors import InputError, MismatchError, UsageError
+from grao_pipeline.errors import DamagedPart, InputError, MismatchError, UsageError
 from grao_pipeline.evaluation.evaluate import METRICS, EvaluateSummary, evaluate, read_evaluation
 from grao_pipeline.evaluation.options import EvaluateOptions
 from grao_pipeline.progress import RecordedProgress
@@ -218,11 +218,30 @@ def test_base_groups_and_base_scores_go_together() -> None:
         parse_options(EvaluateOptions, {"base_groups": "x"})
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"summary": {}}', '{"summary": null}'])
-def test_a_damaged_evaluation_is_reported_with_the_remedy(tuned: tuple[str, str], tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 5000, '{"sha256": "0"}'])
+def test_a_damaged_evaluation_is_named_and_replaced(tuned: tuple[str, str], tmp_path: Path, text: str) -> None:
     (tmp_path / METRICS).write_text(text)
-    with pytest.raises(InputError, match=r"metrics\.json is damaged .* Delete the file and evaluate again"):
+    with pytest.raises(DamagedPart, match=r"metrics\.json is damaged .* Evaluate again"):
+        read_evaluation(str(tmp_path))
+    progress = RecordedProgress()
+    summary = evaluate(*tuned, str(tmp_path), EvaluateOptions(bootstrap_samples=100), progress)
+    assert "metrics.json is damaged" in progress.warnings[0]
+    assert read_evaluation(str(tmp_path)) == summary
+
+
+def test_the_metrics_of_another_program_are_refused(tuned: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / METRICS).write_text('{"loss": 0.5}')
+    with pytest.raises(MismatchError, match=r"metrics\.json was not written by this program"):
         evaluate(*tuned, str(tmp_path), EvaluateOptions())
+    assert (tmp_path / METRICS).read_text() == '{"loss": 0.5}'
+
+
+def test_a_changed_digit_of_a_metric_is_damage(tuned: tuple[str, str], tmp_path: Path) -> None:
+    evaluate(*tuned, str(tmp_path), EvaluateOptions(bootstrap_samples=100))
+    text = (tmp_path / METRICS).read_text()
+    (tmp_path / METRICS).write_text(text.replace('"n": ', '"n": 1', 1))
+    with pytest.raises(DamagedPart, match="its content is not what was written"):
+        read_evaluation(str(tmp_path))
 
 
 def test_numbers_are_finite_json(tuned: tuple[str, str], tmp_path: Path) -> None:

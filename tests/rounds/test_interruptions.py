@@ -15,8 +15,9 @@ from grao_pipeline.pipeline import stage_named
 from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import RecordedProgress
 from grao_pipeline.rounds.config.run_plan import Settings
-from grao_pipeline.rounds.execute import Runner, receipt_of
+from grao_pipeline.rounds.execute import Runner
 from grao_pipeline.rounds.executors.base import Result, StageResources
+from grao_pipeline.rounds.receipts import Receipts
 from grao_pipeline.rounds.tasks import Task
 from grao_pipeline.training.options import TrainOptions
 from tests import tiny
@@ -90,7 +91,7 @@ def test_the_time_of_a_stopped_run_counts_and_notes_are_printed(tmp_path: Path) 
         with pytest.raises(Interrupted):
             runner(task)
         assert runner(task)
-    receipt = receipt_of(task)
+    receipt = Receipts(progress).of(task)
     assert receipt is not None
     assert receipt.seconds >= 0.04
     assert "note: the reward is constant" in progress.notes

@@ -123,7 +123,7 @@ def test_a_missing_table_and_another_kind_are_refused(path: Path, tmp_path: Path
 def test_a_damaged_manifest_is_reported_with_the_remedy(path: Path) -> None:
     (path / MANIFEST).write_text("{")
     with pytest.raises(
-        InputError, match=r"groups/\.manifest\.parquet is damaged .* Run the command that wrote the table again"
+        InputError, match=r"groups/\.manifest\.parquet is damaged: .* Run the command that wrote the table again"
     ):
         open_table(str(path))
 

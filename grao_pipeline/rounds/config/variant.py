@@ -1,5 +1,6 @@
 """One variant of a rounds file, compiled: the options of every stage in every round."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from grao_pipeline.rounds.config.variables import in_round
 from grao_pipeline.rounds.config.yaml_lines import Node
 from grao_pipeline.stage import Stage, load_object
 
+PLAIN_NAME = re.compile(r"\w[\w +=,.-]{0,49}")
 Overrides = dict[int, dict[str, dict[Any, Node]]]
 """Round → section → option."""
 
@@ -87,11 +89,14 @@ def _weights_by_label(stage: Stage, entries: Sequence[Settings]) -> list[str]:
     """`LABEL=WEIGHT` of every entry of a repeated stage, e.g. `gsm8k=1.0`.
 
     Raises:
-        UsageError: two have one label.
+        UsageError: two have one label, or one cannot be the name of a task's directory.
     """
     weights: dict[str, float] = {}
     for entry in entries:
         label = stage.label_of(entry.options)
+        if not PLAIN_NAME.fullmatch(label):
+            message = f"{label!r} cannot name a directory: use at most 50 letters, digits, spaces and _-+=,. in it."
+            raise UsageError(entry.source.render(message, "name"))
         if label in weights:
             message = f"two entries are named '{label}'. Give one of them another name."
             raise UsageError(entry.source.render(message))

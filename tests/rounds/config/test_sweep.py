@@ -12,7 +12,9 @@ import yaml
 from grao_pipeline.evaluation.options import EvaluateOptions
 from grao_pipeline.options import YamlSection
 from grao_pipeline.pipeline import stage_named
+from grao_pipeline.progress import SILENT
 from grao_pipeline.rounds.config.run_plan import Settings
+from grao_pipeline.rounds.receipts import Receipts
 from grao_pipeline.rounds.results import table
 from grao_pipeline.rounds.tasks import Task, Walk
 from grao_pipeline.storage.reader import open_table
@@ -105,7 +107,7 @@ def test_the_table_compares_variants_and_shows_what_they_share_once(tmp_path: Pa
             name_of_task, stage = f"{names[0]}/evaluate", stage_named("evaluate")
             task = Task(name_of_task, stage, settings, (groups, str(scores)), out, done=True)
             walked.evaluations[name] = walked.named[f"{name}/evaluate"] = task
-    found = table(walked)
+    found = table(walked, Receipts(SILENT))
     assert [(row.variant, row.name) for row in found] == [("", "base"), ("a=1", "round-0"), ("a=2", "round-0")]
     means = [(row.metrics["mean_reward"] or {})["value"] for row in found]
     assert means == pytest.approx([1, 1 / 2, 1 / 3], abs=1e-6)  # samples of one word where 1, 2, 3 are wanted

@@ -1,0 +1,81 @@
+"""The files of a local directory."""
+
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+from grao_pipeline.storage.atomic import create_atomically, is_temporary, remove_abandoned, write_atomically
+
+PROBE = bytes(4096)
+"""As much as a full disk refuses."""
+
+
+class LocalFiles:
+    """A directory of this machine's file systems. Its methods raise OSError, or ValueError for a path with a NUL."""
+
+    def __init__(self, root: str) -> None:
+        self._root = Path(root or "/")
+
+    def names(self) -> list[str]:
+        try:
+            with os.scandir(self._root) as entries:
+                return sorted(entry.name for entry in entries if entry.is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def folders(self) -> list[str]:
+        try:
+            with os.scandir(self._root) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def exists(self, name: str) -> bool:
+        try:
+            return stat.S_ISREG(os.stat(self._root / name).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def stamp(self, name: str) -> tuple[int, int, int, int, int] | None:
+        try:
+            status = os.stat(self._root / name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev
+
+    def read(self, name: str) -> bytes:
+        return (self._root / name).read_bytes()
+
+    def write(self, name: str, data: bytes | memoryview) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._root / name, data)
+
+    def create(self, name: str, data: bytes | memoryview) -> bool:
+        self._root.mkdir(parents=True, exist_ok=True)
+        try:
+            create_atomically(self._root / name, data)
+        except FileExistsError:
+            return False
+        return True
+
+    def delete(self, name: str) -> None:
+        (self._root / name).unlink(missing_ok=True)
+
+    def delete_all(self) -> None:
+        if self._root.is_dir():
+            shutil.rmtree(self._root)
+
+    def try_writing(self) -> None:
+        """Write to a file without a name in the directory, or in the one where it would be made."""
+        place = self._root.absolute()
+        while not os.path.lexists(place):
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(PROBE)
+            file.flush()
+
+    def remove_temporaries(self) -> None:
+        for name in filter(is_temporary, self.names()):
+            remove_abandoned(self._root / name)
