@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from grao_pipeline.errors import DamagedPart
-from grao_pipeline.fingerprints import fingerprint
+from grao_pipeline.fingerprints import bytes_checksum, fingerprint
 from grao_pipeline.options import StageOptions
 from grao_pipeline.rounds.config.run_plan import Settings
 from grao_pipeline.schemas import TABLES
 from grao_pipeline.stage import Stage
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import Provenance
-from grao_pipeline.storage.manifest_file import read_manifest
+from grao_pipeline.storage.manifest_file import part_files, read_manifest
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,9 @@ def _content(task: Task) -> str | None:
     were made from it are then regenerated, too."""
     if task.out is None or task.stage.output not in TABLES:
         return None
+    directory = Directory(task.out)
     try:
-        manifest = read_manifest(Directory(task.out))
+        manifest = read_manifest(directory)
     except DamagedPart:
-        return "unknown"
+        return fingerprint([bytes_checksum(directory.read(name)) for name in part_files(directory)])
     return None if manifest is None else fingerprint([part.sha256 for part in manifest.parts])

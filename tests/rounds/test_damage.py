@@ -17,6 +17,7 @@ def flip(path: Path) -> bytes:
     return data
 
 
+@pytest.mark.slow
 def test_damaged_tables_are_to_do_and_are_mended_and_receipts_are_named(
     tmp_path: Path, model: Path, prompts: str
 ) -> None:
