@@ -5,7 +5,6 @@ they are checked, converted and shown (`grao plugins show NAME`) from it.
 """
 
 import inspect
-import json
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypedDict, TypeVar, Union, get_args, get_origin
@@ -15,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from grao_pipeline.errors import UsageError
+from grao_pipeline.json_text import InvalidJson, parse_json
 from grao_pipeline.options import closest
 
 Arguments = TypeVar("Arguments", bound="PluginArguments")
@@ -201,8 +201,8 @@ def _json_or_text(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
-    except ValueError:
+        return parse_json(value)
+    except InvalidJson:
         return value
 
 
@@ -220,7 +220,7 @@ def _problem(model: type[PluginArguments], detail: ErrorDetails, plugin: str) ->
         return f"{plugin} needs {name}=…{alternatives}. Its arguments: {known}.{others}"
     text = detail["msg"].removeprefix("Value error, ")
     text = f"{text[0].lower()}{text[1:]}"
-    return f"{name}={detail['input']}: {text} ({plugin})." if name else f"{text} ({plugin})."
+    return f"{name}={str(detail['input'])[:200]}: {text} ({plugin})." if name else f"{text} ({plugin})."
 
 
 def _origin(annotation: object) -> object:

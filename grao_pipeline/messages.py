@@ -1,8 +1,9 @@
 """Messages of a conversation, as tables hold them and as chat templates and rewards read them."""
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from grao_pipeline.json_text import parse_json
 
 Message = Mapping[str, Any]
 """`role` and `content` (text), and where they are not null `reasoning_content`, `name`, `tool_call_id`, `tool_calls`.
@@ -36,7 +37,7 @@ def _with_argument_objects(message: dict[str, Any]) -> dict[str, Any]:
     if "tool_calls" not in message:
         return message
     calls = [
-        {**call, "function": {**call["function"], "arguments": json.loads(call["function"]["arguments"])}}
+        {**call, "function": {**call["function"], "arguments": parse_json(call["function"]["arguments"])}}
         for call in message["tool_calls"]
     ]
     return {**message, "tool_calls": calls}

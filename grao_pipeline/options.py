@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from grao_pipeline.errors import UsageError
+from grao_pipeline.parsing import check_text, shown
 
 Options = TypeVar("Options", bound="StageOptions")
 Device = Literal["auto", "cpu", "cuda"]
@@ -53,6 +54,12 @@ class StageOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
     help_sections: ClassVar[Mapping[str, str]] = {}
     """Field → title of the section of `--help` that begins with it; fields before the first one are `Options`."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _holds_text_and_numbers(cls, value: object) -> object:
+        _check_value(value)
+        return value
 
     def content(self) -> dict[str, JsonValue]:
         """The options that shape the output, for its fingerprint. Values are JSON."""
@@ -150,6 +157,24 @@ def problems(error: ValidationError, source: OptionSource) -> str:
     return "\n".join(source.render(*_problem(detail)) for detail in error.errors())
 
 
+def _check_value(value: object) -> None:
+    """Check all texts and whole numbers in a value of an option.
+
+    Raises:
+        ValueError: a text that no path or file can hold, or a whole number beyond 64 bits.
+    """
+    if isinstance(value, str):
+        check_text(value)
+    elif isinstance(value, int) and value.bit_length() > 63:
+        raise ValueError("a whole number has at most 64 bits")
+    elif isinstance(value, Mapping):
+        for item in (*value, *value.values()):
+            _check_value(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_value(item)
+
+
 def _problem(detail: ErrorDetails) -> tuple[str, str]:
     """(message, option) of one of pydantic's errors."""
     location = [str(step) for step in detail["loc"]]
@@ -161,7 +186,7 @@ def _problem(detail: ErrorDetails) -> tuple[str, str]:
         return "there is no such option of this stage.", name
     if not name:
         return f"{message}.", ""
-    return f"{message[0].lower()}{message[1:]}, found {detail['input']!r}.", name
+    return f"{message[0].lower()}{message[1:]}, found {shown(detail['input'])}.", name
 
 
 def closest(name: object, known: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from grao_pipeline.errors import InputError
+from grao_pipeline.json_text import read_json_file
 from grao_pipeline.options import OptionSource, StageOptions, YamlSection
 from grao_pipeline.storage.atomic import write_atomically
 
@@ -29,12 +30,7 @@ def read_options_file(path: Path) -> tuple[dict[str, object], OptionSource]:
     Raises:
         InputError: the file cannot be read, or is not one JSON object.
     """
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-    except ValueError as error:
-        raise InputError(f"{path}: the file is not JSON ({error}).") from error
+    value = read_json_file(path)
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected one JSON object of options, found {type(value).__name__}.")
     section, where, lines = (value.pop(key, None) for key in ("$section", "$where", "$lines"))

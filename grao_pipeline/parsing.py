@@ -24,6 +24,29 @@ def key_values(pairs: Sequence[str], option: str) -> dict[str, str]:
     return values
 
 
+def shown(value: object, most: int = 200) -> str:
+    """A value for a message: its `repr`, of bounded length; Python does not write numbers with thousands of digits."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number with thousands of digits"
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def check_text(text: str) -> None:
+    """Check for what no path, file or message can hold.
+
+    Raises:
+        ValueError: a NUL character, or half a character.
+    """
+    if "\0" in text:
+        raise ValueError("it holds a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("it is not valid Unicode") from error
+
+
 def finite_number(value: object) -> float | None:
     """The value as a number; None where it is not one, or is infinite or NaN."""
     if not isinstance(value, str | int | float):

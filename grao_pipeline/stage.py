@@ -84,7 +84,13 @@ class Stage:
         return model
 
     def run(self, inputs: Sequence[str], out: str, options: "StageOptions", progress: Any) -> Any:
-        """Do its work, or with `--dry-run` preview it; a summary."""
+        """Do its work, or with `--dry-run` preview it; a summary.
+
+        Raises:
+            UsageError: an input or `out` is no path.
+        """
+        for name, path in zip((*self.inputs, "out"), (*inputs, out), strict=True):
+            _check_path(path, name.upper())
         from grao_pipeline.plugins import preferred_extra
 
         with preferred_extra(self.name):  # the extras are named for the stages
@@ -107,6 +113,18 @@ class Stage:
     def has_finished(self, out: "Path") -> bool:
         """Whether `out` holds its finished output."""
         return bool(load_object(self.is_complete)(out))
+
+
+def _check_path(path: str, name: str) -> None:
+    from grao_pipeline.errors import UsageError
+    from grao_pipeline.parsing import check_text, shown
+
+    try:
+        check_text(path)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}, found {shown(path)}.") from None
+    if not path:
+        raise UsageError(f"{name}: expected a path, found an empty text.")
 
 
 def load_object(place: str) -> Any:

@@ -17,6 +17,8 @@ COMMANDS = [*(stage.name for stage in stages()), *OTHER_COMMANDS]
 FLOORS = {
     "errors": 0,
     "redaction": 0,
+    "files": 0,
+    "json_text": 0,
     "schemas": 0,
     "messages": 0,
     "options": 0,

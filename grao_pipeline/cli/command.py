@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from grao_pipeline.children import stop_with_parent
 from grao_pipeline.cli.console import current_progress, verbosity_options
+from grao_pipeline.cli.machine import machine_problem
 from grao_pipeline.cli.parameters import option_declarations
 from grao_pipeline.cli.plugin_help import write_plugin_help
 from grao_pipeline.cli.summaries import print_summary
@@ -141,6 +142,11 @@ def errors_for_people() -> Iterator[ErrorContext]:
         raise SystemExit(1) from None  # the rank that failed says why
     except GraoError as error:
         raise StageError(str(error)) from None
+    except (MemoryError, OSError) as error:
+        problem = machine_problem(error)
+        if problem is None:
+            raise
+        raise StageError(problem) from None
     except KeyboardInterrupt:
         raise StageError("Stopped. Run the same command again; what is written is reused.") from None
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from grao_pipeline.errors import InputError
 from grao_pipeline.generation.options import GenerateOptions
+from grao_pipeline.json_text import read_json_file
 
 SUPPLIED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 """What the file can supply; every name is an option of `grao generate`."""
@@ -82,10 +83,7 @@ def _read(directory: Path) -> dict[str, Any]:
     path = directory / "generation_config.json"
     if not path.is_file():
         return {}
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}. Correct the file or delete it.") from error
+    config = read_json_file(path)
     return config if isinstance(config, dict) else {}
 
 

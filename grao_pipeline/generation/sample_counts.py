@@ -1,6 +1,5 @@
 """Number of samples per prompt: `--samples`, unless the prompt's metadata or a file says otherwise."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import polars as pl
 
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.generation.options import GenerateOptions
+from grao_pipeline.json_text import parse_object
 
 READERS: dict[str, Callable[[str], pl.DataFrame]] = {
     ".jsonl": pl.read_ndjson,
@@ -38,7 +38,7 @@ class SampleCounts:
         """
         count = self._by_prompt_id.get(prompt["prompt_id"])
         if count is None and self._field is not None:
-            count = json.loads(prompt["metadata"]).get(self._field)
+            count = parse_object(prompt["metadata"]).get(self._field)
         if count is None:
             return self._samples
         if not isinstance(count, int) or isinstance(count, bool) or count < 0:

@@ -5,12 +5,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, JsonValue
 
 from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.files import read_text
+from grao_pipeline.json_text import InvalidJson, parse_json
 from grao_pipeline.messages import Message, template_messages
 from grao_pipeline.options import closest
 from grao_pipeline.parsing import key_values
@@ -160,7 +161,7 @@ def render(
     try:
         rendered = tokenizer.apply_chat_template(
             messages,
-            tools=None if tools is None else json.loads(tools),
+            tools=None if tools is None else parse_json(tools),
             chat_template=template,
             add_generation_prompt=generation,
             tokenize=False,
@@ -180,16 +181,13 @@ def read_template(path: str | None) -> str | None:
     """
     if path is None:
         return None
-    try:
-        return Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Cannot read the chat template {path}: {error}.") from error
+    return read_text(path)
 
 
 def _json_or_text(text: str) -> JsonValue:
     try:
-        value: JsonValue = json.loads(text)
-    except ValueError:
+        value: JsonValue = parse_json(text)
+    except InvalidJson:
         return text
     return value
 

@@ -1,8 +1,8 @@
 """Prompts and answers of a source (texts, or lists of messages) → messages and texts."""
 
-import json
 from collections.abc import Mapping
 
+from grao_pipeline.json_text import InvalidJson, parse_json
 from grao_pipeline.prompts.base import DroppedRow, Message, filled
 from grao_pipeline.prompts.canonical import canonical_json, is_missing
 from grao_pipeline.prompts.turns import read_turn
@@ -142,7 +142,7 @@ def _turns(value: object) -> list[object] | None:
 
 def _turns_of_text(value: str) -> list[object] | None:
     try:
-        turns = json.loads(value) if value.lstrip().startswith("[") else None
-    except (ValueError, RecursionError):
+        turns = parse_json(value) if value.lstrip().startswith("[") else None
+    except InvalidJson:
         return None
     return turns if isinstance(turns, list) else None

@@ -1,11 +1,12 @@
 """A directory of data files: which files make which split."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from grao_pipeline.errors import InputError
-from grao_pipeline.prompts.text_files import COMPRESSIONS, ENDINGS, ending
+from grao_pipeline.json_text import read_json_file
+from grao_pipeline.prompts.compression import COMPRESSIONS
+from grao_pipeline.prompts.text_files import ENDINGS, ending
 from grao_pipeline.prompts.typed_files import TYPED_ENDINGS
 
 NOT_DATA = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "manifest.json"}
@@ -75,16 +76,17 @@ def _listed(paths: list[Path], directory: Path, most: int = 3) -> str:
 
 def _saved_files(directory: Path) -> list[Path]:
     entries = _json(directory / "state.json").get("_data_files")
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) and "filename" in entry for entry in entries):
+    if not isinstance(entries, list) or not all(_names_file(entry) for entry in entries):
         raise InputError(f"{directory / 'state.json'} names no data files.")
     return [directory / entry["filename"] for entry in entries]
 
 
+def _names_file(entry: object) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("filename"), str)
+
+
 def _json(path: Path) -> dict[str, object]:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"Cannot read {path}: {error}.") from error
+    value = read_json_file(path)
     return value if isinstance(value, dict) else {}
 
 

@@ -13,6 +13,7 @@ from grao_pipeline.progress import Progress
 from grao_pipeline.prompts.canonical import without_nan
 from grao_pipeline.prompts.text_files import Rows
 from grao_pipeline.prompts.typed_files import BATCH_ROWS, holds_bytes
+from grao_pipeline.storage.arrow_errors import arrow_errors
 
 
 def read_hub(dataset_id: str, subset: str | None, split: str, progress: Progress) -> Rows:
@@ -45,9 +46,10 @@ def _rows(dataset: Any, progress: Progress) -> Rows:
     binary = [field.name for field in dataset.features.arrow_schema if holds_bytes(field.type)]
     if binary:
         progress.warn(f"Ignoring columns of binary data: {', '.join(binary)}.")
-    for batch in dataset.remove_columns(binary).iter(batch_size=BATCH_ROWS):
-        for values in zip(*batch.values(), strict=True):
-            yield {name: without_nan(value) for name, value in zip(batch, values, strict=True)}
+    with arrow_errors("the dataset", lambda reason: InputError(f"Cannot read the dataset: {reason}.")):
+        for batch in dataset.remove_columns(binary).iter(batch_size=BATCH_ROWS):
+            for values in zip(*batch.values(), strict=True):
+                yield {name: without_nan(value) for name, value in zip(batch, values, strict=True)}
 
 
 @contextmanager

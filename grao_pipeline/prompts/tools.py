@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+from grao_pipeline.json_text import InvalidJson, parse_json
 from grao_pipeline.prompts.base import DroppedRow
 from grao_pipeline.prompts.canonical import plain
 
@@ -46,8 +47,8 @@ def _parsed(value: object) -> object:
     """A JSON text as its value; other texts and values unchanged."""
     if isinstance(value, str):
         try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
+            return parse_json(value)
+        except InvalidJson:
             return value
     return value
 

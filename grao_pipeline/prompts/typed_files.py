@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from grao_pipeline.errors import InputError
+from grao_pipeline.files import check_file
 from grao_pipeline.progress import Progress
 from grao_pipeline.prompts.canonical import without_nan
 from grao_pipeline.prompts.text_files import Rows
+from grao_pipeline.storage.arrow_errors import arrow_errors
 
 BATCH_ROWS = 1000
 TYPED_ENDINGS = (".parquet", ".arrow")
@@ -29,11 +32,10 @@ def read_typed_files(paths: list[Path], progress: Progress) -> Rows:
     """
     warned: set[str] = set()
     for path in paths:
-        try:
+        check_file(path)
+        with arrow_errors(str(path), partial(_cannot_load, path)):
             for batch in _batches(path):
                 yield from rows_of_batch(batch, progress, warned)
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"Cannot load {path}: {error}") from error
 
 
 def rows_of_batch(batch: pa.RecordBatch, progress: Progress, warned: set[str]) -> list[dict[str, Any]]:
@@ -50,6 +52,10 @@ def rows_of_batch(batch: pa.RecordBatch, progress: Progress, warned: set[str]) -
     rows: list[dict[str, Any]] = batch.select([name for name in names if name not in binary]).to_pylist()
     floats = [name for name in names if has_type(batch.schema.field(name).type, pa.types.is_floating)]
     return [row | {name: without_nan(row[name]) for name in floats if name in row} for row in rows] if floats else rows
+
+
+def _cannot_load(path: Path, reason: str) -> InputError:
+    return InputError(f"Cannot load {path}: {reason}.")
 
 
 def holds_bytes(type_: pa.DataType) -> bool:
@@ -77,7 +83,13 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
             reader = pa.ipc.open_file(source)
         except pa.ArrowInvalid:  # the format of `datasets`, a stream without an index at its end
             source.seek(0)
-            yield from pa.ipc.open_stream(source)
+            for batch in pa.ipc.open_stream(source):
+                yield from _slices(batch)
             return
         for index in range(reader.num_record_batches):
-            yield reader.get_batch(index)
+            yield from _slices(reader.get_batch(index))
+
+
+def _slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """A batch of an Arrow file may be the whole file."""
+    return (batch.slice(start, BATCH_ROWS) for start in range(0, batch.num_rows, BATCH_ROWS))

@@ -1,6 +1,5 @@
 """References by prompt: the best samples of groups, or those of another table."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from grao_pipeline.fingerprints import fingerprint, message_key
+from grao_pipeline.json_text import parse_object
 from grao_pipeline.storage.reader import TableReader
 from grao_pipeline.storage.table_pair import TablePair
 
@@ -129,7 +129,7 @@ def _keys(row: Row) -> tuple[str, ...]:
 
 def _content_key(row: Row) -> str:
     """Identity of a prompt without its reference: groups of it may have been sampled when it had another one."""
-    return fingerprint([_conversation_key(row), json.loads(row["metadata"])])
+    return fingerprint([_conversation_key(row), parse_object(row["metadata"])])
 
 
 def _conversation_key(row: Row) -> str:

@@ -1,8 +1,9 @@
 """Fields of a row's metadata by name."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
+
+from grao_pipeline.json_text import InvalidJson, parse_json
 
 
 def field_value(metadata: Mapping[str, Any], name: str) -> object:
@@ -32,6 +33,6 @@ def _value(container: object, name: str) -> object:
 
 def _json(text: str) -> object:
     try:
-        return json.loads(text)
-    except ValueError:
+        return parse_json(text)
+    except InvalidJson:
         return None

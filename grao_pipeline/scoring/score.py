@@ -1,7 +1,6 @@
 """`grao score`: groups → scores. Every sample is judged, and the reference like a sample."""
 
 import inspect
-import json
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import Any
@@ -11,6 +10,7 @@ import pyarrow as pa
 from grao_pipeline.arguments import parse_arguments
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
+from grao_pipeline.json_text import InvalidJson, parse_object
 from grao_pipeline.messages import plain_messages
 from grao_pipeline.parsing import key_values
 from grao_pipeline.plugins import load, source_of
@@ -260,12 +260,9 @@ def _candidates(row: Row, metadata: dict[str, object], reads_group: bool) -> lis
 
 def _metadata(row: Row) -> dict[str, object]:
     try:
-        value = json.loads(row["metadata"])
-    except ValueError as error:
-        raise InputError(f"Group {row['group_id']}: 'metadata' is not JSON ({error}).") from error
-    if not isinstance(value, dict):
-        raise InputError(f"Group {row['group_id']}: 'metadata' is {value!r}, not a JSON object.")
-    return value
+        return parse_object(row["metadata"])
+    except InvalidJson as error:
+        raise InputError(f"Group {row['group_id']}: 'metadata' is not a JSON object ({error}).") from error
 
 
 def _scores_row(row: Row, judgements: list[Judgement]) -> Row:

@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from grao_pipeline.errors import DamagedPart, InputError
+from grao_pipeline.json_text import parse_json
 from grao_pipeline.schemas import CONTRACT_VERSION, READABLE_VERSIONS
 
 METADATA_KEY = b"grao"
@@ -98,10 +99,10 @@ class Manifest:
             DamagedPart: `text` is not a manifest.
         """
         try:
-            value = json.loads(text)
+            value = parse_json(text)
             parts = tuple(PartEntry(**part) for part in value["parts"])
             return Manifest(Provenance.from_dict(value, where), parts)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedPart(f"{where} is damaged ({error!r}). Run the command that wrote the table again.") from error
 
 

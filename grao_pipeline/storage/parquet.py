@@ -1,23 +1,19 @@
 """Arrow tables ↔ the bytes of one Parquet part, which include the stage's provenance."""
 
-import json
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from grao_pipeline.errors import DamagedPart
+from grao_pipeline.json_text import parse_json
+from grao_pipeline.storage.arrow_errors import arrow_errors
 from grao_pipeline.storage.manifest import METADATA_KEY, Provenance
-from grao_pipeline.storage.outside_errors import reason_of, too_little_memory
 from grao_pipeline.storage.seal import SEAL_METADATA, sealed
 
 # Small enough that a trainer can shuffle by row group; a narrow table compresses better in larger ones.
 GROUPS_PER_ROW_GROUP = 64
 NARROW_ROWS_PER_ROW_GROUP = 65_536
-OUT_OF_MEMORY = re.compile(r"(?i)malloc|not enough memory|out of memory|cannot allocate|bad_alloc")
-"""What pyarrow and its codecs say of memory in exceptions of other classes."""
 
 
 def encode(table: pa.Table, provenance: Provenance, name: str = "") -> bytes:
@@ -85,20 +81,14 @@ def read_provenance(data: bytes, where: str) -> Provenance | None:
     if METADATA_KEY not in metadata:
         return None
     try:
-        return Provenance.from_dict(json.loads(metadata[METADATA_KEY]), where)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return Provenance.from_dict(parse_json(metadata[METADATA_KEY]), where)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedPart(
             f"{where} is damaged: its metadata '{METADATA_KEY.decode()}' cannot be parsed ({error!r})."
         ) from error
 
 
-@contextmanager
-def _as_damage(where: str) -> Iterator[None]:
-    try:
-        yield
-    except MemoryError as error:
-        raise too_little_memory(f"read {where}", error) from error
-    except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
-        if OUT_OF_MEMORY.search(str(error)):
-            raise too_little_memory(f"read {where}", error) from error
-        raise DamagedPart(f"{where} is damaged: it cannot be read as Parquet ({reason_of(error)}).") from error
+def _as_damage(where: str) -> AbstractContextManager[None]:
+    return arrow_errors(
+        where, lambda reason: DamagedPart(f"{where} is damaged: it cannot be read as Parquet ({reason}).")
+    )

@@ -12,6 +12,7 @@ from grao_pipeline.fingerprints import bytes_checksum, fingerprint
 from grao_pipeline.plugins import require
 from grao_pipeline.schemas import CONTRACT_VERSION, TABLES, TableSchema
 from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.json_columns import check_json
 from grao_pipeline.storage.manifest import Manifest, PartEntry, Provenance
 from grao_pipeline.storage.manifest_file import MANIFEST, has_manifest, part_files, read_manifest
 from grao_pipeline.storage.parquet import count_rows, decode, read_provenance
@@ -72,6 +73,7 @@ class TableReader:
         table = conform(decode(data, where), self.schema, where)
         if self.foreign:
             validate(table, self.schema, where)
+            check_json(table, where)
         return table.select(wanted)
 
     def parts(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:

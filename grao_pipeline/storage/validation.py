@@ -1,12 +1,17 @@
 """Checks that a table keeps the contract: columns and types, then the values."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from grao_pipeline.errors import SchemaError
 from grao_pipeline.schemas import FINISH_REASONS, NULLABLE_ELEMENTS, NULLABLE_FIELDS, PER_TOKEN, STATUSES, TableSchema
+
+TOKEN_IDS = ("prompt_token_ids", "reference_token_ids", "completion_token_ids")
+LOGPROBS = ("completion_logprobs", "completion_behavior_logprobs")
+ROUNDING = 0.01
+"""Nats. An engine in low precision computes a certain token's log-prob as slightly above 0."""
 
 
 def conform(table: pa.Table, schema: TableSchema, where: str) -> pa.Table:
@@ -54,6 +59,8 @@ def validate(table: pa.Table, schema: TableSchema, where: str) -> None:
                 raise SchemaError(f"{where}: column '{column.name}' holds {what} in row {first_row + row}.")
             first_row += len(chunk)
     _check_parallel(table, schema, where)
+    _check_messages(table, where)
+    _check_tokens(table, where)
     _check_token_lengths(table, where)
     _check_masks(table, where)
     for name, allowed in (("finish_reasons", FINISH_REASONS), ("statuses", STATUSES)):
@@ -124,6 +131,38 @@ def _check_parallel(table: pa.Table, schema: TableSchema, where: str) -> None:
                 f"{where}: row {row} has {lengths[row].as_py()} elements in '{name}' but "
                 f"{expected[row].as_py()} in '{first}'; both need one element per sample."
             )
+
+
+def _check_messages(table: pa.Table, where: str) -> None:
+    """A conversation has a turn."""
+    if "messages" in table.column_names:
+        empty = pc.equal(pc.list_value_length(table.column("messages")), 0)
+        if pc.any(empty).as_py():
+            raise SchemaError(f"{where}: column 'messages' is an empty conversation in row {_first(empty)}.")
+
+
+def _check_tokens(table: pa.Table, where: str) -> None:
+    """No token ID is negative, no log-prob positive: whatever holds one is not what its column says."""
+    limits = [
+        *((name, "a negative token ID", lambda ids: pc.less(ids, 0)) for name in TOKEN_IDS),
+        *((name, "a log-prob above 0", lambda values: pc.greater(values, ROUNDING)) for name in LOGPROBS),
+    ]
+    for name, what, is_wrong in limits:
+        first_row = 0
+        for chunk in table.column(name).chunks if name in table.column_names else ():
+            row = _first_row(chunk, is_wrong)
+            if row is not None:
+                raise SchemaError(f"{where}: column '{name}' holds {what} in row {first_row + row}.")
+            first_row += len(chunk)
+
+
+def _first_row(values: pa.Array, is_wrong: Callable[[pa.Array], pa.Array]) -> int | None:
+    """The first row with a wrong element, at any depth; None where all are right."""
+    if pa.types.is_list(values.type):
+        index = _first_row(values.flatten(), is_wrong)
+        return None if index is None else int(pc.list_parent_indices(values)[index].as_py())
+    wrong = pc.fill_null(is_wrong(values), False)
+    return _first(wrong) if pc.any(wrong, min_count=0).as_py() else None
 
 
 def _check_token_lengths(table: pa.Table, where: str) -> None:

@@ -75,7 +75,7 @@ CASES = [
     ("train {groups} nothing {out} --model {model}", 1, "nothing does not exist"),
     ("evaluate nothing {scores} {out}", 1, "nothing does not exist"),
     ("inspect nothing", 1, "nothing does not exist"),
-    ("rounds run nothing.yaml", 1, "nothing.yaml: cannot be read"),
+    ("rounds run nothing.yaml", 1, "Cannot read nothing.yaml: No such file or directory."),
     # wrong tables
     (
         "generate {groups} {out} --model {model}",

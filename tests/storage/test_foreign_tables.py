@@ -117,6 +117,42 @@ def test_an_invalid_value_is_reported_with_file_and_column(
     assert complaint in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"metadata": "[1]"}, "column 'metadata' is not as it should be in row 1: expected an object, found '[1]'."),
+        ({"metadata": '{"a": ' * 5_000 + "1" + "}" * 5_000}, "in row 1: nested deeper than 100 levels."),
+        ({"metadata": '{"a": "\\ud800"}'}, "in row 1: it is not valid Unicode."),
+        ({"metadata": '{"a": 1'}, "in row 1: Expecting ',' delimiter."),
+        ({"tools": '{"name": "f"}'}, "column 'tools' is not as it should be in row 1: expected a list of objects"),
+        ({"messages": []}, "column 'messages' is an empty conversation in row 1."),
+        ({"completion_token_ids": [[5, -1, 2]]}, "column 'completion_token_ids' holds a negative token ID in row 1."),
+        (
+            {"completion_logprobs": [[-1.0, 0.5, -2.0]]},
+            "'completion_logprobs' holds a log-prob above 0 in row 1.",
+        ),
+    ],
+)
+def test_groups_that_cannot_be_are_reported_with_their_row(
+    change: dict[str, Any], complaint: str, tmp_path: Path
+) -> None:
+    rows = [tiny.group_row("a", ["x"]), {**tiny.group_row("b", ["x"]), **change}]
+    pq.write_table(pa.Table.from_pylist(rows, schema=GROUPS.arrow()), tmp_path / "g.parquet")
+    with pytest.raises(SchemaError) as caught:
+        open_table(str(tmp_path), "groups").part(0)
+    assert f"{tmp_path}/g.parquet: " in str(caught.value)
+    assert complaint in str(caught.value)
+
+
+def test_a_number_that_json_does_not_have_is_null_to_a_reward(tmp_path: Path) -> None:
+    row = {**tiny.group_row("q", ["a"]), "metadata": '{"answer": NaN, "limit": Infinity}'}
+    pq.write_table(pa.Table.from_pylist([row], schema=GROUPS.arrow()), tmp_path / "g.parquet")
+    out = tmp_path / "scores"
+    result = tiny.grao("score", tmp_path / "g.parquet", out, "--reward", "length", "--reward-arg", "target=5")
+    assert result.exit_code == 0, result.output
+    assert open_table(str(out), "scores").num_rows == 1
+
+
 def test_a_missing_or_wrong_column_is_reported_with_its_file(tmp_path: Path) -> None:
     pl.DataFrame(MINIMAL).drop("statuses").write_parquet(tmp_path / "a.parquet")
     pl.DataFrame(MINIMAL).with_columns(rewards=pl.lit("high")).write_parquet(tmp_path / "b.parquet")

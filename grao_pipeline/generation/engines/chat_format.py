@@ -12,6 +12,7 @@ from typing import Any
 
 from grao_pipeline.errors import StageFailure
 from grao_pipeline.generation.engines.base import ABORTED, Request, Sample, Sampling
+from grao_pipeline.json_text import parse_json
 from grao_pipeline.models.server_errors import Refusal
 
 PATH = "/chat/completions"
@@ -102,7 +103,7 @@ class ChatFormat:
         if piece.count > 1:
             body["n"] = piece.count
         if piece.request.tools is not None:
-            body["tools"] = json.loads(piece.request.tools)
+            body["tools"] = parse_json(piece.request.tools)
         if self.template_arguments:
             body["chat_template_kwargs"] = dict(self.template_arguments)
         return {**body, **self.arguments}

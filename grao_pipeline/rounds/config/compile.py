@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from grao_pipeline.options import StageOptions, option_names
+from grao_pipeline.parsing import shown
 from grao_pipeline.pipeline import stage_named, stages
 from grao_pipeline.rounds.config.resources import read_resources
 from grao_pipeline.rounds.config.run_plan import PromptsPlan, RunPlan
@@ -22,7 +23,7 @@ class RunKeys(StageOptions):
 
     output: str = Field(description="Directory of the run: links to the results of every round.")
     model: str = Field(description="The base model: a directory or hub id.")
-    rounds: int = Field(1, ge=1, description="Number of rounds.")
+    rounds: int = Field(1, ge=1, le=1000, description="Number of rounds.")
     store: str | None = Field(None, description="Directory of the stages' outputs; OUTPUT/store by default.")
     executor: Literal["local", "ray"] = Field("local", description="Where the stages run.")
     resources: dict[str, Any] = Field(default_factory=dict, description="Of each stage, for executor: ray.")
@@ -31,6 +32,8 @@ class RunKeys(StageOptions):
     pool: bool = Field(False, description="Take a prompt's statistics over these rounds' groups, too.")
 
 
+MOST_ROUNDS = 5000
+"""Of all variants together: every task of them is compiled and looked up before the first one runs."""
 OTHER_SECTIONS = ("variables", "overrides", "sweep")
 """Sections that are not of one stage."""
 PLACES = ("source", "train", "eval")
@@ -65,6 +68,10 @@ def load_plan(path: str) -> RunPlan:
             )
     if keys.pool and keys.reuse_rounds == 1:
         raise own_keys["pool"].error("pool: there are no groups to pool; it needs reuse_rounds: 2 or more.")
+    variants = expand(root)
+    if len(variants) * keys.rounds > MOST_ROUNDS:
+        message = f"sweep: {len(variants)} variants of {keys.rounds} rounds are more than {MOST_ROUNDS} rounds."
+        raise root.value["sweep"].error(message)
     return RunPlan(
         output=Path(keys.output),
         store=Path(keys.store) if keys.store else Path(keys.output) / "store",
@@ -74,7 +81,7 @@ def load_plan(path: str) -> RunPlan:
         executor=keys.executor,
         resources=read_resources(in_round(own_keys.get("resources", Node({}, root.where)), None), keys.executor),
         prompts=_prompts(in_round(own_keys["prompts"], None)),
-        variants=[compile_variant(name, changed, keys.rounds, loop_stages()) for name, changed in expand(root)],
+        variants=[compile_variant(name, changed, keys.rounds, loop_stages()) for name, changed in variants],
     )
 
 
@@ -84,7 +91,7 @@ def _prompts(section: Node) -> PromptsPlan:
         raise section.error("prompts: give either 'source' (a dataset) or 'train' (a prompts table).")
     for name, value in places.items():
         if value is not None and not isinstance(value, str):
-            raise section.find([name]).error(f"prompts.{name}: expected a path, found {value!r}.")
+            raise section.find([name]).error(f"prompts.{name}: expected a path, found {shown(value)}.")
     rest = Node({key: node for key, node in section.value.items() if key not in PLACES}, section.where)
     settings = stage_settings(stage_named("prompts"), rest, {})
     return PromptsPlan(places.get("source"), places.get("train"), places.get("eval"), settings)

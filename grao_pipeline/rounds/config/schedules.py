@@ -5,6 +5,7 @@ import types
 from typing import Any, Union, get_args, get_origin
 
 from grao_pipeline.options import StageOptions
+from grao_pipeline.parsing import finite_number, shown
 from grao_pipeline.rounds.config.yaml_lines import Node
 
 SHAPES = ("constant", "linear", "cosine")
@@ -53,11 +54,10 @@ def _scheduled(node: Node, kinds: set[object], name: str, number: int, rounds: i
     shape, known = values.get("schedule"), {"schedule", "from", "to"}
     expected = "expected {schedule: linear, from: NUMBER, to: NUMBER}; or cosine, or constant with from alone"
     if shape not in SHAPES or set(values) - known or (shape != "constant") != ("to" in values):
-        raise node.error(f"{name}: {expected}, found {values}.")
-    try:
-        start, end = float(values["from"]), float(values.get("to", values["from"]))
-    except (KeyError, TypeError, ValueError):
-        raise node.error(f"{name}: {expected}, found {values}.") from None
+        raise node.error(f"{name}: {expected}, found {shown(values)}.")
+    start, end = (finite_number(values.get(key)) for key in ("from", "from" if shape == "constant" else "to"))
+    if start is None or end is None:
+        raise node.error(f"{name}: {expected}, found {shown(values)}.")
     value = value_at(shape, start, end, number, rounds)
     return value if float in kinds else round(value)
 

@@ -1,13 +1,19 @@
 """`sweep:` lists alternatives; a variant is one choice of each, and its name that of its directory."""
 
 import itertools
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass
 
 from grao_pipeline.options import closest, option_names
+from grao_pipeline.parsing import shown
 from grao_pipeline.pipeline import stages
 from grao_pipeline.rounds.config.yaml_lines import Node
+
+MOST_VARIANTS = 1000
+LONGEST_NAME = 200
+"""Characters of a variant's name, which is a directory's; file systems allow 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ def expand(root: Node) -> list[tuple[str, Node]]:
     for key, node in entries.items():
         path = _path(str(key), node, root)
         if not isinstance(node.value, list) or not node.value:
-            raise node.error(f"sweep: {key}: expected a list of alternatives, found {node.plain()!r}.")
+            raise node.error(f"sweep: {key}: expected a list of alternatives, found {shown(node.plain())}.")
         short = str(key).rpartition(".")[2]
         title = short if shorts[short] == 1 and path[0] != "score" else str(key)
         column = [Alternative(path, item, f"{title}={_label(item.plain())}") for item in node.value]
@@ -48,12 +54,21 @@ def expand(root: Node) -> list[tuple[str, Node]]:
         columns.append(column)
     if not columns:
         raise root.value["sweep"].error("sweep: it is empty; list alternatives, e.g. train.beta: [0.25, 0.5].")
+    num_variants = math.prod(map(len, columns))
+    if num_variants > MOST_VARIANTS:
+        raise root.value["sweep"].error(f"sweep: it stands for {num_variants} variants; at most {MOST_VARIANTS}.")
     variants = []
     for choice in itertools.product(*columns):
         changed = root
         for alternative in choice:
             changed = _replaced(changed, alternative.path, alternative.node)
-        variants.append((",".join(alternative.name for alternative in choice), changed))
+        name = ",".join(alternative.name for alternative in choice)
+        if len(name.encode()) > LONGEST_NAME:
+            raise root.value["sweep"].error(
+                f"sweep: the name of a variant, '{name[:40]}…', is longer than {LONGEST_NAME} bytes. Sweep fewer "
+                "options, or shorter values: variables hold long ones."
+            )
+        variants.append((name, changed))
     return variants
 
 

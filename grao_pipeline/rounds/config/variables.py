@@ -12,6 +12,7 @@ from grao_pipeline.rounds.config.yaml_lines import Node
 
 PATTERN = re.compile(r"\$\$\{|\$\{([^}]*)\}")
 ROUND = "${round}"
+LONGEST_TEXT = 1_000_000
 
 
 def read_variables(section: Node) -> dict[str, object]:
@@ -71,7 +72,22 @@ def _replaced(node: Node, value: Callable[[re.Match[str], Node], object]) -> Nod
     if not isinstance(node.value, str):
         return node
     whole = PATTERN.fullmatch(node.value)
-    return Node(value(whole, node) if whole else PATTERN.sub(lambda m: str(value(m, node)), node.value), node.where)
+    return Node(value(whole, node) if whole else _filled(node, value), node.where)
+
+
+def _filled(node: Node, value: Callable[[re.Match[str], Node], object]) -> str:
+    """A text with its variables replaced. Variables of variables double it with every line: the length is bounded."""
+    length = len(node.value)
+
+    def text(match: re.Match[str]) -> str:
+        nonlocal length
+        replacement = str(value(match, node))
+        length += len(replacement)
+        if length > LONGEST_TEXT:
+            raise node.error(f"variables make this text longer than {LONGEST_TEXT} characters.")
+        return replacement
+
+    return PATTERN.sub(text, node.value)
 
 
 def _environment(text: str, at: Node) -> str:

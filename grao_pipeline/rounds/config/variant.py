@@ -6,7 +6,7 @@ from typing import Any
 
 from grao_pipeline.errors import UsageError
 from grao_pipeline.options import option_names
-from grao_pipeline.parsing import finite_number
+from grao_pipeline.parsing import finite_number, shown
 from grao_pipeline.pipeline import stage_named
 from grao_pipeline.rounds.config.run_plan import MODEL, RoundPlan, Settings, VariantPlan
 from grao_pipeline.rounds.config.schedules import section_in_round
@@ -156,7 +156,7 @@ def _entries(root: Node, stage: Stage) -> list[Node]:
         raise root.error(f"{stage.name} is required: a list, e.g. [{{reward: gsm8k}}].")
     entries = [section] if isinstance(section.value, dict) else section.value
     if not isinstance(entries, list) or not entries:
-        raise section.error(f"{stage.name}: expected a list, e.g. [{{reward: gsm8k}}], found {section.plain()!r}.")
+        raise section.error(f"{stage.name}: expected a list, e.g. [{{reward: gsm8k}}], found {shown(section.plain())}.")
     for entry in entries:
         entry.entries(f"{stage.name}: expected options")
     return entries
@@ -177,5 +177,5 @@ def _refuse_decided(stage: Stage, section: Node) -> None:
 def _weight(node: Node, name: str) -> float:
     value = None if isinstance(node.value, bool) else finite_number(node.value)
     if value is None:
-        raise node.error(f"{name}.weight: expected a number, found {node.plain()!r}.")
+        raise node.error(f"{name}.weight: expected a number, found {shown(node.plain())}.")
     return value

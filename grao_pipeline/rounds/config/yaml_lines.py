@@ -2,14 +2,21 @@
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.files import read_text
+from grao_pipeline.parsing import shown
 
 MERGE_TAG = "tag:yaml.org,2002:merge"
+LARGEST_FILE = 2**20
+"""Bytes."""
+DEEPEST = 50
+"""Levels of lists and dictionaries."""
+MOST_VALUES = 20_000
+"""Values of a file, those of an alias counted where it stands: a few aliases of aliases are billions of values."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class Node:
         if self.value is None:
             return {}
         if not isinstance(self.value, dict):
-            raise self.error(f"{expected}, found {self.plain()!r}.")
+            raise self.error(f"{expected}, found {shown(self.plain())}.")
         return self.value
 
     def without(self, key: str) -> "Node":
@@ -74,51 +81,133 @@ def read_yaml(path: str) -> Node:
     """Read a YAML file.
 
     Raises:
-        InputError: it cannot be read or is not YAML.
-        UsageError: a key is given twice.
+        InputError: it cannot be read, is not YAML, or is too large or too deep for a file that a person wrote.
+        UsageError: a key is given twice, or a value is not what its tag says.
     """
+    loader = _Loader(read_text(path, LARGEST_FILE), path)
     try:
-        loader = yaml.SafeLoader(Path(path).read_text())
         root = loader.get_single_node()
-        return Node(None, path) if root is None else _node(loader, root, path, _line(path, root), ())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+        return Node(None, path) if root is None else _Tree(loader, path).node(root, loader.where(root))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark else path
         raise InputError(f"{where}: the file is not YAML: {error.problem or error.context}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {error}") from error
 
 
-def _node(loader: yaml.SafeLoader, node: yaml.Node, path: str, where: str, around: tuple[yaml.Node, ...]) -> Node:
-    if any(node is other for other in around):
-        raise UsageError(f"{where}: recursive alias.")
-    around = (*around, node)
-    if isinstance(node, yaml.SequenceNode):
-        return Node([_node(loader, item, path, _line(path, item), around) for item in node.value], where)
-    if not isinstance(node, yaml.MappingNode):
-        return Node(loader.construct_object(node), where)
-    keys = [key for key, _ in node.value if key.tag != MERGE_TAG]
-    first: dict[Hashable, str] = {}
-    for key in keys:
-        name, line = _key(loader, key, path), _line(path, key)
-        if name in first:
-            raise UsageError(f"{line}: {name} is given a second time; the first is at {first[name]}. Remove one.")
-        first[name] = line
-    loader.flatten_mapping(node)  # `<<: *other`
-    entries = {
-        _key(loader, key, path): _node(loader, value, path, _line(path, key), around) for key, value in node.value
-    }
-    return Node(entries, where)
+class _Loader(yaml.SafeLoader):
+    """The loader of PyYAML, for at most `MOST_VALUES` values in `DEEPEST` levels."""
+
+    def __init__(self, text: str, path: str) -> None:
+        self.path = path
+        self._depth = self._num_values = 0
+        try:
+            super().__init__(text)
+        except yaml.YAMLError as error:  # a character that YAML does not allow
+            raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._depth += 1
+        self._num_values += 1
+        if self._depth > DEEPEST or self._num_values > MOST_VALUES:
+            reason = too_deep() if self._depth > DEEPEST else too_many()
+            raise UsageError(f"{self.path}:{self.get_mark().line + 1}: {reason}")
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def where(self, node: yaml.Node) -> str:
+        """Where a node stands."""
+        return f"{self.path}:{node.start_mark.line + 1}"
+
+    def scalar(self, node: yaml.Node) -> Hashable:
+        """The value of a scalar.
+
+        Raises:
+            UsageError: its text is not of the type that its tag or its form says, or a number has more.
+        """
+        try:
+            value: Hashable = self.construct_object(node)
+        # PyYAML's constructors raise whatever Python's conversions raise.
+        except (ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
+            kind = node.tag.rpartition(":")[2]
+            message = f"{self.where(node)}: {shown(node.value)} is not of type {kind}. Quote it where a text is meant."
+            raise UsageError(message) from error
+        if isinstance(value, int) and value.bit_length() > 63:
+            raise UsageError(f"{self.where(node)}: {shown(node.value)}: a whole number has at most 64 bits.")
+        return value
 
 
-def _key(loader: yaml.SafeLoader, key: yaml.Node, path: str) -> Hashable:
-    if not isinstance(key, yaml.ScalarNode):
-        raise UsageError(f"{_line(path, key)}: expected a name as key. Quote text that begins with {{ or [.")
-    name: Hashable = loader.construct_object(key)
-    return name
+class _Tree:
+    """PyYAML's nodes as a tree of ours: aliases and merges (`<<: *other`) in full."""
+
+    def __init__(self, loader: _Loader, path: str) -> None:
+        self._loader = loader
+        self._path = path
+        self._num_values = 0
+        self._around: list[yaml.Node] = []
+
+    def node(self, node: yaml.Node, where: str) -> Node:
+        """A node with everything in it.
+
+        Raises:
+            UsageError: an alias names what it is a part of; a key is given twice; the values are too many.
+        """
+        self._num_values += 1
+        if self._num_values > MOST_VALUES:
+            raise UsageError(f"{where}: {too_many()}")
+        if any(node is other for other in self._around):
+            raise UsageError(f"{where}: recursive alias.")
+        if not isinstance(node, yaml.CollectionNode):
+            return Node(self._loader.scalar(node), where)
+        if len(self._around) == DEEPEST:
+            raise UsageError(f"{where}: {too_deep()}")
+        self._around.append(node)
+        value = self._entries(node) if isinstance(node, yaml.MappingNode) else self._items(node)
+        self._around.pop()
+        return Node(value, where)
+
+    def _items(self, node: yaml.CollectionNode) -> list[Node]:
+        return [self.node(item, self._loader.where(item)) for item in node.value]
+
+    def _entries(self, node: yaml.CollectionNode) -> dict[Hashable, Node]:
+        merged: dict[Hashable, Node] = {}
+        entries: dict[Hashable, Node] = {}
+        for key, value in node.value:
+            line = self._loader.where(key)
+            if key.tag == MERGE_TAG:
+                # Of several, the first counts.
+                merged = {**self._merged(self.node(value, line)), **merged}
+                continue
+            name = self._key(key)
+            if name in entries:
+                first = entries[name].where
+                raise UsageError(f"{line}: {name} is given a second time; the first is at {first}. Remove one.")
+            entries[name] = self.node(value, line)
+        return {**merged, **entries}
+
+    def _merged(self, node: Node) -> dict[Hashable, Node]:
+        """The entries that `<<` adds: those of a dictionary, or of a list of them, of which the first counts."""
+        merged: dict[Hashable, Node] = {}
+        for source in reversed(node.value) if isinstance(node.value, list) else [node]:
+            if not isinstance(source.value, dict):
+                raise source.error(f"<<: expected a dictionary to merge, found {shown(source.plain())}.")
+            merged.update(source.value)
+        return merged
+
+    def _key(self, key: yaml.Node) -> Hashable:
+        if not isinstance(key, yaml.ScalarNode):
+            message = f"{self._loader.where(key)}: expected a name as key. Quote text that begins with {{ or [."
+            raise UsageError(message)
+        return self._loader.scalar(key)
 
 
-def _line(path: str, node: yaml.Node) -> str:
-    return f"{path}:{node.start_mark.line + 1}"
+def too_deep() -> str:
+    """The reason to refuse a value."""
+    return f"lists and dictionaries are nested deeper than {DEEPEST} levels."
+
+
+def too_many() -> str:
+    """The reason to refuse a file."""
+    return f"the file has more than {MOST_VALUES} values, those of aliases included."

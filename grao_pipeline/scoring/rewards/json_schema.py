@@ -3,13 +3,13 @@
 import importlib.metadata
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn, Self, TypedDict
 
 from pydantic import model_validator
 
 from grao_pipeline.arguments import PluginArguments, argument
-from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.errors import UsageError
+from grao_pipeline.json_text import read_json_file
 from grao_pipeline.plugins import require
 from grao_pipeline.scoring.metadata import field_value
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
@@ -164,14 +164,7 @@ def _judgement(outcome: Outcome | CallFailed) -> Judgement:
 
 def _read_schema(path: str) -> str:
     """The schema as canonical JSON text, so that the layout of its file does not change the fingerprint."""
-    try:
-        text = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"JSON schema {path} cannot be read: {error}.") from error
-    try:
-        schema = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"schema={path}: not JSON ({error}).", option="reward_arg") from error
+    schema = read_json_file(path)
     try:
         _validator_class(schema)
     except ValueError as error:

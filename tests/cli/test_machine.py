@@ -1,0 +1,29 @@
+"""What the machine refuses is one message, wherever it happens; a bug keeps its traceback."""
+
+import errno
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+from grao_pipeline.cli.command import errors_for_people
+from grao_pipeline.cli.machine import machine_problem
+
+
+def test_memory_that_ends_is_one_message() -> None:
+    with pytest.raises(click.ClickException) as raised, errors_for_people():
+        np.empty(2**50, dtype=np.float64)
+    assert raised.value.message.startswith("Not enough memory (Unable to allocate 8.00 PiB for an array")
+
+
+def test_a_refusal_of_the_file_system_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(click.ClickException) as raised, errors_for_people():
+        (tmp_path / ("x" * 300)).exists()
+    assert raised.value.message.endswith("…: File name too long.")
+
+
+def test_other_errors_of_the_system_may_be_bugs() -> None:
+    assert machine_problem(OSError(errno.EBADF, "Bad file descriptor")) is None
+    with pytest.raises(OSError, match="Bad"), errors_for_people():
+        raise OSError(errno.EBADF, "Bad file descriptor")
