@@ -32,7 +32,7 @@ class ObjectStore:
 
     def exists(self, name: str) -> bool:
         try:  # not `isfile`, which takes every error for absence
-            return bool(self._filesystem.info(self._path(name))["type"] == "file")
+            return bool(self._uncached().info(self._path(name))["type"] == "file")
         except ABSENT:
             return False
 
@@ -40,7 +40,7 @@ class ObjectStore:
         return None
 
     def read(self, name: str) -> bytes:
-        return bytes(self._filesystem.cat_file(self._path(name)))
+        return bytes(self._uncached().cat_file(self._path(name)))
 
     def write(self, name: str, data: bytes | memoryview) -> None:
         if self._makes_directories:
@@ -90,14 +90,18 @@ class ObjectStore:
         for name in filter(is_temporary, self.names()):
             self.delete(name)
 
+    def _uncached(self) -> Any:
+        """The driver, which answers from no list that it remembers: other processes write, too."""
+        self._filesystem.invalidate_cache()
+        return self._filesystem
+
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
 
     def _entries(self, kind: str | None) -> list[str]:
         """Names of the files or directories in this one, or of both; empty where it does not exist."""
-        self._filesystem.invalidate_cache()
         try:
-            entries = self._filesystem.ls(self._root, detail=True)
+            entries = self._uncached().ls(self._root, detail=True)
         except ABSENT:
             return []
         inside = [entry for entry in entries if entry["name"].rstrip("/") != self._root]  # a file lists itself

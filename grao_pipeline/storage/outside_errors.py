@@ -11,20 +11,27 @@ from grao_pipeline.redaction import without_credentials
 
 Result = TypeVar("Result")
 
-PAUSES = (0.5, 2.0, 5.0)
+PAUSES = (1.0, 4.0)
 """Seconds before a request is repeated, after the attempts of the driver."""
+PATIENCE_SECONDS = 15.0
+"""After this time a request is not repeated: a driver that took it has tried often enough."""
 TRANSIENT_STATUSES = {408, 429, 500, 502, 503, 504}
 TRANSIENT_ERRORS = (
     "Timeout",
     "ConnectionReset",
     "ConnectionClosed",
+    "EndpointConnection",
+    "ClientOSError",
     "Disconnected",
     "Payload",
     "Incomplete",
     "Streaming",
+    "ChecksumError",
 )
-"""Parts of the names of the drivers' exceptions for answers that broke off."""
-UNREACHABLE_ERRORS = ("EndpointConnection", "ClientConnector", "gaierror", "ConnectionRefused", "NoValidConnections")
+"""Parts of the names of the drivers' exceptions for answers that broke off, or arrived damaged."""
+UNREACHABLE_ERRORS = ("ConnectionRefused", "gaierror", "DNSError", "NoValidConnections")
+"""… and for servers that are not there."""
+NETWORK_ERRORS = (*UNREACHABLE_ERRORS, "EndpointConnection", "ConnectionReset", "ClientOSError")
 CREDENTIAL_ERRORS = (
     "NoCredentials",
     "PartialCredentials",
@@ -59,6 +66,7 @@ def attempt(action: str, where: str, operation: Callable[[], Result], is_local: 
         StageFailure: there is too little memory.
     """
     pauses: Iterator[float] = iter(() if is_local else PAUSES)
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return operation()
@@ -67,7 +75,8 @@ def attempt(action: str, where: str, operation: Callable[[], Result], is_local: 
         except MemoryError as error:
             raise too_little_memory(f"{action} {where}", error) from error
         except Exception as error:  # every driver (aiohttp, botocore, azure, …) raises its own classes
-            pause = next(pauses, None) if _is_transient(error) else None
+            is_over = time.monotonic() > deadline or not _is_transient(error)
+            pause = None if is_over else next(pauses, None)
             if pause is None:
                 raise refused(action, where, error, is_local) from error
             progress.warn(f"Cannot {action} {where} ({reason_of(error)}); trying again in {pause:g} s.")
@@ -113,7 +122,7 @@ def _store_advice(error: Exception) -> str:
             "Check the credentials (for s3://: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE) and that "
             "they allow to list, read, write and delete there"
         )
-    if _is_named(error, UNREACHABLE_ERRORS):
+    if _is_named(error, NETWORK_ERRORS):
         return f"Check the network and the endpoint (for s3://: AWS_ENDPOINT_URL), then {AGAIN}"
     if _is_transient(error):
         return f"The store has trouble: {AGAIN}"
