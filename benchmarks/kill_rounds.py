@@ -25,9 +25,9 @@ import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.common import describe_machine, make_model, print_table, write_prompts
+from grao_pipeline.models.manifest import MODEL_MANIFEST
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest_file import MANIFEST, read_manifest
-from grao_pipeline.training.checkpoints.model_directory import MODEL_MANIFEST
 
 REWARD = """
 import hashlib, json, os

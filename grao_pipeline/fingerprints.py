@@ -7,7 +7,9 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from grao_pipeline.checksums import file_checksum
 from grao_pipeline.errors import InputError
 from grao_pipeline.messages import Message, plain_message
 from grao_pipeline.schemas import CONTRACT_VERSION
@@ -62,17 +64,6 @@ def stage_fingerprint(stage: str, options: Mapping[str, object], inputs: Mapping
     return fingerprint({"contract": CONTRACT_VERSION, "stage": stage, "options": options, "inputs": inputs})
 
 
-def bytes_checksum(data: bytes | memoryview) -> str:
-    """The checksum of a part's bytes in its manifest (SHA-256, 64 hex digits)."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def file_checksum(path: Path) -> str:
-    """The checksum of a file, which is read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def model_fingerprint(directory: str | Path) -> str:
     """The fingerprint of the function that a Hugging Face model directory computes: its weights and config.
 
@@ -89,12 +80,23 @@ def model_fingerprint(directory: str | Path) -> str:
     weights = next((paths for paths in paths_by_suffix if paths), None)
     if weights is None:
         raise InputError(f"{root} has no weights (*.safetensors or *.bin).")
-    try:
-        config = json.loads(config_path.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{config_path} is not JSON ({error}).") from error
-    stable = {key: value for key, value in config.items() if key not in VOLATILE_CONFIG_KEYS}
+    stable = {key: value for key, value in read_config(config_path).items() if key not in VOLATILE_CONFIG_KEYS}
     return fingerprint([stable, [file_checksum(path) for path in weights]])
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a model directory.
+
+    Raises:
+        InputError: the file cannot be read, or holds no JSON object.
+    """
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON ({error}).") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path} is not a JSON object.")
+    return config
 
 
 def adapter_fingerprint(directory: str | Path) -> str:
@@ -106,11 +108,7 @@ def adapter_fingerprint(directory: str | Path) -> str:
     config, weights = (Path(directory) / name for name in ("adapter_config.json", "adapter_model.safetensors"))
     if not (config.is_file() and weights.is_file()):
         raise InputError(f"{directory} is not a LoRA adapter: it needs {config.name} and {weights.name}.")
-    try:
-        values = json.loads(config.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{config} is not JSON ({error}).") from error
-    stable = {key: value for key, value in values.items() if key not in VOLATILE_ADAPTER_KEYS}
+    stable = {key: value for key, value in read_config(config).items() if key not in VOLATILE_ADAPTER_KEYS}
     return fingerprint([stable, file_checksum(weights)])
 
 

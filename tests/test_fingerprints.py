@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grao_pipeline.checksums import bytes_checksum, file_checksum
 from grao_pipeline.errors import InputError
 from grao_pipeline.fingerprints import (
-    bytes_checksum,
-    file_checksum,
     fingerprint,
     group_fingerprint,
     model_fingerprint,

@@ -1,6 +1,5 @@
 """`grao inspect`: describe a table, model or evaluation."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,13 +10,14 @@ import pyarrow.parquet as pq
 from grao_pipeline.advantages.flat_view import columns_to_read, flat_view
 from grao_pipeline.errors import InputError
 from grao_pipeline.evaluation.evaluate import METRICS, read_evaluation
-from grao_pipeline.fingerprints import model_fingerprint
+from grao_pipeline.fingerprints import read_config
 from grao_pipeline.inspection.options import InspectOptions
+from grao_pipeline.models.manifest import read_trained_manifest
+from grao_pipeline.models.source import locate_model
 from grao_pipeline.schemas import TABLES
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest_file import has_manifest, part_files
 from grao_pipeline.storage.reader import TableReader, open_table, tables_inside
-from grao_pipeline.training.checkpoints.model_directory import MODEL_MANIFEST
 
 # Most specific first: a groups table has all columns of a prompts table.
 KINDS = ("groups", "advantages", "scores", "prompts")
@@ -152,17 +152,17 @@ def _describe(values: pl.Series) -> dict[str, float | None]:
 def _inspect_model(path: str) -> Inspection:
     if not Path(path).is_dir():
         raise InputError(f"{path} is a model that is not in a local directory. Download it first.")
-    config = json.loads((Path(path) / "config.json").read_text())
+    source = locate_model(path)
+    config = read_config(source.directory / "config.json")
     names = ("architectures", "hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings", "dtype")
     counts = {name: config[name] for name in names if name in config}
-    weights = [item for item in Path(path).iterdir() if item.suffix in (".safetensors", ".bin")]
-    counts["weight_bytes"] = sum(item.stat().st_size for item in weights)
-    provenance: dict[str, object] = {"fingerprint": model_fingerprint(path)}
-    manifest = Path(path) / MODEL_MANIFEST
-    if manifest.is_file():
-        value = json.loads(manifest.read_text())
-        provenance |= {"training": value["fingerprint"], "options": value["options"], "inputs": value["inputs"]}
-        counts |= {"steps": value["summary"]["steps"], "groups_trained": value["summary"]["groups_trained"]}
+    counts["weight_bytes"] = sum(item.stat().st_size for item in source.directory.glob("*.safetensors"))
+    provenance: dict[str, object] = {"fingerprint": source.fingerprint}
+    manifest = read_trained_manifest(source.directory)
+    if manifest is not None:
+        training = manifest.provenance
+        provenance |= {"training": training.fingerprint, "options": training.options, "inputs": training.inputs}
+        counts |= {name: manifest.summary[name] for name in ("steps", "groups_trained")}
     return Inspection(path, "model", counts, provenance=provenance)
 
 

@@ -1,13 +1,12 @@
 """Conversations and references → token ids, exactly as the policy sees them."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from grao_pipeline.errors import InputError
+from grao_pipeline.fingerprints import read_config
 from grao_pipeline.messages import Message
 from grao_pipeline.models.reasoning import THINK, Marks, Split, find_marks
 from grao_pipeline.models.reasoning_style import ANSWER, QUESTION, ReasoningStyle, learn_style
@@ -258,10 +257,4 @@ def declared_stop_token_ids(directory: Path) -> list[int]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     """An object; empty where there is no file."""
-    if not path.is_file():
-        return {}
-    try:
-        value: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}. Correct the file or delete it.") from error
-    return value
+    return read_config(path) if path.is_file() else {}

@@ -6,6 +6,7 @@ from typing import Any
 
 from grao_pipeline.errors import InputError
 from grao_pipeline.fingerprints import adapter_fingerprint, fingerprint, model_fingerprint, tokenizer_fingerprint
+from grao_pipeline.models.manifest import verify_where_trained
 from grao_pipeline.plugins import require
 
 
@@ -28,13 +29,16 @@ def locate_model(model: str, adapter: str | None = None) -> ModelSource:
         adapter: a LoRA adapter (peft) on top of the model, a directory or hub id too.
 
     Raises:
-        InputError: there is no such directory, or the hub does not have the model.
+        InputError: there is no such directory, the hub does not have the model, or a file of a trained model is
+            damaged.
     """
     directory = Path(model) if Path(model).is_dir() else _download(model)
+    verify_where_trained(directory)
     weights, tokenizer = model_fingerprint(directory), tokenizer_fingerprint(directory)
     if adapter is None:
         return ModelSource(directory, weights, tokenizer)
     adapter_directory = Path(adapter) if Path(adapter).is_dir() else _download(adapter)
+    verify_where_trained(adapter_directory)
     both = fingerprint([weights, adapter_fingerprint(adapter_directory)])
     return ModelSource(directory, both, tokenizer, adapter_directory)
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from grao_pipeline.fingerprints import file_checksum, fingerprint
+from grao_pipeline.checksums import file_checksum
+from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.options import StageOptions
 from grao_pipeline.plugins import named_source
 from grao_pipeline.prompts.curriculum import curriculum_provenance

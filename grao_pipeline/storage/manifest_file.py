@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from grao_pipeline.checksums import bytes_checksum
 from grao_pipeline.errors import DamagedPart
-from grao_pipeline.fingerprints import bytes_checksum
 from grao_pipeline.schemas import TABLES
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import Manifest

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from grao_pipeline.checksums import bytes_checksum
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError
-from grao_pipeline.fingerprints import bytes_checksum, fingerprint
+from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.plugins import require
 from grao_pipeline.schemas import CONTRACT_VERSION, TABLES, TableSchema
 from grao_pipeline.storage.directory import Directory

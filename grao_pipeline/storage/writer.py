@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from grao_pipeline.checksums import bytes_checksum
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError, UsageError
-from grao_pipeline.fingerprints import bytes_checksum
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.schemas import TABLES
 from grao_pipeline.storage.directory import Directory

@@ -10,11 +10,12 @@ import torch
 from grao_pipeline import notes
 from grao_pipeline.errors import MismatchError, UsageError
 from grao_pipeline.models.devices import resolve_device
+from grao_pipeline.models.manifest import read_model_manifest, verify_model
 from grao_pipeline.models.source import locate_model
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.storage.manifest import differences
 from grao_pipeline.training.checkpoints.export import export, prepare_export
-from grao_pipeline.training.checkpoints.model_directory import read_model_manifest, remove_temporaries
+from grao_pipeline.training.checkpoints.model_directory import remove_temporaries
 from grao_pipeline.training.checkpoints.store import CheckpointStore, remove_checkpoints
 from grao_pipeline.training.data.groups import TrainingSet
 from grao_pipeline.training.gradient import GradientAccumulator
@@ -131,6 +132,7 @@ def _finished(inputs: TrainingInputs, out: Path, progress: Progress) -> TrainSum
             f"{inputs.provenance.fingerprint}: {differences(manifest.provenance, inputs.provenance)}. Choose another "
             "output directory, or delete this one."
         )
+    verify_model(out, manifest)
     remove_temporaries(out)
     remove_checkpoints(out)
     progress.note(f"{out} already holds the model of this training; nothing to do.")
@@ -170,7 +172,7 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
         summary.notes = list(_notes(summary, data, trainer.trained, options))
         summary.fingerprint = inputs.provenance.fingerprint
         with progress.track(f"writing {out}"):
-            summary.model = export(policy, inputs, options, ranks, out, asdict(summary))
+            summary.model = export(policy, inputs, options, ranks, out, asdict(summary), trainer.saved)
         ranks.on_first(lambda: remove_checkpoints(out))
     finally:
         store.release()

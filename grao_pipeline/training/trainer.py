@@ -2,8 +2,9 @@
 
 import math
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -11,10 +12,11 @@ import numpy as np
 import torch
 
 from grao_pipeline.errors import Interrupted, StageFailure
+from grao_pipeline.models.manifest import METRICS
 from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import Progress
 from grao_pipeline.training.checkpoints.disk import write_errors_as_failure
-from grao_pipeline.training.checkpoints.model_directory import METRICS, MetricsLog
+from grao_pipeline.training.checkpoints.metrics_log import MetricsLog
 from grao_pipeline.training.checkpoints.store import CheckpointStore
 from grao_pipeline.training.data.groups import TrainingGroup, TrainingSet, step_plan
 from grao_pipeline.training.learner import Learner
@@ -29,6 +31,7 @@ from grao_pipeline.training.schedule import learning_rate
 
 SHOWN = ("J", "reward", "grad_norm", "tokens_per_second")
 """Metrics of the newest step that are shown next to the bar."""
+TOTALS = ("steps", "skipped", "skipped_in_a_row", "tokens", "final_objective")
 
 
 @dataclass
@@ -52,6 +55,18 @@ class TrainerState:
     origins: OriginSums = field(default_factory=OriginSums)
     cost: StepCost = field(default_factory=StepCost)
     seconds: float = 0.0
+
+    def totals(self) -> dict[str, Any]:
+        """What a checkpoint holds of it, as JSON."""
+        return {**{name: getattr(self, name) for name in TOTALS}, "origins": self.origins.records()}
+
+    @staticmethod
+    def resumed(totals: Mapping[str, Any]) -> "TrainerState":
+        """The state after the steps of a checkpoint."""
+        values = dict(totals)
+        state = TrainerState(resumed_from=totals["steps"])
+        state.origins.merge_records(values.pop("origins"))
+        return replace(state, **values)
 
 
 def make_plan(data: TrainingSet, options: TrainOptions) -> list[tuple[int, list[int]]]:
@@ -101,18 +116,19 @@ class Trainer:
         self._store = store
         self._ranks = ranks
         self._plan = make_plan(data, options)
+        self._progress = progress
         latest = ranks.from_first(lambda: store.latest)
+        record = None if latest is None else store.load(latest, learner.policy, learner.optimizer, ranks)
         if latest is not None:
-            store.load(latest, learner.policy, learner.optimizer, ranks)
             progress.note(f"resuming after step {latest.step} from {latest.path}")
         self._saved = latest.step if latest else 0
         num_left = len(self._plan) - self._saved
         self._profile = Profile(store.out, num_left, ranks) if options.profile else None
-        self._state = TrainerState(self._saved, self._saved)
+        self._state = TrainerState.resumed(record.totals) if record else TrainerState()
         self._bar = progress.track("training", len(self._plan), "steps", self._saved)
-        self._log = MetricsLog(store.out, self._saved) if ranks.is_first else None
-        for record in ranks.from_first(lambda: self._log.earlier if self._log else []):
-            self._count(record)
+        self._log = MetricsLog(store.out, self._saved, record.metrics if record else None) if ranks.is_first else None
+        if self._log and self._log.problem:
+            progress.warn(self._log.problem)
 
     @property
     def trained(self) -> set[int]:
@@ -140,6 +156,7 @@ class Trainer:
                 interval = self._options.checkpoint_steps
                 if interval and step % interval == 0 and step < len(self._plan):
                     self._save(step)
+            self._save_last()
         self._state.seconds = time.perf_counter() - started
         return self._state
 
@@ -183,8 +200,8 @@ class Trainer:
             StageFailure: too many steps were skipped, or the disk is full.
         """
         if self._log:
-            saved = f"Step {self._saved} is saved" if self._saved else "No step is saved"
-            with write_errors_as_failure(self._store.out / METRICS, f"{saved}. Free space and run the command again."):
+            remedy = f"{self.saved} Free space and run the command again."
+            with write_errors_as_failure(self._store.out / METRICS, remedy):
                 self._log.append(record)
         self._count(record)
         self._bar.log(_line(record, len(self._plan)))
@@ -210,17 +227,30 @@ class Trainer:
         if record["epoch"] == 0:
             state.origins.merge_records(record.get("origins", []))
 
+    @property
+    def saved(self) -> str:
+        """What a run after this one would resume from, for people."""
+        return f"Step {self._saved} of {len(self._plan)} is saved." if self._saved else "No step is saved."
+
     def _save(self, step: int) -> None:
-        self._store.save(step, self._learner.policy, self._learner.optimizer, self._ranks)
+        self._store.save(step, self._learner.policy, self._learner.optimizer, self._ranks, self._state.totals())
         self._saved = step
+
+    def _save_last(self) -> None:
+        """Save the last step, too, where others were saved: should writing the model fail, no step is lost."""
+        steps = self._state.steps
+        if 0 < self._options.checkpoint_steps < len(self._plan) and steps > self._saved:
+            try:
+                self._save(steps)
+            except StageFailure as failure:  # the model may fit nevertheless
+                self._progress.warn(f"{failure} The model is written nevertheless.")
 
     def _stop(self, reason: Interrupted) -> str:
         """Save the last whole step; the message for people."""
         steps = self._state.steps
         if self._options.checkpoint_steps and steps > self._saved:
             self._save(steps)
-        saved = f"Step {self._saved} of {len(self._plan)} is saved" if self._saved else "No step is saved"
-        return f"{reason} {saved}. Run the same command to resume."
+        return f"{reason} {self.saved} Run the same command to resume."
 
 
 def _seed(seed: int, step: int, rank: int) -> int:

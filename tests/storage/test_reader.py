@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from grao_pipeline.checksums import bytes_checksum
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError
-from grao_pipeline.fingerprints import bytes_checksum
 from grao_pipeline.messages import plain_messages
 from grao_pipeline.schemas import GROUPS, PROMPTS
 from grao_pipeline.storage.manifest import Provenance

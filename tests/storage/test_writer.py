@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from grao_pipeline.checksums import bytes_checksum
 from grao_pipeline.errors import InputError, MismatchError, SchemaError
-from grao_pipeline.fingerprints import bytes_checksum
 from grao_pipeline.progress import RecordedProgress
 from grao_pipeline.schemas import SCORES
 from grao_pipeline.storage.directory import Directory

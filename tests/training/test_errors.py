@@ -264,7 +264,7 @@ def test_a_damaged_checkpoint_is_named_and_without_it_the_training_starts_anew(
         train(groups, advantages, model, out, interrupt_after(3), **options)
     [checkpoint] = out.glob("checkpoints/step-*")
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
-    with pytest.raises(InputError, match=r"checkpoints/step-00000002\.pt is damaged .* Delete it to start again"):
+    with pytest.raises(InputError, match=r"checkpoints/step-00000002\.pt is damaged: .* Delete .* to start again"):
         train(groups, advantages, model, out, **options)
     checkpoint.unlink()
     train(groups, advantages, model, out, **options)

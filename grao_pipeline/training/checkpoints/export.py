@@ -17,8 +17,6 @@ from grao_pipeline.training.model.loading import load_whole_model
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.options import TrainOptions
 
-LOST = "The steps since the last checkpoint are lost. Free space and run the same command to resume from it."
-
 
 def prepare_export(policy: Policy, inputs: TrainingInputs, options: TrainOptions, num_steps: int, out: Path) -> None:
     """Try on rank 0, before the first step, what could otherwise fail after the last one.
@@ -46,10 +44,14 @@ def export(
     ranks: Ranks,
     directory: Path,
     summary: dict[str, Any],
+    saved: str,
 ) -> str:
     """Save the trained weights with the tokenizer and the chat template that the groups were sampled with.
 
     A collective where the policy is sharded: its shards are gathered on rank 0, which writes.
+
+    Args:
+        saved: a sentence on the steps that are saved, should the disk be full.
 
     Returns:
         the fingerprint of the model.
@@ -61,7 +63,7 @@ def export(
     weights = whole_weights(policy) if ranks.is_sharded else None
 
     def write() -> str:
-        with write_errors_as_failure(directory, LOST):
+        with write_errors_as_failure(directory, f"{saved} Free space and run the same command to resume."):
             model = _whole(policy, source, options, weights)
             if options.save_adapter:
                 return write_adapter(directory, model, source.directory, provenance, summary).model

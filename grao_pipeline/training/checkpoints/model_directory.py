@@ -1,72 +1,30 @@
-"""The directory of a trained model: Hugging Face files, metrics, and a manifest that is written last."""
+"""The directory of a trained model: Hugging Face files, and a manifest that is written last."""
 
-import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from grao_pipeline.errors import InputError, MismatchError
-from grao_pipeline.fingerprints import file_checksum, model_fingerprint
+from grao_pipeline.fingerprints import model_fingerprint
+from grao_pipeline.models.manifest import MODEL_MANIFEST, ModelManifest, read_model_manifest, verify_model
 from grao_pipeline.models.source import locate_model
 from grao_pipeline.storage.atomic import sync, write_atomically
-from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.file_records import record_files
 from grao_pipeline.storage.manifest import Provenance
-from grao_pipeline.storage.manifest_file import MANIFEST, read_manifest
 from grao_pipeline.training.checkpoints.companions import save_weights, write_companions
-
-METRICS = "metrics.jsonl"
-MODEL_MANIFEST = "manifest.json"
-
-
-@dataclass(frozen=True)
-class ModelManifest:
-    """The record of a finished training."""
-
-    provenance: Provenance
-    model: str
-    """Fingerprint of the trained weights: the `policy` of the groups that they sample."""
-    summary: dict[str, Any]
-    files: dict[str, str]
-    """SHA-256 of every model file."""
-
-
-def read_model_manifest(out: Path) -> ModelManifest | None:
-    """The manifest of a finished training in `out`, or None.
-
-    Raises:
-        InputError: it is damaged.
-        MismatchError: `out` holds a table.
-    """
-    table = read_manifest(Directory(out)) if (out / MANIFEST).is_file() else None
-    if table is not None:
-        raise _not_a_model(out, table.provenance.table)
-    path = out / MODEL_MANIFEST
-    if not path.is_file():
-        return None
-    try:
-        value = json.loads(path.read_text())
-        provenance = Provenance.from_dict(value, str(path))
-        if provenance.table != "model":
-            raise _not_a_model(out, provenance.table)
-        return ModelManifest(provenance, value["model"], value["summary"], value["files"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is damaged ({error!r}). Choose another directory, or delete this one.") from error
-
-
-def _not_a_model(out: Path, kind: str) -> MismatchError:
-    return MismatchError(f"{out} holds a table of kind '{kind}', not a model. Choose another directory.")
 
 
 def is_complete(out: Path) -> bool:
-    """Whether a directory holds a finished training.
+    """Whether a directory holds a finished training, every file of which is as it was written.
 
     Raises:
-        InputError, MismatchError: as `read_model_manifest`.
+        InputError, MismatchError: as `read_model_manifest` and `verify_model`.
     """
-    return read_model_manifest(out) is not None
+    manifest = read_model_manifest(out)
+    if manifest is not None:
+        verify_model(out, manifest)
+    return manifest is not None
 
 
 def write_model(
@@ -124,41 +82,9 @@ def _move_in(out: Path, save: Callable[[str], None]) -> list[str]:
 def _finish(
     out: Path, names: list[str], model: str, provenance: Provenance, summary: dict[str, object]
 ) -> ModelManifest:
-    manifest = ModelManifest(provenance, model, summary, {name: file_checksum(out / name) for name in names})
-    value = {**asdict(provenance), "model": manifest.model, "summary": summary, "files": manifest.files}
-    write_atomically(out / MODEL_MANIFEST, f"{json.dumps(value, indent=1, sort_keys=True)}\n".encode())
+    manifest = ModelManifest(provenance, model, summary, record_files(out, names))
+    write_atomically(out / MODEL_MANIFEST, manifest.to_json())
     return manifest
-
-
-class MetricsLog:
-    """`metrics.jsonl`: one line per optimizer step. On resume, lines of steps after the checkpoint are removed.
-
-    Attributes:
-        earlier: the records of the steps up to the checkpoint.
-    """
-
-    def __init__(self, out: Path, first_step: int) -> None:
-        self._path = out / METRICS
-        self.earlier: list[dict[str, Any]] = []
-        if self._path.is_file():
-            for line in self._path.read_text().splitlines():
-                try:
-                    record = json.loads(line)
-                except ValueError:
-                    break
-                if record["step"] <= first_step:
-                    self.earlier.append(record)
-        write_atomically(self._path, "".join(json.dumps(record) + "\n" for record in self.earlier).encode())
-
-    def append(self, record: Mapping[str, object]) -> None:
-        """Add the record of a step.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        with self._path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-        sync(self._path)
 
 
 def _umask() -> int:

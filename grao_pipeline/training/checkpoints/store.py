@@ -3,18 +3,22 @@
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from grao_pipeline.errors import InputError, MismatchError, StageFailure
+from grao_pipeline.models.manifest import METRICS
 from grao_pipeline.storage.atomic import write_atomically
 from grao_pipeline.storage.locks import DirectoryLock
 from grao_pipeline.storage.manifest import Provenance, differences
 from grao_pipeline.training.checkpoints.disk import write_errors_as_failure
-from grao_pipeline.training.checkpoints.model_directory import METRICS, remove_temporaries
+from grao_pipeline.training.checkpoints.model_directory import remove_temporaries
+from grao_pipeline.training.checkpoints.record import CheckpointRecord, record_path
 from grao_pipeline.training.checkpoints.state import load_file, load_shards, save_file, save_shards
 from grao_pipeline.training.model.distributed import Ranks
 from grao_pipeline.training.model.policy import Policy
@@ -24,6 +28,7 @@ CLAIM = "training.json"
 LOCK = ".lock"
 FILE = "step-????????.pt"
 SHARDS = "step-????????"
+RECORD = "step-????????.json"
 OUTPUTS = (
     *("config.json", "adapter_config.json", "metrics.jsonl", "*.safetensors", "*.bin", "*.parquet"),
     *(f"{CHECKPOINTS}/{kind}" for kind in (FILE, SHARDS)),
@@ -77,6 +82,7 @@ class CheckpointStore:
             self._refuse_other_work()  # Another process may have written until now.
             remove_temporaries(self.out)
             remove_temporaries(self._root)
+            self._remove_lone_records()
             write_atomically(self._root / CLAIM, f"{self._provenance.to_json()}\n".encode())
         except OSError as error:
             raise InputError(f"Cannot write {self.out}: {error.strerror or error}.") from error
@@ -93,8 +99,18 @@ class CheckpointStore:
                 self.out.rmdir()
         self._lock.release()
 
-    def save(self, step: int, policy: Policy, optimizer: torch.optim.Optimizer, ranks: Ranks) -> None:
-        """Write a checkpoint, then delete the one before it. A collective: all ranks must call it.
+    def save(
+        self,
+        step: int,
+        policy: Policy,
+        optimizer: torch.optim.Optimizer,
+        ranks: Ranks,
+        totals: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write a checkpoint and its record, then delete the one before it. A collective: all ranks must call it.
+
+        Args:
+            totals: of all steps so far, as JSON; only rank 0's count.
 
         Raises:
             StageFailure: it cannot be written; the one before it stays.
@@ -103,30 +119,41 @@ class CheckpointStore:
         temporary = final.with_name(f".{final.name}.tmp")
         earlier = self.latest
         saved = f"Step {earlier.step} is saved" if earlier else "No step is saved"
+        remedy = f"{saved}. Free space and run the same command to resume."
+
+        def commit() -> None:
+            with write_errors_as_failure(final, remedy):
+                CheckpointRecord.of(temporary, final.name, self.out, totals or {}).write(final)
+                os.replace(temporary, final)
+
         try:
-            with write_errors_as_failure(final, f"{saved}. Free space and run the same command to resume."):
+            with write_errors_as_failure(final, remedy):
                 (save_shards if ranks.is_sharded else save_file)(temporary, policy, optimizer)
+            ranks.on_first(commit)
         except StageFailure:
             if ranks.is_first:
                 remove_temporaries(self._root)
             raise
-        if not ranks.is_first:
-            return
-        os.replace(temporary, final)
-        for checkpoint in self._checkpoints():
-            if checkpoint.path != final:
-                _remove(checkpoint.path)
+        if ranks.is_first:
+            for checkpoint in self._checkpoints():
+                if checkpoint.path != final:
+                    _remove(checkpoint.path)
 
-    def load(self, checkpoint: Checkpoint, policy: Policy, optimizer: torch.optim.Optimizer, ranks: Ranks) -> None:
-        """Restore weights and optimizer, whatever the number of ranks that wrote them. A collective.
+    def load(
+        self, checkpoint: Checkpoint, policy: Policy, optimizer: torch.optim.Optimizer, ranks: Ranks
+    ) -> CheckpointRecord:
+        """Verify a checkpoint, and restore weights and optimizer, whatever the number of ranks that wrote them. A
+        collective.
 
         Raises:
-            InputError: the checkpoint cannot be read.
+            InputError: the checkpoint is damaged.
         """
+        record = ranks.from_first(lambda: CheckpointRecord.verified(checkpoint.path))
         if checkpoint.path.suffix == ".pt":
             load_file(checkpoint.path, policy, optimizer, ranks)
         else:
             load_shards(checkpoint.path, policy, optimizer, ranks)
+        return record
 
     def _refuse_other_work(self) -> None:
         if self.out.exists() and not self.out.is_dir():
@@ -153,6 +180,13 @@ class CheckpointStore:
         metrics = self.out / METRICS
         return bool(self._checkpoints()) or (metrics.is_file() and metrics.stat().st_size > 0)
 
+    def _remove_lone_records(self) -> None:
+        """Delete the records of checkpoints that a killed run did not finish, or that a user deleted."""
+        with_checkpoint = {record_path(checkpoint.path) for checkpoint in self._checkpoints()}
+        for path in self._root.glob(RECORD):
+            if path not in with_checkpoint:
+                path.unlink()
+
     def _checkpoints(self) -> list[Checkpoint]:
         paths = [path for kind in (FILE, SHARDS) for path in self._root.glob(kind)]
         return sorted((Checkpoint(path, int(path.stem.removeprefix("step-"))) for path in paths), key=lambda c: c.step)
@@ -163,6 +197,8 @@ def remove_checkpoints(out: Path) -> None:
     root = out / CHECKPOINTS
     for path in [path for kind in (FILE, SHARDS) for path in root.glob(kind)]:
         _remove(path)
+    for path in root.glob(RECORD):
+        path.unlink()
     remove_temporaries(root)
     (root / CLAIM).unlink(missing_ok=True)
     (out / LOCK).unlink(missing_ok=True)
@@ -171,13 +207,16 @@ def remove_checkpoints(out: Path) -> None:
 
 
 def _remove(checkpoint: Path) -> None:
-    """Delete a checkpoint. A directory is renamed first, since half of it must not pass for a checkpoint."""
-    if not checkpoint.is_dir():
+    """Delete a checkpoint, then its record. A directory is renamed first, since half of it must not pass for a
+    checkpoint.
+    """
+    if checkpoint.is_dir():
+        leftover = checkpoint.with_name(f".{checkpoint.name}.old.tmp")
+        os.replace(checkpoint, leftover)
+        shutil.rmtree(leftover)
+    else:
         checkpoint.unlink()
-        return
-    leftover = checkpoint.with_name(f".{checkpoint.name}.old.tmp")
-    os.replace(checkpoint, leftover)
-    shutil.rmtree(leftover)
+    record_path(checkpoint).unlink(missing_ok=True)
 
 
 def _provenance_in(claim: Path) -> Provenance:

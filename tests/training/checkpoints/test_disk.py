@@ -14,7 +14,7 @@ from grao_pipeline.errors import InputError, StageFailure
 from grao_pipeline.progress import RecordedProgress
 from grao_pipeline.training.checkpoints import state, store
 from grao_pipeline.training.checkpoints.disk import DiskNeed, check_space, write_errors_as_failure
-from grao_pipeline.training.checkpoints.model_directory import MetricsLog
+from grao_pipeline.training.checkpoints.metrics_log import MetricsLog
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.train import train_model

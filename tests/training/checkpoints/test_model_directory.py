@@ -2,16 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from grao_pipeline.fingerprints import file_checksum, model_fingerprint
+from grao_pipeline.checksums import bytes_checksum, file_checksum
+from grao_pipeline.fingerprints import model_fingerprint
 from grao_pipeline.models.templates import PLAIN_TEMPLATE
-from grao_pipeline.training.checkpoints.model_directory import MetricsLog
+from grao_pipeline.storage.file_records import FileRecord
+from grao_pipeline.training.checkpoints.metrics_log import MetricsLog
 from tests import tiny
 from tests.manifests import manifest_of
 from tests.training import oracle
@@ -61,7 +62,11 @@ def test_the_manifest_says_what_the_model_is(trained: Path, model: Path, groups:
     for name in ("groups", "advantages"):
         url = {"groups": groups, "advantages": advantages}[name]
         assert manifest["inputs"][name] == manifest_of(url)["fingerprint"]
-    assert manifest["files"] == {name: file_checksum(trained / name) for name in manifest["files"]}
+    records = {
+        name: {"bytes": (trained / name).stat().st_size, "sha256": file_checksum(trained / name)}
+        for name in manifest["files"]
+    }
+    assert manifest["files"] == records
     assert set(manifest["files"]) == {path.name for path in model.iterdir()}
     assert manifest["summary"]["steps"] == 2
 
@@ -137,15 +142,37 @@ def test_a_base_model_without_chat_template_gets_the_one_it_was_sampled_with(tmp
     assert AutoTokenizer.from_pretrained(str(tmp_path / "out")).chat_template == PLAIN_TEMPLATE
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+TWO_STEPS = b'{"step": 1, "J": 0.1}\n{"step": 2, "J": 0.2}\n'
+THIRD = b'{"step": 3, "J": 0.3}\n'
+
+
+def log_after(tmp_path: Path, data: bytes) -> MetricsLog:
+    """A log that is resumed after two steps, from a file with this content."""
+    (tmp_path / "metrics.jsonl").write_bytes(data)
+    return MetricsLog(tmp_path, 2, FileRecord(len(TWO_STEPS), bytes_checksum(TWO_STEPS)))
 
 
 def test_metrics_behind_the_checkpoint_are_cut_off(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1, "J": 0.1}\n{"step": 2, "J": 0.2}\n{"step": 3, "J": 0.3}\n{"step": 4, "J')
-    log = MetricsLog(tmp_path, 2)
+    log = log_after(tmp_path, TWO_STEPS + THIRD + b'{"step": 4, "J')
     log.append({"step": 3, "J": 0.5})
-    assert log.earlier == [{"step": 1, "J": 0.1}, {"step": 2, "J": 0.2}]
-    assert lines(path) == [{"step": 1, "J": 0.1}, {"step": 2, "J": 0.2}, {"step": 3, "J": 0.5}]
-    assert [each.name for each in tmp_path.iterdir()] == ["metrics.jsonl"]
+    assert log.problem is None
+    assert (tmp_path / "metrics.jsonl").read_bytes() == TWO_STEPS + b'{"step": 3, "J": 0.5}\n'
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said", "left"),
+    [
+        (TWO_STEPS[22:] + THIRD, "the lines of 1 steps are lost: 1", TWO_STEPS[22:]),
+        (TWO_STEPS.replace(b'"step": 2', b'"st\xffp": 2'), "are lost: 2", TWO_STEPS[:22]),
+        (b"[]\n" + b"[" * 100_000 + b'\n{"step": "1"}\n{"step": true}\n\xff\x00', "are lost: 1, 2", b""),
+        (TWO_STEPS.replace(b"0.2", b"0.3"), "numbers may be wrong", TWO_STEPS.replace(b"0.2", b"0.3")),
+        (b"", "the lines of 2 steps are lost: 1, 2", b""),
+    ],
+    ids=["a lost line", "a flipped byte", "no steps", "another number", "empty"],
+)
+def test_metrics_that_are_not_as_they_were_written_are_said(
+    tmp_path: Path, data: bytes, said: str, left: bytes
+) -> None:
+    assert said in str(log_after(tmp_path, data).problem)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == left

@@ -68,7 +68,7 @@ def test_a_training_killed_again_and_again_ends_as_if_undisturbed(
     assert resumed[2] >= 9
     assert resumed[3] >= 20
     # The last but one got as far as writing the model; on a busy machine it may even have ended.
-    assert "resuming after step 39 " in last.stderr or "nothing to do" in last.stderr
+    assert "resuming after step 40 " in last.stderr or "nothing to do" in last.stderr
     assert_same_training(out, undisturbed)
 
 
@@ -116,7 +116,7 @@ def test_at_most_one_checkpoint_and_nothing_half_written_is_kept(
     with pytest.raises(InterruptedError):
         train_model(groups, advantages, str(tmp_path / "out"), made, RecordedProgress(look))
     # Heard before the first step, when the attention is chosen, and after each step, before its checkpoint.
-    kept = [[f"step-{step:08d}.pt"] for step in (1, 2, 3)]
+    kept = [[f"step-{step:08d}.json", f"step-{step:08d}.pt"] for step in (1, 2, 3)]
     assert seen == [["training.json"], ["training.json"], *[[*names, "training.json"] for names in kept]]
     (tmp_path / "out" / "checkpoints" / ".step-00000004.pt.99.tmp").write_bytes(b"half")
     seen.clear()
