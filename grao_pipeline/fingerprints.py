@@ -15,8 +15,6 @@ from grao_pipeline.messages import Message, plain_message
 from grao_pipeline.schemas import CONTRACT_VERSION
 
 DIGITS = 32
-# In the order of preference of transformers, which loads only the first kind where a directory has both.
-WEIGHT_SUFFIXES = (".safetensors", ".bin")
 # Written by peft and transformers for provenance; they change although the computed function stays the same.
 VOLATILE_ADAPTER_KEYS = {"base_model_name_or_path", "revision", "inference_mode", "peft_version"}
 VOLATILE_CONFIG_KEYS = {"_name_or_path", "transformers_version", "use_cache"}
@@ -76,10 +74,9 @@ def model_fingerprint(directory: str | Path) -> str:
     config_path = root / "config.json"
     if not config_path.is_file():
         raise InputError(f"{root} is not a model directory: it has no config.json.")
-    paths_by_suffix = (sorted(root.glob(f"*{suffix}")) for suffix in WEIGHT_SUFFIXES)
-    weights = next((paths for paths in paths_by_suffix if paths), None)
-    if weights is None:
-        raise InputError(f"{root} has no weights (*.safetensors or *.bin).")
+    weights = sorted(root.glob("*.safetensors"))
+    if not weights:
+        raise InputError(f"{root} has no weights (*.safetensors).")
     stable = {key: value for key, value in read_config(config_path).items() if key not in VOLATILE_CONFIG_KEYS}
     return fingerprint([stable, [file_checksum(path) for path in weights]])
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from grao_pipeline import checksums
 from grao_pipeline.checksums import file_checksum
 
 
@@ -22,7 +21,7 @@ def settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "file"
     path.write_bytes(b"before")
     now = time.time()
-    monkeypatch.setattr(checksums.time, "time", lambda: now + 60)
+    monkeypatch.setattr(time, "time", lambda: now + 60)
     return path
 
 

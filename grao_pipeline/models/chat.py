@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict
 
 from grao_pipeline.fingerprints import read_config
 from grao_pipeline.messages import Message
+from grao_pipeline.models.plain_text import PlainText
 from grao_pipeline.models.reasoning import THINK, Marks, Split, find_marks
 from grao_pipeline.models.reasoning_style import ANSWER, QUESTION, ReasoningStyle, learn_style
 from grao_pipeline.models.templates import RefusedConversation, TemplateSettings, chat_template, render
@@ -61,6 +62,7 @@ class PromptTokenizer:
         settings: TemplateSettings | None = None,
     ) -> None:
         self._tokenizer = tokenizer
+        self._plain = PlainText(tokenizer)
         self.template = chat_template(tokenizer) if template is None else template
         self.settings = settings or TemplateSettings()
         self.settings.check(self.template)
@@ -223,10 +225,13 @@ class PromptTokenizer:
         return self._encode(text)
 
     def _render(self, messages: Sequence[Message], generation: bool, tools: str | None = None) -> str:
-        return render(self._tokenizer, self.template, messages, generation, tools, self._variables)
+        """Special tokens that users, tools and the system spell are text. The assistant's may be how it calls tools."""
+        plain = [turn if turn["role"] == "assistant" else self._plain.marked_message(turn) for turn in messages]
+        tools = None if tools is None else self._plain.marked(tools)
+        return render(self._tokenizer, self.template, plain, generation, tools, self._variables)
 
     def _encode(self, text: str) -> list[int]:
-        return [int(token) for token in self._tokenizer.encode(text, add_special_tokens=False)]
+        return self._plain.encode(text)
 
 
 def _split_by(marks: Marks, text: str) -> Split:

@@ -1,12 +1,15 @@
 """Locate a model and load its config, tokenizer and weights; incomplete weights are refused."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grao_pipeline.errors import InputError
+from grao_pipeline.errors import GraoError, InputError
 from grao_pipeline.fingerprints import adapter_fingerprint, fingerprint, model_fingerprint, tokenizer_fingerprint
 from grao_pipeline.models.manifest import verify_where_trained
+from grao_pipeline.models.outside import check_weights, named_code
 from grao_pipeline.plugins import require
 
 
@@ -29,16 +32,18 @@ def locate_model(model: str, adapter: str | None = None) -> ModelSource:
         adapter: a LoRA adapter (peft) on top of the model, a directory or hub id too.
 
     Raises:
-        InputError: there is no such directory, the hub does not have the model, or a file of a trained model is
-            damaged.
+        InputError: there is no such directory, the hub does not have the model, its weights are pickles, or a file of
+            it is damaged.
     """
     directory = Path(model) if Path(model).is_dir() else _download(model)
     verify_where_trained(directory)
+    check_weights(directory)
     weights, tokenizer = model_fingerprint(directory), tokenizer_fingerprint(directory)
     if adapter is None:
         return ModelSource(directory, weights, tokenizer)
     adapter_directory = Path(adapter) if Path(adapter).is_dir() else _download(adapter)
     verify_where_trained(adapter_directory)
+    check_weights(adapter_directory)
     both = fingerprint([weights, adapter_fingerprint(adapter_directory)])
     return ModelSource(directory, both, tokenizer, adapter_directory)
 
@@ -75,10 +80,8 @@ def load_tokenizer(source: ModelSource) -> Any:
         InputError: the directory holds no usable tokenizer.
     """
     transformers = require("transformers")
-    try:
+    with _errors_of_transformers(source.directory, f"Cannot load the tokenizer in {source.directory}"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.directory), trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"Cannot load the tokenizer in {source.directory}: {first_line(error)}") from error
     if not tokenizer.encode("a", add_special_tokens=False):  # transformers invents an empty one
         raise InputError(f"{source.directory} has no tokenizer. Copy the files of the model's tokenizer there.")
     return tokenizer
@@ -91,10 +94,11 @@ def load_config(source: ModelSource) -> Any:
         InputError: transformers cannot read config.json.
     """
     transformers = require("transformers")
-    try:
-        return transformers.AutoConfig.from_pretrained(str(source.directory), trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"Cannot load {source.directory}/config.json: {first_line(error)}") from error
+    with _errors_of_transformers(source.directory, f"Cannot load {source.directory}/config.json"):
+        config = transformers.AutoConfig.from_pretrained(str(source.directory), trust_remote_code=False)
+    if not isinstance(config.architectures, list | None):
+        raise InputError(f"{source.directory}/config.json: architectures must be a list of names.")
+    return config
 
 
 def load_causal_lm(directory: str | Path, dtype: Any) -> Any:
@@ -146,19 +150,41 @@ def load_weights(directory: str | Path, model_class: Any, dtype: Any) -> Any:
         InputError: the weights cannot be read, or some are missing (transformers would initialize them at random).
     """
     transformers = require("transformers")
-    safetensors = require("safetensors")
     if isinstance(model_class, str):
         model_class = getattr(transformers, model_class)
-    try:
+    with _errors_of_transformers(Path(directory), f"The weights in {directory} cannot be loaded"):
         model, loading_info = model_class.from_pretrained(
-            str(directory), dtype=dtype, output_loading_info=True, trust_remote_code=False
+            str(directory),
+            dtype=dtype,
+            output_loading_info=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are in loading_info, with their shapes
         )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, safetensors.SafetensorError) as error:
-        raise InputError(f"The weights in {directory} cannot be loaded: {first_line(error)}") from error
+    for name, stored, needed in sorted(loading_info["mismatched_keys"]):
+        raise InputError(
+            f"The weights in {directory} do not fit its config.json: {name} has the shape {list(stored)}, and the "
+            f"model needs {list(needed)}."
+        )
     missing = sorted(loading_info["missing_keys"])
     if missing:
         raise InputError(f"{directory} lacks weights that {type(model).__name__} needs: {', '.join(missing[:3])}.")
     return model.eval()
+
+
+@contextmanager
+def _errors_of_transformers(directory: Path, what: str) -> Iterator[None]:
+    """Turn what transformers raises about files from outside into an InputError.
+
+    Args:
+        what: the beginning of the message.
+    """
+    try:
+        yield
+    except (GraoError, MemoryError):
+        raise
+    except Exception as error:  # it raises whatever its code meets in a file that it did not write
+        raise InputError(named_code(directory) or f"{what}: {first_line(error)}") from error
 
 
 def _download(model: str) -> Path:
@@ -181,6 +207,6 @@ def _is_path(model: str) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else repr(error)
+    """The first line of an error's message; with the second, where it is a heading."""
+    first, *others = str(error).strip().splitlines() or [repr(error)]
+    return f"{first} {others[0].strip()}" if first.endswith(":") and others else first

@@ -13,6 +13,7 @@ from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.files import read_text
 from grao_pipeline.json_text import InvalidJson, parse_json
 from grao_pipeline.messages import Message, template_messages
+from grao_pipeline.models.template_limits import render_bounded
 from grao_pipeline.options import closest
 from grao_pipeline.parsing import key_values
 from grao_pipeline.plugins import require
@@ -159,18 +160,21 @@ def render(
     jinja = require("jinja2")
     messages = template_messages(messages)
     try:
-        rendered = tokenizer.apply_chat_template(
-            messages,
-            tools=None if tools is None else parse_json(tools),
-            chat_template=template,
-            add_generation_prompt=generation,
-            tokenize=False,
+        given = {
+            **tokenizer.special_tokens_map,
             **(TemplateSettings().variables() if variables is None else variables),
-        )
-    except (jinja.TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+            "messages": messages,
+            "tools": None if tools is None else parse_json(tools),
+            "documents": None,
+            "add_generation_prompt": generation,
+        }
+        return render_bounded(template, given)
+    except (
+        *(jinja.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError),
+        *(RecursionError, AssertionError),
+    ) as error:
         roles = ", ".join(message["role"] for message in messages)
         raise RefusedConversation(f"The chat template fails on a conversation of {roles}: {error}") from error
-    return str(rendered)
 
 
 def read_template(path: str | None) -> str | None:

@@ -56,6 +56,8 @@ def refuse_reserved(given: Collection[str], options: Mapping[str, str], prefix: 
     Raises:
         ValueError: an argument is reserved.
     """
+    if "trust_remote_code" in given:
+        raise ValueError(f"'{prefix}trust_remote_code' cannot be set: code of a model directory is never run")
     for name in sorted(RESERVED.union(options).intersection(given)):
         instead = f"Use {options[name]}" if name in options else "The table's content depends on it"
         raise ValueError(f"'{prefix}{name}' cannot be set here. {instead}")

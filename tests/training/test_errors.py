@@ -262,7 +262,7 @@ def test_a_damaged_checkpoint_is_named_and_without_it_the_training_starts_anew(
     out = tmp_path / "out"
     with pytest.raises(Interrupted):
         train(groups, advantages, model, out, interrupt_after(3), **options)
-    [checkpoint] = out.glob("checkpoints/step-*")
+    [checkpoint] = out.glob("checkpoints/step-*.pt")
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
     with pytest.raises(InputError, match=r"checkpoints/step-00000002\.pt is damaged: .* Delete .* to start again"):
         train(groups, advantages, model, out, **options)
@@ -295,7 +295,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_touched(
     options = ["--model", model, "--groups-per-step", 4, "--checkpoint-steps", 1, "--learning-rate", "1e30"]
     options += ["--max-skipped-steps", 1]
     assert_refused(groups, advantages, out, *options, message="stopped without an update of the weights")
-    [checkpoint] = out.glob("checkpoints/step-*")
+    [checkpoint] = out.glob("checkpoints/step-*.pt")
     assert checkpoint.name == "step-00000001.pt"
     assert len((out / "metrics.jsonl").read_text().splitlines()) == 2
     assert not (out / "model.safetensors").exists()

@@ -6,7 +6,7 @@ from typing import Any, NotRequired, Protocol, TypedDict
 from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.generation.engines.base import ABORTED, Request, Sample, Sampling
 from grao_pipeline.models.chat import PromptTokenizer
-from grao_pipeline.plugins import require
+from grao_pipeline.models.source import load_tokenizer, locate_files
 from grao_pipeline.schemas import FinishReason
 
 MAX_STOP_STRINGS = 4
@@ -125,7 +125,7 @@ class TextTokens:
     """
 
     def __init__(self, model: str, stop_token_ids: Sequence[int]) -> None:
-        self._tokenizer: Any = require("transformers").AutoTokenizer.from_pretrained(model)
+        self._tokenizer: Any = load_tokenizer(locate_files(model))
         self._stop_token_ids = stop_token_ids
         self.end_of_turn = self._likely_end_of_turn()
 

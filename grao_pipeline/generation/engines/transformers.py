@@ -25,9 +25,8 @@ from grao_pipeline.generation.engines.base import (
 from grao_pipeline.generation.engines.decoding import Decoding, choose_decoding
 from grao_pipeline.generation.engines.token_sampling import TokenSampler, TransformersSamplingArguments
 from grao_pipeline.models.adapter import check_adapter, load_adapter
-from grao_pipeline.models.source import load_causal_lm
+from grao_pipeline.models.source import load_causal_lm, load_tokenizer, locate_files
 from grao_pipeline.models.token_text import StopStrings, TokenText
-from grao_pipeline.plugins import require
 from grao_pipeline.schemas import FinishReason
 
 COMPACT_SHARE = 0.5
@@ -77,7 +76,7 @@ class TransformersEngine(Engine):
 
     @cached_property
     def _token_text(self) -> TokenText:
-        return TokenText(require("transformers").AutoTokenizer.from_pretrained(self._directory))
+        return TokenText(load_tokenizer(locate_files(self._directory)))
 
     def close(self) -> None:
         del self._model, self._decoding

@@ -12,7 +12,7 @@ from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.models.devices import resolve_device, resolve_dtype
 from grao_pipeline.models.source import load_config, load_tokenizer, locate_model
-from grao_pipeline.models.templates import chat_template
+from grao_pipeline.models.templates import RefusedConversation, chat_template, render
 from grao_pipeline.models.vllm_process import (
     DeathWatch,
     close_llm,
@@ -98,20 +98,12 @@ class VllmChatModel(ChatModel):
         Raises:
             InputError: the chat template fails on it.
         """
-        jinja = require("jinja2")
+        template, variables = chat_template(self._tokenizer), self.arguments.template
         try:
-            text = self._tokenizer.apply_chat_template(
-                [dict(message) for message in question.messages],
-                chat_template=chat_template(self._tokenizer),
-                add_generation_prompt=True,
-                tokenize=False,
-                **self.arguments.template,
-            )
-        except jinja.TemplateError as error:
-            roles = ", ".join(message["role"] for message in question.messages)
+            text = render(self._tokenizer, template, question.messages, generation=True, variables=variables)
+        except RefusedConversation as error:
             raise InputError(
-                f"The judge's chat template fails on a conversation of {roles}: {error} "
-                "(if it has no system role, give --reward-arg system_role=false)."
+                f"The judge: {error} (if its template has no system role, give --reward-arg system_role=false)."
             ) from error
         return [int(token) for token in self._tokenizer.encode(text, add_special_tokens=False)]
 

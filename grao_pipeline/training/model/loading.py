@@ -114,7 +114,12 @@ def _load_in_4bit(source: ModelSource, options: TrainOptions, ranks: Ranks) -> A
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
     model = causal_lm_class(load_config(source), source.directory).from_pretrained(
-        str(source.directory), quantization_config=settings, dtype=torch.bfloat16, device_map={"": ranks.device}
+        str(source.directory),
+        quantization_config=settings,
+        dtype=torch.bfloat16,
+        device_map={"": ranks.device},
+        trust_remote_code=False,
+        use_safetensors=True,
     )
     for layer in model.modules():
         # On CPU an evaluation, such as the self-check, would repack the weights into a form that cannot be trained.

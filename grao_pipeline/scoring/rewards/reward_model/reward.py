@@ -10,6 +10,7 @@ from pydantic import PositiveInt, model_validator
 from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.models.devices import resolve_device
+from grao_pipeline.models.plain_text import MARK, PlainText
 from grao_pipeline.models.source import load_config, load_tokenizer, locate_model
 from grao_pipeline.models.templates import PLAIN_TEMPLATE, chat_template, render
 from grao_pipeline.plugins import load
@@ -111,18 +112,22 @@ class RewardModel(Reward):
         return [self._readable(next(ids)) if isinstance(text, str) else text for text in texts]
 
     def _text(self, candidate: Candidate) -> str | Judgement:
-        messages = [*candidate.messages, {"role": "assistant", "content": candidate.completion}]
+        turns = [*candidate.messages, {"role": "assistant", "content": candidate.completion}]
+        messages = [self._plain.marked_message(turn) for turn in turns]
         try:
             return render(self._tokenizer, self._template, messages, generation=False)
         except InputError as error:
             return Judgement(None, "error", str(error))
 
     def _token_ids(self, texts: list[str]) -> list[list[int]]:
-        """A chat template writes the special tokens, except for `ENCODER_TEMPLATE`."""
+        """A chat template writes the special tokens, except for `ENCODER_TEMPLATE`. Those that a text spells are text:
+        an encoder reads a space inside of them.
+        """
+        if self._template != ENCODER_TEMPLATE:
+            return [self._plain.encode(text) for text in texts]
         if not texts:  # a tokenizer fails on an empty list
             return []
-        special = self._template == ENCODER_TEMPLATE
-        ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=special, verbose=False)["input_ids"]
+        ids: list[list[int]] = self._tokenizer([text.replace(MARK, " ") for text in texts], verbose=False)["input_ids"]
         return ids
 
     def _readable(self, ids: list[int]) -> list[int] | Judgement:
@@ -138,6 +143,10 @@ class RewardModel(Reward):
         template = chat_template(self._tokenizer)
         is_encoder = self._tokenizer.cls_token is not None
         return ENCODER_TEMPLATE if template == PLAIN_TEMPLATE and is_encoder else template
+
+    @cached_property
+    def _plain(self) -> PlainText:
+        return PlainText(self._tokenizer)
 
     @cached_property
     def _tokenizer(self) -> Any:
