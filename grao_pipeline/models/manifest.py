@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from grao_pipeline.errors import InputError, MismatchError
+from grao_pipeline.errors import DamagedPart, InputError, MismatchError
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.file_records import FileRecords, first_difference, parse_records
+from grao_pipeline.storage.json_record import CHECKSUM, read_record, write_record
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.manifest_file import MANIFEST, part_files, read_manifest
-from grao_pipeline.storage.sealed_json import SEAL, read_sealed, sealed
 
 METRICS = "metrics.jsonl"
 MODEL_MANIFEST = "manifest.json"
@@ -29,10 +29,15 @@ class ModelManifest:
     files: FileRecords
     """Every file of the model."""
 
-    def to_json(self) -> bytes:
-        """The text of `manifest.json`, with a checksum of itself."""
+    def write(self, directory: Path) -> None:
+        """Write `manifest.json`, with a checksum of itself.
+
+        Raises:
+            InputError: it cannot be written.
+        """
         files = {name: asdict(record) for name, record in self.files.items()}
-        return sealed({**asdict(self.provenance), "model": self.model, "summary": dict(self.summary), "files": files})
+        value = {**asdict(self.provenance), "model": self.model, "summary": dict(self.summary), "files": files}
+        write_record(Directory(directory), MODEL_MANIFEST, value, indent=1)
 
 
 def read_model_manifest(directory: Path) -> ModelManifest | None:
@@ -46,9 +51,12 @@ def read_model_manifest(directory: Path) -> ModelManifest | None:
     if table is not None:
         raise _not_a_model(directory, table.provenance.table)
     path = directory / MODEL_MANIFEST
-    if not path.is_file():
+    try:
+        value = read_record(Directory(directory), MODEL_MANIFEST)
+    except DamagedPart as error:
+        raise InputError(f"{error} {REMEDY}") from error
+    if value is None:
         return None
-    value = read_sealed(path, REMEDY)
     try:
         provenance = Provenance.from_dict(value, str(path))
         if provenance.table != "model":
@@ -98,7 +106,7 @@ def _is_foreign(path: Path) -> bool:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(value, dict) and not {SEAL, "contract", "fingerprint"} & value.keys()
+    return isinstance(value, dict) and not {CHECKSUM, "contract", "fingerprint"} & value.keys()
 
 
 def _is_table(directory: Path) -> bool:

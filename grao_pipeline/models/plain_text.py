@@ -1,7 +1,7 @@
 """Text of others stays text: a special token that a message spells is encoded as the letters of its name.
 
-Between rendering and encoding, a mark stands inside such a spelling: it keeps the tokenizer from taking it for the token
-that a chat template writes.
+Between rendering and encoding, a mark stands inside such a spelling. It keeps the tokenizer from taking it for the
+token that a chat template writes.
 """
 
 import re

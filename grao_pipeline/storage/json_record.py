@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from grao_pipeline.checksums import bytes_checksum
 from grao_pipeline.errors import DamagedPart, MismatchError
-from grao_pipeline.fingerprints import bytes_checksum
 from grao_pipeline.storage.directory import Directory
 
 CHECKSUM = "sha256"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from grao_pipeline.fingerprints import model_fingerprint
-from grao_pipeline.models.manifest import MODEL_MANIFEST, ModelManifest, read_model_manifest, verify_model
+from grao_pipeline.models.manifest import ModelManifest, read_model_manifest, verify_model
 from grao_pipeline.models.source import locate_model
-from grao_pipeline.storage.atomic import sync, write_atomically
+from grao_pipeline.storage.atomic import sync
 from grao_pipeline.storage.file_records import record_files
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.training.checkpoints.companions import save_weights, write_companions
@@ -83,7 +83,7 @@ def _finish(
     out: Path, names: list[str], model: str, provenance: Provenance, summary: dict[str, object]
 ) -> ModelManifest:
     manifest = ModelManifest(provenance, model, summary, record_files(out, names))
-    write_atomically(out / MODEL_MANIFEST, manifest.to_json())
+    manifest.write(out)
     return manifest
 
 

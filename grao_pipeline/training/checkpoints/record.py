@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from grao_pipeline.errors import InputError
+from grao_pipeline.errors import DamagedPart, InputError
 from grao_pipeline.models.manifest import METRICS
-from grao_pipeline.storage.atomic import write_atomically
+from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.file_records import FileRecord, FileRecords, first_difference, parse_records, record_files
-from grao_pipeline.storage.sealed_json import read_sealed, sealed
+from grao_pipeline.storage.json_record import read_record, write_record
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,9 @@ class CheckpointRecord:
         return CheckpointRecord(files, FileRecord.of(out / METRICS), totals)
 
     def write(self, checkpoint: Path) -> None:
-        """Raises OSError: it cannot be written."""
-        write_atomically(record_path(checkpoint), sealed(asdict(self)))
+        """Raises InputError: it cannot be written."""
+        path = record_path(checkpoint)
+        write_record(Directory(path.parent), path.name, asdict(self))
 
     @staticmethod
     def verified(checkpoint: Path) -> "CheckpointRecord":
@@ -53,10 +54,14 @@ class CheckpointRecord:
             InputError: a file of the checkpoint, or the record, is damaged.
         """
         path, remedy = record_path(checkpoint), f"Delete {checkpoint} to start again from the first step."
-        value = read_sealed(path, remedy)
         try:
+            value = read_record(Directory(path.parent), path.name)
+            if value is None:
+                raise InputError(f"{checkpoint} has no record {path.name}, so it cannot be verified. {remedy}")
             metrics = FileRecord(**value["metrics"])
             record = CheckpointRecord(parse_records(value["files"]), metrics, value["totals"])
+        except DamagedPart as error:
+            raise InputError(f"{error} {remedy}") from error
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path} is damaged ({error!r}). {remedy}") from error
         problem = first_difference(checkpoint.parent, record.files)

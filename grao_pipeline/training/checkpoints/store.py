@@ -122,9 +122,12 @@ class CheckpointStore:
         remedy = f"{saved}. Free space and run the same command to resume."
 
         def commit() -> None:
-            with write_errors_as_failure(final, remedy):
-                CheckpointRecord.of(temporary, final.name, self.out, totals or {}).write(final)
-                os.replace(temporary, final)
+            try:
+                with write_errors_as_failure(final, remedy):
+                    CheckpointRecord.of(temporary, final.name, self.out, totals or {}).write(final)
+                    os.replace(temporary, final)
+            except InputError as error:  # the record
+                raise StageFailure(f"{error} {remedy}") from error
 
         try:
             with write_errors_as_failure(final, remedy):
