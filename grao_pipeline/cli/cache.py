@@ -6,6 +6,7 @@ import click
 
 from grao_pipeline.cli.command import errors_for_people, given_options, options_of
 from grao_pipeline.cli.summaries import print_summary
+from grao_pipeline.cli.terminal import echo
 from grao_pipeline.scoring.options import CacheInfoOptions, CachePruneOptions
 
 
@@ -38,9 +39,9 @@ def info(as_json: bool, **values: object) -> None:
     if as_json:
         print_summary(summary, True, "")
         return
-    click.echo(f"{summary['path']}: {summary['bytes']:,} bytes")
+    echo(f"{summary['path']}: {summary['bytes']:,} bytes")
     for line in rewards:
-        click.echo(
+        echo(
             f"  {line['name']:<20} {line['judgements']:>10,} judgements · {line['tokens']:,} judge tokens · "
             f"last used {line['days_unused']:.0f} days ago · {line['reward']}"
         )

@@ -16,6 +16,7 @@ from grao_pipeline.cli.machine import machine_problem
 from grao_pipeline.cli.parameters import option_declarations
 from grao_pipeline.cli.plugin_help import write_plugin_help
 from grao_pipeline.cli.summaries import print_summary
+from grao_pipeline.cli.terminal import visible
 from grao_pipeline.errors import GraoError, StoppedElsewhere, UsageError
 from grao_pipeline.options import CommandLine, Options, OptionSource, StageOptions, closest, parse_options
 from grao_pipeline.options_file import read_options_file
@@ -137,16 +138,16 @@ def errors_for_people() -> Iterator[ErrorContext]:
         with current_progress().track("starting"):  # importing a large library takes seconds
             yield context
     except UsageError as error:
-        raise StageUsageError(context.source.render(error.message, error.option)) from None
+        raise StageUsageError(visible(context.source.render(error.message, error.option))) from None
     except StoppedElsewhere:
         raise SystemExit(1) from None  # the rank that failed says why
     except GraoError as error:
-        raise StageError(str(error)) from None
+        raise StageError(visible(str(error))) from None
     except (MemoryError, OSError) as error:
         problem = machine_problem(error)
         if problem is None:
             raise
-        raise StageError(problem) from None
+        raise StageError(visible(problem)) from None
     except KeyboardInterrupt:
         raise StageError("Stopped. Run the same command again; what is written is reused.") from None
 

@@ -7,6 +7,7 @@ import click
 
 from grao_pipeline.cli.command import errors_for_people, given_options, options_of
 from grao_pipeline.cli.summaries import print_summary
+from grao_pipeline.cli.terminal import echo
 from grao_pipeline.inspection.options import InspectOptions
 
 
@@ -42,9 +43,9 @@ def inspect(path: str, as_json: bool, **values: object) -> None:
 
 def _section(title: str, lines: dict[str, str]) -> None:
     if lines:
-        click.echo(title)
+        echo(title)
         for name, text in lines.items():
-            click.echo(f"  {name:<26} {text}")
+            echo(f"  {name:<26} {text}")
 
 
 def _line(values: dict[str, float | None]) -> str:

@@ -6,6 +6,7 @@ from threading import Timer
 from typing import Literal
 
 from grao_pipeline.cli.task_state import TaskState
+from grao_pipeline.cli.terminal import visible
 from grao_pipeline.progress import Bar, Fact, Progress
 
 Level = Literal["debug", "info", "warning"]
@@ -75,5 +76,5 @@ class LineBar(Bar):
 
 def print_line(message: str) -> None:
     """One line on standard error, wherever that goes at this moment."""
-    sys.stderr.write(f"{message}\n")
+    sys.stderr.write(f"{visible(message)}\n")
     sys.stderr.flush()

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from grao_pipeline.cli.lines import Level, LineProgress, print_line
 from grao_pipeline.cli.task_state import TaskState
+from grao_pipeline.cli.terminal import visible
 from grao_pipeline.progress import Bar, Fact
 
 DRAWINGS_PER_SECOND = 4.0
@@ -85,13 +86,13 @@ class LiveProgress(LineProgress):
         if not tasks:
             return Text()
         task = tasks[-1]
-        cells: list[RenderableType] = [self._spinner, Text(task.what)]
+        cells: list[RenderableType] = [self._spinner, Text(visible(task.what))]
         if task.total:
             cells.append(ProgressBar(task.total, min(task.done, task.total), width=BAR_WIDTH))
         columns = [Column(no_wrap=True) for _ in cells]
         grid = Table.grid(*columns, Column(no_wrap=True, ratio=1), padding=(0, 1), expand=True)
         grid.add_row(*cells, Text(task.count_and_rate(), overflow="ellipsis"))
-        facts = Text(f"  {task.facts_in_words()}", no_wrap=True, overflow="ellipsis")
+        facts = Text(visible(f"  {task.facts_in_words()}"), no_wrap=True, overflow="ellipsis")
         return Group(grid, facts) if task.facts else grid
 
 

@@ -8,6 +8,7 @@ from grao_pipeline.arguments import described_arguments
 from grao_pipeline.cli.command import errors_for_people, json_option
 from grao_pipeline.cli.plugin_help import write_description
 from grao_pipeline.cli.summaries import print_summary
+from grao_pipeline.cli.terminal import echo
 from grao_pipeline.errors import MissingDependency, UsageError
 from grao_pipeline.options import closest, option_flag
 from grao_pipeline.plugins import KINDS, PluginDescription, describe_plugin
@@ -53,7 +54,7 @@ def list_plugins(kind: str | None, as_json: bool) -> None:
     for name, summaries in rows.items():
         with formatter.section(name.replace("_", " ")):
             formatter.write_dl(list(summaries.items()))
-    click.echo(formatter.getvalue().rstrip())
+    echo(formatter.getvalue().rstrip())
 
 
 @plugins.command()
@@ -80,7 +81,7 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
         write_description(description, formatter)
         with formatter.section("Example"):
             formatter.write_text(description.example)
-    click.echo(formatter.getvalue().rstrip())
+    echo(formatter.getvalue().rstrip())
 
 
 def _kinds_of(name: str, kind: str | None) -> list[str]:

@@ -14,6 +14,7 @@ from grao_pipeline.cli.command import errors_for_people, json_option
 from grao_pipeline.cli.console import current_progress
 from grao_pipeline.cli.parameters import command_line
 from grao_pipeline.cli.summaries import print_summary
+from grao_pipeline.cli.terminal import echo, visible
 from grao_pipeline.pipeline import stage_named, stages
 
 if TYPE_CHECKING:
@@ -59,12 +60,12 @@ def run(config: str, as_json: bool) -> None:
         print_summary(summary, True, "")
         return
     if not summary.made:
-        click.echo(f"Everything is done already: {len(summary.found)} tasks found in {summary.output}.")
+        echo(f"Everything is done already: {len(summary.found)} tasks found in {summary.output}.")
     else:
-        click.echo(f"{len(summary.made)} tasks made, {len(summary.found)} found in {summary.output}.")
+        echo(f"{len(summary.made)} tasks made, {len(summary.found)} found in {summary.output}.")
     print_results(summary.rows)
     for place in summary.newest_models():
-        click.echo(f"Newest model: {place}")
+        echo(f"Newest model: {place}")
 
 
 @rounds.command()
@@ -165,7 +166,7 @@ def schema(out: str | None) -> None:
         if out is not None:
             Path(out).write_text(text + "\n", "utf-8")
             return
-    click.echo(text)
+    echo(text)
 
 
 def _totals(left: Sequence["PlannedTask"]) -> dict[str, int | None]:
@@ -192,7 +193,7 @@ def _print_resolved(tasks: Sequence["PlannedTask"]) -> None:
 
     for task in tasks:
         value = {"stage": task.stage, "inputs": list(task.inputs or ()), "out": task.out, "options": task.options}
-        click.echo(yaml.safe_dump({task.name: value}, sort_keys=False, allow_unicode=True, width=WIDTH).rstrip())
+        echo(yaml.safe_dump({task.name: value}, sort_keys=False, allow_unicode=True, width=WIDTH).rstrip())
 
 
 def _print_commands(left: Sequence["PlannedTask"]) -> None:
@@ -200,24 +201,24 @@ def _print_commands(left: Sequence["PlannedTask"]) -> None:
     for task in known:
         stage = stage_named(task.stage)
         given = stage.options_model.model_validate(task.given)
-        click.echo(shlex.join(command_line(stage, task.inputs or (), task.out or "", given)))
+        echo(shlex.join(command_line(stage, task.inputs or (), task.out or "", given)))
     later = [task.name for task in left if task not in known]
     if later:
-        click.echo(f"# {len(later)} tasks follow, from {later[0]} on: their places depend on what these commands make.")
-        click.echo("# Then print the commands again.")
+        echo(f"# {len(later)} tasks follow, from {later[0]} on: their places depend on what these commands make.")
+        echo("# Then print the commands again.")
 
 
 def _print_plan(tasks: Sequence["PlannedTask"], left: Sequence["PlannedTask"]) -> None:
     for task in tasks:
         work = f"{task.tokens:,} tokens" if task.tokens else f"{task.judge_calls:,} calls" if task.judge_calls else ""
         mark = {"bound": "≤ ", "seen": "~ "}.get(task.basis or "", "≤ ") if work else ""
-        click.echo(f"  {task.state:<6} {task.name:<28} {_parts(task):>9} {mark + work:>20}  {task.out or ''}")
+        echo(f"  {task.state:<6} {task.name:<28} {_parts(task):>9} {mark + work:>20}  {task.out or ''}")
     totals = _totals(left)
-    click.echo(f"{len(tasks) - len(left)} of {len(tasks)} tasks are cached; {len(left)} would run.")
+    echo(f"{len(tasks) - len(left)} of {len(tasks)} tasks are cached; {len(left)} would run.")
     if left:
         bound = any(task.basis == "bound" for task in left)
         basis = "upper bounds of the completions by max_new_tokens" if bound else "by mean lengths in the store"
-        click.echo(
+        echo(
             f"Still to do: tokens to sample: {_amount(totals['tokens_to_sample'])}, tokens to train on: "
             f"{_amount(totals['tokens_to_train'])}"
             f"{f' ({basis})' if any(task.tokens for task in left) else ''}; judge calls, at most: "
@@ -235,7 +236,7 @@ def _print_states(states: Sequence["TaskStatus"]) -> None:
         seconds = f"{state.seconds:8.1f} s" if state.seconds is not None else " " * 10
         facts = {**state.did, **state.cost}
         text = ", ".join(f"{key.replace('_', ' ')} {value:,.6g}" for key, value in facts.items())
-        click.echo(f"  {state.state:<6} {state.name:<28} {_parts(state):>9} {seconds}  {text}")
+        echo(f"  {state.state:<6} {state.name:<28} {_parts(state):>9} {seconds}  {text}")
 
 
 def print_results(rows: Sequence["ModelRow"]) -> None:
@@ -259,7 +260,7 @@ def print_results(rows: Sequence["ModelRow"]) -> None:
         for column in [*(["variant"] if has_variants else []), "model", *columns]:
             grid.add_column(column, justify="right" if column in timed else "left", overflow="fold")
         for name, line in zip(names, cells, strict=True):
-            grid.add_row(*name[0 if has_variants else 1 :], *line)
+            grid.add_row(*map(visible, name[0 if has_variants else 1 :]), *line)
         console.print(grid)
 
     title = "Held-out prompts, with bootstrap intervals"

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-import click
+from grao_pipeline.cli.terminal import echo
 
 LONGEST_CELL = 24
 SHOWN_IF_ANY = {
@@ -43,21 +43,21 @@ def print_summary(summary: Any, as_json: bool, title: str) -> None:
     """
     value = asdict(summary) if is_dataclass(summary) and not isinstance(summary, type) else summary
     if as_json:
-        click.echo(json.dumps(value))
+        echo(json.dumps(value))
         return
     if hasattr(summary, "for_people"):
         value = summary.for_people()
-    click.echo(title)
+    echo(title)
     for key, item in value.items():
         if key == "notes" or (key in SHOWN_IF_ANY and not item):
             continue
         label = key.replace("_", " ")
         if isinstance(item, list) and item and isinstance(item[0], dict):
-            click.echo(f"  {label}\n{_readable_rows(item)}")
+            echo(f"  {label}\n{_readable_rows(item)}")
         elif item not in (None, "", {}, []):
-            click.echo(f"  {label:<26} {readable(item)}")
+            echo(f"  {label:<26} {readable(item)}")
     for note in value.get("notes", []):
-        click.echo(f"note: {note}")
+        echo(f"note: {note}")
 
 
 def readable(value: object) -> str:

@@ -69,9 +69,9 @@ def named_code(directory: Path) -> str | None:
 
 
 def _check_index(index: Path) -> None:
-    shards = read_config(index).get("weight_map")
+    shards = read_config(index).get("weight_map", {})
     if not isinstance(shards, dict):
-        raise InputError(f"{index} has no weight_map. Copy or download it again.")
+        raise InputError(f"{index}: weight_map must be an object. Copy or download it again.")
     for shard in sorted({str(name) for name in shards.values()}):
         if Path(shard).name != shard or not shard.endswith(".safetensors"):
             raise InputError(f"{index} names {shard!r}, which is not a safetensors file of that directory.")

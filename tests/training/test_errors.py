@@ -146,7 +146,9 @@ def test_weights_that_cannot_be_read_are_named(tmp_path: Path, groups: str, adva
     path = tmp_path / "base" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     options = ["--model", tmp_path / "base", "--allow-off-policy"]
-    assert_refused(groups, advantages, tmp_path / "out", *options, message=f"{tmp_path}/base cannot be loaded")
+    assert_refused(
+        groups, advantages, tmp_path / "out", *options, message=f"{tmp_path}/base/model.safetensors is damaged"
+    )
 
 
 # Options
