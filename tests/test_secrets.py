@@ -72,7 +72,7 @@ def test_no_secret_is_in_any_output_of_the_stages(
     run("score", g, s, "--reward", "length", "--reward-arg", "target=3")
     run("advantages", g, a, "--scores", s)
     run("train", g, a, tmp_path / "trained", "--model", model)
-    run("evaluate", g, tmp_path / "evaluation", "--scores", s)
+    run("evaluate", g, s, tmp_path / "evaluation")
     for place in (p, g, tmp_path / "trained"):
         run("inspect", place)
     nowhere = source.replace("127.0.0.1", "127.0.0.2")

@@ -2,5 +2,5 @@
 
     python -m benchmarks.chaos --minutes 10
 
-Each campaign is a module with `trials(place, seed)`, which goes on for ever and draws everything from the seed.
+Each campaign is a module with `trials(place, seed)`, which goes on forever and draws everything from the seed.
 """

@@ -50,7 +50,7 @@ class Kind:
         pattern: of the files, in it.
         read: reads a directory; what it returns is compared with what the intact one gives.
         writes: the reader changes the directory, which is then copied for each trial.
-        every: its turn comes only every so many rounds; for slow readers.
+        every: its turn comes once in this many rounds; for slow readers.
     """
 
     what: str
@@ -141,7 +141,7 @@ def _outcome(kind: Kind, copy: Path, path: Path, expected: object) -> str:
         return "HANG"
     if value != expected:
         return "SILENT"
-    return "made again" if kind.writes else "harmless"
+    return "equal" if kind.writes else "harmless"
 
 
 def _damage(path: Path, generator: random.Random, is_cut: bool) -> str:

@@ -13,7 +13,7 @@ class Trial:
 
     Attributes:
         what: the row of the table, e.g. `part of a complete table`.
-        outcome: a short word: `equal`, `named`, `harmless`, `made again`, `refused`, or in capitals what must not be:
+        outcome: a short word: `equal`, `named`, `harmless`, `refused`, or in capitals what must not be:
             `TRACEBACK`, `HANG`, `SILENT`, `DIFFERENT`.
         detail: how to repeat it; printed if it is bad.
         kills: processes that were killed while they ran.

@@ -4,6 +4,8 @@ import re
 
 import click
 
+from grao_pipeline.redaction import without_credentials
+
 COMMANDS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 without tab and newline, DEL, C1: escape sequences begin with them
     "\u00ad\u061c\u180e\u200b\u200e\u200f\u2060-\u2064\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"  # invisible
@@ -14,11 +16,13 @@ COMMANDS = re.compile(
 
 
 def visible(text: str) -> str:
-    r"""A text without anything that a terminal obeys or hides: `\x1b`, `\u202e` and the like are written out.
+    r"""A text without credentials in its URLs, and without anything that a terminal obeys or hides, which is written out:
+    `\x1b`, `\u202e`.
 
     Example: `visible("\x1b[31mred")` is the eleven characters `\x1b[31mred`.
     """
-    return COMMANDS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+    shown = without_credentials(text)
+    return COMMANDS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), shown)
 
 
 def echo(text: str) -> None:

@@ -50,7 +50,7 @@ def refuse_pickles(directory: Path) -> None:
 def named_code(directory: Path) -> str | None:
     """What to say where a model cannot be loaded without code from its directory; None where it names none.
 
-    Example: `m/config.json names code of its own (auto_map: modeling.Own), which is never run. …`
+    Example: `m/config.json names custom code (auto_map: modeling.Own), which is never run. …`
     """
     for name in CONFIGS:
         path = directory / name
@@ -62,7 +62,7 @@ def named_code(directory: Path) -> str | None:
             modules = code.values() if isinstance(code, dict) else [code]
             named = ", ".join(sorted({str(module) for module in modules}))
             return (
-                f"{path} names code of its own (auto_map: {named}), which is never run. Use a model whose architecture "
+                f"{path} names custom code (auto_map: {named}), which is never run. Use a model whose architecture "
                 "and tokenizer transformers has, or convert it to one."
             )
     return None

@@ -77,8 +77,9 @@ class Server:
         self._option = option
         if not base_url.startswith(("http://", "https://")):
             raise self._wrong("base_url", f"{base_url!r} is not a URL such as http://localhost:8000/v1.")
-        if urlsplit(base_url).username is not None:
-            raise self._wrong("base_url", f"the URL holds a user name. Put the API key in {API_KEY_VARIABLE} instead.")
+        if urlsplit(base_url).username is not None or urlsplit(base_url).query:
+            problem = "the URL holds a user name or a query."
+            raise self._wrong("base_url", f"{problem} Put the API key in {API_KEY_VARIABLE} instead.")
         if not 1 <= concurrency <= MAX_CONNECTIONS:
             raise self._wrong("concurrency", f"{concurrency} is not between 1 and {MAX_CONNECTIONS}.")
         self.base_url = base_url.rstrip("/")

@@ -25,6 +25,7 @@ from grao_pipeline.prompts.canonical import canonical_json, plain
 from grao_pipeline.prompts.mapping import by_field, check_mapping, is_copy, parse_mapping
 from grao_pipeline.prompts.options import SourceOptions
 from grao_pipeline.prompts.sources import open_source
+from grao_pipeline.redaction import without_credentials
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest_file import has_manifest, part_files
 
@@ -96,7 +97,7 @@ class Intake:
         """For the provenance of the table that the rows become."""
         # The name alone: the same rows in another place must give the same bytes.
         name = Path(self.source).name if Path(self.source).expanduser().exists() else self.source
-        return {"source": name, "read": self.num_read, "dropped": self.dropped}
+        return {"source": without_credentials(name), "read": self.num_read, "dropped": self.dropped}
 
 
 def take_in(source: str, options: SourceOptions, ledger: Ledger, progress: Progress) -> Intake:

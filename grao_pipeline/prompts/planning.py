@@ -11,6 +11,7 @@ from grao_pipeline.prompts.curriculum import curriculum_provenance
 from grao_pipeline.prompts.detect import format_named
 from grao_pipeline.prompts.formats import FORMATS
 from grao_pipeline.prompts.options import CurriculumOptions, PromptsOptions
+from grao_pipeline.redaction import without_credentials
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.verification import is_intact
 
@@ -34,7 +35,7 @@ def prompts_identity(
     """The place of the prompts in a store: by the bytes of a local file, or the name of another source. The table's own
     fingerprint is that of its rows, which are not read yet."""
     source = Path(inputs[0])
-    content = file_checksum(source) if source.is_file() else inputs[0]
+    content = file_checksum(source) if source.is_file() else without_credentials(inputs[0])
     name = str(options.content()["format"])
     own_source = {} if name == "auto" else named_source("format", name, FORMATS)
     key = fingerprint(["prompts", content, {**options.content(), **own_source}])

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from grao_pipeline.checksums import bytes_checksum
 from grao_pipeline.errors import DamagedPart
-from grao_pipeline.fingerprints import bytes_checksum, fingerprint
+from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.options import StageOptions
 from grao_pipeline.rounds.config.run_plan import Settings
 from grao_pipeline.schemas import TABLES

@@ -1,4 +1,4 @@
-"""A model directory from outside: no code of its own, no pickles, no cut weights; each is named."""
+"""A model directory from outside: no custom code, no pickles, no cut weights; each is named."""
 
 import json
 import os
@@ -82,6 +82,6 @@ def test_a_config_that_transformers_trips_over_is_named(copy: Path, values: dict
 def test_code_of_a_model_is_refused_with_the_file_that_names_it(copy: Path, code: str, tmp_path: Path) -> None:
     (copy / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     edit(copy / "config.json", auto_map={"AutoConfig": code}, model_type="own")
-    with pytest.raises(InputError, match=rf"config\.json names code of its own \(auto_map: {code}\), which is never"):
+    with pytest.raises(InputError, match=rf"config\.json names custom code \(auto_map: {code}\), which is never"):
         load_config(locate_model(str(copy)))
     assert not (tmp_path / "ran").exists()
