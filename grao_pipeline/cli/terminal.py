@@ -16,8 +16,7 @@ COMMANDS = re.compile(
 
 
 def visible(text: str) -> str:
-    r"""A text without credentials in its URLs, and without anything that a terminal obeys or hides, which is written out:
-    `\x1b`, `\u202e`.
+    r"""A text without credentials in its URLs. What a terminal obeys or hides is written out, e.g. as `\x1b`.
 
     Example: `visible("\x1b[31mred")` is the eleven characters `\x1b[31mred`.
     """
