@@ -131,8 +131,9 @@ class Run:
 
 
 def children(parent: int) -> list[int]:
-    """Process ids of the children of a process (Linux)."""
-    return [int(number) for number in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+    """Process ids of the children of a process and of their children (Linux)."""
+    numbers = [int(number) for number in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+    return [*numbers, *(child for number in numbers for child in children(number))]
 
 
 def make_run(root: Path, model: Path, prompts: tuple[str, str | None], rounds: int) -> Run:

@@ -52,6 +52,7 @@ FLOORS = {
     "inspection": 4,
     "cli": 5,
     "testing": 5,
+    "nursery": 6,
 }
 HEAVY = ("torch", "transformers", "vllm", "datasets", "polars")
 

@@ -8,7 +8,7 @@ import pytest
 
 from grao_pipeline.processes import StopSignals
 from grao_pipeline.rounds.executors.base import Result, StageResources
-from grao_pipeline.rounds.executors.local import LocalCommands
+from grao_pipeline.rounds.executors.resident import ResidentCommands
 from tests import tiny
 
 
@@ -16,7 +16,7 @@ def command(config: Path) -> list[str]:
     return [sys.executable, "-m", "grao_pipeline", "rounds", "run", str(config)]
 
 
-def run_here(_: LocalCommands, arguments: list[str], resources: StageResources, signals: StopSignals) -> Result:
+def run_here(_: ResidentCommands, arguments: list[str], resources: StageResources, signals: StopSignals) -> Result:
     """A stage's command without a separate process."""
     result = tiny.grao(*arguments)
     if not isinstance(result.exception, SystemExit | None):
@@ -27,5 +27,5 @@ def run_here(_: LocalCommands, arguments: list[str], resources: StageResources, 
 def run(config: Path) -> dict[str, Any]:
     """The summary of a run that must succeed, its stages in this process: none of them waits for imports."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LocalCommands, "run", run_here)
+        patch.setattr(ResidentCommands, "run", run_here)
         return tiny.grao_json("rounds", "run", config)

@@ -25,7 +25,7 @@ class RunKeys(StageOptions):
     model: str = Field(description="The base model: a directory or hub id.")
     rounds: int = Field(1, ge=1, le=1000, description="Number of rounds.")
     store: str | None = Field(None, description="Directory of the stages' outputs; OUTPUT/store by default.")
-    executor: Literal["local", "ray"] = Field("local", description="Where the stages run.")
+    executor: Literal["resident", "local", "ray"] = Field("resident", description="Where the stages run.")
     resources: dict[str, Any] = Field(default_factory=dict, description="Of each stage, for executor: ray.")
     prompts: dict[str, Any] = Field(description="source: a dataset, or train: and eval: prompts tables; and options.")
     reuse_rounds: int = Field(1, ge=1, description="Train on the groups of this many rounds, the newest included.")

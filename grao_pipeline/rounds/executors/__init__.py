@@ -4,6 +4,7 @@ from grao_pipeline.plugins import load
 from grao_pipeline.rounds.executors.base import Commands
 
 EXECUTORS = {
+    "resident": "grao_pipeline.rounds.executors.resident:ResidentCommands",
     "local": "grao_pipeline.rounds.executors.local:LocalCommands",
     "ray": "grao_pipeline.rounds.executors.ray:RayCommands",
 }

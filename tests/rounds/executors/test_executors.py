@@ -40,7 +40,7 @@ def test_ray_runs_the_stages_passes_their_words_on_and_names_the_one_that_fails(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"executor": "slurm"}, "executor: input should be 'local' or 'ray'"),
+        ({"executor": "slurm"}, "executor: input should be 'resident', 'local' or 'ray'"),
         ({"resources": {"train": {"num_gpus": 1}}}, "only 'executor: ray' uses them"),
         ({"executor": "ray", "resources": {"trian": {}}}, "resources.trian: there is no such stage"),
         ({"executor": "ray", "resources": {"train": {"gpus": 1}}}, "resources.train.gpus: there is no such option"),
