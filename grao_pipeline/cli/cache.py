@@ -44,6 +44,7 @@ def info(as_json: bool, **values: object) -> None:
         echo(
             f"  {line['name']:<20} {line['judgements']:>10,} judgements · {line['tokens']:,} judge tokens · "
             f"last used {line['days_unused']:.0f} days ago · {line['reward']}"
+            + (f" · {line['damaged']:,} damaged" if line["damaged"] else "")
         )
 
 

@@ -12,6 +12,7 @@ SHOWN_IF_ANY = {
     "parts_rewritten",
     "samples_retried",
     "errors_left",
+    "cache_damaged",
     "tokens_spent",
     "tokens_saved",
     "groups_recovered",

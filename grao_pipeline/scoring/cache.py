@@ -2,17 +2,23 @@
 
 One SQLite file. A judgement is written as soon as it is known, so a crash loses only the judgements in flight. Several
 processes on one machine may share the file.
+
+Every row carries a checksum of its key and its value: a damaged row is unknown, and counted. A file that cannot be read
+is an error; one that can no longer be written is a warning, since what was judged is in the scores, too.
 """
 
+import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from grao_pipeline.errors import InputError
+from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.fingerprints import fingerprint, message_key
+from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
 
 SCHEMA = """
@@ -29,11 +35,18 @@ CREATE TABLE IF NOT EXISTS judgements (
     detail TEXT,
     tokens INTEGER NOT NULL,
     used INTEGER NOT NULL,
+    checksum BLOB NOT NULL,
     PRIMARY KEY (reward, candidate)
 ) WITHOUT ROWID;
 """
 LOCK_TIMEOUT_SECONDS = 60.0
 SECONDS_PER_DAY = 86_400
+ADVICE = {"locked": "Another process holds it: try again later", "full": "Free some space"}
+"""By a word of SQLite's message."""
+DELETE = "Move or delete the file (its judgements are made again)"
+DAMAGED = "damaged"
+INTACT = "is_intact(fingerprint, candidate, value, status, detail, tokens, checksum)"
+"""SQL; `fingerprint` is that of the reward."""
 
 
 def default_cache_path() -> Path:
@@ -44,7 +57,13 @@ def default_cache_path() -> Path:
 
 
 def cache_path(given: str) -> Path:
-    """The file that `--cache` names; `auto` is the default file."""
+    """The file that `--cache` names; `auto` is the default file.
+
+    Raises:
+        UsageError: it is the URL of an object store, which cannot hold a database.
+    """
+    if "://" in given:
+        raise UsageError(f"{given!r} is a URL; the judgement cache is a file on this machine.", option="cache")
     return default_cache_path() if given == "auto" else Path(given)
 
 
@@ -60,6 +79,16 @@ def candidate_fingerprint(candidate: Candidate, reads_group: bool) -> str:
     return fingerprint([messages, *texts, dict(candidate.metadata), others])
 
 
+def row_checksum(reward: object, candidate: object, *value: object) -> bytes:
+    """The checksum of a judgement.
+
+    Args:
+        reward, candidate: its key: the fingerprint of the reward, and that of the candidate as bytes.
+        value: reward, status, detail, tokens.
+    """
+    return hashlib.blake2b(repr((reward, candidate, *value)).encode(), digest_size=8).digest()
+
+
 @dataclass(frozen=True)
 class CacheLine:
     """One line of `grao cache info`."""
@@ -72,6 +101,8 @@ class CacheLine:
     """Tokens that the judge read and wrote for them."""
     days_unused: float
     """Days since one of them was last used."""
+    damaged: int = 0
+    """Judgements whose checksum is wrong; they are not used."""
 
 
 class JudgementCache:
@@ -79,59 +110,94 @@ class JudgementCache:
 
     Args:
         must_exist: do not make the file.
+        progress: is told when the file can no longer be written.
+
+    Attributes:
+        damaged: rows that were looked for and are not what was written.
 
     Raises:
-        InputError: the file cannot be opened, or is not a judgement cache.
+        InputError: the file cannot be opened or read, or is not a judgement cache. So do all methods but `add`.
     """
 
-    def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
+    def __init__(self, path: str | Path, *, must_exist: bool = False, progress: Progress = SILENT) -> None:
         self.path = Path(path)
+        self.damaged = 0
+        self._progress = progress
+        self._failure = ""
+        """Why nothing is written any more."""
         if must_exist and not self.path.is_file():
             raise InputError(f"There is no judgement cache at {self.path}. Name another file with --cache.")
-        try:
+        with self._errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, timeout=LOCK_TIMEOUT_SECONDS, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.executescript(SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise InputError(f"The judgement cache {self.path} cannot be used: {error}.") from error
+            try:
+                self._prepare()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def _prepare(self) -> None:
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.executescript(SCHEMA)
+        self._connection.execute("SELECT checksum FROM judgements LIMIT 1")
+        self._connection.create_function("is_intact", 7, _is_intact, deterministic=True)
 
     def close(self) -> None:
         self._connection.close()
 
     def find(self, reward: str, candidates: Sequence[str]) -> list[Judgement | None]:
-        """The judgement per candidate (fingerprint) by a reward (fingerprint); None for unknown ones."""
-        key = self._reward_id(reward)
-        query = "SELECT value, status, detail, tokens FROM judgements WHERE reward = ? AND candidate = ?"
-        rows = [self._connection.execute(query, (key, bytes.fromhex(c))).fetchone() for c in candidates]
-        hits = [(_now(), key, bytes.fromhex(c)) for c, row in zip(candidates, rows, strict=True) if row is not None]
+        """The judgement per candidate (fingerprint) by a reward (fingerprint); None for unknown and damaged ones."""
+        query = "SELECT value, status, detail, tokens, checksum FROM judgements WHERE reward = ? AND candidate = ?"
+        keys = [bytes.fromhex(candidate) for candidate in candidates]
+        with self._errors():
+            number = self._reward_id(reward)
+            rows = [self._connection.execute(query, (number, key)).fetchone() for key in keys]
+        are_intact = [row is not None and _is_intact(reward, key, *row) for key, row in zip(keys, rows, strict=True)]
+        self.damaged += sum(row is not None for row in rows) - sum(are_intact)
         self._write(
             f"UPDATE judgements SET used = ? WHERE reward = ? AND candidate = ? AND used < {_now() - SECONDS_PER_DAY}",
-            hits,
+            [(_now(), number, key) for key, is_intact in zip(keys, are_intact, strict=True) if is_intact],
         )
-        return [None if row is None else Judgement(*row) for row in rows]
+        return [Judgement(*row[:4]) if is_intact else None for row, is_intact in zip(rows, are_intact, strict=True)]
 
     def add(self, reward: str, name: str, judged: Iterable[tuple[str, Judgement]]) -> None:
-        """Store judgements of candidates (fingerprints), except errors: the next run tries those again."""
+        """Store judgements of candidates (fingerprints), except errors: the next run tries those again. Where the file
+        cannot be written, that is said once, and nothing more is stored.
+        """
         valid = [(candidate, judgement) for candidate, judgement in judged if judgement.status != "error"]
         if not valid:
             return
         self._write("INSERT OR IGNORE INTO rewards (fingerprint, name) VALUES (?, ?)", [(reward, name)])
-        key = self._reward_id(reward)
-        rows = [
-            (key, bytes.fromhex(candidate), j.reward, j.status, j.detail, j.tokens, _now()) for candidate, j in valid
-        ]
-        self._write("INSERT OR REPLACE INTO judgements VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        select = "SELECT id, ?, ?, ?, ?, ?, ?, ? FROM rewards WHERE fingerprint = ?"
+        rows = []
+        for candidate, judgement in valid:
+            key = bytes.fromhex(candidate)
+            value = (judgement.reward, judgement.status, judgement.detail, judgement.tokens)
+            rows.append((key, *value, _now(), row_checksum(reward, key, *value), reward))
+        self._write(f"INSERT OR REPLACE INTO judgements {select}", rows)
+
+    def remarks(self) -> list[str]:
+        """What people should know of the file, a sentence each."""
+        remarks = [self._failure] if self._failure else []
+        if self.damaged:
+            remarks.append(
+                f"{self.damaged:,} judgements in the judgement cache {self.path} are damaged, and were made anew. Look "
+                "at the disk; grao cache prune --status damaged deletes all that are."
+            )
+        return remarks
 
     def info(self) -> list[CacheLine]:
         """One line per reward, the largest first."""
-        query = """
-            SELECT fingerprint, name, count(*), sum(tokens), (? - max(used)) / ?
+        query = f"""
+            SELECT CAST(fingerprint AS TEXT), CAST(name AS TEXT), count(*), CAST(sum(tokens) AS INTEGER),
+                CAST(? - max(used) AS REAL) / ?,
+                sum(NOT {INTACT})
             FROM judgements JOIN rewards ON rewards.id = judgements.reward
             GROUP BY rewards.id ORDER BY count(*) DESC, fingerprint
         """
-        return [CacheLine(*row) for row in self._connection.execute(query, (_now(), float(SECONDS_PER_DAY)))]
+        with self._errors():
+            return [CacheLine(*row) for row in self._connection.execute(query, (_now(), float(SECONDS_PER_DAY)))]
 
     def prune(
         self,
@@ -145,7 +211,7 @@ class JudgementCache:
         Args:
             unused_days: not used for this many days; use is recorded once per day.
             reward: name of the reward, e.g. `gsm8k`, or its fingerprint.
-            status: e.g. `unparsable`, to have these sequences judged again.
+            status: e.g. `unparsable`, to have these sequences judged again; `damaged`: the checksum is wrong.
             dry_run: only count them.
 
         Returns:
@@ -158,32 +224,65 @@ class JudgementCache:
         if reward is not None:
             conditions.append("reward IN (SELECT id FROM rewards WHERE name = ? OR fingerprint = ?)")
             values += [reward, reward]
-        if status is not None:
+        if status == DAMAGED:
+            conditions.append(f"NOT (SELECT {INTACT} FROM (SELECT 1) LEFT JOIN rewards ON id = judgements.reward)")
+        elif status is not None:
             conditions.append("status = ?")
             values.append(status)
         chosen = f"FROM judgements WHERE {' AND '.join(conditions)}"
-        if dry_run:
-            return int(self._connection.execute(f"SELECT COUNT(*) {chosen}", values).fetchone()[0])
-        deleted = self._connection.execute(f"DELETE {chosen}", values).rowcount
-        self._connection.execute("DELETE FROM rewards WHERE id NOT IN (SELECT reward FROM judgements)")
-        self._connection.execute("VACUUM")
+        with self._errors():
+            if dry_run:
+                return int(self._connection.execute(f"SELECT COUNT(*) {chosen}", values).fetchone()[0])
+            deleted = self._connection.execute(f"DELETE {chosen}", values).rowcount
+            self._connection.execute("DELETE FROM rewards WHERE id NOT IN (SELECT reward FROM judgements)")
+            self._connection.execute("VACUUM")
         return deleted
 
     def _reward_id(self, reward: str) -> int | None:
         row = self._connection.execute("SELECT id FROM rewards WHERE fingerprint = ?", (reward,)).fetchone()
-        return None if row is None else int(row[0])
+        return row[0] if row is not None and isinstance(row[0], int) else None  # NULL in a damaged index
 
     def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-        """Write all rows in one transaction."""
-        if not rows:
+        """Write all rows in one transaction, unless the file cannot be written any more."""
+        if not rows or self._failure:
             return
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
-            self._connection.executemany(statement, rows)
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._connection.executemany(statement, rows)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:  # after some errors SQLite has rolled back already
+                    self._connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            self._failure = (
+                f"The judgement cache {self.path} cannot be written ({error}): what is judged from here on is in the "
+                "scores alone, and a run that is interrupted judges it again."
+            )
+            self._progress.warn(self._failure)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Name the file in what SQLite raises.
+
+        Raises:
+            InputError: SQLite, or the file system, raised an error.
+        """
+        try:
+            yield
+        except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: NUL in the path
+            shown = str(self.path).replace("\0", "\\0")
+            advice = next((advice for word, advice in ADVICE.items() if word in str(error)), DELETE)
+            raise InputError(
+                f"The judgement cache {shown} cannot be used: {error}. {advice}, name another file with "
+                "--cache, or go without one (--no-use-cache)."
+            ) from error
+
+
+def _is_intact(reward: object, candidate: object, *value_and_checksum: object) -> bool:
+    *value, checksum = value_and_checksum
+    return checksum == row_checksum(reward, candidate, *value)
 
 
 def _now() -> int:

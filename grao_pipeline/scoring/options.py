@@ -88,8 +88,10 @@ class CachePruneOptions(StageOptions):
     reward: str | None = runtime(
         None, "Only judgements of this reward: its name or fingerprint, as `grao cache info` shows them."
     )
-    status: Literal["ok", "unparsable", "truncated"] | None = runtime(
-        None, "Only judgements with this status, e.g. unparsable, to have them judged again."
+    status: Literal["ok", "unparsable", "truncated", "damaged"] | None = runtime(
+        None,
+        "Only judgements with this status, e.g. unparsable, to have them judged again; damaged: their checksum is "
+        "wrong.",
     )
     dry_run: bool = runtime(False, "Delete nothing: say how many judgements would be.")
 

@@ -118,7 +118,7 @@ def score_groups(
         writer.discard_changed_parts(groups)
         cache = None
         if options.use_cache and (writer.missing() or options.retry_errors):
-            cache = stack.enter_context(closing(JudgementCache(cache_path(options.cache))))
+            cache = stack.enter_context(closing(JudgementCache(cache_path(options.cache), progress=progress)))
         scope = Applicability(options, reward)
         judge = CachedReward(reward, reward_fingerprint(options, reward), reward_name(options), cache)
         gate = FailureGate(options.reward, is_open=writer.num_committed > 0)
@@ -162,8 +162,9 @@ def score_groups(
         summary.parts_left_to_other_workers = len(writer.finish())
         if not summary.parts_left_to_other_workers:
             reward.stored()
-        remarks = reward.remarks()
+        remarks = [*reward.remarks(), *(cache.remarks() if cache is not None else [])]
     summary.cache_hits, summary.cache_misses = judge.hits, judge.misses
+    summary.cache_damaged = cache.damaged if cache is not None else 0
     summary.tokens_spent, summary.tokens_saved = judge.tokens_spent, judge.tokens_saved
     tally.finish()
     summary.notes = [*remarks, *summary.notes]

@@ -45,6 +45,8 @@ class ScoreSummary:
     cache_hits: int = 0
     """Sequences, references included, whose judgement was known: from the cache, or from an equal sequence."""
     cache_misses: int = 0
+    cache_damaged: int = 0
+    """Judgements of the cache whose checksum is wrong; they were made anew."""
     tokens_spent: int = 0
     """Tokens that a judge read and wrote."""
     tokens_saved: int = 0

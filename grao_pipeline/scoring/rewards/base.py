@@ -11,7 +11,7 @@ from grao_pipeline.errors import UsageError
 from grao_pipeline.messages import Message
 from grao_pipeline.options import Device
 from grao_pipeline.progress import SILENT, Progress
-from grao_pipeline.schemas import LARGEST_FLOAT32, Status
+from grao_pipeline.schemas import LARGEST_FLOAT32, STATUSES, Status
 
 TRAITS = ("reads_group", "verifies")
 TAKEN_NAMES = ("reward", "name", "when", "missing")
@@ -59,6 +59,12 @@ class Judgement:
     def __post_init__(self) -> None:
         if (self.reward is not None) != (self.status == "ok"):
             raise ValueError(f"{self}: a reward is present exactly where the status is 'ok'")
+        if self.status not in STATUSES:
+            raise ValueError(f"status={self.status!r}: expected one of {', '.join(STATUSES)}")
+        if self.reward is not None and not (isinstance(self.reward, int | float) and _is_finite(self.reward)):
+            raise ValueError(f"{self.reward!r} is not a finite (float32) number; Judgement.of(…) makes it an error")
+        if self.detail is not None:  # of a model or an exception: it may hold what no file can
+            object.__setattr__(self, "detail", str(self.detail).encode("utf-8", "replace").decode())
 
     @staticmethod
     def of(value: object, detail: str | None = None) -> "Judgement":
@@ -203,6 +209,8 @@ def _finite_number(value: object) -> float | None:
             value = item()
         except (TypeError, ValueError, RuntimeError):  # an array with several elements; torch raises RuntimeError
             return None
-    if isinstance(value, int | float) and abs(value) <= LARGEST_FLOAT32:
-        return float(value)
-    return None
+    return float(value) if isinstance(value, int | float) and _is_finite(value) else None
+
+
+def _is_finite(value: int | float) -> bool:
+    return abs(value) <= LARGEST_FLOAT32

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -81,9 +81,9 @@ def opened_caches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     events: list[str] = []
     open_cache, close_cache = JudgementCache.__init__, JudgementCache.close
 
-    def opened(cache: JudgementCache, path: str | Path) -> None:
+    def opened(cache: JudgementCache, path: str | Path, **given: Any) -> None:
         events.append("opened")
-        open_cache(cache, path)
+        open_cache(cache, path, **given)
 
     def closed(cache: JudgementCache) -> None:
         events.append("closed")
