@@ -2,9 +2,11 @@
 
 import ast
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 from pydantic import PositiveInt
@@ -15,11 +17,15 @@ from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, Rew
 from grao_pipeline.scoring.rewards.common import DEFAULT_WORKERS, readable
 from grao_pipeline.scoring.rewards.expected import NoExpectedAnswer
 from grao_pipeline.scoring.rewards.fenced_blocks import fenced_blocks
+from grao_pipeline.scoring.sandbox.launchers import Launcher, launcher_named
 from grao_pipeline.scoring.sandbox.python_runner import Limits, SuiteRun, run_tests
+from grao_pipeline.scoring.sandbox.remote_service import SandboxService
 
 LEAST_MEMORY_MIB = 64
 """Enough for Python itself, with room to spare."""
 PYTHON = ("python", "python3", "py", "py3")
+HERE = ("auto", "process", "bubblewrap")
+"""Sandboxes with this machine's Python: which one it is changes no verdict."""
 
 
 class PythonTests(Reward):
@@ -28,8 +34,8 @@ class PythonTests(Reward):
     The code is the last ```` ```python ```` block of the completion, or block without a language where none is Python.
     If that does not pass, it is all such blocks that are Python, one after the other: a solution may stand in several
     blocks, or before an example of its use. A block may be unclosed, indented, or opened by the prompt; without one
-    the code is the whole completion. The tests run in the same module. `scoring/sandbox/python_runner.py` says what the
-    sandbox keeps out, and what it cannot: it is for accidents, not for attackers.
+    the code is the whole completion. The tests see the names of the code's module, but run in another process, so that
+    the code can read neither what they expect nor forge a verdict. docs/scoring.md says what each sandbox keeps out.
 
     The tests are Python: a string, in which every top-level `assert` is a test and everything else prepares the next
     tests (a string without such an assert is one test); or a list of strings, each of them a test.
@@ -44,6 +50,11 @@ class PythonTests(Reward):
         partial: bool = argument(False, "Reward the share of tests that passed, instead of all or nothing.")
         timeout: PositiveInt = argument(5, "CPU seconds for a completion with all its tests.")
         memory_mib: int = argument(512, "Memory of a completion with its tests, in MiB.", ge=LEAST_MEMORY_MIB)
+        sandbox: str = argument(
+            "auto",
+            "What surrounds the code: process, bubblewrap, docker, the URL of a sandbox service, or auto: bubblewrap "
+            "where it works, else process.",
+        )
         workers: PositiveInt = argument(DEFAULT_WORKERS, "Completions that run at once; does not change any judgement.")
 
     arguments: Arguments
@@ -52,14 +63,49 @@ class PythonTests(Reward):
     def __init__(self, arguments: Arguments, runtime: RewardRuntime) -> None:
         super().__init__(arguments, runtime)
         self._limits = Limits(arguments.timeout, arguments.memory_mib)
+        self._service = SandboxService(arguments.sandbox) if arguments.sandbox not in (*HERE, "docker") else None
+        self._same_process: Counter[str] = Counter()
+        self._has_run = False
 
     def identity(self) -> Mapping[str, object]:
-        return {**self.arguments.model_dump(mode="json", exclude={"workers"}), "version": 2}
+        """A container and a service have another Python; bubblewrap and a process have this one."""
+        values = self.arguments.model_dump(mode="json", exclude={"workers", "sandbox"})
+        elsewhere = {} if self.arguments.sandbox in HERE else {"sandbox": self.arguments.sandbox}
+        return {**values, **elsewhere, "version": 3}
+
+    def remarks(self) -> list[str]:
+        remarks = [f"The code ran in: {self._sandbox_name}."] if self._has_run else []
+        if self._same_process:
+            reasons = ", ".join(f"{reason} ({count:,})" for reason, count in self._same_process.most_common(5))
+            remarks.append(
+                f"{self._same_process.total():,} runs had their tests in the process of the code, since the tests use: "
+                f"{reasons}. Code that is written to cheat can forge the verdicts of these."
+            )
+        return remarks
+
+    @property
+    def _sandbox_name(self) -> str:
+        return self.arguments.sandbox if self._service is not None else self._launcher.name
+
+    @cached_property
+    def _launcher(self) -> Launcher:
+        return launcher_named(self.arguments.sandbox)
 
     def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:
+        if self._service is None and candidates:
+            _ = self._launcher  # refused before the first thread starts
         suites = [self._suite(field_value(candidate.metadata, self.arguments.field)) for candidate in candidates]
         with ThreadPoolExecutor(self.arguments.workers) as threads:
             yield from threads.map(self._judge, candidates, suites)
+
+    def _run(self, program: str, suite: "Suite") -> SuiteRun:
+        self._has_run = True
+        if self._service is not None:
+            return self._service.run_tests(program, suite.sources, self._limits)
+        run = run_tests(program, suite.sources, self._limits, self._launcher)
+        if run.same_process is not None:
+            self._same_process[run.same_process] += 1
+        return run
 
     def _suite(self, tests: object) -> "Suite | str":
         """The suite, or the reason why the tests cannot be run."""
@@ -75,7 +121,7 @@ class PythonTests(Reward):
             return NoExpectedAnswer(suite).judgement()
         runs: list[SuiteRun] = []
         for program in programs_of(candidate.completion):
-            runs.append(run_tests(program, suite.sources, self._limits))
+            runs.append(self._run(program, suite))
             if not runs[-1].started:
                 return Judgement(None, "error", readable(str(runs[-1].problem)))
             if runs[-1].problem is None:

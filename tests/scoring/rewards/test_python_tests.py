@@ -144,7 +144,7 @@ def test_the_network_namespace_cannot_even_reach_this_machine() -> None:
     """The first of two fences, tried without the second, the audit hook."""
     code = """
 import os, socket, sys
-from grao_pipeline.scoring.sandbox.harness import isolate_network
+from grao_pipeline.scoring.sandbox.confinement import isolate_network
 before = os.stat("/proc/self/ns/net").st_ino
 isolate_network()
 granted = os.stat("/proc/self/ns/net").st_ino != before
