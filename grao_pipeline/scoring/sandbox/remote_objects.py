@@ -160,10 +160,10 @@ class RemoteObject:
         object.__setattr__(self, "_number", number)
         object.__setattr__(self, "_base", base)
 
-    @property
-    def __class__(self) -> type:  # type: ignore[misc]  # so that isinstance knows an enumeration's plain type
+    @property  # type: ignore[misc]  # so that isinstance knows an enumeration's plain type
+    def __class__(self) -> type:
         base = base_of(self)
-        return RemoteObject if base is None else type(base)  # type: ignore[no-any-return]
+        return RemoteObject if base is None else type(base)
 
     def __getattr__(self, name: str) -> Any:
         return perform(self, "getattr", name)

@@ -50,7 +50,7 @@ _COPIES: dict[type, Callable[[Any], tuple[object, ...]]] = {
     collections.OrderedDict: lambda v: (dict(v),),
 }
 """Type → the arguments that make an equal value."""
-_BY_NAME = {made.__name__: made for made in _COPIES}
+_BY_NAME = {kind.__name__: kind for kind in _COPIES}
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
     name: getattr(builtins, name)

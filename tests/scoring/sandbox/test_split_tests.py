@@ -130,9 +130,7 @@ def test_every_one_of_them_fails_where_its_claim_is_wrong() -> None:
         (["assert f(3) == 3 and sum([1, 2]) == 6"], False),
     ],
 )
-def test_a_completion_replaces_a_function_of_python_only_where_that_is_what_is_tested(
-    tests: list[str], passed: bool
-) -> None:
+def test_code_replaces_a_builtin_only_where_that_is_what_is_tested(tests: list[str], passed: bool) -> None:
     code = "def sum(items):\n    total = 0\n    for item in items: total += item\n    return total\n"
     if len(tests[0]) > 30:
         code = "def f(x): return x\nsum = lambda items: 6"
