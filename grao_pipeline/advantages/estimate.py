@@ -1,7 +1,6 @@
 """A flat view with rewards → the advantage of every sequence, and the counts of the filters."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +13,8 @@ from grao_pipeline.advantages.estimators.base import Estimator, group_mean, grou
 from grao_pipeline.advantages.filters import FILTERS, active_filters
 from grao_pipeline.advantages.flat_view import view_columns
 from grao_pipeline.advantages.options import AdvantagesOptions
-from grao_pipeline.errors import StageFailure, UsageError
+from grao_pipeline.errors import StageFailure
+from grao_pipeline.own_code import own_code
 from grao_pipeline.schemas import ADVANTAGES
 
 FILTER_NAMES = pl.Enum([candidate.name for candidate in FILTERS])
@@ -114,9 +114,10 @@ def count_rewards(
 
 def table_values(view: pl.DataFrame, recipe: Recipe) -> pl.Series:
     """The values of the view's rows whose standard deviation over the table the estimator reads, as float64."""
-    with _named(recipe.options):
+    with own_code(f"Estimator '{recipe.options.estimator}'", recipe.estimator.plugin):
         expression = recipe.estimator.over_table(view, statistics=recipe.options.statistics)
-        assert expression is not None, "over_table returned None although the estimator defines it"
+        if not isinstance(expression, pl.Expr):
+            raise _no_expression(recipe.options, expression)
         return view.select(expression.cast(pl.Float64).alias("value"))["value"]
 
 
@@ -134,8 +135,11 @@ def add_advantages(
     if estimator.reads_table_std:
         view = view.with_columns(pl.lit(result.table_std, dtype=pl.Float64).alias("table_std"))
     statistics = group_mean(options.statistics).alias("mean"), group_std(options.statistics).alias("std")
-    with _named(options):
-        advantage = estimator.over_group(view, statistics=options.statistics).cast(pl.Float64)
+    with own_code(f"Estimator '{options.estimator}'", estimator.plugin):
+        expression = estimator.over_group(view, statistics=options.statistics)
+        if not isinstance(expression, pl.Expr):
+            raise _no_expression(options, expression)
+        advantage = expression.cast(pl.Float64)
         rows = view.lazy().with_columns(advantage.alias("advantage"), *statistics).collect()
     rows = rows.with_columns(
         pl.when("unmasked").then("advantage").alias("advantage"), pl.col("combined").is_null().alias("selected")
@@ -153,6 +157,13 @@ def add_advantages(
         has_advantage = (pl.col("sample_index") < 0) & pl.col("advantage").is_not_null()
         rows = rows.with_columns(pl.when(has_advantage).then(raised).otherwise("advantage").alias("advantage"))
     return rows
+
+
+def _no_expression(options: AdvantagesOptions, value: object) -> StageFailure:
+    return StageFailure(
+        f"Estimator '{options.estimator}' returned {value!r:.100}. It is called with (view, statistics=…) and must "
+        "return a Polars expression."
+    )
 
 
 def advantages_table(rows: pl.DataFrame, group_ids: pa.ChunkedArray | pa.Array) -> pa.Table:
@@ -188,19 +199,3 @@ def _masked_by(name: str) -> pl.Expr:
     """The name of the filter where it is the first that masks the sequence."""
     is_first = pl.col("selected") & pl.col("masked_by").is_null()
     return pl.when(is_first).then(pl.lit(name, dtype=FILTER_NAMES)).otherwise("masked_by").alias("masked_by")
-
-
-@contextmanager
-def _named(options: AdvantagesOptions) -> Iterator[None]:
-    """Raises StageFailure where a user's own estimator fails; a failure of ours is a bug and keeps its traceback."""
-    try:
-        yield
-    except UsageError:
-        raise
-    except Exception as error:
-        if options.estimator in ESTIMATORS:
-            raise
-        raise StageFailure(
-            f"Estimator '{options.estimator}' failed: {type(error).__name__}: {error}. It is called with "
-            "(view, statistics=…) and must return a Polars expression."
-        ) from error

@@ -22,7 +22,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from grao_pipeline.errors import MismatchError
+from grao_pipeline.storage.table_pair import refuse_other_sample_counts
 
 GROUP_COLUMNS = [
     "group_id",
@@ -208,22 +208,6 @@ _BUILDERS: dict[str, ColumnBuilder] = {
     "mean_logprob": _mean_logprob,
     "duplicate": _duplicate,
 }
-
-
-def refuse_other_sample_counts(groups: pa.Table, scores: pa.Table, name: str) -> None:
-    """Check that aligned scores hold one reward per sample, since other software may have written them.
-
-    Raises:
-        MismatchError: names the first group with another number.
-    """
-    num_samples = _numbers(pc.list_value_length(groups.column("finish_reasons")))
-    num_rewards = _numbers(pc.list_value_length(scores.column("rewards")))
-    if not np.array_equal(num_samples, num_rewards):
-        row = int(np.flatnonzero(num_samples != num_rewards)[0])
-        raise MismatchError(
-            f"Scores '{name}' hold {num_rewards[row]} rewards for group {groups.column('group_id')[row]}, which has "
-            f"{num_samples[row]} samples. Scores need one reward per sample, null where scoring failed."
-        )
 
 
 def _series(column: pa.ChunkedArray | pa.Array) -> pl.Series:

@@ -1,9 +1,8 @@
 """From the record of a stage to its command; and what all commands share."""
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +14,7 @@ from grao_pipeline.cli.console import current_progress, verbosity_options
 from grao_pipeline.cli.machine import machine_problem
 from grao_pipeline.cli.parameters import option_declarations
 from grao_pipeline.cli.plugin_help import write_plugin_help
+from grao_pipeline.cli.streams import standard_output_to_error
 from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.cli.terminal import visible
 from grao_pipeline.errors import GraoError, StoppedElsewhere, UsageError
@@ -84,9 +84,7 @@ def make_stage_command(stage: Stage) -> click.Command:
         inputs = [values.pop(name) for name in stage.inputs]
         with errors_for_people() as reported:
             options, reported.source = given_options(model, values, options_file)
-            # What a plug-in prints must not mix with the summary, which --json promises to be one object.
-            with redirect_stdout(sys.stderr):
-                summary = stage.run(inputs, out, options, current_progress())
+            summary = stage.run(inputs, out, options, current_progress())
         is_preview = getattr(options, "dry_run", False)
         title = f"{'Dry run' if is_preview else stage.output.capitalize()}: {' + '.join(inputs)} → {out}"
         if os.environ.get("RANK", "0") == "0":  # under torchrun every rank comes here
@@ -135,7 +133,11 @@ def errors_for_people() -> Iterator[ErrorContext]:
     stop_with_parent()
     context = ErrorContext()
     try:
-        with current_progress().track("starting"):  # importing a large library takes seconds
+        # What a plug-in prints must not mix with the summary, which --json promises to be one object.
+        with (
+            standard_output_to_error(),
+            current_progress().track("starting"),
+        ):  # importing a large library takes seconds
             yield context
     except UsageError as error:
         raise StageUsageError(visible(context.source.render(error.message, error.option))) from None

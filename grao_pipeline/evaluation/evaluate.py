@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from grao_pipeline import notes
-from grao_pipeline.advantages.flat_view import refuse_other_sample_counts
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError
 from grao_pipeline.evaluation.intervals import bootstrap_mean
 from grao_pipeline.evaluation.metrics import mean_reward, nag, ras
@@ -16,7 +15,7 @@ from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.json_record import read_record, write_record
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader
-from grao_pipeline.storage.table_pair import TablePair
+from grao_pipeline.storage.table_pair import TablePair, refuse_other_sample_counts
 
 METRICS = "metrics.json"
 

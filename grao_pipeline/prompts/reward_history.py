@@ -7,7 +7,7 @@ import polars as pl
 from grao_pipeline.progress import SILENT, Bar, Progress
 from grao_pipeline.storage.manifest_file import has_manifest
 from grao_pipeline.storage.reader import open_table
-from grao_pipeline.storage.table_pair import TablePair
+from grao_pipeline.storage.table_pair import TablePair, refuse_other_sample_counts
 
 SCHEMA = {"prompt_id": pl.String, "mean": pl.Float64, "variance": pl.Float64, "round": pl.Int32}
 
@@ -53,7 +53,8 @@ def reward_statistics(history: Sequence[TablePair], progress: Progress = SILENT)
 
 def _statistics(pair: TablePair, bar: Bar) -> pl.DataFrame:
     frames = [pl.DataFrame(schema={"prompt_id": pl.String, "round": pl.Int32, "rewards": pl.List(pl.Float32)})]
-    for groups, rewards in pair.parts(["prompt_id", "round"], ["rewards"]):
+    for groups, rewards in pair.parts(["prompt_id", "round", "finish_reasons"], ["rewards"]):
+        refuse_other_sample_counts(groups, rewards, pair.companion.url)
         table = groups.select(["prompt_id", "round"]).append_column("rewards", rewards["rewards"])
         frames.append(pl.DataFrame(pl.from_arrow(table)))
         bar.advance()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from grao_pipeline.options import StageOptions
 from grao_pipeline.references.options import ReferencesOptions
 from grao_pipeline.references.references import references_provenance
-from grao_pipeline.scoring.score import make_reward
+from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.storage.manifest import Provenance
 
 

@@ -15,7 +15,8 @@ from grao_pipeline.progress import Progress
 from grao_pipeline.prompts.build import ROWS_PER_PART
 from grao_pipeline.references.options import ReferencesOptions
 from grao_pipeline.schemas import PROMPTS
-from grao_pipeline.scoring.score import make_reward, score_groups, scores_provenance
+from grao_pipeline.scoring.named_reward import make_reward, scores_provenance
+from grao_pipeline.scoring.score import score_groups
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.writer import TableWriter
 

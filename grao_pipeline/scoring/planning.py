@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from grao_pipeline.options import StageOptions
 from grao_pipeline.scoring.applicability import Applicability
+from grao_pipeline.scoring.named_reward import make_reward, reward_name, scores_provenance
 from grao_pipeline.scoring.options import ScoreOptions
-from grao_pipeline.scoring.score import make_reward, reward_name, scores_provenance
 from grao_pipeline.storage.manifest import Provenance
 
 

@@ -1,91 +1,32 @@
 """`grao score`: groups → scores. Every sample is judged, and the reference like a sample."""
 
-import inspect
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from typing import Any
 
 import pyarrow as pa
 
-from grao_pipeline.arguments import parse_arguments
-from grao_pipeline.errors import InputError, UsageError
-from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
+from grao_pipeline.errors import InputError
 from grao_pipeline.json_text import InvalidJson, parse_object
 from grao_pipeline.messages import plain_messages
-from grao_pipeline.parsing import key_values
-from grao_pipeline.plugins import load, source_of
 from grao_pipeline.progress import SILENT, Bar, Progress
 from grao_pipeline.schemas import SCORES
-from grao_pipeline.scoring.applicability import Applicability, uniform_condition
+from grao_pipeline.scoring.applicability import Applicability
 from grao_pipeline.scoring.cache import JudgementCache, cache_path
 from grao_pipeline.scoring.cached_reward import CachedReward
 from grao_pipeline.scoring.condition import ConditionError
 from grao_pipeline.scoring.failure_gate import FailureGate, ScoredPart
+from grao_pipeline.scoring.named_reward import make_reward, reward_fingerprint, reward_name, scores_provenance
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.retry import Row, Sequences, num_candidates, without_judged
-from grao_pipeline.scoring.rewards import REWARDS
-from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
-from grao_pipeline.scoring.rewards.function import FunctionReward
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
 from grao_pipeline.scoring.seen_texts import SeenTexts
 from grao_pipeline.scoring.summary import SUMMARY_COLUMNS, ScoreSummary, ScoreTally
-from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import PartShare, TableWriter
 
 COLUMNS = ["group_id", "messages", "reference", "metadata", "completions", "reasoning", "answers", "finish_reasons"]
 REFERENCE = -1
 ABORTED_SAMPLE = Judgement(None, "error", "the sample was aborted")
-
-
-def make_reward(options: ScoreOptions, progress: Progress = SILENT, batches: str | None = None) -> Reward:
-    """The reward that the options name: built in, from an entry point, or `module:attribute` (a class or a function).
-
-    Args:
-        batches: directory of the records of a judge's batches.
-
-    Raises:
-        UsageError: it is unknown or not a reward, or an argument is wrong.
-    """
-    given = key_values(options.reward_arg, "reward_arg")
-    runtime = RewardRuntime(options.batch_size, options.device, progress, batches)
-    plugin: Any = load("reward", options.reward, REWARDS)
-    if not inspect.isclass(plugin):
-        return _checked_for_batches(FunctionReward(plugin, given, runtime), options)
-    if not issubclass(plugin, Reward) or inspect.isabstract(plugin):
-        raise UsageError(
-            f"Class '{options.reward}' must derive from grao_pipeline.Reward and define score().",
-            option="reward",
-        )
-    arguments = parse_arguments(plugin.arguments_model(given), given, f"reward '{options.reward}'", "reward_arg")
-    return _checked_for_batches(plugin(arguments, runtime), options)
-
-
-def _checked_for_batches(reward: Reward, options: ScoreOptions) -> Reward:
-    if options.batch and not reward.takes_batches():
-        raise UsageError(
-            f"'{options.reward}' asks no server. It is for the judges on a server (--reward-arg base_url=…).",
-            option="batch",
-        )
-    return reward
-
-
-def scores_provenance(options: ScoreOptions, groups_fingerprint: str, reward: Reward) -> Provenance:
-    """The identity of a scores table; it is known before anything is scored."""
-    scope = {"when": uniform_condition(options), "missing": options.missing, "score_on": options.score_on}
-    shaping = {"reward": options.reward, "name": reward_name(options), **scope, **reward.identity()}
-    shaping |= source_of("reward", type(reward))
-    inputs = {"groups": groups_fingerprint}
-    return Provenance("scores", stage_fingerprint("score", shaping, inputs), shaping, inputs)
-
-
-def reward_fingerprint(options: ScoreOptions, reward: Reward) -> str:
-    """The identity of a reward in the judgement cache; its name in later tables does not matter."""
-    return fingerprint({"reward": options.reward, **reward.identity(), **source_of("reward", type(reward))})
-
-
-def reward_name(options: ScoreOptions) -> str:
-    """The reward's name in later tables, e.g. `gsm8k`, or `helpful` for `judges.py:helpful`."""
-    return options.name or options.reward.rpartition(":")[2]
 
 
 def score_groups(

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from grao_pipeline.errors import MismatchError
 from grao_pipeline.storage.reader import TableReader, open_table
 
 
@@ -50,3 +52,24 @@ class TablePair:
         for index in range(self.groups.num_parts):
             groups = self.groups.part(index, columns)
             yield groups, self.companion.aligned_part(groups.column("group_id"), index, companion_columns)
+
+
+def refuse_other_sample_counts(groups: pa.Table, scores: pa.Table, name: str) -> None:
+    """Check that aligned scores hold one reward per sample, since other software may have written them.
+
+    Raises:
+        MismatchError: names the first group with another number.
+    """
+    num_samples = _lengths(groups.column("finish_reasons"))
+    num_rewards = _lengths(scores.column("rewards"))
+    row = next((row for row, pair in enumerate(zip(num_samples, num_rewards, strict=True)) if len({*pair}) > 1), None)
+    if row is not None:
+        raise MismatchError(
+            f"Scores '{name}' hold {num_rewards[row]} rewards for group {groups.column('group_id')[row]}, which has "
+            f"{num_samples[row]} samples. Scores need one reward per sample, null where scoring failed."
+        )
+
+
+def _lengths(column: pa.ChunkedArray | pa.Array) -> list[int]:
+    lengths: list[int] = pc.list_value_length(column).to_pylist()
+    return lengths

@@ -155,7 +155,13 @@ def test_an_edited_estimator_changes_the_fingerprint(place: Path) -> None:
     [
         ("raise KeyError('color')", "KeyError: 'color'"),
         ("return pl.col('color')", "ColumnNotFoundError"),
-        ("return 1.0", "AttributeError"),
+        ("return 1.0", "returned 1.0. It is called with (view, statistics=…)"),
+        ("return None", "returned None"),
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
+        ("return f(view, statistics=statistics)", "RecursionError"),
+        ("return pl.Series([1.0])", "returned shape"),
+        ("return pl.lit('a')", "InvalidOperationError"),
+        ("return pl.col('reward').map_elements(lambda x: 1 / 0, return_dtype=pl.Float64)", "ZeroDivisionError"),
     ],
 )
 def test_a_failing_estimator_is_named_without_traceback(
@@ -166,4 +172,7 @@ def test_a_failing_estimator_is_named_without_traceback(
     groups, scores = tables
     result = tiny.grao("advantages", groups, place / "out", "--scores", scores, "--estimator", f"{name}:f")
     assert result.exit_code == 1
-    assert f"Estimator '{name}:f' failed: {message}" in result.stderr
+    assert f"Estimator '{name}:f' " in result.stderr
+    assert message in result.stderr
+    lines = [f"failed at {place / name}.py:{line}: " for line in (2, 3)]
+    assert "returned" in message or any(line in result.stderr for line in lines)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
-from grao_pipeline.scoring.score import make_reward
 
 MESSAGES = [{"role": "user", "content": "What is 2 + 3?"}]
 

@@ -260,7 +260,8 @@ def test_a_table_of_another_kind_is_refused(prompts: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("metadata", "message"), [("{", "'metadata' is not JSON"), ("[1]", r"'metadata' is [1], not a JSON object")]
+    ("metadata", "message"),
+    [("{", "'metadata' is not a JSON object (Expecting"), ("[1]", "'metadata' is not a JSON object (expected")],
 )
 def test_metadata_must_be_an_object(metadata: str, message: str, tmp_path: Path) -> None:
     groups = groups_table(tmp_path / "groups", metadata=metadata)

@@ -5,6 +5,7 @@
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import polars as pl
@@ -42,6 +43,11 @@ class Estimator(ABC):
 
     def __init__(self, arguments: PluginArguments) -> None:
         self.arguments = arguments
+
+    @property
+    def plugin(self) -> Callable[..., object]:
+        """The class or function."""
+        return type(self)
 
     @abstractmethod
     def over_group(self, view: pl.DataFrame, *, statistics: str) -> pl.Expr:

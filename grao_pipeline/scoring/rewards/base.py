@@ -2,7 +2,7 @@
 
 import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -145,6 +145,11 @@ class Reward(ABC):
         fingerprint of the scores; the source code of your own class is added to it.
         """
         return self.arguments.model_dump(mode="json")
+
+    @property
+    def plugin(self) -> Callable[..., object]:
+        """The class or function whose source is part of the identity."""
+        return type(self)
 
     def fields(self) -> Sequence[str]:
         """The fields of the metadata without which nothing can be judged; `reference` stands for the reference. With

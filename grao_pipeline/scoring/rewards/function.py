@@ -5,6 +5,7 @@ import inspect
 import reprlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 from grao_pipeline.arguments import NoArguments
@@ -63,6 +64,10 @@ class FunctionReward(Reward):
         self._is_per_sample = "solution_str" in self._defaults
         self._check_signature()
 
+    @property
+    def plugin(self) -> Callable[..., object]:
+        return self._function
+
     def identity(self) -> Mapping[str, object]:
         source = used_source(self._function) or fingerprint(self._name)
         return {"function": self._name, "source": source, "arguments": self._given}
@@ -99,10 +104,10 @@ class FunctionReward(Reward):
             results = _awaited(calls) if inspect.iscoroutinefunction(self._function) else calls
             return [Judgement.of(_score_of(result)) for result in results]
         result: Any = self._function(**self._batch_arguments(candidates), **self._given)
-        values = list(_awaited([result])[0] if inspect.isawaitable(result) else result)
+        values = list(islice(_awaited([result])[0] if inspect.isawaitable(result) else result, len(candidates) + 1))
         if len(values) != len(candidates):
             raise StageFailure(
-                f"Reward {self._name} returned {len(values)} rewards for {len(candidates)} completions; "
+                f"Reward {self._name} returned {_count(values, candidates)} rewards for {len(candidates)} completions; "
                 "it must return one per completion."
             )
         return [Judgement.of(value) for value in values]
@@ -181,6 +186,11 @@ def _awaited(calls: Sequence[Awaitable[object]]) -> list[Any]:
 
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, gather()).result()
+
+
+def _count(values: Sequence[object], candidates: Sequence[Candidate]) -> str:
+    """The number of values; they were read only as far as is needed to know that there are too many."""
+    return "more" if len(values) > len(candidates) else str(len(values))
 
 
 def _wants_messages(error: Exception) -> bool:

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
-from grao_pipeline.scoring.score import make_reward
 from tests.loopback import QuietHandler, serving
 
 MODEL = "scripted-judge"

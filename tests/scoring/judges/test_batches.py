@@ -13,8 +13,9 @@ import pytest
 from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.progress import RecordedProgress
 from grao_pipeline.scoring.judges.batches import MAX_REQUESTS, in_files
+from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
-from grao_pipeline.scoring.score import make_reward, score_groups
+from grao_pipeline.scoring.score import score_groups
 from grao_pipeline.scoring.summary import ScoreSummary
 from grao_pipeline.storage.reader import open_table
 from tests import tiny

@@ -14,9 +14,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from grao_pipeline.scoring.judges.base import Question, Reply
 from grao_pipeline.scoring.judges.control_tokens import CONTROL_TOKEN, neutralize
 from grao_pipeline.scoring.judges.vllm import VllmChatModel
+from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate
-from grao_pipeline.scoring.score import make_reward
 from tests import tiny
 from tests.scoring.judges.common import QUESTION, JudgeServer, blocks_of, judge
 from tests.scoring.judges.conftest import open_vllm

@@ -7,8 +7,8 @@ import pytest
 
 from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.plugins import describe_plugin
+from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
-from grao_pipeline.scoring.score import make_reward
 from tests.scoring.judges.common import (
     MODEL,
     Answer,

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from grao_pipeline.errors import UsageError
+from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
-from grao_pipeline.scoring.score import make_reward, score_groups
+from grao_pipeline.scoring.score import score_groups
 from grao_pipeline.testing import write_groups
 from tests.scoring.judges.common import (
     QUESTION,

@@ -11,8 +11,8 @@ from grao_pipeline.progress import RecordedProgress
 from grao_pipeline.schemas import Status
 from grao_pipeline.scoring.judges.answer_format import NoAnswer, read_answer
 from grao_pipeline.scoring.judges.base import Reply
+from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
-from grao_pipeline.scoring.score import make_reward
 from tests.scoring.judges.common import Answer, JudgeServer, candidates, judge, longer_wins, rewards, statuses
 
 VERDICTS = {"verdict": ["A", "B", "tie"]}

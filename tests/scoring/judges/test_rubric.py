@@ -3,8 +3,8 @@
 import pytest
 
 from grao_pipeline.errors import UsageError
+from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
-from grao_pipeline.scoring.score import make_reward
 from tests.scoring.judges.common import Answer, JudgeServer, blocks_of, candidates, judge, rewards, statuses
 
 FAKE = "engine=grao_pipeline.scoring.judges.base:FakeChatModel"

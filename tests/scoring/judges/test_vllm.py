@@ -12,9 +12,9 @@ from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.scoring.judges.answer_format import answer_schema
 from grao_pipeline.scoring.judges.base import Question
 from grao_pipeline.scoring.judges.vllm import VllmChatModel
+from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, Reward
-from grao_pipeline.scoring.score import make_reward
 from tests.scoring.judges.common import QUESTION, candidates, statuses
 from tests.scoring.judges.conftest import POSITIONS, open_vllm
 

@@ -3,9 +3,9 @@
 import pytest
 
 from grao_pipeline.errors import UsageError
+from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate
-from grao_pipeline.scoring.score import make_reward
 from tests.scoring.judges.common import (
     QUESTION,
     Answer,

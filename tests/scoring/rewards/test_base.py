@@ -10,10 +10,11 @@ from grao_pipeline.arguments import PluginArguments, argument, described_argumen
 from grao_pipeline.errors import UsageError
 from grao_pipeline.plugins import load
 from grao_pipeline.scoring.cache import JudgementCache
+from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards import REWARDS
 from grao_pipeline.scoring.rewards.base import Candidate, FakeReward, Judgement, Reward
-from grao_pipeline.scoring.score import make_reward, score_groups
+from grao_pipeline.scoring.score import score_groups
 from tests import tiny
 
 THIS = "tests.scoring.rewards.test_base"

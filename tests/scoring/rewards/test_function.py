@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from grao_pipeline.errors import StageFailure, UsageError
+from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
-from grao_pipeline.scoring.score import make_reward
 from tests import tiny
 from tests.scoring.common import judge, rewards
 

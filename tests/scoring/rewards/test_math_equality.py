@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from grao_pipeline.errors import UsageError
+from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
-from grao_pipeline.scoring.score import make_reward
 from tests.scoring.common import judge, rewards
 from tests.scoring.rewards.test_gsm8k import MODELS, judged_solutions
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from grao_pipeline.errors import UsageError
 from grao_pipeline.schemas import Status
+from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Judgement
-from grao_pipeline.scoring.score import make_reward
 from tests.scoring.common import judge, rewards
 
 

@@ -8,9 +8,9 @@ import torch
 import transformers
 from tokenizers import processors
 
+from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
-from grao_pipeline.scoring.score import make_reward
 from tests import tiny
 
 POSITIONS = 128

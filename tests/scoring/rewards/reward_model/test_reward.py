@@ -19,9 +19,9 @@ from transformers import (
 )
 
 from grao_pipeline.errors import InputError, StageFailure, UsageError
+from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
-from grao_pipeline.scoring.score import make_reward
 from tests import tiny
 
 CANDIDATES = [

@@ -13,9 +13,9 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, Reward
-from grao_pipeline.scoring.score import make_reward
 from tests import tiny
 from tests.scoring.rewards.reward_model.test_encoders import make_encoder
 
