@@ -17,12 +17,21 @@ exception is a bug of ours and keeps its traceback.
 
 from grao_pipeline.redaction import without_credentials
 
+LONGEST_MESSAGE = 3_000
+"""Characters: a message that quotes a value quotes its beginning."""
+
 
 class GraoError(Exception):
-    """Base of every error that this library raises on purpose. Its message holds no credentials of URLs."""
+    """Base of every error that this library raises on purpose. Its message is bounded, and holds no credentials of
+    URLs."""
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(without_credentials(message))
+        super().__init__(shortened(without_credentials(message)))
+
+
+def shortened(message: str, most: int = LONGEST_MESSAGE) -> str:
+    """A message of bounded length: its end is left, which says what to do."""
+    return message if len(message) <= most else f"{message[: most - 500]} … {message[-500:]}"
 
 
 class UsageError(GraoError):

@@ -17,7 +17,7 @@ from grao_pipeline.cli.plugin_help import write_plugin_help
 from grao_pipeline.cli.streams import standard_output_to_error
 from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.cli.terminal import visible
-from grao_pipeline.errors import GraoError, StoppedElsewhere, UsageError
+from grao_pipeline.errors import GraoError, StoppedElsewhere, UsageError, shortened
 from grao_pipeline.options import CommandLine, Options, OptionSource, StageOptions, closest, parse_options
 from grao_pipeline.options_file import read_options_file
 from grao_pipeline.stage import Stage
@@ -55,6 +55,8 @@ class StageCommand(click.Command):
             raise click.UsageError(
                 f"No such option '{error.option_name}'.{closest(error.option_name, flags)}", ctx
             ) from None
+        except click.UsageError as error:
+            raise click.UsageError(shortened(error.format_message()), ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options under the titles of the options model."""

@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from grao_pipeline.advantages.flat_view import columns_to_read, flat_view
 from grao_pipeline.errors import InputError
@@ -17,6 +15,7 @@ from grao_pipeline.models.source import locate_model
 from grao_pipeline.schemas import TABLES
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest_file import has_manifest, part_files
+from grao_pipeline.storage.parquet import column_names
 from grao_pipeline.storage.reader import TableReader, open_table, tables_inside
 
 # Most specific first: a groups table has all columns of a prompts table.
@@ -188,7 +187,7 @@ def _foreign_kind(path: str) -> str:
         raise InputError(
             f"{path} holds neither a table (Parquet files), nor a model (config.json), nor an evaluation ({METRICS})."
         )
-    columns = set(pq.read_schema(pa.BufferReader(directory.read(files[0]))).names)
+    columns = set(column_names(directory.read(files[0]), directory.path(files[0])))
     for kind in KINDS:
         if {column.name for column in TABLES[kind].columns if not column.nullable} <= columns:
             return kind

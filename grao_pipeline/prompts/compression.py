@@ -22,6 +22,8 @@ LONGEST_LINE = 64 * 2**20
 """Characters. A longer line is not a row that anyone wrote."""
 LARGEST_WHOLE = 2**30
 """Characters of a file that is read as one value."""
+PIECE = 2**24
+"""Characters that are read at once."""
 LARGEST_EXPANSION = 500
 """Text compresses ten-fold, one row repeated a hundred-fold, what is written to exhaust memory a thousand-fold."""
 FREE_EXPANSION = 4 * 2**20
@@ -54,13 +56,16 @@ class SourceText:
         Raises:
             InputError: it is larger than `LARGEST_WHOLE`.
         """
-        text = self._file.read(LARGEST_WHOLE + 1)
-        if len(text) > LARGEST_WHOLE:
-            raise InputError(
-                f"Cannot read {self._path}: it is larger than {LARGEST_WHOLE >> 20} MiB, too large for one JSON value. "
-                "Write its rows as JSON Lines, a row per line, to a file that ends in .jsonl."
-            )
-        return text
+        pieces: list[str] = []
+        while sum(map(len, pieces)) <= LARGEST_WHOLE:
+            piece = self._file.read(PIECE)  # more at once would allocate as much
+            if not piece:
+                return "".join(pieces)
+            pieces.append(piece)
+        raise InputError(
+            f"Cannot read {self._path}: it is larger than {LARGEST_WHOLE >> 20} MiB, too large for one JSON value. "
+            "Write its rows as JSON Lines, a row per line, to a file that ends in .jsonl."
+        )
 
 
 @contextmanager

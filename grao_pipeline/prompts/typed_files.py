@@ -78,7 +78,8 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
         with pq.ParquetFile(path) as file:
             yield from file.iter_batches(BATCH_ROWS)
         return
-    with pa.OSFile(str(path)) as source:
+    # Mapped: a damaged length is then beyond the end of the file, rather than that much memory.
+    with pa.memory_map(str(path)) as source:
         try:
             reader = pa.ipc.open_file(source)
         except pa.ArrowInvalid:  # the format of `datasets`, a stream without an index at its end
@@ -91,5 +92,7 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """A batch of an Arrow file may be the whole file."""
+    """A batch of an Arrow file, which may be the whole file. What it says of itself is checked: a damaged offset would
+    be followed anywhere."""
+    batch.validate(full=True)
     return (batch.slice(start, BATCH_ROWS) for start in range(0, batch.num_rows, BATCH_ROWS))

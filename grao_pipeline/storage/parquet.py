@@ -61,6 +61,16 @@ def count_rows(data: bytes, where: str) -> int:
         return int(pq.read_metadata(pa.BufferReader(data)).num_rows)
 
 
+def column_names(data: bytes, where: str) -> list[str]:
+    """The names of a Parquet file's columns, according to its footer.
+
+    Raises:
+        DamagedPart: the bytes are not Parquet.
+    """
+    with _as_damage(where):
+        return list(pq.read_schema(pa.BufferReader(data)).names)
+
+
 def key_values(data: bytes, where: str) -> dict[bytes, bytes]:
     """The key-value metadata in a Parquet file's footer.
 

@@ -206,3 +206,10 @@ def test_json_puts_one_object_on_standard_output_and_progress_on_standard_error(
     process = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(process.stdout)["statuses"] == {"ok": 40}
     assert "part 0 committed" in process.stderr
+
+
+def test_a_value_of_any_length_is_quoted_in_a_message_of_bounded_length(tmp_path: Path) -> None:
+    result = tiny.grao("train", "groups", "advantages", tmp_path / "out", "--beta", "x" * 100_000)
+    assert result.exit_code == 2
+    assert "Invalid value for '--beta'" in result.output
+    assert len(result.output) < 4_000

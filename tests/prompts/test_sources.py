@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -275,3 +276,18 @@ def test_a_subset_of_a_file_is_a_usage_error(tmp_path: Path) -> None:
     write_json_lines(tmp_path / "a.jsonl")
     with pytest.raises(UsageError, match="'main'"):
         read_rows(str(tmp_path / "a.jsonl"), "train", "main", SILENT)
+
+
+def test_an_arrow_file_with_offsets_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    """The second offset of a column of three texts, negative: whoever follows it reads outside the file."""
+    table = pa.table({"question": ["aaaa", "bbbb", "cccc"], "answer": ["1", "2", "3"]})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    data = sink.getvalue().to_pybytes()
+    offsets = np.array([0, 4, 8, 12], np.int32).tobytes()
+    assert data.count(offsets) == 1
+    path = tmp_path / "a.arrow"
+    path.write_bytes(data.replace(offsets, np.array([0, -4, 8, 12], np.int32).tobytes()))
+    with pytest.raises(InputError, match=r"Cannot load .*a\.arrow: .*offset"):
+        read_rows(str(path), "train", None, SILENT)
