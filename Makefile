@@ -13,7 +13,7 @@ IS_NEW_ENOUGH := import sys; sys.exit('grao-pipeline needs Python 3.11 or newer'
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 FAST := -m "not slow and not vllm and not ray" --hypothesis-profile dev --cpu-limit 5
 
-.PHONY: setup demo check types test test-fast test-one coverage clean
+.PHONY: setup demo check types test test-fast test-one coverage chaos clean
 
 setup: $(VENV)/.installed
 
@@ -55,6 +55,10 @@ test-one: setup
 
 coverage: setup
 	$(PYTEST) $(FAST) --cov --cov-report term:skip-covered --cov-report html
+
+# Kills, damaged bytes, malformed inputs, failing stores and races. The long form: make chaos MINUTES=60
+chaos: setup
+	$(BIN)/python -m benchmarks.chaos --minutes $(or $(MINUTES),10)
 
 clean:
 	rm -rf $(VENV) $(CHECK) runs htmlcov .coverage

@@ -147,7 +147,7 @@ def test_a_template_without_system_role_gets_advice_that_helps(judge_model: Path
     refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
     (tmp_path / "chat_template.jinja").write_text(refusal + "{% for m in messages %}{{ m['content'] }}{% endfor %}")
     model = open_vllm(tmp_path)
-    with pytest.raises(InputError, match=r"no system role \(if its template has no system role, give .*system_role=false"):
+    with pytest.raises(InputError, match=r"no system role \(if its template has no system role, .*system_role=false"):
         model.encode(Question([{"role": "system", "content": "s"}, *QUESTION], VERDICTS))
     assert model.encode(Question(QUESTION, VERDICTS))
 
