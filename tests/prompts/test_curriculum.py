@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -270,10 +271,13 @@ def test_a_history_of_other_groups_is_refused(tmp_path: Path, prompts: str, hist
 
 def test_rewards_of_another_number_than_the_samples_are_refused(tmp_path: Path, prompts: str) -> None:
     """As other software may write them."""
-    groups, scores = write_history(tmp_path / "r0", REWARDS)
-    rows = open_table(scores, "scores").arrow().to_pylist()
+    groups, scores = write_history(tmp_path / "r0", REWARDS, rows_per_part=9)
+    table = open_table(scores, "scores").arrow()
+    rows = table.to_pylist()
     rows[1] = {**rows[1], "rewards": [0.1], "statuses": ["ok"]}
-    other = tiny.write_table(tmp_path / "other", "scores", rows)
+    other = tmp_path / "other"
+    other.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), other / "rewards.parquet")
     result = tiny.grao("curriculum", prompts, tmp_path / "out", "--history", groups, other)
     assert result.exit_code == 1
     assert f"Scores '{other}' hold 1 rewards for group {rows[1]['group_id']}, which has 4 samples" in result.stderr
