@@ -259,8 +259,8 @@ class Server:
                 answer = await send(path, cast_to=cast_to, **arguments)
             except self._openai.APIError as error:
                 failed = failure_of(error, self._openai, url, self._request_timeout)
-            except ValueError as error:
-                raise StageFailure(f"{url} answered with something that is not JSON: {error}") from None
+            except (ValueError, RecursionError) as error:
+                raise StageFailure(f"{url} answered with something that is not JSON: {error}.") from None
             else:
                 self._num_answered += 1
                 self._pace.correct(tokens, counted_tokens(answer, tokens))

@@ -9,8 +9,8 @@ from grao_pipeline.schemas import Status
 from grao_pipeline.scoring.judges.base import Reply
 
 EXPLANATION = "explanation"
-THOUGHT_END = re.compile(r".*(?:</think(?:ing)?>|</reasoning>|\[/THINK\]|<\|channel\|>final<\|message\|>)", re.DOTALL)
-"""The end of a reasoning model's thought, and all before it."""
+THOUGHT_END = re.compile(r"</think(?:ing)?>|</reasoning>|\[/THINK\]|<\|channel\|>final<\|message\|>")
+"""The end of a reasoning model's thought."""
 CODE_FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL | re.IGNORECASE)
 
 Choices = Mapping[str, Sequence[str | int]]
@@ -79,7 +79,8 @@ def _without_wrapping(text: str) -> str:
     """
     answer = text.strip()
     if not answer.startswith("{"):  # an explanation may quote the end of a thought
-        answer = THOUGHT_END.sub("", answer, count=1).strip()
+        *_, end = (0, *(thought.end() for thought in THOUGHT_END.finditer(answer)))
+        answer = answer[end:].strip()
     fenced = CODE_FENCE.fullmatch(answer)
     return fenced[1] if fenced else answer
 

@@ -1,13 +1,14 @@
 """What is remembered of submitted batches, so that a run that was killed finds them again and asks nothing twice."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from grao_pipeline.errors import InputError
+from grao_pipeline.errors import DamagedPart, InputError, MismatchError
 from grao_pipeline.scoring.judges.base import Reply
 from grao_pipeline.scoring.judges.request_forms import RequestForm
 from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.json_record import read_record, write_record
 
 SUFFIX = ".json"
 DIRECT = "direct"
@@ -56,22 +57,22 @@ class BatchRecords:
         Raises:
             InputError: the file is not the one that was written.
         """
-        if not self._directory.exists(DIRECT):
+        value = self._record(DIRECT)
+        if value is None:
             return None, {}
         try:
-            value = json.loads(self._directory.read(DIRECT))
             return RequestForm(**value["form"]), {key: Reply(**reply) for key, reply in value["replies"].items()}
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (TypeError, KeyError, AttributeError) as error:
             raise self._damaged(DIRECT, error) from error
 
     def save_direct(self, form: RequestForm, replies: Mapping[str, Reply]) -> None:
         """Write them."""
         value = {"form": asdict(form), "replies": {key: asdict(reply) for key, reply in replies.items()}}
-        self._directory.write(DIRECT, json.dumps(value).encode())
+        write_record(self._directory, DIRECT, value)
 
     def save(self, record: BatchRecord) -> None:
         """Write a record, whole or not at all."""
-        self._directory.write(f"{record.key}{SUFFIX}", json.dumps(asdict(record)).encode())
+        write_record(self._directory, f"{record.key}{SUFFIX}", asdict(record))
 
     def end(self, record: BatchRecord) -> None:
         """Note that a batch has ended."""
@@ -86,14 +87,25 @@ class BatchRecords:
         self._directory.delete_all()
 
     def _read(self, name: str) -> BatchRecord:
+        value = self._record(name) or {}
         try:
-            value = json.loads(self._directory.read(name))
             return BatchRecord(**{**value, "custom_ids": tuple(value["custom_ids"])})
-        except (ValueError, TypeError, KeyError) as error:
+        except (TypeError, KeyError) as error:
+            raise self._damaged(name, error) from error
+
+    def _record(self, name: str) -> dict[str, Any] | None:
+        """The checked content of a file; None where there is no such file.
+
+        Raises:
+            InputError: it is not the content that was written.
+        """
+        try:
+            return read_record(self._directory, name)
+        except (DamagedPart, MismatchError) as error:
             raise self._damaged(name, error) from error
 
     def _damaged(self, name: str, error: Exception) -> InputError:
         return InputError(
-            f"{self._directory.path(name)} is not the record that was written ({error!r}). Delete it; its questions "
+            f"{self._directory.path(name)} is not the record that was written ({error}). Delete it; its questions "
             "are asked again."
         )

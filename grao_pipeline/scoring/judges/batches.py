@@ -5,6 +5,7 @@ is submitted and carries the record's key in its metadata: whenever a run ends, 
 """
 
 import json
+import reprlib
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,9 +97,9 @@ class Batches:
         record = BatchRecord(uuid.uuid4().hex, None, tuple(bodies))
         data = ("file", (f"{record.key}.jsonl", b"".join(lines), "application/jsonl"))
         headers = {"Content-Type": "multipart/form-data"}
-        file = self._call("post", "/files", body={"purpose": "batch"}, files=[data], options={"headers": headers})
+        file_id = self._id("post", "/files", body={"purpose": "batch"}, files=[data], options={"headers": headers})
         self._records.save(record)
-        record = replace(record, batch_id=self._create(str(file["id"]), record.key))
+        record = replace(record, batch_id=self._create(file_id, record.key))
         self._records.save(record)
         self._progress.note(
             f"{self._server.base_url}: batch {record.batch_id} of {len(lines):,} requests is submitted."
@@ -115,7 +116,7 @@ class Batches:
         }
         for number in range(CREATION_TRIES):
             try:
-                return str(self._call("post", "/batches", retries=0, body=body)["id"])
+                return self._id("post", "/batches", retries=0, body=body)
             except StageFailure:
                 time.sleep(SECONDS_BETWEEN_TRIES * 2**number)
                 batch_id = self._find(key)
@@ -175,6 +176,10 @@ class Batches:
             batch = self._server.call("get", f"/batches/{record.batch_id}")
             if isinstance(batch, Refusal):
                 return None
+            if not isinstance(batch.get("status"), str):
+                raise StageFailure(
+                    f"{self._server.base_url}/batches/{record.batch_id} has no status: {reprlib.repr(batch)}."
+                )
             counts = batch.get("request_counts") or {}
             done, total = counts.get("completed") or 0, counts.get("total") or len(record.custom_ids)
             line = f"batch {record.batch_id}: {batch['status']}, {done:,} of {total:,} requests are answered."
@@ -193,11 +198,18 @@ class Batches:
             content = self._server.read(f"/files/{batch[name]}/content")
             if isinstance(content, Refusal):
                 raise StageFailure(f"The file {batch[name]} of batch {batch['id']} cannot be read: {content.message}")
-            for line in content.splitlines():
-                result = json.loads(line)
-                answer = _answer(result)
+            for number, line in enumerate(content.split("\n"), start=1):
+                try:
+                    result = json.loads(line) if line.strip() else None
+                    answer = None if result is None else _answer(result)
+                    custom_id = "" if answer is None else str(result["custom_id"])
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                    raise StageFailure(
+                        f"Line {number} of the file {batch[name]} of batch {batch.get('id')} is not an answer: "
+                        f"{reprlib.repr(line)} ({type(error).__name__})."
+                    ) from error
                 if answer is not None:
-                    yield str(result["custom_id"]), answer
+                    yield custom_id, answer
 
     def _call(self, method: str, path: str, retries: int | None = None, **arguments: object) -> dict[str, Any]:
         answer = self._server.call(method, path, retries, **arguments)
@@ -207,6 +219,13 @@ class Batches:
                 "have batch files? If not, leave out --batch."
             )
         return answer
+
+    def _id(self, method: str, path: str, retries: int | None = None, **arguments: object) -> str:
+        """The ID of what a request makes."""
+        answer = self._call(method, path, retries, **arguments)
+        if not isinstance(answer.get("id"), str):
+            raise StageFailure(f"{self._server.base_url}{path} answers without an ID: {reprlib.repr(answer)}.")
+        return str(answer["id"])
 
 
 def in_files(bodies: Bodies) -> list[dict[str, Mapping[str, object]]]:

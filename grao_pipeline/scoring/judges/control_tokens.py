@@ -12,10 +12,17 @@ CONTROL_TOKEN = re.compile(
     r"""
       <[|｜][^<>\s][^<>\n]{0,63}>        # <|im_start|>, <|eot_id|>, <｜User｜>, <|turn>
     | <[^<>|｜\s][^<>|｜\n]{0,63}[|｜]>   # <turn|>
-    | </?(?:s|bos|eos|pad|unk|cls|sep|mask|sop|eop|think|tools?|tool_(?:calls?|response|result|outputs?)
-        |(?:start|end)_of_(?:turn|text|image|utterance)|(?:unused|reserved_?|extra_id_)\d{1,6}|[A-Z_]{1,32}_TOKEN)>
+    | \[[|｜][^\[\]\s][^\[\]\n]{0,63}[|｜]\]      # [|system|], [|endofturn|]
+    | <\[[^\[\]<>\s][^\[\]<>\n]{0,63}\]>        # <[begin▁of▁sentence]>
+    | </?_[\w▁:.-]{1,63}>               # <_user>, <_start>
+    | </?[A-Za-z][\w▁:.-]{0,63}[_▁:][\w▁:.-]{0,63}>    # <seed:bos>, <longcat_s>, <start_of_turn>, <tool_call>
+    | </?(?!SYS>)[A-Z][A-Z\d]{2,63}>    # <TOOLCALL>, <EOT>
+    | </?(?:s|bos|eos|eod|eot|pad|unk|cls|sep|mask|sop|eop|eoh|eoa|ctrl\d{1,6}|unused\d{1,6}|think|thinking|reasoning
+        |tools?|role|response|answer|invoke|img|image|fim[_-]\w{1,16}|filename|reponame|0x[\dA-Fa-f]{2})>
     | <</?SYS>>
-    | \[/?(?:[A-Z][A-Z_\d]{2,31}|gMASK|sMASK)\]    # [INST], [/INST], [SYSTEM_PROMPT], [TOOL_CALLS], [SEP]
+    | >>[A-Z]{3,32}<<                   # >>QUESTION<<
+    | \[/?(?:[A-Z][A-Z_\d]{2,31}|gMASK|sMASK|unused\d{1,6}|Round[ ]\d{1,6})\]    # [INST], [/INST], [TOOL_CALLS], [SEP]
+    | \](?:~!?|!)[a-z]~?[\[\]] | \[e~\[ | \]<\] | \[>\[    # ]~b], ]~!b[, [e~[, ]<]image[>[
     """,
     re.VERBOSE,
 )

@@ -1,6 +1,6 @@
 """A judge on an OpenAI-compatible server: vLLM's, or a hosted one."""
 
-import json
+import reprlib
 from collections.abc import Generator, Iterable, Mapping
 from typing import Annotated, Any
 
@@ -20,6 +20,8 @@ from grao_pipeline.scoring.judges.request_forms import RequestForm, find_form, t
 
 MAX_UNDECIDED = 4
 """Questions that are asked in all forms; if a server refuses this many, its refusals are about something else."""
+MOST_TOKENS = 1 << 40
+"""A count beyond it is none."""
 RESERVED = ("messages", "model", "response_format", "n", "stream", "max_tokens", "max_completion_tokens")
 
 
@@ -148,20 +150,40 @@ class OpenAIChatModel(ChatModel):
 
 
 def _reply(answer: dict[str, Any] | Refusal) -> Reply:
+    """What a server's answer says; whatever is in it, it is a reply or the reason why there is none."""
     if isinstance(answer, Refusal):
         return Reply(f"the server refuses the question (status {answer.status}): {answer.message}", "error")
-    usage = answer.get("usage") or {}
-    prompt_tokens, completion_tokens = (int(usage.get(f"{kind}_tokens") or 0) for kind in ("prompt", "completion"))
+    usage = answer.get("usage")
+    prompt_tokens, completion_tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     try:
         choice = answer["choices"][0]
         message = choice["message"]
-        text = message.get("content") or ""
-        refused = message.get("refusal") or choice.get("finish_reason") == "content_filter"
+        text = _text(message.get("content"))
+        refusal, reason = message.get("refusal"), choice.get("finish_reason")
     except (KeyError, IndexError, TypeError, AttributeError):
-        return Reply(f"the server's answer has no reply: {json.dumps(answer)}", "unparsable")
-    if refused:
-        refusal = f"the judge refuses: {message.get('refusal') or text}"
-        return Reply(refusal, "unparsable", prompt_tokens, completion_tokens)
-    if choice.get("finish_reason") == "length":
+        return Reply(f"the server's answer has no reply: {reprlib.repr(answer)}", "unparsable")
+    if refusal or reason == "content_filter":
+        words = f"the judge refuses: {refusal or text}".encode("utf-8", "replace").decode()
+        return Reply(words, "unparsable", prompt_tokens, completion_tokens)
+    if reason == "length":
         return Reply.cut_off(text, prompt_tokens, completion_tokens)
     return Reply(text, "ok", prompt_tokens, completion_tokens)
+
+
+def _text(content: object) -> str:
+    """The text of a message, which may be a list of parts.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if isinstance(content, list):
+        content = "".join(part["text"] for part in content if part.get("type", "text") == "text")
+    if content is not None and not isinstance(content, str):
+        raise TypeError(f"content is {type(content).__name__}")
+    return (content or "").encode("utf-8", "replace").decode()
+
+
+def _count(usage: object, name: str) -> int:
+    """A number of tokens; 0 where the server does not count them, or not in numbers."""
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return value if type(value) is int and 0 <= value < MOST_TOKENS else 0

@@ -29,6 +29,21 @@ KNOWN = [
     *("<|turn>", "<turn|>", "<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>", "<pad>", "<unk>", "<unused99>"),
     *("<s>", "</s>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
     *("[AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[gMASK]", "<sop>", "[CLS]", "[SEP]", "[MASK]", "<extra_id_0>"),
+    # EXAONE, MiniMax-M2, Seed-OSS, Ling, LongCat, Nemotron, TeleChat, Baichuan, InternLM, Falcon, GLM, StarCoder, Gemma
+    *("[|system|]", "[|assistant|]", "[|endofturn|]", "]~!b[", "]~b]", "[e~[", "]!p~[", "<minimax:tool_call>"),
+    *("<seed:bos>", "</seed:think>", "<seed:cot_budget_reflect>", "<[begin▁of▁sentence]>", "<role>", "</role>"),
+    *(
+        "<|role_end|>",
+        "<longcat_s>",
+        "<longcat_tool_call>",
+        "</longcat_think>",
+        "[Round 3]",
+        "<SPECIAL_10>",
+        "<TOOLCALL>",
+    ),
+    *("</TOOL_RESPONSE>", "<AVAILABLE_TOOLS>", "<_start>", "<_user>", "<_bot>", "<_end>", "<C_Q>", "<B_SYS>", "<eoh>"),
+    *("<TOKENS_UNUSED_1>", ">>QUESTION<<", "<arg_key>", "</arg_value>", "<fim_prefix>", "<fim-middle>", "<0x0A>"),
+    *("<ctrl99>", "<mask:1>", "<IMG_CONTEXT>", "[unused7]", "<｜tool▁calls▁begin｜>", "<EOT>", "<img>", "<eod>"),
     *("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "<｜User｜>", "<｜begin▁of▁sentence｜>"),
 ]
 ORDINARY = [
