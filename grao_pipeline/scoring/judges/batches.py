@@ -202,7 +202,7 @@ class Batches:
                 try:
                     result = json.loads(line) if line.strip() else None
                     answer = None if result is None else _answer(result)
-                    custom_id = "" if answer is None else str(result["custom_id"])
+                    custom_id = "" if result is None or answer is None else str(result["custom_id"])
                 except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                     raise StageFailure(
                         f"Line {number} of the file {batch[name]} of batch {batch.get('id')} is not an answer: "

@@ -21,7 +21,7 @@ from grao_pipeline.scoring.judges.request_forms import RequestForm, find_form, t
 MAX_UNDECIDED = 4
 """Questions that are asked in all forms; if a server refuses this many, its refusals are about something else."""
 MOST_TOKENS = 1 << 40
-"""A count beyond it is none."""
+"""A larger count counts as 0."""
 RESERVED = ("messages", "model", "response_format", "n", "stream", "max_tokens", "max_completion_tokens")
 
 
@@ -150,7 +150,7 @@ class OpenAIChatModel(ChatModel):
 
 
 def _reply(answer: dict[str, Any] | Refusal) -> Reply:
-    """What a server's answer says; whatever is in it, it is a reply or the reason why there is none."""
+    """What a server's answer says; whatever is in it, it is a reply or the reason for its absence."""
     if isinstance(answer, Refusal):
         return Reply(f"the server refuses the question (status {answer.status}): {answer.message}", "error")
     usage = answer.get("usage")

@@ -78,22 +78,21 @@ def _boxes(text: str) -> dict[int, Marked]:
     """Where the content of a box begins → the box with those that a sentence joins to it. Nested boxes are left out."""
     openings = list(_BOX.finditer(text))
     closings = _closings(text) if openings else {}
-    boxes_at: dict[int, Marked] = {}
-    joined: list[int] = []
+    sentences: list[dict[int, str]] = []  # each: where the content of a box begins → the content
     end = -1
     for opening in openings:
         start = opening.end()
         if start < end:
             continue
         stop = closings.get(start, len(text))
-        content = text[start:stop]
-        if joined and _BETWEEN_BOXES.fullmatch(text, end, opening.start()):
-            content = f"{boxes_at[joined[-1]].text}, {content}"
-        else:
-            joined = []
-        joined.append(start)
-        boxes_at |= dict.fromkeys(joined, Marked("box", content, is_complete=start in closings))
+        if not sentences or not _BETWEEN_BOXES.fullmatch(text, end, opening.start()):
+            sentences.append({})
+        sentences[-1][start] = text[start:stop]
         end = stop + 1
+    boxes_at: dict[int, Marked] = {}
+    for contents in sentences:
+        joined = Marked("box", ", ".join(contents.values()), is_complete=max(contents) in closings)
+        boxes_at |= dict.fromkeys(contents, joined)
     return boxes_at
 
 
