@@ -4,7 +4,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import polars as pl
+import pyarrow as pa
+
 from grao_pipeline import notes
+from grao_pipeline.advantages.flat_view import columns_to_read, flat_view
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError
 from grao_pipeline.evaluation.intervals import bootstrap_mean
 from grao_pipeline.evaluation.metrics import mean_reward, nag, ras
@@ -184,30 +188,36 @@ def _summary(
 def _scored_prompts(tables: TablePair, bar: Bar) -> dict[str, ScoredPrompt]:
     """By prompt ID."""
     prompts: dict[str, ScoredPrompt] = {}
-    columns = ["prompt_id", "completion_token_ids", "completion_masks", "finish_reasons"]
+    columns = ["prompt_id", *columns_to_read(["num_tokens"])]
     for groups, scores in tables.parts(columns, ["rewards", "reference_reward"]):
         refuse_other_sample_counts(groups, scores, tables.companion.url)
-        for group, score in zip(groups.to_pylist(), scores.to_pylist(), strict=True):
-            if group["prompt_id"] in prompts:
+        for prompt_id, reasons, num_tokens, score in zip(
+            groups.column("prompt_id").to_pylist(),
+            groups.column("finish_reasons").to_pylist(),
+            _sampled_tokens(groups),
+            scores.to_pylist(),
+            strict=True,
+        ):
+            if prompt_id in prompts:
                 raise InputError(
-                    f"{tables.groups.url} has two groups of prompt {group['prompt_id']}; an evaluation counts every "
+                    f"{tables.groups.url} has two groups of prompt {prompt_id}; an evaluation counts every "
                     "prompt once. Keep one group per prompt."
                 )
-            reasons = group["finish_reasons"]
-            prompts[group["prompt_id"]] = ScoredPrompt(
+            prompts[prompt_id] = ScoredPrompt(
                 rewards=score["rewards"],
                 reference_reward=score["reference_reward"],
-                num_tokens=_sampled_tokens(group["completion_token_ids"], group["completion_masks"]),
+                num_tokens=num_tokens,
                 truncated=reasons.count("length") / len(reasons),
             )
         bar.advance(1, prompts=len(prompts))
     return prompts
 
 
-def _sampled_tokens(token_ids: list[list[int]], masks: list[list[bool] | None] | None) -> list[int]:
-    """Number of tokens that the policy sampled, of every sample."""
-    pairs = zip(token_ids, masks or [None] * len(token_ids), strict=True)
-    return [len(ids) if mask is None else sum(mask) for ids, mask in pairs]
+def _sampled_tokens(groups: pa.Table) -> list[list[int]]:
+    """Number of tokens that the policy sampled, of every sample of every group."""
+    view = flat_view(groups, {}, ["num_tokens", "source"]).filter(pl.col("source") == "sample")
+    sizes: list[list[int]] = view.group_by("row", maintain_order=True).agg("num_tokens")["num_tokens"].to_list()
+    return sizes
 
 
 def _refuse_other_reward(scores: TableReader, base: TableReader) -> None:

@@ -3,13 +3,11 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import polars as pl
-
-from grao_pipeline.advantages.flat_view import columns_to_read, flat_view
 from grao_pipeline.errors import InputError
 from grao_pipeline.evaluation.evaluate import METRICS, read_evaluation
 from grao_pipeline.fingerprints import read_config
 from grao_pipeline.inspection.options import InspectOptions
+from grao_pipeline.inspection.tables import describe_table
 from grao_pipeline.models.manifest import read_trained_manifest
 from grao_pipeline.models.source import locate_model
 from grao_pipeline.schemas import TABLES
@@ -66,7 +64,7 @@ def inspect_path(path: str, options: InspectOptions) -> Inspection:
 
 
 def _inspect_table(reader: TableReader, options: InspectOptions) -> Inspection:
-    frame = reader.polars()
+    description = describe_table(reader, options.examples)
     provenance = reader.provenance
     return Inspection(
         path=reader.url,
@@ -75,7 +73,7 @@ def _inspect_table(reader: TableReader, options: InspectOptions) -> Inspection:
             "rows": reader.num_rows,
             "parts": reader.num_parts,
             "bytes": sum(part.bytes for part in reader.manifest.parts),
-            **_counts(frame, reader.schema.name),
+            **description.counts,
         },
         columns={column.name: (str(column.type), column.doc) for column in reader.schema.columns},
         provenance={
@@ -85,67 +83,9 @@ def _inspect_table(reader: TableReader, options: InspectOptions) -> Inspection:
             "details": provenance.details,
             "versions": provenance.versions,
         },
-        distributions=_distributions(frame, reader),
-        examples=[
-            {name: _shorten(value) for name, value in row.items()} for row in frame.head(options.examples).to_dicts()
-        ],
+        distributions=description.distributions,
+        examples=description.examples,
     )
-
-
-def _counts(frame: pl.DataFrame, kind: str) -> dict[str, object]:
-    if kind == "prompts":
-        return {"references": frame["reference"].count(), "rejected": frame["rejected"].count()}
-    if kind == "groups":
-        reasons = frame["finish_reasons"].explode().value_counts()
-        return {
-            "samples": frame["finish_reasons"].list.len().sum(),
-            "references": frame["reference_token_ids"].count(),
-            "finish_reasons": dict(reasons.sort("finish_reasons").iter_rows()),
-            "policies": frame["policy"].n_unique(),
-        }
-    if kind == "scores":
-        statuses = frame["statuses"].explode().value_counts()
-        return {"samples": frame["rewards"].list.len().sum(), "statuses": dict(statuses.sort("statuses").iter_rows())}
-    return {
-        "samples": frame["advantages"].list.len().sum(),
-        "trained_samples": frame["advantages"].explode().count(),
-        "zero_variance_groups": int((frame["reward_std"] == 0.0).sum()),
-    }
-
-
-def _distributions(frame: pl.DataFrame, reader: TableReader) -> dict[str, dict[str, float | None]]:
-    """Of token counts, rewards and advantages, as far as the table has them."""
-    series: dict[str, pl.Series] = {}
-    for name in ("prompt_token_ids", "reference_token_ids"):
-        if name in frame.columns:
-            series[name.replace("_ids", "s")] = frame[name].list.len()
-    if "completion_token_ids" in frame.columns:
-        series |= _of_samples(reader)
-    for name in ("rewards", "advantages"):
-        if name in frame.columns:
-            series[name] = frame[name].explode()
-    for name in ("reference_reward", "reference_advantage", "reward_mean", "reward_std"):
-        if name in frame.columns:
-            series[name] = frame[name]
-    return {name: _describe(values.cast(pl.Float64)) for name, values in series.items()}
-
-
-def _of_samples(groups: TableReader) -> dict[str, pl.Series]:
-    """Number and mean log-prob of the tokens that the policy sampled, of every sample."""
-    names = ["source", "num_tokens", "mean_logprob"]
-    samples = flat_view(groups.arrow(columns_to_read(names)), {}, names).filter(pl.col("source") == "sample")
-    return {"completion_tokens": samples["num_tokens"], "mean_logprob": samples["mean_logprob"]}
-
-
-def _describe(values: pl.Series) -> dict[str, float | None]:
-    quantiles = {"min": 0.0, "10 %": 0.1, "median": 0.5, "90 %": 0.9, "max": 1.0}
-    mean = values.mean()
-    assert mean is None or isinstance(mean, float), "the values are float64"
-    return {
-        **{name: values.quantile(quantile, "nearest") for name, quantile in quantiles.items()},
-        "mean": mean,
-        "nulls": values.null_count(),
-    }
 
 
 def _inspect_model(path: str) -> Inspection:
@@ -194,15 +134,3 @@ def _foreign_kind(path: str) -> str:
     raise InputError(
         f"{path} has the columns {', '.join(sorted(columns))}: these are not enough for any kind of table."
     )
-
-
-def _shorten(value: object, length: int = 12) -> object:
-    """Long lists and texts, shortened for display."""
-    if isinstance(value, dict):
-        return {key: _shorten(item) for key, item in value.items()}
-    if isinstance(value, list):
-        short = [_shorten(item) for item in value[:length]]
-        return [*short, f"… {len(value) - length} more"] if len(value) > length else short
-    if isinstance(value, str) and len(value) > 300:
-        return value[:300] + " …"
-    return round(value, 4) if isinstance(value, float) else value

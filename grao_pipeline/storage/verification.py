@@ -36,6 +36,8 @@ class VerifiedFiles:
 
     directory: Directory
     stamps: dict[str, list[object]] = field(default_factory=dict)
+    aligned: str = ""
+    """The content of this table and of the groups whose rows it was seen to have."""
     is_changed: bool = False
 
     @staticmethod
@@ -44,7 +46,8 @@ class VerifiedFiles:
         if not directory.is_local:
             return VerifiedFiles(directory)
         try:
-            return VerifiedFiles(directory, read_record(_memory(), _name(directory)) or {})
+            value = read_record(_memory(), _name(directory)) or {"stamps": {}, "aligned": ""}
+            return VerifiedFiles(directory, value["stamps"], value["aligned"])
         except InputError:  # damaged, or unreadable: it only saves time
             return VerifiedFiles(directory)
 
@@ -63,11 +66,16 @@ class VerifiedFiles:
             self.stamps[name] = [sha256, *stamp]
             self.is_changed = True
 
+    def remember_aligned(self, content: str) -> None:
+        """Keep that the rows of a complete table are those of its groups, whose content counts in `content`."""
+        self.aligned, self.is_changed = content, True
+        self.save()
+
     def save(self) -> None:
         """Keep it for other processes."""
         if self.is_changed:
             with suppress(InputError):  # a full disk, or a home directory that is read-only
-                write_record(_memory(), _name(self.directory), self.stamps)
+                write_record(_memory(), _name(self.directory), {"stamps": self.stamps, "aligned": self.aligned})
 
 
 def is_intact(url: str | Path) -> bool:

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from grao_pipeline.checksums import bytes_checksum
-from grao_pipeline.errors import DamagedPart, InputError, MismatchError, UsageError
+from grao_pipeline.errors import DamagedPart, InputError, UsageError
+from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.schemas import TABLES
+from grao_pipeline.storage.committed_parts import CommittedParts
 from grao_pipeline.storage.directory import Directory
-from grao_pipeline.storage.manifest import INPUT_CONTENT, Manifest, PartEntry, Provenance, differences, part_name
+from grao_pipeline.storage.manifest import Manifest, PartEntry, Provenance, part_name
 from grao_pipeline.storage.manifest_file import MANIFEST, delete_manifest, read_manifest, write_manifest
-from grao_pipeline.storage.parquet import count_rows, decode, encode, read_provenance
+from grao_pipeline.storage.parquet import decode, encode
 from grao_pipeline.storage.reader import TableReader
-from grao_pipeline.storage.seal import has_seal, verify_seal
+from grao_pipeline.storage.seal import verify_seal
 from grao_pipeline.storage.validation import conform, validate
 
 UNFINISHED = ".unfinished"
@@ -80,6 +82,7 @@ class TableWriter:
         self._entries: dict[int, PartEntry] = {}
         self._outdated: set[int] = set()
         self._unfinished: set[str] = set()
+        self._committed = CommittedParts(self._directory, provenance, progress)
         self.was_complete = self._adopt_committed_parts()
         if not self.was_complete:
             self._directory.try_writing()
@@ -114,6 +117,9 @@ class TableWriter:
 
     def discard_changed_parts(self, groups: TableReader) -> None:
         """Forget committed parts whose rows do not match the current groups; they count as missing."""
+        content = fingerprint([groups.content, *(self._entries[index].sha256 for index in self.committed())])
+        if self._committed.verified.aligned == content:
+            return
         for index in sorted(self._entries):
             expected = groups.part(index, ["group_id"]).column("group_id").to_pylist()
             if self.read(index, ["group_id"]).column("group_id").to_pylist() != expected:
@@ -124,6 +130,8 @@ class TableWriter:
                 del self._entries[index]
                 self._outdated.add(index)
                 self.was_complete = False
+        if self.was_complete:
+            self._committed.verified.remember_aligned(content)
 
     def write(self, index: int, table: pa.Table) -> None:
         """Commit part `index`. Where another process committed it meanwhile, that part stays and this one is dropped:
@@ -140,7 +148,7 @@ class TableWriter:
         if index in self._outdated:
             self._directory.write(name, data)
         elif not self._directory.create(name, data):
-            entry = self._inspect(name, None, SILENT) or entry
+            entry = self._committed.inspect(name, None, SILENT) or entry
             if entry.sha256 == bytes_checksum(data):
                 self._directory.write(name, data)  # in the place of a damaged one
         self._entries[index] = entry
@@ -180,7 +188,7 @@ class TableWriter:
         except DamagedPart as error:
             self._progress.warn(f"{error} They will be regenerated.")
             return None
-        self._provenance_of(data, name)
+        self._committed.provenance_of(data, name)
         return decode(data, where)
 
     def finish(self) -> list[int]:
@@ -207,15 +215,20 @@ class TableWriter:
     def _adopt_committed_parts(self) -> bool:
         """Register the parts that earlier runs committed. True where the table is complete and intact."""
         manifest = self._read_manifest()
-        checksums = {part.name: part.sha256 for part in manifest.parts} if manifest else {}
+        listed = (
+            {part.name: part for part in manifest.parts}
+            if manifest and self._committed.is_current(manifest.provenance)
+            else {}
+        )
         names = {part_name(index): index for index in range(self._num_parts)}
         for name in self._directory.names():
             if name.endswith(UNFINISHED):
                 self._unfinished.add(name)
             if name.endswith(".parquet") and name != MANIFEST and names.get(name) not in self._entries:
-                entry = self._inspect(name, checksums.get(name), self._progress)
+                entry = self._committed.entry(name, listed.get(name))
                 if entry is not None and name in names:
                     self._entries[names[name]] = entry
+        self._committed.verified.save()
         for index in self._entries:
             self._forget_unfinished(index)
         return manifest is not None and not self.all_missing()
@@ -228,60 +241,5 @@ class TableWriter:
             self._progress.warn(str(error))
             return None
         if manifest is not None:
-            self._refuse_other_fingerprint(manifest.provenance, MANIFEST)
+            self._committed.refuse_other_fingerprint(manifest.provenance, MANIFEST)
         return manifest
-
-    def _inspect(self, name: str, sha256: str | None, progress: Progress) -> PartEntry | None:
-        """The entry of a file that an earlier run committed; None where the file is damaged.
-
-        Args:
-            sha256: of the file in the manifest; None where that does not name it.
-            progress: is told of damage.
-        """
-        data, where = self._directory.read(name), self._directory.path(name)
-        actual = bytes_checksum(data)
-        try:
-            if sha256 not in (None, actual):
-                raise DamagedPart(where)
-            if sha256 is None:
-                self._refuse_unsealed(data, name)
-                verify_seal(data, name, where)
-        except DamagedPart:
-            progress.warn(f"{where} is damaged. It will be regenerated.")
-            return None
-        provenance = self._provenance_of(data, name)
-        if provenance.details.get(INPUT_CONTENT) != self._provenance.details.get(INPUT_CONTENT):
-            progress.warn(f"{where} was made from parts that were rewritten since. It will be regenerated.")
-            return None
-        return PartEntry(name, count_rows(data, where), len(data), actual)
-
-    def _refuse_unsealed(self, data: bytes, name: str) -> None:
-        """Refuse a file that is another table's or another program's, rather than call it damaged.
-
-        Raises:
-            DamagedPart: it is neither.
-        """
-        if not has_seal(data):
-            self._provenance_of(data, name)
-
-    def _provenance_of(self, data: bytes, name: str) -> Provenance:
-        """The provenance of a part, which must be ours."""
-        where = self._directory.path(name)
-        provenance = read_provenance(data, where)
-        if provenance is None:
-            raise MismatchError(f"{where} was not written by this program. Choose an empty directory for the output.")
-        self._refuse_other_fingerprint(provenance, name)
-        return provenance
-
-    def _refuse_other_fingerprint(self, stored: Provenance, name: str) -> None:
-        if stored.table != self._provenance.table:
-            raise MismatchError(
-                f"{self.url} already holds a table of kind '{stored.table}'; this command would write one of kind "
-                f"'{self._provenance.table}'. Choose another output directory."
-            )
-        if stored.fingerprint != self._provenance.fingerprint:
-            raise MismatchError(
-                f"{self._directory.path(name)} has fingerprint {stored.fingerprint}; this command would write "
-                f"{self._provenance.fingerprint}: {differences(stored, self._provenance)}. "
-                "Choose another output directory, or delete this one."
-            )
