@@ -61,7 +61,7 @@ def load_plan(path: str) -> RunPlan:
     own_keys = {key: node for key, node in root.value.items() if key not in sections}
     keys = parse_section(RunKeys, in_round(Node(own_keys, root.where), None), "")
     for name, place in (("output", keys.output), ("store", keys.store)):
-        if place is not None and ("://" in place or "\0" in place):
+        if place is not None and "://" in place:
             raise own_keys[name].error(
                 f"{name}: {place!r} is not a local directory. The rounds keep locks, links and checkpoints there: give "
                 "a directory of this machine or of a shared file system."
