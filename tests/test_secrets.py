@@ -62,6 +62,7 @@ def test_no_secret_is_in_any_output_of_the_stages(
     with chat_server() as server:
         server.message = echo_the_key
         run("prompts", source, p)
+        run("prompts", source, tmp_path / "twice", "--json")
         chat = ["--engine", "openai", "--api", "chat", "--base-url", server.base_url, "--samples", 2]
         run("generate", p, t, *chat, "--max-new-tokens", 8)
         server.refuse = lambda body: (401, f"wrong key {CANARY}", {})

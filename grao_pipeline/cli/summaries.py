@@ -4,7 +4,10 @@ import json
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+import click
+
 from grao_pipeline.cli.terminal import echo
+from grao_pipeline.redaction import without_credentials
 
 LONGEST_CELL = 24
 SHOWN_IF_ANY = {
@@ -44,7 +47,7 @@ def print_summary(summary: Any, as_json: bool, title: str) -> None:
     """
     value = asdict(summary) if is_dataclass(summary) and not isinstance(summary, type) else summary
     if as_json:
-        echo(json.dumps(value))
+        click.echo(json.dumps(_without_credentials(value)))
         return
     if hasattr(summary, "for_people"):
         value = summary.for_people()
@@ -59,6 +62,15 @@ def print_summary(summary: Any, as_json: bool, title: str) -> None:
             echo(f"  {label:<26} {readable(item)}")
     for note in value.get("notes", []):
         echo(f"note: {note}")
+
+
+def _without_credentials(value: Any) -> Any:
+    """A value whose texts hold no credentials of URLs."""
+    if isinstance(value, dict):
+        return {key: _without_credentials(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_credentials(item) for item in value]
+    return without_credentials(value) if isinstance(value, str) else value
 
 
 def readable(value: object) -> str:

@@ -38,12 +38,13 @@ def check_weights(directory: Path) -> None:
 def refuse_pickles(directory: Path) -> None:
     """Raises InputError: the weights of a directory without safetensors are pickles."""
     pickle = next((path for pattern in PICKLES for path in sorted(directory.glob(pattern))), None)
+    is_adapter = (directory / "adapter_config.json").is_file()
+    loader = "peft import AutoPeftModelForCausalLM" if is_adapter else "transformers import AutoModelForCausalLM"
     if pickle is not None:
         raise InputError(
             f"{pickle} is a pickle, and {directory} has no *.safetensors. Pickles are never loaded, since loading one "
-            'can run code. Where you trust its author, convert it: python -c "from transformers import '
-            f"AutoModelForCausalLM as M; M.from_pretrained('{directory}').save_pretrained('NEW')\" and copy the "
-            "tokenizer's files."
+            f'can run code. Where you trust its author, convert it: python -c "from {loader} as M; '
+            f"M.from_pretrained('{directory}').save_pretrained('NEW')\", and copy the tokenizer's files."
         )
 
 

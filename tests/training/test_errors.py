@@ -255,7 +255,15 @@ def test_how_often_checkpoints_are_written_is_not_another_training(
     assert progress.notes[0].startswith("resuming after step 1 from ")
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"x" * 99])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[: len(data) // 2],
+        lambda data: b"",
+        lambda data: data[:50_000] + bytes([data[50_000] ^ 64]) + data[50_001:],
+    ],
+    ids=["cut", "empty", "one bit"],
+)
 def test_a_damaged_checkpoint_is_named_and_without_it_the_training_starts_anew(
     tmp_path: Path, groups: str, advantages: str, model: Path, damage: Callable[[bytes], bytes]
 ) -> None:

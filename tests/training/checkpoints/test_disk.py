@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from grao_pipeline.errors import InputError, StageFailure
 from grao_pipeline.progress import RecordedProgress
-from grao_pipeline.training.checkpoints import state, store
+from grao_pipeline.training.checkpoints import model_directory, state, store
 from grao_pipeline.training.checkpoints.disk import DiskNeed, check_space, write_errors_as_failure
 from grao_pipeline.training.checkpoints.metrics_log import MetricsLog
 from grao_pipeline.training.model.policy import Policy
@@ -93,6 +93,28 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_one_before_it(
     progress = RecordedProgress()
     train_model(groups, advantages, str(out), options, progress)
     assert any(note.startswith("resuming after step 1 from ") for note in progress.notes)
+    assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+
+
+def test_a_model_that_does_not_fit_costs_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: str, advantages: str, model: Path
+) -> None:
+    out, options = tmp_path / "out", options_of(model, checkpoint_steps=2)
+    train_model(groups, advantages, str(tmp_path / "whole"), options)
+
+    def fail(directory: str, _: Any) -> None:
+        Path(directory).mkdir()
+        (Path(directory) / "model.safetensors").write_bytes(b"half")
+        raise FULL
+
+    monkeypatch.setattr(model_directory, "save_weights", fail)
+    with pytest.raises(StageFailure, match=r"No space left on device\. Step 3 of 3 is saved\. Free space and run"):
+        train_model(groups, advantages, str(out), options)
+    assert not list(out.rglob("*.safetensors"))
+    monkeypatch.undo()
+    progress = RecordedProgress()
+    train_model(groups, advantages, str(out), options, progress)
+    assert any(note.startswith("resuming after step 3 from ") for note in progress.notes)
     assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
 
 

@@ -1,6 +1,7 @@
 """What a finished training leaves: a Hugging Face model directory, metrics and a manifest, and nothing else."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,25 @@ def test_a_finished_training_is_not_done_again_and_says_so(
     assert summary["model"] == model_fingerprint(trained)
     assert "nothing to do" in result.stderr
     assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in trained.iterdir()} == before
+
+
+def test_a_damaged_model_is_neither_finished_nor_sampled_nor_shown(
+    trained: Path, groups: str, advantages: str, model: Path, prompts: str, tmp_path: Path
+) -> None:
+    damaged = Path(shutil.copytree(trained, tmp_path / "damaged"))
+    data = bytearray((damaged / "model.safetensors").read_bytes())
+    data[-3] ^= 1
+    (damaged / "model.safetensors").write_bytes(data)
+    for command in (
+        ["train", groups, advantages, damaged, "--model", model, *OPTIONS],
+        ["train", groups, advantages, tmp_path / "next", "--model", damaged, "--allow-off-policy", *OPTIONS],
+        ["generate", prompts, tmp_path / "groups", "--model", damaged, "--engine", "transformers"],
+        ["inspect", damaged],
+    ):
+        result = tiny.grao(*command)
+        assert result.exit_code == 1
+        assert f"{damaged}/model.safetensors is damaged: its SHA-256 is not" in result.stderr
+    assert not (tmp_path / "groups").exists()
 
 
 def test_what_the_policy_is_called_fits_the_next_round(trained: Path, tmp_path: Path, prompts: str) -> None:
