@@ -4,8 +4,15 @@ import hashlib
 import json
 from pathlib import Path
 
-VARIES = frozenset({"seconds", "tokens_per_second", "flops_utilization", "started", "finished", "host", "pid", "log"})
-"""Keys of JSON objects whose values are times, or name a process."""
+from grao_pipeline.storage.json_record import CHECKSUM
+
+VARIES = frozenset(
+    {
+        *("seconds", "tokens_per_second", "flops_utilization", "started", "finished", "host", "pid", "log"),
+        *("resumed_from_step", "padding_share"),
+    }
+)
+"""Keys of JSON objects whose values are times, name a process, or are those of the last run alone."""
 IGNORED = (".log", ".lock", ".sqlite", ".sqlite-wal", ".sqlite-shm")
 """Ends of the names of files that are no output."""
 
@@ -34,7 +41,8 @@ def _content_of(path: Path) -> object:
     if path.suffix == ".jsonl":
         return [_steady(json.loads(line)) for line in data.splitlines()]
     if path.suffix == ".json":
-        return _steady(json.loads(data))
+        value = json.loads(data)
+        return _steady({**value, CHECKSUM: None} if isinstance(value, dict) else value)
     return hashlib.sha256(data).hexdigest()
 
 
