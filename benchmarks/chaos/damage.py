@@ -27,8 +27,10 @@ from grao_pipeline.progress import RecordedProgress
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.score import score_groups
 from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.json_record import read_record, write_record
 from grao_pipeline.storage.manifest_file import MANIFEST, delete_manifest
 from grao_pipeline.storage.reader import open_table
+from grao_pipeline.storage.writer import UNFINISHED, TableWriter
 from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.train import train_model
 
@@ -36,6 +38,7 @@ SECONDS = 30
 """A reader that takes longer hangs."""
 CUT_EVERY = 4
 """Every fourth damage is a cut; the others are flipped bits."""
+RECEIPT = "output.receipt.json"
 STEPS = 3
 """Of an interrupted training."""
 
@@ -98,6 +101,17 @@ def _kinds(place: Place) -> list[Kind]:
                 raise GraoError("metrics.jsonl")
         return here
 
+    def sampled_rows(out: Path) -> object:
+        """The rows that a stopped sampling saved of its second part, as a run that resumes takes them."""
+        progress = RecordedProgress()
+        writer = TableWriter(
+            str(out), open_table(str(place.groups)).provenance, open_table(str(place.groups)).num_parts, progress
+        )
+        rows = writer.unfinished(1)
+        if rows is None:
+            raise GraoError(" ".join(progress.warnings))
+        return rows.to_pylist()
+
     def inspect(directory: Path) -> object:
         return _command("inspect", directory).replace(str(directory), "")
 
@@ -112,6 +126,8 @@ def _kinds(place: Place) -> list[Kind]:
         Kind("scores: manifest, then the same command", place.scores, MANIFEST, score_again, True, 4),
         Kind("scores: part, then the same command", place.scores, "part-*.parquet", score_again, True, 4),
         Kind("scores: part of an unfinished table", unfinished, "part-*.parquet", score_again, True, 4),
+        Kind("groups: unfinished part", _stopped_sampling(place), f"*{UNFINISHED}", sampled_rows, True),
+        Kind("rounds: receipt", _receipt(place), RECEIPT, lambda out: read_record(Directory(out), RECEIPT)),
         Kind("model: every file", place.trained, "*.*", _model),
         Kind("model: manifest", place.trained, "manifest.json", _model),
         Kind("model, inspected", place.trained, "*.*", inspect, False, 2),
@@ -196,6 +212,24 @@ def _interrupted_training(place: Place) -> Path:
 
     with contextlib.suppress(Interrupted):
         _train(place, out, RecordedProgress(stop))
+    return out
+
+
+def _stopped_sampling(place: Place) -> Path:
+    """A part of groups, and the first rows of the next one."""
+    out = place.fresh("stopped") / "out"
+    groups = open_table(str(place.groups))
+    first, second = (groups.part(index) for index in (0, 1))
+    writer = TableWriter(str(out), groups.provenance, groups.num_parts)
+    writer.write(0, first)
+    writer.save_unfinished(1, second.slice(0, 3))
+    return out
+
+
+def _receipt(place: Place) -> Path:
+    """What a task of rounds took."""
+    out = place.fresh("receipt")
+    write_record(Directory(out), RECEIPT, {"seconds": 12.5, "summary": {"groups": 48, "mean_reward": 0.25}})
     return out
 
 

@@ -113,7 +113,7 @@ def test_one_rank_goes_on_where_two_were_stopped_unless_their_checkpoint_is_dama
     shard.write_bytes(shard.read_bytes()[:2000])
     refused = Training(1, groups, advantages, damaged, *options(model)).end()
     assert refused.returncode == 1
-    assert f"{checkpoint} is damaged" in refused.stderr
+    assert f"{shard} is damaged: it has 2000 bytes" in refused.stderr
 
 
 @pytest.mark.slow

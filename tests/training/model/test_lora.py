@@ -136,7 +136,7 @@ def test_two_ranks_train_the_same_adapter(
     """Also when they are stopped after a step and one goes on; the checkpoint holds the adapter alone."""
     arguments = [groups, advantages, tmp_path / "out", "--model", model, *LORA, "--save-adapter"]
     Training(2, *arguments, "--checkpoint-steps", 1).stop_when(lambda: steps_logged(tmp_path / "out") >= 1)
-    [checkpoint] = (tmp_path / "out").glob("checkpoints/step-*.pt")
+    [checkpoint] = (path for path in (tmp_path / "out").glob("checkpoints/step-*") if path.is_dir())
     kept = FileSystemReader(checkpoint).read_metadata().state_dict_metadata
     weights = [name for name in kept if name.startswith("model.")]
     assert len(weights) == 2 * 2 * 7  # A and B of the seven linear layers of two blocks
