@@ -27,16 +27,17 @@ class PlainText:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         spellings = tokenizer.convert_ids_to_tokens(sorted(special_tokens(tokenizer)))
-        longest_first = sorted((text for text in spellings if len(text) > 1), key=len, reverse=True)
-        # A look-ahead, so that a token that begins inside another one is marked, too.
-        spelled = (f"{re.escape(text[0])}(?={re.escape(text[1:])})" for text in longest_first)
-        marked = (f"{re.escape(text[0])}{MARK}{re.escape(text[1:])}" for text in longest_first)
-        self._spelled = re.compile("|".join(spelled) or "(?!)")
-        self._marked = re.compile(f"({'|'.join(marked) or '(?!)'})")
+        self._spellings = frozenset(text for text in spellings if text and len(text) > 1)
+        self._lengths = sorted({len(text) for text in self._spellings})
+        starts = "".join(sorted({text[0] for text in self._spellings}))
+        self._start = re.compile(f"[{re.escape(starts)}]" if starts else "(?!)")
+        longest_first = sorted(self._spellings, key=lambda text: (-len(text), text))
+        marked = "|".join(f"{re.escape(text[0])}{MARK}{re.escape(text[1:])}" for text in longest_first)
+        self._marked = re.compile(f"({marked or '(?!)'})")
 
     def marked(self, text: str) -> str:
-        """A text, with a mark in every special token that it spells."""
-        return self._spelled.sub(rf"\g<0>{MARK}", text.replace(MARK, ""))
+        """A text, with a mark in every special token that it spells, also in one that begins inside another."""
+        return self._start.sub(self._start_marked, text.replace(MARK, ""))
 
     def marked_message(self, message: Message) -> dict[str, Any]:
         """A message, with marks in all its texts but the role."""
@@ -52,6 +53,12 @@ class PlainText:
                 letters = {"split_special_tokens": True} if place % 2 or MARK in piece else {}
                 ids += self._encode(piece.replace(MARK, ""), **letters)
         return ids
+
+    def _start_marked(self, match: re.Match[str]) -> str:
+        """The character that may begin a special token, with a mark after it where it does."""
+        start, text = match.start(), match.string
+        is_spelled = any(text[start : start + length] in self._spellings for length in self._lengths)
+        return match[0] + MARK if is_spelled else match[0]
 
     def _marked_value(self, value: Any) -> Any:
         if isinstance(value, str):
