@@ -94,7 +94,7 @@ CASES = [
         "is a directory of kind 'scores'; this needs a table of kind 'advantages'",
     ),
     ("evaluate {scores} {groups} {out}", 1, "is a directory of kind 'scores'; this needs a table of kind 'groups'"),
-    ("generate {prompts} {out} --model {groups}", 1, "it has no config.json"),
+    ("generate {prompts} {out} --model {groups}", 1, "holds a table of kind 'groups', not a model"),
     # damaged and incomplete tables
     ("score {damaged} {out} --reward length --reward-arg target=3", 1, "part-000001.parquet is damaged"),
     ("inspect {damaged}", 1, "part-000001.parquet is damaged"),
