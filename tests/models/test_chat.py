@@ -259,7 +259,7 @@ def test_a_template_file_is_read_or_named(tmp_path: Path) -> None:
     path.write_text("{{ 'ä' }}")
     assert read_template(str(path)) == "{{ 'ä' }}"
     assert read_template(None) is None
-    with pytest.raises(InputError, match=f"Cannot read the chat template {tmp_path}/none.jinja: "):
+    with pytest.raises(InputError, match=f"Cannot read {tmp_path}/none.jinja: "):
         read_template(f"{tmp_path}/none.jinja")
 
 

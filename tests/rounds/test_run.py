@@ -244,4 +244,4 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path) -> None:
     assert "expected keys such as" in tiny.grao("rounds", "plan", path).stderr
     missing = tiny.grao("rounds", "plan", tmp_path / "nothing.yaml")
     assert missing.exit_code == 1
-    assert "cannot be read" in missing.stderr
+    assert f"Cannot read {tmp_path}/nothing.yaml: No such file" in missing.stderr
