@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from grao_pipeline.children import stop_with_parent
 from grao_pipeline.cli.console import current_progress, verbosity_options
-from grao_pipeline.cli.machine import machine_problem
+from grao_pipeline.cli.machine import machine_problem, small_address_space
 from grao_pipeline.cli.parameters import option_declarations
 from grao_pipeline.cli.plugin_help import write_plugin_help
 from grao_pipeline.cli.streams import standard_output_to_error
@@ -134,6 +134,9 @@ def errors_for_people() -> Iterator[ErrorContext]:
     """Set up the process for a command, and turn the library's errors into click's."""
     stop_with_parent()
     context = ErrorContext()
+    problem = small_address_space()
+    if problem is not None:
+        raise StageError(problem)
     try:
         # What a plug-in prints must not mix with the summary, which --json promises to be one object.
         with (
@@ -147,13 +150,15 @@ def errors_for_people() -> Iterator[ErrorContext]:
         raise SystemExit(1) from None  # the rank that failed says why
     except GraoError as error:
         raise StageError(visible(str(error))) from None
-    except (MemoryError, OSError) as error:
+    except KeyboardInterrupt:
+        raise StageError("Stopped. Run the same command again; what is written is reused.") from None
+    except (SystemExit, GeneratorExit, click.exceptions.Exit, click.ClickException):
+        raise
+    except BaseException as error:  # without memory, libraries fail in any way; Polars panics
         problem = machine_problem(error)
         if problem is None:
             raise
         raise StageError(visible(problem)) from None
-    except KeyboardInterrupt:
-        raise StageError("Stopped. Run the same command again; what is written is reused.") from None
 
 
 def given_options(

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.files import check_file
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.json_text import parse_object
 
@@ -60,6 +61,8 @@ def read_samples_file(path: str | None) -> dict[str, int]:
     read = READERS.get(Path(path).suffix)
     if read is None:
         raise UsageError(f"{path} does not end in {', '.join(READERS)}.", option="samples_file")
+    if "://" not in path:
+        check_file(path)
     try:
         frame = read(path).select(pl.col("prompt_id").cast(pl.String), pl.col("samples").cast(pl.Int64))
     except (OSError, pl.exceptions.PolarsError) as error:

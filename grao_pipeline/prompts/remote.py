@@ -25,14 +25,21 @@ def local_copy(url: str, progress: Progress) -> Iterator[Path]:
         InputError: the URL cannot be read; the message says why.
     """
     with tempfile.TemporaryDirectory(prefix="grao-prompts-") as directory:
-        name = PurePosixPath(urlsplit(url).path.rstrip("/")).name or "source"
-        copy = Path(directory) / name
+        copy = Path(directory) / _name(url)
         with progress.track(f"fetching {url}"):
             _fetch(url, copy)
         try:
             yield copy
         except InputError as error:
             raise type(error)(str(error).replace(str(copy), url)) from error
+
+
+def _name(url: str) -> str:
+    """The name of a file at a URL: its ending says what it is."""
+    try:
+        return PurePosixPath(urlsplit(url).path.rstrip("/")).name or "source"
+    except ValueError as error:
+        raise InputError(f"Cannot read {url}: {error}.") from error
 
 
 def _fetch(url: str, copy: Path) -> None:

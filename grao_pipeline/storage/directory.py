@@ -49,6 +49,8 @@ class Directory:
 
     def __init__(self, url: str | os.PathLike[str], progress: Progress = SILENT) -> None:
         given = os.fspath(url)
+        if not given:
+            raise InputError("Expected a path or a URL, found an empty text.")
         self.url = given if given.endswith("://") else given.rstrip("/") or "/"
         self._progress = progress
         try:

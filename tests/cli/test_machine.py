@@ -1,6 +1,8 @@
 """What the machine refuses is one message, wherever it happens; a bug keeps its traceback."""
 
 import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -14,7 +16,7 @@ from grao_pipeline.cli.machine import machine_problem
 def test_memory_that_ends_is_one_message() -> None:
     with pytest.raises(click.ClickException) as raised, errors_for_people():
         np.empty(2**50, dtype=np.float64)
-    assert raised.value.message.startswith("Not enough memory (Unable to allocate 8.00 PiB for an array")
+    assert raised.value.message.startswith("Not enough memory (MemoryError: Unable to allocate 8.00 PiB")
 
 
 def test_a_refusal_of_the_file_system_names_the_file(tmp_path: Path) -> None:
@@ -27,3 +29,15 @@ def test_other_errors_of_the_system_may_be_bugs() -> None:
     assert machine_problem(OSError(errno.EBADF, "Bad file descriptor")) is None
     with pytest.raises(OSError, match="Bad"), errors_for_people():
         raise OSError(errno.EBADF, "Bad file descriptor")
+
+
+@pytest.mark.slow
+def test_a_small_address_space_is_refused_before_libraries_abort_in_it() -> None:
+    code = "from grao_pipeline.cli.main import main; main(['inspect', 'missing'], prog_name='grao')"
+    command = f'ulimit -v 900000; exec "{sys.executable}" -c "{code}"'
+    process = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert process.returncode == 1
+    assert process.stderr == (
+        "Error: Not enough memory: the address space is limited to 878 MiB (ulimit -v); at least 1280 MiB are needed. "
+        "Raise the limit.\n"
+    )

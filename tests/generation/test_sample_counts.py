@@ -94,7 +94,7 @@ def test_another_samples_file_changes_the_fingerprint(budgeted_prompts: str, mod
     ("name", "text", "error", "message"),
     [
         ("a.txt", "", UsageError, r"a\.txt does not end in \.jsonl, \.csv, \.parquet"),
-        ("absent.csv", None, InputError, "Cannot read the columns prompt_id and samples"),
+        ("absent.csv", None, InputError, "No such file or directory"),
         (
             "a.csv",
             "prompt_id,number\na,1\n",

@@ -85,3 +85,11 @@ def test_a_directory_at_a_url_has_splits() -> None:
     with open_source("memory://rows", "train", None, SILENT) as opened:
         assert [row["name"] for row in opened.rows] == ["train-0.jsonl", "train-1.jsonl"]
         assert (opened.files, opened.other_splits) == (("train-0.jsonl", "train-1.jsonl"), ("test",))
+
+
+def test_a_url_that_is_none_is_said() -> None:
+    with (
+        pytest.raises(InputError, match=r"Cannot read https://\[: Invalid IPv6 URL\."),
+        open_source("https://[", "train", None, SILENT),
+    ):
+        pass
