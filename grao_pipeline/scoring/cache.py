@@ -45,6 +45,8 @@ ADVICE = {"locked": "Another process holds it: try again later", "full": "Free s
 """By a word of SQLite's message."""
 DELETE = "Move or delete the file (its judgements will be made anew)"
 DAMAGED = "damaged"
+UNCHECKED = ["reward", "candidate", "value", "status", "detail", "tokens", "used"]
+"""The columns of judgements before they had checksums."""
 INTACT = "is_intact(fingerprint, candidate, value, status, detail, tokens, checksum)"
 """SQL; `fingerprint` is that of the reward."""
 
@@ -139,6 +141,10 @@ class JudgementCache:
     def _prepare(self) -> None:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
+        columns = [column[1] for column in self._connection.execute("PRAGMA table_info(judgements)")]
+        if columns == UNCHECKED:
+            self._connection.execute(f"ALTER TABLE judgements RENAME TO unchecked_judgements_{_now()}")
+            self._progress.warn(f"The judgements in {self.path} have no checksums; they are set aside, and made anew.")
         self._connection.executescript(SCHEMA)
         self._connection.execute("SELECT checksum FROM judgements LIMIT 1")
         self._connection.create_function("is_intact", 7, _is_intact, deterministic=True)

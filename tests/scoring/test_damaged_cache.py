@@ -203,3 +203,15 @@ def test_a_full_disk_is_named_or_scored_without_the_cache(tmp_path: Path) -> Non
         finally:
             subprocess.run(["umount", disk], check=True)
     assert outcomes == {"refused", "database or disk is full)"}
+
+
+def test_judgements_without_checksums_are_set_aside_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    fill(path)
+    connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE judgements DROP COLUMN checksum")
+    connection.close()
+    progress = RecordedProgress()
+    with closing(JudgementCache(path, progress=progress)) as cache:
+        assert cache.find(REWARD, KEYS) == [None] * len(KEYS)
+    assert progress.warnings == [f"The judgements in {path} have no checksums; they are set aside, and made anew."]

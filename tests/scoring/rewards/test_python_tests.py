@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from grao_pipeline.errors import UsageError
-from grao_pipeline.scoring.rewards.base import Judgement
+from grao_pipeline.scoring.named_reward import make_reward
+from grao_pipeline.scoring.options import ScoreOptions
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement
 from tests.scoring.common import judge, rewards
 
 ADD = "def add(a, b):\n    return a + b\n"
@@ -269,3 +271,21 @@ def test_no_file_is_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_wrong_argument_is_refused(argument: str) -> None:
     with pytest.raises(UsageError, match=f"reward_arg: {argument}: input should be .* \\(reward 'python-tests'\\)"):
         judge("python-tests", [ADD], argument, tests=TESTS)
+
+
+def test_the_summary_says_where_the_code_ran_and_which_tests_it_could_forge() -> None:
+    reward = make_reward(ScoreOptions(reward="python-tests", reward_arg=["sandbox=process", "workers=1"]))
+    assert reward.remarks() == []
+    for tests in (TESTS, "class Node: pass\nassert add(1, 2) == 3"):
+        assert [j.reward for j in reward.score([Candidate([], ADD, None, {"tests": tests})])] == [1.0]
+    ran, forgeable = reward.remarks()
+    assert ran == "The code ran in: process."
+    assert forgeable.startswith("1 runs had their tests in the process of the code, since the tests use: class (1).")
+
+
+def test_only_a_sandbox_with_another_python_is_another_reward() -> None:
+    def identity(sandbox: str) -> object:
+        return make_reward(ScoreOptions(reward="python-tests", reward_arg=[f"sandbox={sandbox}"])).identity()
+
+    assert identity("auto") == identity("process") == identity("bubblewrap")
+    assert identity("auto") != identity("docker") != identity("http://localhost:1/") != identity("auto")
