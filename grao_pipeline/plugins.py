@@ -18,6 +18,7 @@ from typing import Any
 from grao_pipeline.arguments import DescribedArgument, arguments_of, described_arguments
 from grao_pipeline.errors import MissingDependency, UsageError
 from grao_pipeline.options import closest
+from grao_pipeline.own_code import own_code
 from grao_pipeline.plugin_modules import attribute_of
 from grao_pipeline.plugin_source import used_source
 
@@ -163,7 +164,8 @@ def describe_plugin(kind: str, name: str) -> PluginDescription:
     """
     of_kind = {known.name: known for known in KINDS}[kind]
     plugin = load(kind, name, of_kind.built_in())
-    arguments = described_arguments(arguments_of(plugin, of_kind.supplied))
+    with own_code(f"{kind.capitalize()} '{name}'", plugin, option=kind):
+        arguments = described_arguments(arguments_of(plugin, of_kind.supplied))
     flag = f"--{of_kind.argument_option.replace('_', '-')}"
     separator = "" if of_kind.command.endswith("=") else " "
     words = [f"{of_kind.command}{separator}{name}"]

@@ -112,3 +112,10 @@ def test_everything_that_a_reward_prints_goes_to_standard_error(groups: str, tmp
     assert json.loads(done.stdout)["samples"] == 4
     for word in (b"import", b"python", b"real", b"descriptor", b"see", b"child"):
         assert word in done.stderr
+
+
+def test_a_plug_in_that_cannot_be_described_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("class own:\n    def arguments_model(given):\n        raise ValueError('why')\n")
+    result = tiny.grao("plugins", "show", "--kind", "reward", f"{tmp_path / 'own.py'}:own")
+    assert result.exit_code == 2
+    assert f"failed at {tmp_path / 'own.py'}:3: ValueError: why." in result.stderr
