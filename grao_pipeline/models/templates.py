@@ -14,6 +14,7 @@ from grao_pipeline.files import read_text
 from grao_pipeline.json_text import InvalidJson, parse_json
 from grao_pipeline.messages import Message, template_messages
 from grao_pipeline.models.template_limits import render_bounded
+from grao_pipeline.models.template_operations import TemplateLimit
 from grao_pipeline.options import closest
 from grao_pipeline.parsing import key_values
 from grao_pipeline.plugins import require
@@ -156,6 +157,7 @@ def render(
 
     Raises:
         RefusedConversation: the template is not valid Jinja, or refuses the conversation.
+        InputError: the template works beyond all bounds.
     """
     jinja = require("jinja2")
     messages = template_messages(messages)
@@ -169,6 +171,8 @@ def render(
             "add_generation_prompt": generation,
         }
         return render_bounded(template, given)
+    except TemplateLimit as error:  # the template's fault: it would take that long for every conversation
+        raise InputError(f"The chat template is refused: {error}. Use another --chat-template.") from error
     except (
         *(jinja.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError),
         *(RecursionError, AssertionError),

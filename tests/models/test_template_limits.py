@@ -9,6 +9,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from grao_pipeline.models.template_limits import render_bounded
 from grao_pipeline.models.template_operations import TemplateLimit
+from tests import tiny
 
 TEMPLATES = sorted((Path(__file__).parent / "templates").glob("*.jinja"))
 CONVERSATION = [
@@ -92,3 +93,14 @@ def test_a_long_conversation_may_do_more_than_a_short_one() -> None:
     source = "{% for a in messages %}{% for b in messages %}{% endfor %}{% endfor %}{{ messages | length }}"
     messages = [{"role": "user", "content": "word " * 40}] * 400
     assert render_bounded(source, {"messages": messages}) == "400"
+
+
+def test_a_template_beyond_all_bounds_stops_the_stage_at_its_first_prompt(
+    tmp_path: Path, model: Path, prompts: str
+) -> None:
+    """Every other prompt would take as long."""
+    (tmp_path / "template.jinja").write_text("{{ 'x' * 10 ** 9 }}")
+    arguments = ["--model", model, "--engine", "transformers", "--chat-template", tmp_path / "template.jinja"]
+    result = tiny.grao("generate", prompts, tmp_path / "out", *arguments)
+    assert result.exit_code == 1
+    assert "The chat template is refused: it makes a text or list of 1,000,000,000 characters" in result.stderr
