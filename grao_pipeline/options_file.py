@@ -6,19 +6,22 @@ from pathlib import Path
 from grao_pipeline.errors import InputError
 from grao_pipeline.json_text import read_json_file
 from grao_pipeline.options import OptionSource, StageOptions, YamlSection
-from grao_pipeline.storage.atomic import write_atomically
+from grao_pipeline.storage.directory import Directory
 
 
 def write_options_file(path: Path, options: StageOptions, source: YamlSection) -> None:
-    """Write options for `grao STAGE … --options FILE`, with where they were written for messages about them."""
+    """Write options for `grao STAGE … --options FILE`, with where they were written for messages about them.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     value = {
         "$section": source.section,
         "$where": source.where,
         "$lines": dict(source.lines),
         **options.given(),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    Directory(path.parent).write(path.name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def read_options_file(path: Path) -> tuple[dict[str, object], OptionSource]:
