@@ -335,3 +335,17 @@ def test_a_pair_without_key_or_equals_sign_is_refused(pair: str) -> None:
     with pytest.raises(UsageError, match=f"'{pair}': expected key=value") as caught:
         key_values([pair], "reward_arg")
     assert caught.value.option == "reward_arg"
+
+
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [
+        (GenerateOptions, {"model": "m", "samples": 10**9}),
+        (GenerateOptions, {"model": "m", "max_new_tokens": 10**9}),
+        (EvaluateOptions, {"bootstrap_samples": 10**9}),
+        (TrainOptions, {"model": "m", "epochs": 10**9}),
+    ],
+)
+def test_a_count_without_measure_is_refused(model: type[StageOptions], values: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="input should be less than or equal to"):
+        parse_options(model, values)

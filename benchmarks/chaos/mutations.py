@@ -19,7 +19,7 @@ MARKS = {
 }
 """What `json.dumps` does not write: put into its text in the place of these."""
 SCALARS: tuple[Any, ...] = (
-    *(None, True, False, 0, -1, 1.5, 2**31, -(2**31) - 1, 2**63, 10**40, 1e308, -0.0, "", " ", "\n", "0", "NaN"),
+    *(None, True, False, 0, -1, 1.5, 2**31, -(2**31) - 1, 2**62, 2**63, 10**40, 1e308, -0.0, "", " ", "\n", "0", "NaN"),
     *("\0", "a\0b", "\u202e", "\x1b[31m", "\ufeff", "é" * 50, "x" * 100_000, "{", "[1", '{"a":', "null", "[]", "{}"),
     *("user", "assistant", "tool", "system", "<|im_start|>", "<|im_end|>", "</think>", "<think>", "text", "stop"),
     *("https://[", "s3://", "../..", "/dev/zero", "a" * 300, "$(id)", "${round}", "{{ 1 }}", "\\frac{1}{0}"),

@@ -15,7 +15,7 @@ class EvaluateOptions(StageOptions):
     )
     base_scores: str | None = tables(None, "Scores of these groups by the same reward.", metavar="TABLE")
     confidence: float = option(0.95, "Coverage of the bootstrap intervals.", gt=0.0, lt=1.0)
-    bootstrap_samples: int = option(10_000, "Bootstrap resamples of the prompts.", ge=100)
+    bootstrap_samples: int = option(10_000, "Bootstrap resamples of the prompts.", ge=100, le=1_000_000)
     seed: int = option(0, "Seed of the bootstrap.", ge=0)
 
     @model_validator(mode="after")

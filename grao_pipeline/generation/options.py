@@ -18,6 +18,9 @@ from grao_pipeline.models.templates import (
 )
 from grao_pipeline.options import Device, Dtype, StageOptions, option, runtime
 
+MOST_SAMPLES = 100_000
+"""Of a prompt: a group is one row, and in memory as a whole."""
+
 
 class GenerateOptions(StageOptions):
     """`grao generate`: prompts → groups."""
@@ -42,7 +45,7 @@ class GenerateOptions(StageOptions):
         validate_default=True,
     )
     adapter: str | None = runtime(None, "LoRA adapter (peft) on top of the model: a directory or hub id.")
-    samples: int = option(8, "Samples per prompt (G).", ge=1)
+    samples: int = option(8, "Samples per prompt (G).", ge=1, le=MOST_SAMPLES)
     limit: int | None = option(None, "Sample from the first N prompts of the table only.", ge=1)
     samples_field: str | None = option(
         None, "Key of the prompts' metadata that holds the number of samples, for prompts that have it."
@@ -73,7 +76,7 @@ class GenerateOptions(StageOptions):
         "Take temperature, top-p, top-k, min-p and repetition penalty from the model's generation_config.json where "
         "they are not given.",
     )
-    max_new_tokens: int = option(2048, "Longest completion, in tokens.", ge=1)
+    max_new_tokens: int = option(2048, "Longest completion, in tokens.", ge=1, le=2**20)
     seed: int = option(0, "Seed of the run; the seed of every prompt is derived from it.", ge=0)
     round: int = option(0, "Number of the round, stored with every group.", ge=0)
     chat_template: str | None = option(None, CHAT_TEMPLATE_HELP)

@@ -8,7 +8,7 @@ import polars as pl
 
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.files import check_file
-from grao_pipeline.generation.options import GenerateOptions
+from grao_pipeline.generation.options import MOST_SAMPLES, GenerateOptions
 from grao_pipeline.json_text import parse_object
 
 READERS: dict[str, Callable[[str], pl.DataFrame]] = {
@@ -35,16 +35,17 @@ class SampleCounts:
         """Samples of a row of the prompts table: the file's number, else its metadata's, else `--samples`.
 
         Raises:
-            InputError: the metadata's number is not a whole number of 0 or more.
+            InputError: the metadata's number is not a whole number from 0 to `MOST_SAMPLES`.
         """
         count = self._by_prompt_id.get(prompt["prompt_id"])
         if count is None and self._field is not None:
             count = parse_object(prompt["metadata"]).get(self._field)
         if count is None:
             return self._samples
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MOST_SAMPLES:
             raise InputError(
-                f"Prompt {prompt['prompt_id']}: metadata '{self._field}' is {count!r}, not a number of samples."
+                f"Prompt {prompt['prompt_id']}: metadata '{self._field}' is {count!r}, not a number of samples, 0 to "
+                f"{MOST_SAMPLES}."
             )
         return count
 
@@ -67,7 +68,9 @@ def read_samples_file(path: str | None) -> dict[str, int]:
         frame = read(path).select(pl.col("prompt_id").cast(pl.String), pl.col("samples").cast(pl.Int64))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"Cannot read the columns prompt_id and samples of --samples-file {path}: {error}") from error
-    wrong = frame.filter(pl.col("samples").is_null() | (pl.col("samples") < 0) | pl.col("prompt_id").is_null())
+    wrong = frame.filter(
+        ~pl.col("samples").is_between(0, MOST_SAMPLES) | pl.col("samples").is_null() | pl.col("prompt_id").is_null()
+    )
     if len(wrong):
         raise InputError(f"--samples-file {path}: {wrong.row(0)} is not a prompt ID and a number of samples.")
     repeated = frame.filter(pl.col("prompt_id").is_duplicated())

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from grao_pipeline.generation.options import GenerateOptions
+from grao_pipeline.generation.options import MOST_SAMPLES, GenerateOptions
 from grao_pipeline.options import option, runtime, tables
 from grao_pipeline.scoring.options import CACHE_HELP, ScoreOptions
 
@@ -29,7 +29,10 @@ class ReferencesOptions(GenerateOptions):
         "--served-model.",
     )
     samples: int = option(
-        1, "Samples of the teacher per prompt; of several, the one with the best reward is chosen.", ge=1
+        1,
+        "Samples of the teacher per prompt; of several, the one with the best reward is chosen.",
+        ge=1,
+        le=MOST_SAMPLES,
     )
     temperature: float = option(0.0, "Sampling temperature of the teacher; 0 is greedy.", ge=0.0)
     groups: str | None = tables(

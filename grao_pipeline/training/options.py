@@ -57,7 +57,7 @@ class TrainOptions(StageOptions):
     adam_beta2: float = option(0.999, "Second-moment decay of AdamW.", ge=0.0, lt=1.0)
     max_grad_norm: float = option(1.0, "Clip the gradient's norm to this; 0 switches clipping off.", ge=0.0)
     groups_per_step: int = option(64, "Groups (prompts) per optimizer step.", ge=1)
-    epochs: int = option(1, "Passes over the groups.", ge=1)
+    epochs: int = option(1, "Passes over the groups.", ge=1, le=10_000)
     max_steps: int | None = option(None, "Stop after this many optimizer steps.", ge=1)
     warmup_steps: int = option(0, "Steps of linear warm-up from 0 to the peak.", ge=0)
     schedule: Literal["constant", "linear", "cosine"] = option("constant", "Learning rate after warm-up.")
