@@ -26,7 +26,7 @@ CAMPAIGNS = {
     "concurrency": "the same command twice at once, and shared caches",
 }
 """Each is the module of its name in this package."""
-TURN_SECONDS = {"kills": 60.0, "concurrency": 10.0}
+TURN_SECONDS = {"kills": 60.0, "fuzz": 40.0, "concurrency": 10.0}
 """How long a campaign runs before the next has its turn, where it is not `SECONDS`."""
 SECONDS = 20.0
 
