@@ -13,7 +13,7 @@ from pathlib import Path
 from grao_pipeline.errors import UsageError
 
 PROGRAM = Path(__file__).with_name("program.py")
-FLAGS = ("-P", "-s", "-S", "-B", "-W", "ignore")
+FLAGS = ("-P", "-s", "-S", "-W", "ignore")
 PYTHON = (sys.executable, *FLAGS)
 """This Python, without anything of the user's."""
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime")

@@ -6,9 +6,6 @@ by the receiver, so an object of the completion never decides what it is equal t
 
 import builtins
 import collections
-import datetime
-import decimal
-import fractions
 import importlib
 import operator
 from collections.abc import Callable
@@ -34,23 +31,22 @@ SAFE_MODULES = frozenset(
 )
 """Those that tests may use because the completion imports them."""
 
-_COPIES: dict[type, Callable[[Any], tuple[object, ...]]] = {
-    complex: lambda v: (v.real, v.imag),
-    range: lambda v: (v.start, v.stop, v.step),
-    bytes: lambda v: (list(v),),
-    bytearray: lambda v: (list(v),),
-    decimal.Decimal: lambda v: (str(v),),
-    fractions.Fraction: lambda v: (v.numerator, v.denominator),
-    datetime.date: lambda v: (v.year, v.month, v.day),
-    datetime.datetime: lambda v: (v.year, v.month, v.day, v.hour, v.minute, v.second, v.microsecond),
-    datetime.time: lambda v: (v.hour, v.minute, v.second, v.microsecond),
-    datetime.timedelta: lambda v: (v.days, v.seconds, v.microseconds),
-    collections.deque: lambda v: (list(v),),
-    collections.Counter: lambda v: (dict(v),),
-    collections.OrderedDict: lambda v: (dict(v),),
+_COPIES: dict[str, Callable[[Any], tuple[object, ...]]] = {
+    "builtins.complex": lambda v: (v.real, v.imag),
+    "builtins.range": lambda v: (v.start, v.stop, v.step),
+    "builtins.bytes": lambda v: (list(v),),
+    "builtins.bytearray": lambda v: (list(v),),
+    "decimal.Decimal": lambda v: (str(v),),
+    "fractions.Fraction": lambda v: (v.numerator, v.denominator),
+    "datetime.date": lambda v: (v.year, v.month, v.day),
+    "datetime.datetime": lambda v: (v.year, v.month, v.day, v.hour, v.minute, v.second, v.microsecond),
+    "datetime.time": lambda v: (v.hour, v.minute, v.second, v.microsecond),
+    "datetime.timedelta": lambda v: (v.days, v.seconds, v.microseconds),
+    "collections.deque": lambda v: (list(v),),
+    "collections.Counter": lambda v: (dict(v),),
+    "collections.OrderedDict": lambda v: (dict(v),),
 }
-"""Type → the arguments that make an equal value."""
-_BY_NAME = {kind.__name__: kind for kind in _COPIES}
+"""Type, by its name (importing the modules takes longer than a test) → the arguments that make an equal value."""
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
     name: getattr(builtins, name)
@@ -94,8 +90,9 @@ def encode(value: object, refer: Callable[[Any], object], level: int = 0) -> obj
         if kind is dict:
             pairs: Any = dict.items(value)  # type: ignore[arg-type]
             return {"dict": [[encode(k, refer, level + 1), encode(v, refer, level + 1)] for k, v in pairs]}
-        if kind in _COPIES and getattr(value, "tzinfo", None) is None:
-            return {"make": kind.__name__, "from": [encode(a, refer, level + 1) for a in _COPIES[kind](value)]}
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        if name in _COPIES and getattr(value, "tzinfo", None) is None:
+            return {"make": name, "from": [encode(a, refer, level + 1) for a in _COPIES[name](value)]}
     if kind is ModuleType and getattr(value, "__name__", "") in SAFE_MODULES:
         return {"module": value.__name__}  # type: ignore[attr-defined]
     return refer(value)
@@ -119,7 +116,10 @@ def decode(value: Any, resolve: Callable[[dict[str, Any]], object]) -> Any:
     if "dict" in value:
         return {decode(key, resolve): decode(item, resolve) for key, item in value["dict"]}
     if "make" in value:
-        return _BY_NAME[value["make"]](*(decode(argument, resolve) for argument in value["from"]))
+        module, _, name = value["make"].rpartition(".")
+        if value["make"] in _COPIES:
+            kind = getattr(importlib.import_module(module), name)
+            return kind(*(decode(argument, resolve) for argument in value["from"]))
     if "module" in value and value["module"] in SAFE_MODULES:
         return importlib.import_module(value["module"])
     return resolve(value)
