@@ -6,6 +6,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from grao_pipeline.cache_directory import cache_directory
+
 LEAST_REMEMBERED = 64 << 20
 """Bytes; a smaller file is read every time."""
 SETTLED_SECONDS = 2.0
@@ -29,7 +31,7 @@ def file_checksum(path: Path, least_remembered: int = LEAST_REMEMBERED) -> str:
     state = path.stat()
     if state.st_size < least_remembered:
         return _read(path)
-    note = _directory() / bytes_checksum(os.fsencode(path.absolute()))[:32]
+    note = cache_directory() / "checksums" / bytes_checksum(os.fsencode(path.absolute()))[:32]
     identity = _identity(path, state)
     remembered = _remembered(note, identity)
     if remembered is not None:
@@ -44,11 +46,6 @@ def file_checksum(path: Path, least_remembered: int = LEAST_REMEMBERED) -> str:
 def _read(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _directory() -> Path:
-    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("GRAO_CACHE") or user_cache / "grao-pipeline") / "checksums"
 
 
 def _identity(path: Path, state: os.stat_result) -> str:

@@ -22,6 +22,7 @@ FLOORS = {
     "schemas": 0,
     "messages": 0,
     "options": 0,
+    "cache_directory": 0,
     "checksums": 0,
     "fingerprints": 0,
     "plugins": 0,

@@ -8,7 +8,6 @@ is an error; one that can no longer be written is a warning, since what was judg
 """
 
 import hashlib
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from grao_pipeline.cache_directory import cache_directory
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.fingerprints import fingerprint, message_key
 from grao_pipeline.progress import SILENT, Progress
@@ -53,9 +53,7 @@ INTACT = "is_intact(fingerprint, candidate, value, status, detail, tokens, check
 
 def default_cache_path() -> Path:
     """`judgements.sqlite` in `GRAO_CACHE`, or in the user's cache directory."""
-    directory = os.environ.get("GRAO_CACHE")
-    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (Path(directory) if directory else user_cache / "grao-pipeline") / "judgements.sqlite"
+    return cache_directory() / "judgements.sqlite"
 
 
 def cache_path(given: str) -> Path:

@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from grao_pipeline.cache_directory import cache_directory
 from grao_pipeline.checksums import bytes_checksum
 from grao_pipeline.errors import DamagedPart, InputError
-from grao_pipeline.storage.cache_directory import cache_directory
 from grao_pipeline.storage.directory import Directory, Stamp
 from grao_pipeline.storage.json_record import read_record, write_record
 from grao_pipeline.storage.manifest import PartEntry

@@ -13,6 +13,10 @@ Kind = Literal["box", "label", "phrase"]
 LONGEST_ANSWER = 500
 """Characters of a line that are looked at for the answer."""
 
+CUT_OFF = "cut off before an answer"
+UNMARKED = "no marked answer"
+STRICT_HELP = "Count only an answer that is marked as one (####, A:, Answer:, answer is, a box)."
+
 _MARKERS = re.compile(
     r"(?P<box>\\f?boxed\s*\{)"
     r"|(?P<hashes>(?<!\#)\#{4}(?!\#))"

@@ -4,8 +4,7 @@ import re
 from functools import lru_cache
 from typing import TypedDict
 
-from grao_pipeline.scoring.rewards.answer_markers import Marked, last_marked
-from grao_pipeline.scoring.rewards.gsm8k import CUT_OFF, UNMARKED
+from grao_pipeline.scoring.rewards.answer_markers import CUT_OFF, UNMARKED, Marked, last_marked
 from grao_pipeline.scoring.rewards.math_comparison import are_equal
 from grao_pipeline.scoring.rewards.math_reading import Expression, bases, read_whole, upright
 from grao_pipeline.scoring.rewards.quantities import begins_with_number

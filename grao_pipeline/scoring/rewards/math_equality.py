@@ -8,10 +8,10 @@ from pydantic import PositiveFloat, PositiveInt
 
 from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.plugins import require
+from grao_pipeline.scoring.rewards.answer_markers import STRICT_HELP
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
 from grao_pipeline.scoring.rewards.common import DEFAULT_WORKERS, readable
 from grao_pipeline.scoring.rewards.expected import NoExpectedAnswer, expected_text, unreadable
-from grao_pipeline.scoring.rewards.gsm8k import STRICT_HELP
 from grao_pipeline.scoring.sandbox.limited_calls import CallFailed, LimitedCalls
 
 COMPARE = "grao_pipeline.scoring.rewards.math_answers:compare"

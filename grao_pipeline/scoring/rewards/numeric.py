@@ -1,19 +1,16 @@
 """`numeric`: 1 where the completion's number is within a tolerance of the expected one, else 0."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 
 from pydantic import NonNegativeFloat
 
-from grao_pipeline.arguments import PluginArguments, argument
-from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
-from grao_pipeline.scoring.rewards.common import readable
-from grao_pipeline.scoring.rewards.expected import NoExpectedAnswer
-from grao_pipeline.scoring.rewards.gsm8k import STRICT_HELP, expected_quantity, final_number
+from grao_pipeline.arguments import argument
+from grao_pipeline.scoring.rewards.final_number import FinalNumberReward
 from grao_pipeline.scoring.rewards.quantities import ARITHMETIC, Quantity, readings
 
 
-class Numeric(Reward):
+class Numeric(FinalNumberReward):
     r"""1 if the completion's number is within a tolerance of the expected one, else 0.
 
     The tolerance: |number − expected| ≤ max(absolute, relative · |expected|).
@@ -30,33 +27,16 @@ class Numeric(Reward):
     or something that cannot be read whole as one (`5 or 9`, `3-5`, an object).
     """
 
-    class Arguments(PluginArguments):
-        field: str = argument("answer", "Metadata key of the expected number.")
+    class Arguments(FinalNumberReward.Arguments):
         absolute: NonNegativeFloat = argument(0.0, "Largest allowed difference.")
         relative: NonNegativeFloat = argument(1e-6, "Largest allowed difference as a share of the expected number.")
-        strict: bool = argument(False, STRICT_HELP)
 
     arguments: Arguments
-    verifies = True
 
     def identity(self) -> Mapping[str, object]:
         return {**super().identity(), "version": 2}
 
-    def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
-        return [self._judge(candidate) for candidate in candidates]
-
-    def _judge(self, candidate: Candidate) -> Judgement:
-        try:
-            expected = expected_quantity(candidate.metadata, self.arguments.field)
-        except NoExpectedAnswer as error:
-            return error.judgement()
-        final = final_number(candidate.completion, self.arguments.strict, candidate.was_cut)
-        if final.quantity is None:
-            return Judgement.of(0.0, final.problem)
-        detail = readable(f"final number {final.quantity.scaled:.12g}{'%' if final.quantity.percent else ''}")
-        return Judgement.of(self._is_near(final.quantity, expected), detail)
-
-    def _is_near(self, quantity: Quantity, expected: Quantity) -> bool:
+    def is_right(self, quantity: Quantity, expected: Quantity) -> bool:
         factors = [(Decimal(1), Decimal(1))]
         if quantity.percent != expected.percent:
             factors.append((_factor(quantity), _factor(expected)))
@@ -65,6 +45,9 @@ class Numeric(Reward):
             for value, other in readings(quantity, expected)
             for factor, other_factor in factors
         )
+
+    def shown(self, quantity: Quantity) -> str:
+        return f"{quantity.scaled:.12g}{'%' if quantity.percent else ''}"
 
     def _is_within_tolerance(self, value: Decimal, expected: Decimal) -> bool:
         absolute, relative = Decimal(self.arguments.absolute), Decimal(self.arguments.relative)

@@ -10,20 +10,8 @@ from grao_pipeline.errors import InputError
 from grao_pipeline.generation.engines.base import Request, Sampling
 from grao_pipeline.generation.engines.decoding import choose_decoding
 from grao_pipeline.generation.engines.transformers import sample_batch
+from tests.training.families import COMMON
 
-COMMON: dict[str, Any] = {
-    "vocab_size": 97,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "initializer_range": 0.2,
-}
 MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_n_groups": 1, "mamba_chunk_size": 4}
 LINEAR = {"linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
 # Class of the config, what is special, and the way in which it is sampled.

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grao_pipeline.scoring.rewards.base import Judgement
-from grao_pipeline.scoring.rewards.gsm8k import final_number
+from grao_pipeline.scoring.rewards.final_number import final_number
 from tests.scoring.common import judge
 
 MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")

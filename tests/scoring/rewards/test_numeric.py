@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from grao_pipeline.errors import UsageError
 from grao_pipeline.scoring.rewards.base import Judgement
-from grao_pipeline.scoring.rewards.gsm8k import final_number
+from grao_pipeline.scoring.rewards.final_number import final_number
 from tests.scoring.common import judge, rewards
 from tests.scoring.rewards.test_gsm8k import MODELS, judged_solutions
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grao_pipeline.scoring.rewards.answer_markers import boxes
+from grao_pipeline.scoring.rewards.answer_markers import CUT_OFF, boxes
 from grao_pipeline.scoring.rewards.base import Candidate
-from grao_pipeline.scoring.rewards.gsm8k import CUT_OFF, final_number
+from grao_pipeline.scoring.rewards.final_number import final_number
 from grao_pipeline.scoring.rewards.quantities import whole_quantity
 from tests.scoring.common import built_in, judge, rewards
 
