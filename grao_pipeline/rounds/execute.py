@@ -28,13 +28,14 @@ class Runner:
         resources: Mapping[str, StageResources],
         signals: StopSignals,
         progress: Progress,
+        num_tasks: int | None = None,
     ) -> None:
         self._commands = commands
         self._resources = resources
         self._signals = signals
         self._progress = progress
         self._receipts = Receipts(progress)
-        self.bar = progress.track("rounds", unit="tasks")
+        self.bar = progress.track("rounds", num_tasks, "tasks")
         self.made: list[str] = []
         self.found: list[str] = []
 

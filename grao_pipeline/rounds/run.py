@@ -11,7 +11,7 @@ from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.rounds.config.compile import load_plan
 from grao_pipeline.rounds.execute import Runner
 from grao_pipeline.rounds.executors import make_commands
-from grao_pipeline.rounds.plan import PlannedTask, plan_tasks
+from grao_pipeline.rounds.plan import Forecast, PlannedTask, plan_tasks
 from grao_pipeline.rounds.receipts import Receipts
 from grao_pipeline.rounds.results import ModelRow, OriginRow, origins, table
 from grao_pipeline.rounds.status import TaskStatus, status_of
@@ -49,7 +49,10 @@ def run_rounds(path: str, progress: Progress = SILENT) -> RunSummary:
     fetch_model(plan.model)  # before the first stage, rather than after it
     lock = DirectoryLock(plan.output, "lock", "being run")
     with lock, StopSignals() as signals, closing(make_commands(plan.executor)) as commands:
-        runner = Runner(commands, plan.resources, signals, progress)
+        with progress.track("looking for what is done"):
+            forecast = Forecast()
+            walk(plan, forecast)
+        runner = Runner(commands, plan.resources, signals, progress, len(forecast.tasks))
         with runner.bar:
             walked = walk(plan, runner, lambda name, task: _link(plan.output / name, task))
     return RunSummary(str(plan.output), runner.made, runner.found, table(walked, Receipts(progress)))

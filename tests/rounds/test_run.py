@@ -12,6 +12,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from grao_pipeline.progress import RecordedProgress
+from grao_pipeline.rounds.run import run_rounds
 from tests import tiny
 from tests.rounds.running import command, run
 
@@ -94,9 +96,11 @@ def test_a_run_makes_every_task_once_and_finds_them_all_the_second_time(finished
         "round-0/evaluate",
     ]
     assert set(states(finished).values()) == {"done"}
-    again = tiny.grao_json("rounds", "run", finished)
-    assert again["made"] == []
-    assert again["found"] == names
+    progress = RecordedProgress()
+    again = run_rounds(str(finished), progress)
+    assert again.made == []
+    assert again.found == names
+    assert (progress.bar("rounds").done, progress.bar("rounds").total) == (10, 10)
 
 
 def test_the_table_holds_the_evaluations_and_what_each_stage_took(finished: Path) -> None:
