@@ -1,5 +1,6 @@
 """A directory of data files: which files make which split."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from grao_pipeline.prompts.typed_files import TYPED_ENDINGS
 
 NOT_DATA = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "manifest.json"}
 KNOWN_ENDINGS = (*ENDINGS, *TYPED_ENDINGS)
+MOST_ENTRIES = 100_000
+"""Files and folders that are looked at; hidden ones do not count."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +30,27 @@ class Layout:
 
 
 def data_files(directory: Path) -> list[Path]:
-    """The files of a directory, at any depth, that have the ending of data; without hidden ones and
-    descriptions."""
-    return sorted(
-        path
-        for path in directory.rglob("*")
-        if path.is_file()
-        and ending(path) in KNOWN_ENDINGS
-        and path.name not in NOT_DATA
-        and not any(part.startswith((".", "_")) for part in path.relative_to(directory).parts)
-    )
+    """The files of a directory, at any depth, that have the ending of data; without hidden ones and descriptions.
+
+    Raises:
+        InputError: there are so many files that it is hardly a directory of data, but e.g. the home directory.
+    """
+    paths: list[Path] = []
+    num_entries = 0
+    for folder, folders, names in os.walk(directory):
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        num_entries += len(folders) + len(names)
+        if num_entries > MOST_ENTRIES:
+            raise InputError(
+                f"{directory} holds more than {MOST_ENTRIES:,} files and folders. "
+                "Name the folder of the data, or a file."
+            )
+        paths += [Path(folder, name) for name in names if not _is_hidden(name) and name not in NOT_DATA]
+    return sorted(path for path in paths if ending(path) in KNOWN_ENDINGS and path.is_file())
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "_"))
 
 
 def saved_splits(directory: Path) -> dict[str, list[Path]] | None:

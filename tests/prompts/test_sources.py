@@ -20,6 +20,7 @@ import pytest
 
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.progress import SILENT, Progress, RecordedProgress
+from grao_pipeline.prompts import directories
 from grao_pipeline.prompts.build import build_prompts
 from grao_pipeline.prompts.options import PromptsOptions
 from grao_pipeline.prompts.sources import open_source
@@ -270,6 +271,22 @@ def test_a_directory_without_data_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty"):
         read_rows(str(tmp_path / "empty"), "train", None, SILENT)
+
+
+def test_a_directory_of_too_many_files_is_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where somebody names the home directory. Hidden folders are not looked into."""
+    write_json_lines(tmp_path / "a.jsonl")
+    (tmp_path / ".cache").mkdir()
+    for number in range(8):
+        (tmp_path / ".cache" / f"{number}.jsonl").write_text("{}\n")
+    monkeypatch.setattr(directories, "MOST_ENTRIES", 5)
+    assert read_rows(str(tmp_path), "train", None, SILENT)
+    for number in range(5):
+        (tmp_path / f"{number}.txt").write_text("")
+    with pytest.raises(InputError, match=r"holds more than 5 files and folders\. Name the folder of the data"):
+        read_rows(str(tmp_path), "train", None, SILENT)
 
 
 def test_a_subset_of_a_file_is_a_usage_error(tmp_path: Path) -> None:

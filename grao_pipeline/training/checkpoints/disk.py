@@ -62,10 +62,11 @@ def check_space(out: Path, need: DiskNeed) -> None:
     there = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     free = shutil.disk_usage(out).free
     if need.peak > free + there:
+        checkpoints = f", and checkpoints of {_size(need.checkpoint)}" if need.peak > need.model else ""
         raise InputError(
             f"{out}: the disk has {_size(free)} free; this training writes up to {_size(need.peak)}: a model of "
-            f"{_size(need.model)}, and checkpoints of {_size(need.checkpoint)}. Free space, choose an OUT on another "
-            "disk, or write less: --checkpoint-steps 0, --lora-rank 16 --save-adapter."
+            f"{_size(need.model)}{checkpoints}. Free space, choose an OUT on another disk, or write less: "
+            "--checkpoint-steps 0, --lora-rank 16 --save-adapter."
         )
 
 
