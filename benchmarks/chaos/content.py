@@ -13,7 +13,7 @@ VARIES = frozenset(
     }
 )
 """Keys of JSON objects whose values are times, name a process, or are those of the last run alone."""
-IGNORED = (".log", ".lock", ".sqlite", ".sqlite-wal", ".sqlite-shm")
+IGNORED = (".log", "lock", ".sqlite", ".sqlite-wal", ".sqlite-shm", ".options.json", ".spent.json", ".receipt.json")
 """Ends of the names of files that are no output."""
 
 
