@@ -115,7 +115,7 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
     (tmp_path / "no.json").write_text("{")
     (tmp_path / "none.json").write_text('{"type": "text"}')
     for argument, error, message in (
-        (f"schema={tmp_path}/missing.json", InputError, "cannot be read"),
+        (f"schema={tmp_path}/missing.json", InputError, "Cannot read "),
         (f"schema={tmp_path}/no.json", UsageError, "not JSON"),
         (f"schema={tmp_path}/none.json", UsageError, "not a JSON schema"),
     ):
