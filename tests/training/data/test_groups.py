@@ -110,7 +110,6 @@ def test_advantages_of_other_groups_are_refused(tmp_path: Path) -> None:
     ("change", "vocab_size", "context_length", "message"),
     [
         ({}, 11, None, "holds token id 11; the model's vocabulary has 11"),
-        ({"prompt_token_ids": [-1, 3]}, 100, None, "holds token id -1"),
         ({}, 100, 6, "has a sequence of 7 tokens; the model's positions end at 6"),
         ({"prompt_token_ids": []}, 100, None, "has an empty prompt_token_ids"),
     ],
