@@ -116,7 +116,7 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
     (tmp_path / "none.json").write_text('{"type": "text"}')
     for argument, error, message in (
         (f"schema={tmp_path}/missing.json", InputError, "Cannot read "),
-        (f"schema={tmp_path}/no.json", UsageError, "not JSON"),
+        (f"schema={tmp_path}/no.json", InputError, "no.json, line 1: not valid JSON"),
         (f"schema={tmp_path}/none.json", UsageError, "not a JSON schema"),
     ):
         with pytest.raises(error, match=message):
