@@ -33,7 +33,7 @@ def data_files(directory: Path) -> list[Path]:
     """The files of a directory, at any depth, that have the ending of data; without hidden ones and descriptions.
 
     Raises:
-        InputError: there are so many files that it is hardly a directory of data, but e.g. the home directory.
+        InputError: there are more files than any directory of data has: it may be e.g. the home directory.
     """
     paths: list[Path] = []
     num_entries = 0
