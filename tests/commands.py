@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-MODULES = ["torch", "torch.distributed.launcher.api", "transformers.models.auto.modeling_auto", "safetensors.torch"]
-MODULES += ["transformers.models.qwen2.modeling_qwen2", "transformers.models.auto.tokenization_auto"]
-"""Imported once, in a process that forks the others. None of them starts a thread, which a fork would lose: Polars and
-PyArrow do, and are imported after the fork."""
+from grao_pipeline.nursery import LIBRARIES, num_threads
+
+MODULES = [*LIBRARIES, "torch.distributed.launcher.api"]
+"""Imported once, in a process that forks the others."""
 
 
 def forked(function: Callable[..., object], *arguments: object) -> ForkServerProcess:
@@ -92,8 +92,7 @@ class Command:
 
 def _start(arguments: list[str], ranks: int, environment: dict[str, str], directory: Path) -> None:
     """In the new process: be the command, or the launcher of its ranks."""
-    threads = Path(f"/proc/{os.getppid()}/task")
-    assert not threads.exists() or len(list(threads.iterdir())) == 1, "The process that forks has threads."
+    assert num_threads(os.getppid()) == 1, "The process that forks has threads."
     for number, name in ((1, "stdout"), (2, "stderr")):
         file = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, number)

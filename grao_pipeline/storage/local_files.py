@@ -4,6 +4,7 @@ import os
 import shutil
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from grao_pipeline.storage.atomic import create_atomically, is_temporary, remove_abandoned, write_atomically
@@ -19,18 +20,10 @@ class LocalFiles:
         self._root = Path(root or "/")
 
     def names(self) -> list[str]:
-        try:
-            with os.scandir(self._root) as entries:
-                return sorted(entry.name for entry in entries if entry.is_file())
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        return self._entries(os.DirEntry.is_file)
 
     def folders(self) -> list[str]:
-        try:
-            with os.scandir(self._root) as entries:
-                return sorted(entry.name for entry in entries if entry.is_dir())
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        return self._entries(os.DirEntry.is_dir)
 
     def exists(self, name: str) -> bool:
         try:
@@ -79,3 +72,10 @@ class LocalFiles:
     def remove_temporaries(self) -> None:
         for name in filter(is_temporary, self.names()):
             remove_abandoned(self._root / name)
+
+    def _entries(self, is_wanted: Callable[[os.DirEntry[str]], bool]) -> list[str]:
+        try:
+            with os.scandir(self._root) as entries:
+                return sorted(entry.name for entry in entries if is_wanted(entry))
+        except (FileNotFoundError, NotADirectoryError):
+            return []

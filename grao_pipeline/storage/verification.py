@@ -5,7 +5,6 @@ The memory is in the user's cache directory; deleting it makes everything be ver
 verified always.
 """
 
-import hashlib
 import os
 import time
 from contextlib import suppress
@@ -13,15 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from grao_pipeline.cache_directory import cache_directory
-from grao_pipeline.checksums import bytes_checksum
+from grao_pipeline.checksums import SETTLED_SECONDS, bytes_checksum
 from grao_pipeline.errors import DamagedPart, InputError
 from grao_pipeline.storage.directory import Directory, Stamp
 from grao_pipeline.storage.json_record import read_record, write_record
 from grao_pipeline.storage.manifest import PartEntry
 from grao_pipeline.storage.manifest_file import read_manifest
-
-SETTLED_SECONDS = 2.0
-"""A file that changed just before its verification may change again within one tick of its file system's clock."""
 
 
 @dataclass
@@ -112,4 +108,4 @@ def _memory() -> Directory:
 
 
 def _name(directory: Directory) -> str:
-    return f"{hashlib.sha256(os.path.realpath(directory.url).encode()).hexdigest()[:32]}.json"
+    return f"{bytes_checksum(os.path.realpath(directory.url).encode())[:32]}.json"
