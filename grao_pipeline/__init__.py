@@ -36,6 +36,8 @@ if TYPE_CHECKING:  # what `_EXPORTS` says, for type checkers and editors
     from grao_pipeline.errors import UsageError as UsageError
     from grao_pipeline.evaluation.evaluate import evaluate as evaluate
     from grao_pipeline.evaluation.options import EvaluateOptions as EvaluateOptions
+    from grao_pipeline.exporting.export import export_table as export_table
+    from grao_pipeline.exporting.options import ExportOptions as ExportOptions
     from grao_pipeline.generation.engines.base import Engine as Engine
     from grao_pipeline.generation.generate import generate_groups as generate_groups
     from grao_pipeline.generation.options import GenerateOptions as GenerateOptions
@@ -73,6 +75,8 @@ _MODULES = {
     ),
     "evaluation.evaluate": "evaluate",
     "evaluation.options": "EvaluateOptions",
+    "exporting.export": "export_table",
+    "exporting.options": "ExportOptions",
     "generation.engines.base": "Engine",
     "generation.generate": "generate_groups",
     "generation.options": "GenerateOptions",

@@ -207,6 +207,24 @@ STAGES: tuple[Stage, ...] = (
         decided_by_loop=frozenset({"base_groups", "base_scores"}),
         did=("prompts", "unpaired_prompts"),
     ),
+    Stage(
+        name="export",
+        summary="Write groups or prompts as a file of another trainer: preference pairs, best of n, labels, prompts.",
+        description="TABLE is a groups table (for openrlhf and verl also a prompts table), OUT one file that ends in "
+        ".parquet or .jsonl. `grao plugins list --kind export` lists the formats. TRL's DPOTrainer, SFTTrainer and "
+        "KTOTrainer load the first three as they are.",
+        examples=(
+            "grao export runs/groups pairs.parquet --scores runs/scores/gsm8k --min-margin 0.5",
+            "grao export runs/groups best.jsonl --format sft --advantages runs/advantages",
+            "grao export data/train prompts.parquet --format verl",
+        ),
+        inputs=("table",),
+        output="export",
+        options="grao_pipeline.exporting.options:ExportOptions",
+        verb="grao_pipeline.exporting.export:export_table",
+        identity="",
+        loop=None,
+    ),
 )
 """In the order in which data flows."""
 

@@ -134,6 +134,7 @@ KINDS = (
         "grao_pipeline.training.model.attention:ATTENTIONS",
         "grao train GROUPS ADVANTAGES OUT --model MODEL --attention",
     ),
+    PluginKind("export", "grao_pipeline.exporting.formats:EXPORTS", "grao export GROUPS OUT --format"),
 )
 
 

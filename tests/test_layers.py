@@ -49,12 +49,16 @@ FLOORS = {
     "scoring": 3,
     "evaluation": 3,
     "importing": 3,
+    "exporting": 3,
     "references": 4,
     "rounds": 4,
     "inspection": 4,
-    "cli": 5,
+    "lineage": 5,
     "testing": 5,
-    "nursery": 6,
+    "hub": 6,
+    "doctor": 6,
+    "cli": 7,
+    "nursery": 8,
 }
 HEAVY = ("torch", "transformers", "vllm", "datasets", "polars")
 

@@ -10,6 +10,7 @@ from grao_pipeline.pipeline import stages
 OTHER_COMMANDS = {
     "rounds": "Run generate → score → advantages → train → evaluate in rounds.",
     "inspect": "Describe any table, model or evaluation directory.",
+    "verify": "Hold an output, and all that it was made from, against their fingerprints.",
     "plugins": "List rewards, estimators, engines and other plug-ins, and show their arguments.",
     "cache": "Look after the cache of judgements.",
 }

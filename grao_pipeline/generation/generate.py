@@ -63,6 +63,7 @@ def groups_provenance(
         inputs["extend"] = open_table(options.extend, "groups").fingerprint
     settings = TemplateSettings.parse(options.template_arg, options.template_date)
     details = {"policy": source.fingerprint, "logprobs_mode": "raw", "chat_template": None, **settings.details()}
+    details |= source.details(options.model or "")
     if tokenizer is not None:
         details |= {"chat_template": tokenizer.template, "reasoning_marks": tokenizer.mark_texts}
     return Provenance("groups", stage_fingerprint("generate", shaping, inputs), shaping, inputs, details)

@@ -8,8 +8,8 @@ from grao_pipeline.errors import UsageError
 from grao_pipeline.prompts.base import Row
 from grao_pipeline.prompts.canonical import is_missing
 
-Kind = Literal["groups", "samples", "batch"]
-"""A row is a group with lists of responses, one sample, or an answer of OpenAI's batch API."""
+Kind = Literal["groups", "samples", "batch", "pairs"]
+"""A row is a group with lists of responses, one sample, an answer of OpenAI's batch API, or a preference pair."""
 
 
 def _is_ids(value: object) -> bool:
@@ -100,6 +100,12 @@ PER_TOKEN = (
     *("completion_logprobs", "completion_behavior_logprobs", "prompt_token_ids"),
 )
 """Fields that say something only where there are token IDs."""
+INPUT = "input"
+"""Column with the prompt of verl's and OpenRLHF's dumps, next to `output`."""
+LABEL = "label"
+"""Column of TRL's data for KTO: true for a desirable completion."""
+OF_TRL = {"step", "prompt", "completion", "advantage"}
+"""Columns of every log of completions of TRL."""
 METADATA = "metadata columns"
 """Where a row by field has its other columns, which become metadata."""
 
@@ -114,6 +120,8 @@ class Layout:
     kind: Kind
     fields: Mapping[str, str] = field(default_factory=dict)
     """Column → field, for the columns that are read under another name or that hold one sample."""
+    perhaps_rewards: tuple[str, ...] = ()
+    """Columns of numbers one of which may be the reward, where none is read as it."""
 
     def read(self, row: Row) -> dict[str, object]:
         """The row by field, one sample as lists of one, with the columns that are no field as `METADATA`."""
@@ -121,8 +129,10 @@ class Layout:
         others: dict[str, object] = {}
         for column, value in row.items():
             name = self.fields.get(column)
-            if name is not None:
-                values[name] = [value] if self.kind == "samples" and name in PER_SAMPLE else value
+            if name is not None and self.kind == "samples" and name in PER_SAMPLE:
+                values[name] = [_number_of(column, value) if name == "rewards" else value]
+            elif name is not None:
+                values[name] = value
             elif column in OTHERS:
                 values[column] = value
             else:
@@ -151,15 +161,40 @@ def choose_layout(columns: Sequence[str], head: Iterable[Row]) -> Layout:
     samples = {name: names for name in PER_SAMPLE if (names := _named(PER_SAMPLE[name], first))}
     rows = {name: names for name in PER_ROW if (names := _named(PER_ROW[name], first))}
     answers = ("responses", "completion_token_ids")
+    if {"chosen", "rejected"} <= set(columns) and not any(name in groups or name in samples for name in answers):
+        return Layout("pairs")
     is_of_groups = any(name in groups for name in answers)
     has_samples = any(name in samples for name in (*answers, "sequence_token_ids")) or "messages" in rows
     if not is_of_groups and not has_samples:
         raise UsageError(_missing("responses", columns))
     kind: Kind = "groups" if is_of_groups else "samples"
     candidates = _without_conflicts(rows | (groups if is_of_groups else samples))
+    if "prompt" not in candidates and {"input", "output"} <= set(columns) and kind == "samples":
+        candidates["prompt"] = [INPUT]
+    rewards = _rewards_of_samples(columns, first) if kind == "samples" and "rewards" not in candidates else ()
+    if len(rewards) == 1:
+        candidates["rewards"], rewards = list(rewards), ()
     if not {"prompt", "messages", "prompt_token_ids", "sequence_token_ids"} & candidates.keys():
         raise UsageError(_missing("prompt", columns))
-    return Layout(kind, {_only(names, name): name for name, names in candidates.items()})
+    return Layout(kind, {_only(names, name): name for name, names in candidates.items()}, tuple(rewards))
+
+
+def _rewards_of_samples(columns: Sequence[str], first: Mapping[str, object]) -> Sequence[str]:
+    """The columns that may be the reward by what they hold: a label of KTO, or the rewards of a log of TRL, which has a
+    column for each reward function."""
+    if isinstance(first.get(LABEL), bool):
+        return (LABEL,)
+    if not set(columns) >= OF_TRL:
+        return ()
+    numbers = [name for name in columns if name not in OF_TRL and _is_number(first[name])]
+    return [name for name in numbers if not isinstance(first[name], bool)]
+
+
+def _number_of(column: str, value: object) -> object:
+    """A reward in a row of one sample: a label as 1 or 0; what pandas writes for a missing number is null."""
+    if column == LABEL and isinstance(value, bool):
+        return float(value)
+    return None if is_missing(value) else value
 
 
 def _without_conflicts(candidates: dict[str, list[str]]) -> dict[str, list[str]]:

@@ -112,7 +112,7 @@ def _summary(intake: Intake, ledger: GroupLedger, groups: int, tokenizer: Encode
         references_without_reasoning=thoughts["references missing"],
         references_without_answer=thoughts["references unfinished"],
         responses_without_reasoning=thoughts["responses missing"],
-        notes=list(notes_on(counts, thoughts, groups, tokenizer is not None)),
+        notes=list(notes_on(counts, ledger.layout, thoughts, groups, tokenizer is not None)),
     )
 
 

@@ -9,8 +9,10 @@ import pyarrow as pa
 from grao_pipeline.errors import UsageError
 from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.importing.batch_files import BatchRequests
-from grao_pipeline.importing.columns import Layout, choose_layout
+from grao_pipeline.importing.columns import INPUT, Layout, choose_layout
 from grao_pipeline.importing.encoder import EncodedPrompt, EncodedSample, PlainEncoder
+from grao_pipeline.importing.pairs import pair_as_group
+from grao_pipeline.importing.rendered import turns_of_rendered
 from grao_pipeline.importing.rows import POLICY, ImportedGroup, ImportedPrompt, read_group
 from grao_pipeline.importing.samples import ImportedSample
 from grao_pipeline.prompts.base import DroppedRow, Row
@@ -41,6 +43,8 @@ class ImportCounts:
     differing: Counter[str] = field(default_factory=Counter)
     """Number of groups by column whose values differ between their samples."""
     lost: Counter[str] = field(default_factory=Counter)
+    rendered_prompts: Counter[str] = field(default_factory=Counter)
+    """Rows of verl and OpenRLHF, whose prompts went through a chat template, by what became of the prompt."""
 
 
 @dataclass
@@ -92,7 +96,7 @@ class GroupLedger:
                 "applies only to an output file of OpenAI's batch API, with custom_id and response.",
                 option="batch_input",
             )
-        if self._group_by and self.layout.kind == "groups":
+        if self._group_by and self._is_group_a_row:
             raise UsageError("applies only where a row is one sample; here a row is a group.", option="group_by")
         unknown = [name for name in self._group_by if name not in names and self.layout.kind != "batch"]
         if unknown:
@@ -100,9 +104,8 @@ class GroupLedger:
 
     def keep(self, row: Row) -> None:
         lost: set[str] = set()
-        row = self.layout.read(row) if self._requests is None else self._requests.joined(row)
-        group = read_group(row, lost)
-        if self.layout.kind == "groups":
+        group = read_group(self._by_field(row), lost)
+        if self._is_group_a_row:
             if group.group_id in self._group_ids:
                 raise DroppedRow(DUPLICATE)
             prompt = self._encoder.prompt(group.prompt)
@@ -111,6 +114,23 @@ class GroupLedger:
         else:
             self._gather(group)
         self.counts.lost.update(lost)
+
+    @property
+    def _is_group_a_row(self) -> bool:
+        return self.layout.kind in ("groups", "pairs")
+
+    def _by_field(self, row: Row) -> Row:
+        if self._requests is not None:
+            return self._requests.joined(row)
+        if self.layout.kind == "pairs":
+            return pair_as_group(row)
+        fields = self.layout.read(row)
+        prompt = fields.get("prompt")
+        if self.layout.fields.get(INPUT) != "prompt" or not isinstance(prompt, str):
+            return fields
+        turns = turns_of_rendered(prompt)
+        self.counts.rendered_prompts["left as texts" if turns is None else "divided into turns"] += 1
+        return fields if turns is None else {**fields, "prompt": turns}
 
     def finish(self) -> Iterator[tuple[int, Row, str]]:
         """Add the groups whose samples are in several rows. No row is dropped here."""

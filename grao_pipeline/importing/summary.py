@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
 from grao_pipeline import notes
-from grao_pipeline.importing.columns import Kind
+from grao_pipeline.importing.columns import Kind, Layout
 from grao_pipeline.importing.ledger import ImportCounts
 
 ALWAYS_SHOWN = ("read", "groups", "samples", "references", "rewards")
@@ -14,11 +14,11 @@ ALWAYS_SHOWN = ("read", "groups", "samples", "references", "rewards")
 class ImportSummary:
     """What an import did.
 
-    Where a row is a group, `groups + sum(dropped.values()) == read`. Where a row is a sample, `samples` takes the place
-    of `groups`. Parts are those of both tables together.
+    Where a row is a group or a pair, `groups + sum(dropped.values()) == read`. Where a row is a sample, `samples` takes
+    the place of `groups`. Parts are those of both tables together.
 
     Attributes:
-        rows: whether a row is a group, a sample, or an answer of a batch.
+        rows: whether a row is a group, a sample, a preference pair, or an answer of a batch.
         read_as: column → field, where a column was read under another name.
         sampled_tokens: tokens of the responses that the policy sampled.
         context_tokens: the other tokens of the responses: results of tools, the template's text between turns.
@@ -60,7 +60,9 @@ class ImportSummary:
         return value
 
 
-def notes_on(counts: ImportCounts, thoughts: Mapping[str, int], groups: int, tokenized: bool) -> Iterator[str]:
+def notes_on(
+    counts: ImportCounts, layout: Layout, thoughts: Mapping[str, int], groups: int, tokenized: bool
+) -> Iterator[str]:
     """What may not be what people expect, in one sentence or two each."""
     yield from notes.references(counts.references, groups)
     yield from notes.no_tokens(tokenized or counts.sampled_tokens > 0)
@@ -73,6 +75,14 @@ def notes_on(counts: ImportCounts, thoughts: Mapping[str, int], groups: int, tok
             f"{counts.unknown_endings:,} responses have no finish reason: each counts as finished{ending}. Where "
             "responses were cut, give a column finish_reasons."
         )
+    if layout.perhaps_rewards:
+        names = layout.perhaps_rewards
+        yield (
+            f"Columns {', '.join(names)} are numbers, and which of them is the reward is unknown: no scores were "
+            f"written. Name it with --map {names[0]}=reward."
+        )
+    if counts.rendered_prompts.total():
+        yield _rendered(counts.rendered_prompts)
     for name, number in counts.differing.items():
         yield (
             f"Column '{name}' differs between the samples of {number:,} of {groups:,} prompts, so it is left out "
@@ -85,3 +95,12 @@ def notes_on(counts: ImportCounts, thoughts: Mapping[str, int], groups: int, tok
             "responses are trained on after an empty thought; such references are not trained on, unless "
             "--reference-reasoning says how. Turn thinking off with --template-arg where they were written without."
         )
+
+
+def _rendered(prompts: Mapping[str, int]) -> str:
+    """Of prompts that other software wrote as its chat template had rendered them, without the special tokens."""
+    divided, left = prompts.get("divided into turns", 0), prompts.get("left as texts", 0)
+    text = f"Column 'input' holds prompts as a chat template renders them: {divided:,} were divided into turns"
+    if not left:
+        return f"{text}."
+    return f"{text}, {left:,} are one turn of a user with all of the text. Import token IDs where that is wrong."

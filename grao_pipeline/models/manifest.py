@@ -8,7 +8,7 @@ from typing import Any
 
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError
 from grao_pipeline.storage.directory import Directory
-from grao_pipeline.storage.file_records import FileRecords, first_difference, parse_records
+from grao_pipeline.storage.file_records import FileRecord, FileRecords, first_difference, parse_records
 from grao_pipeline.storage.json_record import CHECKSUM, read_record, write_record
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.manifest_file import MANIFEST, part_files, read_manifest
@@ -28,6 +28,8 @@ class ModelManifest:
     summary: Mapping[str, Any]
     files: FileRecords
     """Every file of the model."""
+    log: FileRecord | None = None
+    """The log of the training (`metrics.jsonl`), which is no part of the model; None in older manifests."""
 
     def write(self, directory: Path) -> None:
         """Write `manifest.json`, with a checksum of itself.
@@ -37,6 +39,8 @@ class ModelManifest:
         """
         files = {name: asdict(record) for name, record in self.files.items()}
         value = {**asdict(self.provenance), "model": self.model, "summary": dict(self.summary), "files": files}
+        if self.log is not None:
+            value["log"] = asdict(self.log)
         write_record(Directory(directory), MODEL_MANIFEST, value, indent=1)
 
 
@@ -61,7 +65,8 @@ def read_model_manifest(directory: Path) -> ModelManifest | None:
         provenance = Provenance.from_dict(value, str(path))
         if provenance.table != "model":
             raise _not_a_model(directory, provenance.table)
-        return ModelManifest(provenance, value["model"], value["summary"], parse_records(value["files"]))
+        log = FileRecord(**value["log"]) if "log" in value else None
+        return ModelManifest(provenance, value["model"], value["summary"], parse_records(value["files"]), log)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged ({error!r}). {REMEDY}") from error
 

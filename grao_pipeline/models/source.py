@@ -12,6 +12,9 @@ from grao_pipeline.models.manifest import verify_where_trained
 from grao_pipeline.models.outside import check_weights, named_code
 from grao_pipeline.plugins import require
 
+NAME = "model_name"
+"""Detail of a provenance: what people call the model that sampled, or that was trained."""
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -23,6 +26,14 @@ class ModelSource:
     tokenizer: str
     """Fingerprint of the tokenizer."""
     adapter: Path | None = None
+
+    def details(self, name: str) -> dict[str, str]:
+        """For the provenance of what the model makes.
+
+        Args:
+            name: as it was given: a hub id, or a directory, of which the last part says enough.
+        """
+        return {NAME: name if not Path(name).is_dir() else self.directory.resolve().name}
 
 
 def locate_model(model: str, adapter: str | None = None) -> ModelSource:

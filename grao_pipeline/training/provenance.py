@@ -31,4 +31,5 @@ def train_provenance(
         "replay": [list(pair) for pair in replay],
     }
     shaping = options.content() | named_source("objective", options.objective, OBJECTIVES)
-    return Provenance("model", stage_fingerprint("train", shaping, inputs), shaping, inputs)
+    details = source.details(options.model)
+    return Provenance("model", stage_fingerprint("train", shaping, inputs), shaping, inputs, details)

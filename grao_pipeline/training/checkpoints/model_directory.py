@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from grao_pipeline.fingerprints import model_fingerprint
-from grao_pipeline.models.manifest import ModelManifest, read_model_manifest, verify_model
+from grao_pipeline.models.manifest import METRICS, ModelManifest, read_model_manifest, verify_model
 from grao_pipeline.models.source import locate_model
 from grao_pipeline.storage.atomic import sync
-from grao_pipeline.storage.file_records import record_files
+from grao_pipeline.storage.file_records import FileRecord, record_files
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.training.checkpoints.companions import save_weights, write_companions
 
@@ -82,7 +82,8 @@ def _move_in(out: Path, save: Callable[[str], None]) -> list[str]:
 def _finish(
     out: Path, names: list[str], model: str, provenance: Provenance, summary: dict[str, object]
 ) -> ModelManifest:
-    manifest = ModelManifest(provenance, model, summary, record_files(out, names))
+    log = FileRecord.of(out / METRICS) if (out / METRICS).is_file() else None
+    manifest = ModelManifest(provenance, model, summary, record_files(out, names), log)
     manifest.write(out)
     return manifest
 

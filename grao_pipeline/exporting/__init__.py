@@ -1,0 +1,1 @@
+"""Groups with their rewards → the files that other trainers read."""

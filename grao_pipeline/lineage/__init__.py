@@ -1,0 +1,1 @@
+"""What an output was made from, followed back through the fingerprints of its inputs."""
