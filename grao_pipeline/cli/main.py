@@ -11,6 +11,7 @@ OTHER_COMMANDS = {
     "rounds": "Run generate → score → advantages → train → evaluate in rounds.",
     "inspect": "Describe any table, model or evaluation directory.",
     "verify": "Hold an output, and all that it was made from, against their fingerprints.",
+    "push": "Push a model or tables to the Hugging Face hub, with a card from the provenance.",
     "plugins": "List rewards, estimators, engines and other plug-ins, and show their arguments.",
     "cache": "Look after the cache of judgements.",
 }

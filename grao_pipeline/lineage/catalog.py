@@ -75,7 +75,7 @@ class Catalog:
         return list({output.place: output for output in self._known.values() if output.provenance is not None}.values())
 
     def find(self, fingerprint: str) -> Output | None:
-        """The output of this fingerprint, or the model whose weights have it; None where there is none here.
+        """The output of this fingerprint, or the model whose weights have it; None where no folder holds it.
 
         Models that no training of ours wrote are hashed only when something else was not found.
         """

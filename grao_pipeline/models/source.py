@@ -201,11 +201,12 @@ def _errors_of_transformers(directory: Path, what: str) -> Iterator[None]:
 def _download(model: str) -> Path:
     if _is_path(model):
         raise InputError(f"Model {model!r}: there is no such directory.")
+    name, revision = hub_name(model)
     hub = require("huggingface_hub")
     errors = require("huggingface_hub.errors")
     patterns = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
     try:
-        return Path(hub.snapshot_download(model, allow_patterns=patterns))
+        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=patterns))
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError) as error:
         raise InputError(
             f"Model {model!r} is neither a local directory nor a model on the hub: {first_line(error)}"
@@ -214,7 +215,16 @@ def _download(model: str) -> Path:
 
 def _is_path(model: str) -> bool:
     """Whether a text cannot be a hub id: it has the form of a path, or is one."""
-    return model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).exists()
+    return model.startswith((".", "/", "~")) or hub_name(model)[0].count("/") > 1 or Path(model).exists()
+
+
+def hub_name(model: str) -> tuple[str, str | None]:
+    """(hub id, revision) of a model as it is given.
+
+    Example: `hub_name("Qwen/Qwen2.5-0.5B@refs/pr/1")` → `("Qwen/Qwen2.5-0.5B", "refs/pr/1")`
+    """
+    name, mark, revision = model.partition("@")
+    return (name, revision) if mark and revision else (model, None)
 
 
 def first_line(error: Exception) -> str:
