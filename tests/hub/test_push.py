@@ -48,7 +48,7 @@ def hub() -> Iterator[FakeHub]:
 
 
 def command(hub: FakeHub, cache: Path, *words: object, token: str = "hf_test") -> subprocess.CompletedProcess[str]:
-    """`grao …` in a process of its own, whose hub is the one on loopback."""
+    """`grao …` in another process, whose hub is the one on loopback."""
     environment = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_TOKEN": token, "HF_HOME": str(cache)}
     return subprocess.run(
         [sys.executable, "-m", "grao_pipeline", *map(str, words)],
