@@ -49,7 +49,7 @@ def main(num_prompts: int, max_new_tokens: int, epochs: int) -> None:
         wall = time.perf_counter() - started
         made = Counter(name.rpartition("/")[2].partition("-")[0] for name in json.loads(done.stdout)["made"])
         seconds: dict[str, float] = {}
-        for task in status_rounds(str(path))[0]:
+        for task in status_rounds(str(path)).tasks:
             assert task.seconds is not None, f"{task.name} has no receipt"
             stage = task.name.rpartition("/")[2].partition("-")[0]
             seconds[stage] = seconds.get(stage, 0.0) + task.seconds

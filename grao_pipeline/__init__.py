@@ -48,7 +48,9 @@ if TYPE_CHECKING:  # what `_EXPORTS` says, for type checkers and editors
     from grao_pipeline.progress import Progress as Progress
     from grao_pipeline.prompts.build import build_prompts as build_prompts
     from grao_pipeline.prompts.curriculum import choose_prompts as choose_prompts
+    from grao_pipeline.prompts.minibatch import take_prompts as take_prompts
     from grao_pipeline.prompts.options import CurriculumOptions as CurriculumOptions
+    from grao_pipeline.prompts.options import MinibatchOptions as MinibatchOptions
     from grao_pipeline.prompts.options import PromptsOptions as PromptsOptions
     from grao_pipeline.references.options import ReferencesOptions as ReferencesOptions
     from grao_pipeline.references.references import write_references as write_references
@@ -87,7 +89,8 @@ _MODULES = {
     "progress": "Progress",
     "prompts.build": "build_prompts",
     "prompts.curriculum": "choose_prompts",
-    "prompts.options": "CurriculumOptions PromptsOptions",
+    "prompts.minibatch": "take_prompts",
+    "prompts.options": "CurriculumOptions MinibatchOptions PromptsOptions",
     "references.options": "ReferencesOptions",
     "references.references": "write_references",
     "rounds.run": "plan_rounds run_rounds",

@@ -75,6 +75,23 @@ STAGES: tuple[Stage, ...] = (
         did=("prompts", "retired_solved", "retired_hopeless"),
     ),
     Stage(
+        name="minibatch",
+        summary="Take the next prompts of a walk through all of them.",
+        description="PROMPTS is a prompts table, OUT another one with the prompts of one round: the first round takes "
+        "the first prompts of a random order, the second one the next, and so on, pass after pass: for rounds of one "
+        "or two optimizer steps.",
+        examples=("grao minibatch data/train r3/prompts --prompts-per-round 64 --round 3",),
+        inputs=("prompts",),
+        output="prompts",
+        options="grao_pipeline.prompts.options:MinibatchOptions",
+        verb="grao_pipeline.prompts.minibatch:take_prompts",
+        identity="grao_pipeline.prompts.minibatch:minibatch_identity",
+        decided_by_loop=frozenset({"round"}),
+        per_round=False,
+        known_by_content=True,
+        did=("taken", "passes"),
+    ),
+    Stage(
         name="import",
         summary="Make a groups table from responses that were sampled elsewhere.",
         description="SOURCE is a hub id, or a local JSONL(.gz), JSON or Parquet file, or a directory of them, with the "
@@ -180,7 +197,7 @@ STAGES: tuple[Stage, ...] = (
         check="grao_pipeline.training.planning:check",
         is_complete="grao_pipeline.training.checkpoints.model_directory:is_complete",
         estimate="grao_pipeline.rounds.estimates:training",
-        decided_by_loop=frozenset({"model", "replay", "save_adapter", "dry_run"}),
+        decided_by_loop=frozenset({"model", "adapter", "replay", "save_optimizer", "dry_run"}),
         known_by_content=True,
         did=("groups_trained", "steps", "skipped_steps", "final_objective"),
         costs={"tokens_trained": "tokens"},

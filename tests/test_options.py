@@ -155,7 +155,10 @@ def options_of(draw: st.DrawFn, model: type[StageOptions]) -> StageOptions:
     if model is GenerateOptions and not values.get("model"):
         values["model"] = "m"
     if model is TrainOptions and not values.get("lora_rank"):
-        for name in ("lora_target", "lora_dropout", "save_adapter", "load_in_4bit"):
+        for name in ("adapter", "lora_target", "lora_dropout", "save_adapter", "load_in_4bit"):
+            values.pop(name, None)
+    elif model is TrainOptions and not values.get("save_adapter"):
+        for name in ("save_optimizer", "carry_optimizer"):
             values.pop(name, None)
     if model is ScoreOptions and values.get("worker") is not None:
         values.pop("retry_errors", None)

@@ -64,6 +64,7 @@ def run(config: str, as_json: bool) -> None:
     else:
         echo(f"{len(summary.made)} tasks made, {len(summary.found)} found in {summary.output}.")
     print_results(summary.rows)
+    print_stops(summary.stops)
     for place in summary.newest_models():
         echo(f"Newest model: {place}")
 
@@ -83,18 +84,23 @@ def plan(config: str, commands: bool, resolved: bool, as_json: bool) -> None:
       grao rounds plan examples/demo/rounds.yaml --commands > work.sh
     """
     with errors_for_people():
-        from grao_pipeline.rounds.run import plan_rounds
+        from grao_pipeline.rounds.run import forecast_rounds
 
-        tasks = plan_rounds(config)
+        forecast = forecast_rounds(config)
+    tasks = forecast.tasks
     left = [task for task in tasks if task.state != "done"]
     if as_json:
-        print_summary({"tasks": [asdict(task) for task in tasks], "totals": _totals(left)}, True, "")
+        value = {"tasks": [asdict(task) for task in tasks], "totals": _totals(left)}
+        print_summary({**value, "until": forecast.until, "stops": forecast.stops}, True, "")
     elif resolved:
         _print_resolved(tasks)
     elif commands:
         _print_commands(left)
     else:
         _print_plan(tasks, left)
+        print_stops(forecast.stops)
+        if left and forecast.until:
+            echo(f"Fewer rounds are run where {forecast.until}.")
 
 
 @rounds.command()
@@ -110,12 +116,12 @@ def status(config: str, as_json: bool) -> None:
     with errors_for_people():
         from grao_pipeline.rounds.run import status_rounds
 
-        states, rows, origins = status_rounds(config, current_progress())
+        so_far = status_rounds(config, current_progress())
     if as_json:
-        value = {"tasks": [asdict(state) for state in states], "rows": [asdict(row) for row in rows]}
-        print_summary({**value, "origins": [asdict(origin) for origin in origins]}, True, "")
+        print_summary(so_far, True, "")
         return
-    _print_states(states)
+    origins = so_far.origins
+    _print_states(so_far.tasks)
     if any(origin.report["rounds_behind"] for origin in origins):  # replay
         hidden = ("policy", "groups_table")
         shown = [
@@ -123,7 +129,8 @@ def status(config: str, as_json: bool) -> None:
             for origin in origins
         ]
         print_summary({"groups of each training": shown}, False, "Replay:")
-    print_results(rows)
+    print_results(so_far.rows)
+    print_stops(so_far.stops)
 
 
 @rounds.command()
@@ -270,6 +277,12 @@ def print_results(rows: Sequence["ModelRow"]) -> None:
         return
     show(title, list(METRICS.values()), [[cell.replace(" [", "\n[") for cell in line] for line in metrics])
     show("Seconds per stage", timed, times)
+
+
+def print_stops(stops: Mapping[str, str]) -> None:
+    """A line for every variant whose rounds stopped before the last one."""
+    for variant, reason in stops.items():
+        echo(f"{visible(variant)}: {reason}." if variant else f"{reason[0].upper()}{reason[1:]}.")
 
 
 def _seconds_by_stage(seconds: dict[str, float | None]) -> dict[str, float]:

@@ -44,15 +44,18 @@ def check_adapter(model: str, adapter: str) -> None:
         raise InputError(f"{made_for}: {problem}.")
 
 
-def load_adapter(model: Any, adapter: str) -> Any:
+def load_adapter(model: Any, adapter: str, **settings: Any) -> Any:
     """The peft model of a base model and an adapter.
+
+    Args:
+        settings: further arguments of peft, e.g. `is_trainable=True`.
 
     Raises:
         InputError: they do not fit together.
     """
     peft = require("peft")
     try:
-        return peft.PeftModel.from_pretrained(model, adapter)
+        return peft.PeftModel.from_pretrained(model, adapter, **settings)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(f"The adapter {adapter} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
 

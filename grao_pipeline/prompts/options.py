@@ -1,4 +1,4 @@
-"""Options of `grao prompts` and `grao curriculum`."""
+"""Options of `grao prompts`, `grao curriculum` and `grao minibatch`."""
 
 from typing import Self
 
@@ -70,3 +70,11 @@ class CurriculumOptions(StageOptions):
                 f"--retire-below {self.retire_below:g} must be less than --retire-above {self.retire_above:g}"
             )
         return self
+
+
+class MinibatchOptions(StageOptions):
+    """`grao minibatch`: prompts → the prompts of one round, of a walk through all of them."""
+
+    prompts_per_round: int = option(..., "Prompts that a round takes.", ge=1)
+    round: int = option(0, "Number of the round, from 0: how far the walk is.", ge=0)
+    seed: int = option(0, "Seed of the order, another one in each pass through the prompts.", ge=0)

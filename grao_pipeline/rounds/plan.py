@@ -34,6 +34,20 @@ class PlannedTask:
     judge_calls: int | None = None
 
 
+@dataclass(frozen=True)
+class RoundsForecast:
+    """What the rounds of a file would do.
+
+    Attributes:
+        stops: by variant (empty without a sweep), where the rounds have stopped before the last one, why.
+        until: what stops them before the last one; None without a section `until`.
+    """
+
+    tasks: list[PlannedTask]
+    stops: dict[str, str]
+    until: str | None
+
+
 def plan_tasks(plan: RunPlan) -> tuple[Walk, list[tuple[Task, PlannedTask]]]:
     """Every task, in order, and the walk along them."""
     forecast = Forecast()

@@ -11,12 +11,12 @@ from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.rounds.config.compile import load_plan
 from grao_pipeline.rounds.execute import Runner
 from grao_pipeline.rounds.executors import make_commands
-from grao_pipeline.rounds.plan import Forecast, PlannedTask, plan_tasks
+from grao_pipeline.rounds.plan import PlannedTask, RoundsForecast, plan_tasks
 from grao_pipeline.rounds.receipts import Receipts
 from grao_pipeline.rounds.results import ModelRow, OriginRow, origins, table
 from grao_pipeline.rounds.status import TaskStatus, status_of
 from grao_pipeline.rounds.tasks import Task
-from grao_pipeline.rounds.walk import walk
+from grao_pipeline.rounds.walk import count_tasks, walk
 from grao_pipeline.storage.locks import DirectoryLock
 from grao_pipeline.storage.outside_errors import refused
 
@@ -29,6 +29,8 @@ class RunSummary:
     made: list[str]
     found: list[str]
     rows: list[ModelRow] = field(default_factory=list)
+    stops: dict[str, str] = field(default_factory=dict)
+    """By variant (empty without a sweep), why its rounds stopped before the last one."""
 
     def newest_models(self) -> list[str]:
         """The directory of the last evaluated model, of every variant."""
@@ -49,13 +51,11 @@ def run_rounds(path: str, progress: Progress = SILENT) -> RunSummary:
     fetch_model(plan.model)  # before the first stage, rather than after it
     lock = DirectoryLock(plan.output, "lock", "being run")
     with lock, StopSignals() as signals, closing(make_commands(plan.executor)) as commands:
-        with progress.track("looking for what is done"):
-            forecast = Forecast()
-            walk(plan, forecast)
-        runner = Runner(commands, plan.resources, signals, progress, len(forecast.tasks))
+        runner = Runner(commands, plan.resources, signals, progress, count_tasks(plan))
         with runner.bar:
             walked = walk(plan, runner, lambda name, task: _link(plan.output / name, task))
-    return RunSummary(str(plan.output), runner.made, runner.found, table(walked, Receipts(progress)))
+    rows = table(walked, Receipts(progress))
+    return RunSummary(str(plan.output), runner.made, runner.found, rows, walked.stops)
 
 
 def plan_rounds(path: str) -> list[PlannedTask]:
@@ -64,18 +64,40 @@ def plan_rounds(path: str) -> list[PlannedTask]:
     Example:
         [task.state for task in plan_rounds("rounds.yaml")]
     """
+    return forecast_rounds(path).tasks
+
+
+def forecast_rounds(path: str) -> RoundsForecast:
+    """As `plan_rounds`, with where the rounds stop."""
     plan = load_plan(path)
     refuse_missing_model(plan.model)
-    return [planned for _, planned in plan_tasks(plan)[1]]
+    walked, tasks = plan_tasks(plan)
+    return RoundsForecast([planned for _, planned in tasks], walked.stops, str(plan.until) if plan.until else None)
 
 
-def status_rounds(path: str, progress: Progress = SILENT) -> tuple[list[TaskStatus], list[ModelRow], list[OriginRow]]:
-    """What each task did, took and cost, the table of the models that are evaluated so far, and how far off-policy the
-    trainings were."""
+@dataclass(frozen=True)
+class RunStatus:
+    """How far the rounds are.
+
+    Attributes:
+        tasks: what each task did, took and cost.
+        rows: the models that are evaluated so far.
+        origins: how far off-policy the trainings were.
+        stops: as in `RunSummary`.
+    """
+
+    tasks: list[TaskStatus]
+    rows: list[ModelRow]
+    origins: list[OriginRow]
+    stops: dict[str, str]
+
+
+def status_rounds(path: str, progress: Progress = SILENT) -> RunStatus:
+    """What is done, what it took, and what came of it so far."""
     walked, tasks = plan_tasks(load_plan(path))
     receipts = Receipts(progress)
     states = [status_of(task, planned, receipts) for task, planned in tasks]
-    return states, table(walked, receipts), origins(walked, receipts)
+    return RunStatus(states, table(walked, receipts), origins(walked, receipts), walked.stops)
 
 
 def _link(link: Path, task: Task) -> None:

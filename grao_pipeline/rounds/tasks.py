@@ -74,6 +74,8 @@ class Walk:
     """By every name: a task that several variants share has one for each of them."""
     evaluations: dict[str, Task] = field(default_factory=dict)
     """Of every model: `base`, then `round-0`, …; in a variant `beta=0.25/base` and so on."""
+    stops: dict[str, str] = field(default_factory=dict)
+    """Of every variant that stopped before its last round, why."""
 
 
 class Tasks:

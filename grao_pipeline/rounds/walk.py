@@ -7,7 +7,7 @@ made (a plan), whatever depends on it is known to be work, but not under which f
 from grao_pipeline.errors import InputError
 from grao_pipeline.pipeline import stage_named
 from grao_pipeline.rounds.config.run_plan import RunPlan
-from grao_pipeline.rounds.round_graph import follow
+from grao_pipeline.rounds.round_graph import Roots, follow
 from grao_pipeline.rounds.tasks import Link, Output, Task, TaskRunner, Tasks, Walk
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
@@ -25,8 +25,24 @@ def walk(plan: RunPlan, run: TaskRunner, link: Link = lambda name, task: None) -
     """
     tasks = Tasks(plan.store, run, link)
     prompts, held_out = _prompts(plan, tasks)
+    # Known by its place: a task that reads it asks for its content.
+    model = tasks.known(plan.model, Provenance("model", plan.model, {}, {}))
+    return _follow_all(plan, tasks, Roots(prompts, held_out, model))
+
+
+def count_tasks(plan: RunPlan) -> int:
+    """The number of tasks, fewer of which are needed where the rounds stop early. Nothing is read."""
+    tasks = Tasks(plan.store, lambda task: False, lambda name, task: None)
+    makes_prompts = plan.prompts.source is not None
+    is_split = bool(plan.prompts.settings.options.resolved()["eval_fraction"]) if makes_prompts else plan.prompts.eval
+    prompts, held_out, model = (Output(None, None, name) for name in ("train", "eval", "model"))
+    walked = _follow_all(plan, tasks, Roots(prompts, held_out if is_split else None, model))
+    return makes_prompts + len(walked.tasks)
+
+
+def _follow_all(plan: RunPlan, tasks: Tasks, roots: Roots) -> Walk:
     for variant in plan.variants:
-        follow(plan, variant, tasks, prompts, held_out)
+        follow(plan, variant, tasks, roots)
     return tasks.walk
 
 

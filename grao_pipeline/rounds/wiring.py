@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from grao_pipeline.errors import UsageError
 from grao_pipeline.pipeline import stage_named
 from grao_pipeline.rounds.config.run_plan import RoundPlan, RunPlan, Settings, VariantPlan
 from grao_pipeline.rounds.tasks import Output, Tasks
 from grao_pipeline.stage import Stage
+from grao_pipeline.training.options import TrainOptions
 
 NOT_TRAINED = "(not trained yet)"
+POLICY = ("model", "adapter")
+"""Kinds of outputs that a policy is made of, and the options that name them."""
 
 
 @dataclass
@@ -20,7 +24,8 @@ class RoundState:
     """What the stages of a round hand on to later stages and rounds.
 
     Attributes:
-        latest: by the name of an input (`prompts`, `groups`, `advantages`, `model`).
+        latest: by the name of an input (`prompts`, `groups`, `advantages`, `model`); `adapter` is on top of `model`,
+            where the rounds train an adapter and keep it as one.
         scores: in the order of the rewards, with their names.
         window: the earlier rounds whose groups this one trains on, too; oldest first.
         earlier: all earlier rounds, oldest first.
@@ -123,32 +128,47 @@ def advantages(wiring: Wiring, stage: Stage, state: RoundState) -> None:
 
 
 def train(wiring: Wiring, stage: Stage, state: RoundState) -> None:
-    """Train the round's model, on the window's groups too, the newest first."""
-    settings, model = state.plan.stages[stage.name][0], state.latest["model"]
+    """Train the round's model (or its adapter) further, on the window's groups too, the newest first."""
+    settings = state.plan.stages[stage.name][0]
+    assert isinstance(settings.options, TrainOptions)
     replayed = [(past.latest["groups"], past.latest["advantages"]) for past in reversed(state.window)]
-    options: dict[str, Any] = {"model": model.place or NOT_TRAINED}
+    options: dict[str, Any] = _policy_options(state.latest)
+    if "adapter" in state.latest and not settings.options.lora_rank:
+        message = "the round before this one trained an adapter; give the same rank in every round."
+        raise UsageError(settings.source.render(message, "lora_rank"))
+    if settings.options.carry_optimizer:  # the first round's has nothing to carry
+        options |= {"save_optimizer": True, "carry_optimizer": bool(state.earlier)}
     if replayed:  # other weights sampled them
         options |= {"allow_off_policy": True, "replay": [(_place(g), _place(a)) for g, a in replayed]}
-    state.latest["model"] = wiring.tasks.make(
+    trained = wiring.tasks.make(
         f"{state.prefix}{stage.name}",
         stage,
         [state.latest["groups"], state.latest["advantages"]],
         changed(settings, **options),
-        [*(output for pair in replayed for output in pair), model],
+        [*(output for pair in replayed for output in pair), *_policy(state.latest)],
     )
+    if settings.options.save_adapter:
+        state.latest["adapter"] = trained
+    else:
+        state.latest["model"] = trained
+        state.latest.pop("adapter", None)
 
 
 def evaluate(wiring: Wiring, stage: Stage, state: RoundState) -> None:
     """Sample, score and measure the round's model on the held-out prompts, by the first reward."""
-    evaluate_model(wiring, f"{wiring.prefix}round-{state.plan.number}", state.plan, state.latest["model"])
+    evaluate_model(wiring, f"{wiring.prefix}round-{state.plan.number}", state.plan, state.latest)
 
 
-def evaluate_model(wiring: Wiring, name: str, plan: RoundPlan, model: Output) -> None:
-    """Evaluate a model; the first one is the base that later ones are compared with."""
+def evaluate_model(wiring: Wiring, name: str, plan: RoundPlan, latest: dict[str, Output]) -> None:
+    """Evaluate a model; the first one is the base that later ones are compared with.
+
+    Args:
+        latest: as of a round's state; its model, and its adapter where there is one.
+    """
     if wiring.held_out is None:
         return
     stage = stage_named("evaluate")
-    latest = {"prompts": wiring.held_out, "model": model}
+    latest = {**latest, "prompts": wiring.held_out}
     groups = _sample(wiring, f"{name}/evaluate-generate", latest, wiring.variant.sampling)
     reward = plan.stages["score"][0]
     scores = wiring.tasks.make(f"{name}/evaluate-score", stage_named("score"), [groups], reward)
@@ -163,9 +183,18 @@ def evaluate_model(wiring: Wiring, name: str, plan: RoundPlan, model: Output) ->
 
 
 def _sample(wiring: Wiring, name: str, latest: dict[str, Output], settings: Settings) -> Output:
-    model = latest["model"]
-    settings = changed(settings, model=model.place or NOT_TRAINED)
-    return wiring.tasks.make(name, stage_named("generate"), [latest["prompts"]], settings, [model])
+    settings = changed(settings, **_policy_options(latest))
+    return wiring.tasks.make(name, stage_named("generate"), [latest["prompts"]], settings, _policy(latest))
+
+
+def _policy(latest: dict[str, Output]) -> list[Output]:
+    """The model, and the adapter on top of it where there is one."""
+    return [latest[name] for name in POLICY if name in latest]
+
+
+def _policy_options(latest: dict[str, Output]) -> dict[str, str]:
+    """The options of a stage that name them."""
+    return {name: latest[name].place or NOT_TRAINED for name in POLICY if name in latest}
 
 
 def _pooled(wiring: Wiring, state: RoundState) -> "Sequence[RoundState]":

@@ -79,7 +79,7 @@ def estimate_training(groups_url: str, advantages_url: str, options: TrainOption
         UsageError: it was started on several ranks.
     """
     choose_attention(options.attention, torch.device(resolve_device(options.device)), options.dtype)
-    inputs = open_inputs(groups_url, advantages_url, options, locate_model(options.model))
+    inputs = open_inputs(groups_url, advantages_url, options, locate_model(options.model, options.adapter))
     data = load_data(inputs, options)
     objective, correction = make_objective(options, data)
     with joined(resolve_device(options.device), options) as ranks:

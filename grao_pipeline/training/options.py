@@ -21,6 +21,9 @@ class TrainOptions(StageOptions):
     }
 
     model: str = runtime(..., "Model to train: a Hugging Face model directory or hub id.")
+    adapter: str | None = runtime(
+        None, "LoRA adapter on top of --model to train further: a directory of grao train --save-adapter, or of peft."
+    )
     replay: list[tuple[str, str]] = tables(
         [], "Train on these groups, too, e.g. those of an earlier round. Repeatable.", metavar="GROUPS ADVANTAGES"
     )
@@ -80,6 +83,12 @@ class TrainOptions(StageOptions):
     optimizer: Literal["adamw", "adamw-8bit", "paged-adamw-8bit"] = option(
         "adamw", "Optimizer: adamw; adamw-8bit (torchao or bitsandbytes), paged-adamw-8bit (bitsandbytes)."
     )
+    save_optimizer: bool = option(
+        False, "Save the optimizer's state with the model, for a training with --carry-optimizer that follows."
+    )
+    carry_optimizer: bool = option(
+        False, "Start from the optimizer's state that --model (or --adapter) was saved with by --save-optimizer."
+    )
     lora_rank: int = option(0, "Train a LoRA adapter of this rank instead of all weights; 0 trains all.", ge=0)
     lora_alpha: float = option(16.0, "Scale of the adapter: its update is multiplied by alpha / rank.", gt=0.0)
     lora_target: list[str] = option([], "Layer to adapt, e.g. q_proj; all linear layers by default. Repeatable.")
@@ -105,7 +114,14 @@ class TrainOptions(StageOptions):
     @model_validator(mode="after")
     def _adapter_options_have_an_adapter(self) -> Self:
         if self.lora_rank:
+            if (self.save_optimizer or self.carry_optimizer) and not self.save_adapter:
+                raise ValueError(
+                    "--save-optimizer and --carry-optimizer of an adapter need --save-adapter: a merged adapter is not "
+                    "trained further"
+                )
             return self
+        if self.adapter:
+            raise ValueError("--adapter needs the rank that it was made with: give --lora-rank, e.g. 16")
         names = ("lora_target", "lora_dropout", "save_adapter", "load_in_4bit")
         given = [name for name in names if getattr(self, name)]
         if given:

@@ -25,4 +25,4 @@ def identity(inputs: Sequence[str], options: StageOptions, provenance_of: Callab
         (provenance_of(groups_place).fingerprint, provenance_of(advantages_place).fingerprint)
         for groups_place, advantages_place in options.replay
     ]
-    return train_provenance(options, groups, advantages, locate_model(options.model), replay)
+    return train_provenance(options, groups, advantages, locate_model(options.model, options.adapter), replay)

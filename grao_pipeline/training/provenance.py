@@ -7,6 +7,7 @@ from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.models.source import ModelSource
 from grao_pipeline.plugins import named_source
 from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.training.carried import carried_optimizer
 from grao_pipeline.training.objectives import OBJECTIVES
 from grao_pipeline.training.options import TrainOptions
 
@@ -22,6 +23,9 @@ def train_provenance(
 
     Args:
         replay: fingerprints of further groups and their advantages, in the order in which they are given.
+
+    Raises:
+        UsageError, MismatchError: the optimizer's state cannot be carried (see `carried_optimizer`).
     """
     inputs: dict[str, Any] = {
         "groups": groups_fingerprint,
@@ -30,6 +34,9 @@ def train_provenance(
         "tokenizer": source.tokenizer,
         "replay": [list(pair) for pair in replay],
     }
+    carried = carried_optimizer(source, options)
+    if carried is not None:
+        inputs["optimizer"] = carried.fingerprint
     shaping = options.content() | named_source("objective", options.objective, OBJECTIVES)
     details = source.details(options.model)
     return Provenance("model", stage_fingerprint("train", shaping, inputs), shaping, inputs, details)

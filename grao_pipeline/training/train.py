@@ -14,8 +14,10 @@ from grao_pipeline.models.manifest import read_model_manifest, verify_model
 from grao_pipeline.models.source import locate_model
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.storage.manifest import differences
+from grao_pipeline.training.carried import carried_optimizer
 from grao_pipeline.training.checkpoints.export import export, prepare_export
 from grao_pipeline.training.checkpoints.model_directory import remove_temporaries
+from grao_pipeline.training.checkpoints.optimizer_state import load_optimizer
 from grao_pipeline.training.checkpoints.store import CheckpointStore, remove_checkpoints
 from grao_pipeline.training.data.groups import TrainingSet
 from grao_pipeline.training.gradient import GradientAccumulator
@@ -38,6 +40,7 @@ class TrainSummary:
 
     Attributes:
         groups_trained: groups that a step was made of; with --max-steps these may be fewer than can be trained on.
+        optimizer_steps: updates by the optimizer, those of the trainings that it was carried from included.
         skipped_steps: steps without an update, because the loss or the gradient was not finite.
         padding_share: share of padding in the tokens that the model processed.
         flops_utilization: relative to a plain matrix product on this device (see `model.flops.FlopCounter`); None
@@ -50,6 +53,7 @@ class TrainSummary:
     groups_trained: int = 0
     groups_too_old: int = 0
     steps: int = 0
+    optimizer_steps: int = 0
     skipped_steps: int = 0
     resumed_from_step: int = 0
     tokens: int = 0
@@ -95,7 +99,9 @@ def train_model(
     with joined(resolve_device(options.device), options) as ranks:
         on_first = progress if ranks.is_first else SILENT
         choose_attention(options.attention, ranks.device, options.dtype)  # refused before anything is read
-        source = ranks.from_first(lambda: locate_model(options.model))  # It hashes the weights: once is enough.
+        source = ranks.from_first(
+            lambda: locate_model(options.model, options.adapter)
+        )  # It hashes the weights: once is enough.
 
         def open_all() -> TrainingInputs:
             return open_inputs(groups_url, advantages_url, options, source)
@@ -157,22 +163,28 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
     if not flops.counts_attention:
         progress.note("FLOP utilization is not reported: the width of this model's attention is not one number.")
     optimizer = make_optimizer(policy.parameters(), options, ranks)
+    carried = carried_optimizer(inputs.source, options)
+    if carried is not None:
+        with progress.track(f"loading {carried.directory}"):
+            load_optimizer(carried.directory, policy, optimizer, ranks)
     gradient = GradientAccumulator(policy, objective, correction, options, ranks)
     learner = Learner(policy, optimizer, gradient, options.max_grad_norm)
     try:
         ranks.on_first(store.claim)
         peak = sum(ranks.gather(measure_peak(ranks.device, getattr(torch, options.dtype))))
-        trainer = Trainer(options, data, learner, store, ranks, progress)
+        earlier_steps = carried.steps if carried else 0
+        trainer = Trainer(options, data, learner, store, ranks, progress, earlier_steps)
         check_attention(policy, data, options, ranks, progress)
         num_steps = len(make_plan(data, options))
         ranks.on_first(lambda: prepare_export(policy, inputs, options, num_steps, out))
         state = trainer.run()
         summary = _summarize(state, data, ranks, flops, peak)
         summary.groups_trained = len(trainer.trained)
+        summary.optimizer_steps = earlier_steps + summary.steps - summary.skipped_steps
         summary.notes = list(_notes(summary, data, trainer.trained, options))
         summary.fingerprint = inputs.provenance.fingerprint
         with progress.track(f"writing {out}"):
-            summary.model = export(policy, inputs, options, ranks, out, asdict(summary), trainer.saved)
+            summary.model = export(policy, optimizer, inputs, options, ranks, out, asdict(summary), trainer.saved)
         ranks.on_first(lambda: remove_checkpoints(out))
     finally:
         store.release()
@@ -209,7 +221,8 @@ def _notes(summary: TrainSummary, data: TrainingSet, trained: Collection[int], o
     Args:
         trained: indices of the groups that were trained on.
     """
-    yield from notes.few_steps(summary.steps, len(trained), options.groups_per_step)
+    if not options.carry_optimizer and not options.save_optimizer:  # else it is one of many short ones
+        yield from notes.few_steps(summary.steps, len(trained), options.groups_per_step)
     yield from notes.learning_rate(options.learning_rate, is_lora=options.lora_rank > 0)
     yield from notes.skipped_steps(summary.skipped_steps, summary.steps)
     if options.objective == "grao" and (options.beta or options.lambda_):

@@ -99,6 +99,9 @@ class Trainer:
     """Runs the steps of a training that are left, and records them.
 
     Construction restores the newest checkpoint, where there is one. A collective.
+
+    Args:
+        earlier_steps: that the optimizer did in the trainings that it was carried from.
     """
 
     def __init__(
@@ -109,8 +112,10 @@ class Trainer:
         store: CheckpointStore,
         ranks: Ranks,
         progress: Progress,
+        earlier_steps: int = 0,
     ) -> None:
         self._options = options
+        self._earlier_steps = earlier_steps
         self._data = data
         self._learner = learner
         self._store = store
@@ -169,7 +174,14 @@ class Trainer:
         options = self._options
         started = time.perf_counter()
         torch.manual_seed(_seed(options.seed, step, self._ranks.rank))
-        rate = learning_rate(step - 1, len(self._plan), options.learning_rate, options.warmup_steps, options.schedule)
+        rate = learning_rate(
+            step - 1,
+            len(self._plan),
+            options.learning_rate,
+            options.warmup_steps,
+            options.schedule,
+            self._earlier_steps,
+        )
         stats = self._learner.gradient.add(groups, signals.poll)
         norm = self._learner.clip()
         report = stats.metrics.report()

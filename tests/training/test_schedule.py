@@ -29,3 +29,14 @@ def test_the_peak_is_reached_at_once_without_warm_up() -> None:
 def test_a_warm_up_longer_than_the_training_ends_below_the_peak() -> None:
     # 9 warm-up steps: step 3 is the fourth of ten tenths.
     assert learning_rate(3, 4, 1.0, 9, "cosine") == pytest.approx(0.4)
+
+
+def test_a_carried_optimizer_warms_up_once_over_trainings_of_one_step() -> None:
+    # Three steps of warm-up: a quarter, two, three quarters; then the peak, whatever the decay within one step.
+    for schedule in ("constant", "linear"):
+        rates = [learning_rate(0, 1, 8.0, 3, schedule, earlier_steps=earlier) for earlier in range(6)]
+        assert rates == pytest.approx([2.0, 4.0, 6.0, 8.0, 8.0, 8.0])
+    # Two of three steps were done before: the third, then a decay over the three steps that are left.
+    assert [learning_rate(step, 4, 8.0, 3, "linear", 2) for step in range(4)] == pytest.approx(
+        [6.0, 8.0, 16 / 3, 8 / 3]
+    )

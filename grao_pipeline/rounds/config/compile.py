@@ -12,6 +12,7 @@ from grao_pipeline.rounds.config.resources import read_resources
 from grao_pipeline.rounds.config.run_plan import PromptsPlan, RunPlan
 from grao_pipeline.rounds.config.sections import parse_section, refuse_unknown
 from grao_pipeline.rounds.config.sweep import expand
+from grao_pipeline.rounds.config.until import Until
 from grao_pipeline.rounds.config.variables import in_round, read_variables, substitute
 from grao_pipeline.rounds.config.variant import compile_variant, stage_settings
 from grao_pipeline.rounds.config.yaml_lines import Node, read_yaml
@@ -28,6 +29,9 @@ class RunKeys(StageOptions):
     executor: Literal["resident", "local", "ray"] = Field("resident", description="Where the stages run.")
     resources: dict[str, Any] = Field(default_factory=dict, description="Of each stage, for executor: ray.")
     prompts: dict[str, Any] = Field(description="source: a dataset, or train: and eval: prompts tables; and options.")
+    until: dict[str, Any] | None = Field(
+        None, description="Stop before the last round: at a metric's value, or when it rises no more."
+    )
     reuse_rounds: int = Field(1, ge=1, description="Train on the groups of this many rounds, the newest included.")
     pool: bool = Field(False, description="Take a prompt's statistics over these rounds' groups, too.")
 
@@ -68,6 +72,11 @@ def load_plan(path: str) -> RunPlan:
             )
     if keys.pool and keys.reuse_rounds == 1:
         raise own_keys["pool"].error("pool: there are no groups to pool; it needs reuse_rounds: 2 or more.")
+    if all(name in root.value for name in ("curriculum", "minibatch")):
+        raise root.value["minibatch"].error(
+            "minibatch: curriculum chooses each round's prompts already; give one of them."
+        )
+    until = _until(in_round(own_keys["until"], None), keys) if keys.until is not None else None
     variants = expand(root)
     if len(variants) * keys.rounds > MOST_ROUNDS:
         message = f"sweep: {len(variants)} variants of {keys.rounds} rounds are more than {MOST_ROUNDS} rounds."
@@ -79,10 +88,21 @@ def load_plan(path: str) -> RunPlan:
         reuse_rounds=keys.reuse_rounds,
         pool=keys.pool,
         executor=keys.executor,
+        until=until,
         resources=read_resources(in_round(own_keys.get("resources", Node({}, root.where)), None), keys.executor),
         prompts=_prompts(in_round(own_keys["prompts"], None)),
         variants=[compile_variant(name, changed, keys.rounds, loop_stages()) for name, changed in variants],
     )
+
+
+def _until(section: Node, keys: RunKeys) -> Until:
+    section.entries("until: expected e.g. {metric: nag_net, at_least: 0.5}")
+    if not keys.prompts.get("eval") and not keys.prompts.get("eval_fraction"):
+        raise section.error(
+            "until: no model is evaluated without held-out prompts. Name a table as prompts.eval, or give "
+            "prompts.eval_fraction."
+        )
+    return parse_section(Until, section, "until")
 
 
 def _prompts(section: Node) -> PromptsPlan:

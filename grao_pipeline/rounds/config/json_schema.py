@@ -6,6 +6,7 @@ from grao_pipeline.options import StageOptions
 from grao_pipeline.pipeline import stage_named
 from grao_pipeline.rounds.config.compile import RunKeys, loop_stages
 from grao_pipeline.rounds.config.schedules import SHAPES
+from grao_pipeline.rounds.config.until import Until
 from grao_pipeline.rounds.executors.base import StageResources
 from grao_pipeline.stage import Stage
 
@@ -22,11 +23,10 @@ SCHEDULE: Schema = {
 
 def rounds_schema() -> Schema:
     """JSON schema (draft 2020-12) of the rounds' YAML."""
-    properties = {
-        name: schema for name, schema in _properties(RunKeys, set()).items() if name not in ("prompts", "resources")
-    }
+    properties = _properties(RunKeys, {"prompts", "resources", "until"})
     properties["prompts"] = _prompts()
     properties["resources"] = _section({stage.name: _options(StageResources) for stage in loop_stages()})
+    properties["until"] = _options(Until)
     properties["variables"] = {"type": "object", "description": "Names with their values, for ${name}."}
     for stage in loop_stages():
         properties[stage.name] = _nullable(_stage(stage))

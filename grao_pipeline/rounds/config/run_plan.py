@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grao_pipeline.options import StageOptions, YamlSection
+from grao_pipeline.rounds.config.until import Until
 from grao_pipeline.rounds.executors.base import StageResources
 
 MODEL = "(the round's model)"
@@ -71,6 +72,7 @@ class RunPlan:
         model: the base model.
         reuse_rounds: a round trains on the groups of this many rounds, itself included.
         pool: whether a prompt's statistics are taken over these rounds' groups.
+        until: when the rounds stop before the last one.
     """
 
     output: Path
@@ -78,6 +80,7 @@ class RunPlan:
     model: str
     reuse_rounds: int
     pool: bool
+    until: Until | None
     executor: str
     resources: Mapping[str, StageResources]
     prompts: PromptsPlan

@@ -26,7 +26,7 @@ class DiskNeed:
     """Sizes in bytes of what a training writes.
 
     Attributes:
-        model: the trained model or adapter, without its small files.
+        model: the trained model or adapter, with its optimizer's state where that is saved, without its small files.
         checkpoint: one checkpoint.
         peak: the most that lies on the disk at once: a checkpoint is deleted after the next one is written, the last
             one after the model is.
@@ -47,6 +47,9 @@ class DiskNeed:
         whole = sum(getattr(value, "quant_state", value).shape.numel() for value in policy.parameters()) - in_adapter
         model = 4 * in_adapter if options.save_adapter else whole * saved_bytes
         checkpoint = trained * (4 + MOMENT_BYTES[options.optimizer])
+        if options.save_optimizer:  # the weights, too, where the model's are rounded
+            is_rounded = not options.save_adapter and saved_bytes < 4
+            model += trained * (MOMENT_BYTES[options.optimizer] + 4 * is_rounded)
         writes_checkpoints = 0 < options.checkpoint_steps < num_steps
         several = 0 < 2 * options.checkpoint_steps < num_steps
         peak = checkpoint * (1 + several) if writes_checkpoints else 0

@@ -7,9 +7,11 @@ import torch
 
 from grao_pipeline.models.source import ModelSource, load_config, load_tokenizer
 from grao_pipeline.models.templates import with_defaults
+from grao_pipeline.training.carried import OPTIMIZER
 from grao_pipeline.training.checkpoints.companions import rehearse
 from grao_pipeline.training.checkpoints.disk import DiskNeed, check_space, write_errors_as_failure
 from grao_pipeline.training.checkpoints.model_directory import write_adapter, write_model
+from grao_pipeline.training.checkpoints.optimizer_state import save_optimizer
 from grao_pipeline.training.checkpoints.state import whole_weights
 from grao_pipeline.training.inputs import TrainingInputs
 from grao_pipeline.training.model.distributed import Ranks
@@ -39,6 +41,7 @@ def disk_need(policy: Policy, source: ModelSource, options: TrainOptions, num_st
 
 def export(
     policy: Policy,
+    optimizer: torch.optim.Optimizer,
     inputs: TrainingInputs,
     options: TrainOptions,
     ranks: Ranks,
@@ -60,17 +63,24 @@ def export(
         StageFailure: the disk is full.
     """
     source, provenance = inputs.source, inputs.provenance
+    remedy = f"{saved} Free space and run the same command to resume."
     weights = whole_weights(policy) if ranks.is_sharded else None
+    folder = directory / f".{OPTIMIZER}.tmp" if options.save_optimizer else None
+    if folder is not None:
+        is_rounded = not options.save_adapter and _save_dtype(source, options) != torch.float32
+        with write_errors_as_failure(folder, remedy):
+            save_optimizer(folder, policy, optimizer, ranks, with_weights=is_rounded)
 
     def write() -> str:
-        with write_errors_as_failure(directory, f"{saved} Free space and run the same command to resume."):
+        with write_errors_as_failure(directory, remedy):
             model = _whole(policy, source, options, weights)
             if options.save_adapter:
-                return write_adapter(directory, model, source.directory, provenance, summary).model
+                return write_adapter(directory, model, source.directory, provenance, summary, folder).model
             if options.lora_rank:
                 model = model.merge_and_unload()
             model.to(_save_dtype(source, options))
-            return write_model(directory, model, _tokenizer(inputs), source.directory, provenance, summary).model
+            tokenizer = _tokenizer(inputs)
+            return write_model(directory, model, tokenizer, source.directory, provenance, summary, folder).model
 
     return ranks.from_first(write)
 

@@ -28,37 +28,50 @@ def is_complete(out: Path) -> bool:
 
 
 def write_model(
-    out: Path, model: Any, tokenizer: Any, base: Path, provenance: Provenance, summary: dict[str, object]
+    out: Path,
+    model: Any,
+    tokenizer: Any,
+    base: Path,
+    provenance: Provenance,
+    summary: dict[str, object],
+    folder: Path | None = None,
 ) -> ModelManifest:
     """Save weights, config, tokenizer, chat template and the base's other small files in `out`; the manifest last.
 
     Args:
         base: directory of the model that was trained.
+        folder: of more files, which is moved in and is a part of the model.
     """
 
     def save(directory: str) -> None:
         save_weights(directory, model)
         write_companions(Path(directory), model, tokenizer, base)
 
-    names = _move_in(out, save)
+    names = [*_move_in(out, save), *_move_folder(out, folder)]
     return _finish(out, names, model_fingerprint(out), provenance, summary)
 
 
 def write_adapter(
-    out: Path, model: Any, base: Path, provenance: Provenance, summary: dict[str, object]
+    out: Path,
+    model: Any,
+    base: Path,
+    provenance: Provenance,
+    summary: dict[str, object],
+    folder: Path | None = None,
 ) -> ModelManifest:
     """Save the LoRA adapter of a peft model in `out`; the manifest last.
 
     Args:
         base: directory of the base model; the manifest's fingerprint is that of the policy of
             `grao generate --model BASE --adapter OUT`.
+        folder: as in `write_model`.
     """
 
     def save(directory: str) -> None:
         model.save_pretrained(directory)
         (Path(directory) / "README.md").unlink(missing_ok=True)  # peft's empty model card
 
-    names = _move_in(out, save)
+    names = [*_move_in(out, save), *_move_folder(out, folder)]
     return _finish(out, names, locate_model(str(base), str(out)).fingerprint, provenance, summary)
 
 
@@ -77,6 +90,17 @@ def _move_in(out: Path, save: Callable[[str], None]) -> list[str]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return names
+
+
+def _move_folder(out: Path, folder: Path | None) -> list[str]:
+    """Move a folder `.NAME.tmp` to `out/NAME`; the names of its files."""
+    if folder is None:
+        return []
+    target = out / folder.name.removeprefix(".").removesuffix(".tmp")
+    if target.exists():
+        shutil.rmtree(target)
+    os.replace(folder, target)
+    return sorted(str(path.relative_to(out)) for path in target.rglob("*") if path.is_file())
 
 
 def _finish(

@@ -74,7 +74,7 @@ def whole_weights(policy: Policy) -> dict[str, Any]:
 
 
 def _state(policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    trained = _trained(policy)
+    trained = trained_names(policy)
     weights = get_model_state_dict(policy)
     return {
         "model": {name: weights[name] for name in trained},
@@ -90,7 +90,7 @@ def _restore(policy: Policy, optimizer: torch.optim.Optimizer, state: dict[str, 
     set_optimizer_state_dict(policy, optimizer, state["optimizer"], options=options)
 
 
-def _trained(policy: Policy) -> list[str]:
+def trained_names(policy: Policy) -> list[str]:
     """Names of the weights that are trained; of tied weights, the first name."""
     return [name for name, parameter in policy.named_parameters() if parameter.requires_grad]
 

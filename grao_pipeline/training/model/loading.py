@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from grao_pipeline.errors import InputError, StageFailure, UsageError
+from grao_pipeline.models.adapter import check_adapter
 from grao_pipeline.models.source import ModelSource, causal_lm_class, load_causal_lm, load_config
 from grao_pipeline.plugins import require
 from grao_pipeline.training.model.attention.base import choose_attention
@@ -36,10 +37,13 @@ def load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tup
 def _load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tuple[Policy, FlopCounter]:
     _refuse_quantized(source)
     attention = choose_attention(options.attention, ranks.device, options.dtype)
+    adapter = source.adapter
+    if adapter is not None:
+        ranks.on_first(lambda: check_adapter(str(source.directory), str(adapter)))
     model = _base_model(source, options, ranks)
     flops = FlopCounter.of(model, has_adapter=options.lora_rank > 0)
     if options.lora_rank:
-        model = add_adapter(model, options)
+        model = add_adapter(model, options, source.adapter)
     if options.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     # Only rank 0 has weights so far.
@@ -55,9 +59,9 @@ def _load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tu
 
 
 def load_whole_model(source: ModelSource, options: TrainOptions) -> Any:
-    """The model on CPU, with a fresh adapter where one is trained: the form in which it is saved."""
+    """The model on CPU, with an adapter where one is trained: the form in which it is saved."""
     model = load_causal_lm(source.directory, _dtype(source, options))
-    return add_adapter(model, options) if options.lora_rank else model
+    return add_adapter(model, options, source.adapter) if options.lora_rank else model
 
 
 def _base_model(source: ModelSource, options: TrainOptions, ranks: Ranks) -> Any:

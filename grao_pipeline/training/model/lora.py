@@ -1,21 +1,28 @@
 """LoRA by peft: the weights of the base model are frozen, small matrices added to its linear layers are trained."""
 
+from pathlib import Path
 from typing import Any
 
 from grao_pipeline.errors import UsageError
+from grao_pipeline.models.adapter import load_adapter
 from grao_pipeline.plugins import require
 from grao_pipeline.training.options import TrainOptions
 
 ALL_LINEAR = "all-linear"
 
 
-def add_adapter(model: Any, options: TrainOptions) -> Any:
-    """The model with a fresh LoRA adapter. Only the adapter is trained; at first it has no effect.
+def add_adapter(model: Any, options: TrainOptions, adapter: Path | None = None) -> Any:
+    """The model with a LoRA adapter, which alone is trained: a fresh one, which has no effect at first, or the one in
+    a directory.
 
     Raises:
-        UsageError: the model has no layer of a given name, or the layer is the LM head or the embedding.
+        UsageError: the model has no layer of a given name, or the layer is the LM head or the embedding; the adapter in
+            the directory is not the one that the options describe.
+        InputError: the adapter does not fit the model.
     """
     peft = require("peft")
+    if adapter is not None:
+        return _load(model, options, adapter)
     _refuse_ends(model, options.lora_target)
     targets: Any = options.lora_target
     if not targets or targets == [ALL_LINEAR]:
@@ -36,6 +43,22 @@ def add_adapter(model: Any, options: TrainOptions) -> Any:
             f"{', '.join(layers)}.",
             option="lora_target",
         ) from error
+
+
+def _load(model: Any, options: TrainOptions, adapter: Path) -> Any:
+    config = require("peft").LoraConfig.from_pretrained(str(adapter))
+    for name, saved in (("lora_rank", config.r), ("lora_alpha", config.lora_alpha)):
+        given = getattr(options, name)
+        if saved != given:
+            raise UsageError(f"{adapter} was made with {saved:g}, found {given:g}.", option=name)
+    saved = config.target_modules  # a list, in full for all linear layers; or a pattern
+    layers = {saved} if isinstance(saved, str) else {name.rpartition(".")[2] for name in saved}
+    targets = set(options.lora_target) - {ALL_LINEAR}
+    if targets and targets != layers:
+        message = f"{adapter} adapts {', '.join(sorted(layers))}, found {', '.join(sorted(targets))}."
+        raise UsageError(message, option="lora_target")
+    config.lora_dropout = options.lora_dropout
+    return load_adapter(model, str(adapter), is_trainable=True, config=config)
 
 
 def _refuse_ends(model: Any, targets: list[str]) -> None:
