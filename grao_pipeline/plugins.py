@@ -33,9 +33,11 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "peft": ("generate", "train"),
     "ray": ("ray",),
     "safetensors": ("generate", "train"),
+    "starlette": ("view",),
     "torch": ("generate", "score", "train"),
     "torchao": ("quantized",),
     "transformers": ("generate", "score", "train"),
+    "uvicorn": ("view",),
     "vllm": ("vllm",),
 }
 """Optional package → the extras of pyproject.toml that list it."""

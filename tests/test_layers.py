@@ -55,8 +55,10 @@ FLOORS = {
     "inspection": 4,
     "lineage": 5,
     "testing": 5,
+    "report": 5,
     "hub": 6,
     "doctor": 6,
+    "view": 6,
     "cli": 7,
     "nursery": 8,
 }

@@ -12,6 +12,8 @@ OTHER_COMMANDS = {
     "inspect": "Describe any table, model or evaluation directory.",
     "verify": "Hold an output, and all that it was made from, against their fingerprints.",
     "push": "Push a model or tables to the Hugging Face hub, with a card from the provenance.",
+    "report": "Write one self-contained page about a run.",
+    "view": "Browse groups with their rewards in a browser.",
     "plugins": "List rewards, estimators, engines and other plug-ins, and show their arguments.",
     "cache": "Look after the cache of judgements.",
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from grao_pipeline.errors import DamagedPart, MismatchError
@@ -17,6 +18,17 @@ class Receipt:
 
     seconds: float
     summary: dict[str, Any]
+
+
+def read_receipt(out: Path) -> Receipt | None:
+    """The receipt of a finished output; None without one.
+
+    Raises:
+        DamagedPart: it is damaged.
+        MismatchError: another program wrote it.
+    """
+    value = read_record(Directory(out.parent), f"{out.name}.receipt.json")
+    return None if value is None else Receipt(float(value["seconds"]), value["summary"])
 
 
 @dataclass

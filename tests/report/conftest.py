@@ -1,0 +1,31 @@
+"""A finished run, and a browser without a window."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.report.runs import make_run
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'grao-pipeline[dev]'")
+COMMANDS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, model: Path, prompts: str) -> Path:
+    """The output directory of two variants and two rounds."""
+    return make_run(tmp_path_factory.mktemp("reported"), model, prompts)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator["playwright.Browser"]:
+    """One Chromium for all tests: that of the system, or of playwright."""
+    command = next(filter(None, map(shutil.which, COMMANDS)), None)
+    with playwright.sync_playwright() as drivers:
+        path = command or drivers.chromium.executable_path
+        if not Path(path).is_file():
+            pytest.skip("needs Chromium: make browser, or apt-get install chromium-headless-shell")
+        browser = drivers.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
