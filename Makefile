@@ -13,7 +13,7 @@ IS_NEW_ENOUGH := import sys; sys.exit('grao-pipeline needs Python 3.11 or newer'
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 FAST := -m "not slow and not vllm and not ray" --hypothesis-profile dev --cpu-limit 5
 
-.PHONY: setup demo check types test test-fast test-one coverage chaos clean
+.PHONY: setup browser demo check types test test-fast test-one coverage chaos clean
 
 setup: $(VENV)/.installed
 
@@ -30,6 +30,12 @@ $(CHECK)/.installed: constraints.txt requirements/check.txt
 	test -x $(CHECK)/bin/python || $(PYTHON) -m venv $(CHECK)
 	$(CHECK)/bin/python $(INSTALL) --requirement requirements/check.txt
 	touch $@
+
+# Chromium for the tests of the report and the sample browser, which are skipped where there is none.
+browser: setup
+	@command -v chromium-headless-shell chromium google-chrome >/dev/null || \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium-headless-shell; } || \
+	  $(BIN)/playwright install --with-deps chromium-headless-shell || echo 'no Chromium: its tests are skipped'
 
 demo: setup
 	@$(BIN)/python -m examples.demo

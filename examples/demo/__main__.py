@@ -1,4 +1,4 @@
-"""`make demo`: write the prompts, make the base model, run three rounds, show the results."""
+"""`make demo`: write the prompts, make the base model, run three rounds, show the results, write the report."""
 
 import subprocess
 import sys
@@ -12,6 +12,7 @@ from grao_pipeline.cli.main import main as grao
 
 CONFIG = "examples/demo/rounds.yaml"
 PROMPTS, BASE, RUN = Path("runs/demo-prompts.jsonl"), Path("runs/demo-base"), Path("runs/demo")
+REPORT = Path("runs/demo-report.html")
 NUM_PROMPTS = 500
 
 
@@ -41,7 +42,9 @@ if __name__ == "__main__":
     make_inputs()
     try:
         grao(["rounds", "run", CONFIG], standalone_mode=False)
+        show_answers()
+        grao(["report", str(RUN), str(REPORT), "--quiet"], standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    show_answers()
+    click.echo(f"\nThe report, with every sample: {REPORT.resolve().as_uri()}\nLive: grao view {RUN}")

@@ -88,8 +88,8 @@ def group_sets(outputs: Sequence[Output]) -> list[GroupSet]:
         companions = [output for output in outputs if output.input("groups") == groups.fingerprint != ""]
         scores = scores_by_reward([output for output in companions if output.kind == "scores"])
         advantages = [output for output in companions if output.kind == "advantages"]
-        for one in advantages or [None]:
-            sets.append(_set(groups, scores, one, outputs, is_only=len(advantages) < 2))
+        chosen: list[Output | None] = [*advantages] or [None]
+        sets += [_set(groups, scores, one, outputs, is_only=len(chosen) == 1) for one in chosen]
     return _in_order(sets)
 
 

@@ -128,7 +128,7 @@ def read_output(path: Path, name: str) -> Output | None:
     directory = Directory(place)
     if directory.exists(TRAINING_LOG):
         manifest = read_trained_manifest(path)
-        return Output(name, place, "model", manifest and manifest.provenance, manifest is not None, manifest)
+        return Output(name, place, "model", manifest.provenance if manifest else None, manifest is not None, manifest)
     if directory.exists(EVALUATION):
         record = read_record(directory, EVALUATION)
         assert record is not None
@@ -154,6 +154,7 @@ def _folders(root: Path, depth: int) -> Iterator[Path]:
             yield from _folders(root / name, depth - 1)
 
 
-def _natural(name: str) -> tuple[bool, list[tuple[int, str]]]:
-    """`round-2` before `round-10`; `store` after all others."""
-    return name == STORE, [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
+def _natural(name: str) -> tuple[bool, list[tuple[float, str]]]:
+    """`round-2` before `round-10`, `beta=0.25` before `beta=0.5`; `store` after all others."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", name)
+    return name == STORE, [(float(part), "") if index % 2 else (0.0, part) for index, part in enumerate(parts)]

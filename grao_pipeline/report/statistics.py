@@ -58,6 +58,7 @@ class SetNumbers:
         """Mean, number of scored samples, share of the scored groups without variance, and statuses."""
         scored = self.rewards.select("row", pl.col(name).alias("reward")).drop_nulls()
         spread = scored.group_by("row").agg((pl.col("reward").max() - pl.col("reward").min()).alias("spread"))
+        num_equal = int((spread["spread"] == 0).sum())
         return {
             "set": self.key,
             "reward": name,
@@ -65,7 +66,7 @@ class SetNumbers:
             "samples": len(self.rewards),
             "mean": scored["reward"].mean(),
             "reference_mean": self.references[name].mean(),
-            "zero_variance": float((spread["spread"] == 0).mean() or 0.0) if len(spread) else None,
+            "zero_variance": num_equal / len(spread) if len(spread) else None,
             "statuses": self.statuses.get(name, {}),
         }
 

@@ -6,6 +6,7 @@ verify what is read. A table that is still being written can be read as well, as
 
 import bisect
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -101,7 +102,7 @@ class RowAccess:
         entry = self.parts[index]
         stop = entry.rows if stop is None else min(stop, entry.rows)
         where = self._directory.path(entry.name)
-        with self._lock, arrow_errors(where, lambda reason: DamagedPart(f"{where} is damaged: {reason}.")):
+        with self._lock, _reading(where):
             file = self._open(entry.name)
             sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
             first, last, begin = _groups_around(sizes, start, stop)
@@ -154,7 +155,7 @@ def _open_without_manifest(
             parts.append(earlier[name])
             continue
         where = directory.path(name)
-        with arrow_errors(where, lambda reason, where=where: DamagedPart(f"{where} is damaged: {reason}.")):
+        with _reading(where):
             source = where if directory.is_local else pa.BufferReader(directory.read(name))
             footer = pq.read_metadata(source)
         parts.append(PartRows(name, footer.num_rows))
@@ -165,6 +166,10 @@ def _open_without_manifest(
     return RowAccess(
         directory, TABLES[provenance.table if provenance else str(kind)], parts, provenance, not provenance
     )
+
+
+def _reading(where: str) -> AbstractContextManager[None]:
+    return arrow_errors(where, lambda reason: DamagedPart(f"{where} is damaged: {reason}."))
 
 
 def _groups_around(sizes: Sequence[int], start: int, stop: int) -> tuple[int, int, int]:

@@ -171,7 +171,7 @@ def _statistics(tables: OpenSet, part: int, start: int, stop: int, reward: str) 
 def _has_status(tables: OpenSet, part: int, start: int, stop: int, status: str) -> np.ndarray:
     if status == NO_VARIANCE:
         spreads = [_statistics(tables, part, start, stop, reward)[1] for reward in tables.of.rewards]
-        return np.any([np.zeros(stop - start, bool), *(spread == 0 for spread in spreads)], axis=0)
+        return np.array([spread == 0 for spread in spreads], bool).reshape(-1, stop - start).any(axis=0)
     if status in FINISHES:
         lists = [tables.groups.part(part, ["finish_reasons"], start, stop).column(0)]
     else:

@@ -45,13 +45,13 @@ def _read(tables: OpenSet, part: int, start: int, stop: int, reward: str) -> lis
     scores = table.to_pylist() if table is not None else [None] * len(groups)
     rows = []
     for index, (group, score) in enumerate(zip(groups, scores, strict=True)):
-        rewards = [rounded(value) for value in score["rewards"] if value is not None] if score else []
+        rewards = [value for value in score["rewards"] if value is not None] if score else []
         odd = [FLAGS[reason] for reason in ("length", "abort") if reason in group["finish_reasons"]]
         odd += dict.fromkeys(status for column in statuses for status in column[index] if status != "ok")
         rows.append(
             {
                 "excerpt": excerpt(group["messages"]),
-                "rewards": rewards,
+                "rewards": [rounded(value) for value in rewards],
                 "reference": rounded(score["reference_reward"]) if score else None,
                 "mean": rounded(sum(rewards) / len(rewards)) if rewards else None,
                 "spread": rounded(max(rewards) - min(rewards)) if rewards else None,

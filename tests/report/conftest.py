@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, model: Path, prompts:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator["playwright.Browser"]:
+def chromium() -> Iterator[Any]:
     """One Chromium for all tests: that of the system, or of playwright."""
     command = next(filter(None, map(shutil.which, COMMANDS)), None)
     with playwright.sync_playwright() as drivers:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from axe_playwright_python.sync_playwright import Axe
 
 Scheme = Literal["light", "dark"]
-PATIENCE = 120
+PATIENCE = 40
 """Seconds; a machine may be busy."""
 SIZES = {"desktop": (1280, 860), "phone": (390, 844)}
 

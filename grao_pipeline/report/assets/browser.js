@@ -61,14 +61,17 @@ export class SampleBrowser {
     this.high = input({ type: "number", step: "any" });
     this.state = el("div", { class: "state", role: "status" });
     this.list = new VirtualList({
-      label: "Groups",
+      label: "Groups that meet the search",
       load: (offset, limit) => this.loadRows(offset, limit),
       draw: (row) => this.drawRow(row),
       choose: (index) => this.show(index),
     });
     this.pager = el("div", { class: "pager", hidden: true });
     this.detail = el("div", { class: "detail", tabindex: -1, role: "region", "aria-label": "Group" });
-    const field = (text, control) => el("label", { class: "field" }, text, control);
+    const field = (text, control) => {
+      control.id = `field-${text.toLowerCase().replaceAll(" ", "-")}`;
+      return el("div", { class: "field" }, el("label", { for: control.id }, text), control);
+    };
     this.element = el(
       "div",
       { class: "browser" },
@@ -85,7 +88,7 @@ export class SampleBrowser {
             "details",
             {},
             el("summary", {}, "Filter by reward and status"),
-            el("div", {}, el("div", { class: "pair" }, field("Mean reward from", this.low), field("to", this.high)), field("With a sample that is", this.status)),
+            el("div", {}, el("div", { class: "pair" }, field("Mean reward from", this.low), field("Mean reward to", this.high)), field("With a sample that is", this.status)),
           ),
           this.state,
         ),
@@ -102,6 +105,7 @@ export class SampleBrowser {
       el("button", { click: () => this.help.close() }, "Close"),
     );
     this.element.append(this.help);
+    this.element.source = this.source; // for those who look into the page
     this.listSets();
   }
 

@@ -32,6 +32,11 @@ export function figure({ title, text, legend, draw, columns, rows, isWide = fals
     if (now === 0 || now === width) return;
     width = now;
     const chart = Plot.plot({ ...BASE, width, height, ...draw(width) });
+    // An image is read as a whole; roles and names of its parts would be read out of place.
+    for (const part of chart.querySelectorAll("[aria-label]")) {
+      part.dataset.mark = part.getAttribute("aria-label");
+      part.removeAttribute("aria-label");
+    }
     chart.setAttribute("role", "img");
     chart.setAttribute("aria-label", `Chart: ${title}`);
     place.replaceChildren(chart);
