@@ -170,8 +170,10 @@ def _statistics(tables: OpenSet, part: int, start: int, stop: int, reward: str) 
 
 def _has_status(tables: OpenSet, part: int, start: int, stop: int, status: str) -> np.ndarray:
     if status == NO_VARIANCE:
-        spreads = [_statistics(tables, part, start, stop, reward)[1] for reward in tables.of.rewards]
-        return np.array([spread == 0 for spread in spreads], bool).reshape(-1, stop - start).any(axis=0)
+        is_flat = np.zeros(stop - start, bool)
+        for reward in tables.of.rewards:
+            is_flat |= _statistics(tables, part, start, stop, reward)[1] == 0
+        return is_flat
     if status in FINISHES:
         lists = [tables.groups.part(part, ["finish_reasons"], start, stop).column(0)]
     else:
