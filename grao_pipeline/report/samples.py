@@ -67,8 +67,8 @@ class OpenSet:
         return sum(len(table.parts) for table in self.tables)
 
     def companion(self, table: RowAccess, part: int, start: int, stop: int, columns: Sequence[str]) -> pa.Table | None:
-        """Rows of the scores or advantages that belong to rows of part `part` of the groups; None where there are none
-        yet.
+        """Rows of the scores or advantages that belong to rows of part `part` of the groups; None where they do not
+        exist yet.
 
         Raises:
             MismatchError: they are those of other groups.
@@ -138,13 +138,13 @@ def read_groups(tables: OpenSet, start: int, stop: int, longest: int | None = No
 
 def parts_between(table: RowAccess, start: int, stop: int) -> list[tuple[int, int, int]]:
     """(part, first row, one after the last row) of the parts around these positions."""
-    found = []
+    pieces = []
     for index, part in enumerate(table.parts):
         first = table.starts_at(index)
         begin, end = max(start - first, 0), min(stop - first, part.rows)
         if begin < end:
-            found.append((index, begin, end))
-    return found
+            pieces.append((index, begin, end))
+    return pieces
 
 
 def _group(

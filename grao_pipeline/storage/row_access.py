@@ -71,7 +71,7 @@ class RowAccess:
         return self._ends[-1] if self._ends else 0
 
     def part_named(self, name: str) -> int | None:
-        """The number of the part of this file name; None where there is none."""
+        """The number of the part of this file name; None where it does not exist."""
         return next((index for index, part in enumerate(self.parts) if part.name == name), None)
 
     def rows(self, start: int, stop: int, columns: Sequence[str]) -> pa.Table:

@@ -51,7 +51,7 @@ class Catalog:
             return list(self._sets.values())
 
     def set_named(self, key: str) -> OpenSet | None:
-        """The set of this key; None where there is none."""
+        """The set of this key; None where it does not exist."""
         return next((tables for tables in self.sets() if tables.of.key == key), None)
 
     def _look(self) -> None:

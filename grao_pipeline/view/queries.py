@@ -17,6 +17,8 @@ ROWS_AT_ONCE = 4096
 """Rows that a scan holds at a time, of a part that has more."""
 MOST_SCANS = 4
 """Answers that are remembered."""
+DIGITS = 6
+"""Of means and spreads: what differs only by the rounding of floats is a tie."""
 NO_VARIANCE = "no variance"
 FINISHES = ("stop", "length", "abort")
 
@@ -151,7 +153,7 @@ class Scans:
 
 
 def _rewards(tables: OpenSet, part: int, start: int, stop: int, name: str) -> pl.Series | None:
-    """The lists of rewards of these rows; None where there are none yet."""
+    """The lists of rewards of these rows; None where they do not exist yet."""
     access = tables.advantages if name == COMBINED else tables.scores.get(name)
     table = tables.companion(access, part, start, stop, ["rewards"]) if access else None
     return None if table is None else pl.Series(values=table.column("rewards").combine_chunks())
@@ -164,8 +166,8 @@ def _statistics(tables: OpenSet, part: int, start: int, stop: int, reward: str) 
         nothing = np.full(stop - start, np.nan)
         return nothing, nothing
     wide = lists.cast(pl.List(pl.Float64))
-    mean = wide.list.mean().to_numpy()
-    return mean, (wide.list.max() - wide.list.min()).to_numpy()
+    mean, spread = wide.list.mean(), wide.list.max() - wide.list.min()
+    return mean.round(DIGITS).to_numpy(), spread.round(DIGITS).to_numpy()
 
 
 def _has_status(tables: OpenSet, part: int, start: int, stop: int, status: str) -> np.ndarray:

@@ -5,6 +5,7 @@ from typing import Any
 
 from grao_pipeline.report.group_sets import COMBINED
 from grao_pipeline.report.samples import OpenSet, excerpt, rounded
+from grao_pipeline.view.queries import DIGITS
 
 Json = dict[str, Any]
 FLAGS = {"length": "cut off", "abort": "aborted"}
@@ -45,16 +46,16 @@ def _read(tables: OpenSet, part: int, start: int, stop: int, reward: str) -> lis
     scores = table.to_pylist() if table is not None else [None] * len(groups)
     rows = []
     for index, (group, score) in enumerate(zip(groups, scores, strict=True)):
-        rewards = [value for value in score["rewards"] if value is not None] if score else []
+        rewards = [float(f"{value:.6g}") for value in score["rewards"] if value is not None] if score else []
         odd = [FLAGS[reason] for reason in ("length", "abort") if reason in group["finish_reasons"]]
         odd += dict.fromkeys(status for column in statuses for status in column[index] if status != "ok")
         rows.append(
             {
                 "excerpt": excerpt(group["messages"]),
-                "rewards": [rounded(value) for value in rewards],
+                "rewards": rewards,
                 "reference": rounded(score["reference_reward"]) if score else None,
-                "mean": rounded(sum(rewards) / len(rewards)) if rewards else None,
-                "spread": rounded(max(rewards) - min(rewards)) if rewards else None,
+                "mean": round(sum(rewards) / len(rewards), DIGITS) if rewards else None,
+                "spread": round(max(rewards) - min(rewards), DIGITS) if rewards else None,
                 "flags": odd,
             }
         )

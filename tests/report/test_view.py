@@ -198,7 +198,7 @@ def test_a_table_that_grows_is_followed(chromium: Any, tmp_path: Path) -> None:
         scores = [score_row(row["group_id"], [0.0, 1.0]) for row in rows]
         writer.finish()
         write_table(tmp_path / "run" / "scores", "scores", scores, options={"name": "x"}, inputs={"groups": "f" * 32})
-        wait_until(seen.page, "document.querySelector('.row .facts').textContent.includes('spread 1')")
+        wait_until(seen.page, "document.querySelector('.row .facts')?.textContent.includes('spread 1')")
         assert seen.page.locator(".turn .text").inner_text() == "question 2"
         check_quiet(seen)
 

@@ -13,6 +13,11 @@ function searchable(group) {
   return texts.join("\n").toLowerCase();
 }
 
+/** What differs only by the rounding of floats is a tie. */
+function sixDigits(value) {
+  return Math.round(value * 1e6) / 1e6;
+}
+
 /** What a list shows of a group, by one reward. */
 export function rowOf(group, reward) {
   const scored = group.samples.map((sample) => sample.rewards[reward]).filter((value) => value !== null && value !== undefined);
@@ -27,8 +32,8 @@ export function rowOf(group, reward) {
     excerpt: (user.content?.text ?? "").slice(0, 160),
     rewards: scored,
     reference: group.reference?.rewards[reward] ?? null,
-    mean: scored.length ? scored.reduce((sum, value) => sum + value, 0) / scored.length : null,
-    spread: scored.length ? Math.max(...scored) - Math.min(...scored) : null,
+    mean: scored.length ? sixDigits(scored.reduce((sum, value) => sum + value, 0) / scored.length) : null,
+    spread: scored.length ? sixDigits(Math.max(...scored) - Math.min(...scored)) : null,
     flags,
   };
 }
