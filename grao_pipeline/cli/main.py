@@ -14,6 +14,7 @@ OTHER_COMMANDS = {
     "push": "Push a model or tables to the Hugging Face hub, with a card from the provenance.",
     "report": "Write one self-contained page about a run.",
     "view": "Browse groups with their rewards in a browser.",
+    "doctor": "Try what works on this machine: packages, devices, engines, attentions, the sandbox.",
     "plugins": "List rewards, estimators, engines and other plug-ins, and show their arguments.",
     "cache": "Look after the cache of judgements.",
 }

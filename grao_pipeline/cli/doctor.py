@@ -1,0 +1,44 @@
+"""`grao doctor`."""
+
+import click
+
+from grao_pipeline.cli.command import StageError, errors_for_people, given_options, options_of
+from grao_pipeline.cli.console import current_progress
+from grao_pipeline.cli.summaries import print_summary
+from grao_pipeline.cli.terminal import echo, visible
+from grao_pipeline.doctor.options import DoctorOptions
+
+MARKS = {"works": "✓", "fails": "✗", "not installed": "–", "not here": "–"}
+
+
+@click.command()
+@options_of(DoctorOptions)
+def doctor(as_json: bool, **values: object) -> None:
+    """Try what works on this machine: packages, devices, engines, attentions, the sandbox; and free disk and memory.
+
+    Each trial does real work on a tiny model, in another process. What is not installed comes with the command that
+    installs it; the exit code is 1 where something is installed and does not work.
+
+    \b
+    Examples:
+      grao doctor
+      grao doctor --only devices --only attentions
+    """
+    with errors_for_people():
+        from grao_pipeline.doctor.examine import examine
+
+        options, _ = given_options(DoctorOptions, values)
+        diagnosis = examine(options, current_progress())
+    if as_json:
+        print_summary(diagnosis, True, "")
+    else:
+        for name, fact in diagnosis.machine.items():
+            echo(f"  {name:<24} {fact}")
+        for place, free in diagnosis.disks.items():
+            echo(f"  {free:>9,.1f} GB free      {place}")
+        for trial in diagnosis.trials:
+            echo(f"{MARKS[trial.state]} {trial.name:<24} {trial.state:<14} {trial.detail}")
+        for note in diagnosis.notes:
+            echo(f"note: {note}")
+    if diagnosis.failures:
+        raise StageError(visible("\n".join(diagnosis.failures)))
