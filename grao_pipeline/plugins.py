@@ -29,16 +29,20 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "jinja2": ("generate", "score", "train"),
     "jsonschema": ("score",),
     "math_verify": ("score",),
+    "mlflow": ("mlflow",),
     "openai": ("generate", "score"),
     "peft": ("generate", "train"),
     "ray": ("ray",),
     "safetensors": ("generate", "train"),
     "starlette": ("view",),
+    "tensorboard": ("tensorboard",),
     "torch": ("generate", "score", "train"),
     "torchao": ("quantized",),
+    "trackio": ("trackio",),
     "transformers": ("generate", "score", "train"),
     "uvicorn": ("view",),
     "vllm": ("vllm",),
+    "wandb": ("wandb",),
 }
 """Optional package → the extras of pyproject.toml that list it."""
 BROUGHT_BY = {
@@ -136,6 +140,7 @@ KINDS = (
         "grao_pipeline.training.model.attention:ATTENTIONS",
         "grao train GROUPS ADVANTAGES OUT --model MODEL --attention",
     ),
+    PluginKind("tracker", "grao_pipeline.tracking.trackers:TRACKERS", "grao log RUN --to"),
     PluginKind("export", "grao_pipeline.exporting.formats:EXPORTS", "grao export GROUPS OUT --format"),
 )
 

@@ -42,6 +42,7 @@ FLOORS = {
     "children": 0,
     "storage": 1,
     "models": 1,
+    "tracking": 1,
     "prompts": 2,
     "generation": 2,
     "advantages": 2,

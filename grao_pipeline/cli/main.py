@@ -9,6 +9,7 @@ from grao_pipeline.pipeline import stages
 
 OTHER_COMMANDS = {
     "rounds": "Run generate → score → advantages → train → evaluate in rounds.",
+    "log": "Log the metrics of a training or of rounds to TensorBoard, Trackio, MLflow or Weights & Biases.",
     "inspect": "Describe any table, model or evaluation directory.",
     "verify": "Hold an output, and all that it was made from, against their fingerprints.",
     "push": "Push a model or tables to the Hugging Face hub, with a card from the provenance.",

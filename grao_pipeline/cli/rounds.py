@@ -16,6 +16,7 @@ from grao_pipeline.cli.parameters import command_line
 from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.cli.terminal import echo, visible
 from grao_pipeline.pipeline import stage_named, stages
+from grao_pipeline.tracking.options import LOG_TO_HELP
 
 if TYPE_CHECKING:
     from grao_pipeline.rounds.plan import PlannedTask
@@ -42,8 +43,9 @@ def rounds() -> None:
 
 @rounds.command()
 @click.argument("config")
+@click.option("--log-to", multiple=True, help=LOG_TO_HELP)
 @json_option
-def run(config: str, as_json: bool) -> None:
+def run(config: str, log_to: Sequence[str], as_json: bool) -> None:
     """Do what is left of the rounds, and show the results.
 
     Finished work is found by its fingerprint and reused; run the same command to resume after any interruption.
@@ -55,7 +57,7 @@ def run(config: str, as_json: bool) -> None:
     with errors_for_people():
         from grao_pipeline.rounds.run import run_rounds
 
-        summary = run_rounds(config, current_progress())
+        summary = run_rounds(config, current_progress(), log_to=log_to)
     if as_json:
         print_summary(summary, True, "")
         return

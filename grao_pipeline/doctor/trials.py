@@ -141,9 +141,8 @@ def _attention(name: str, folder: Path) -> str:
 
     model, _ = _tiny(folder)
     groups, advantages = _advantages(folder)
-    options = TrainOptions(
-        model=model, attention=name, max_steps=1, dtype="bfloat16" if name == "varlen" else "float32"
-    )
+    dtype = "bfloat16" if name == "varlen" else "float32"
+    options = TrainOptions.model_validate({"model": model, "attention": name, "max_steps": 1, "dtype": dtype})
     summary = train_model(groups, advantages, str(folder / f"model-{name}"), options)
     return f"trained a step of {summary.tokens} tokens on {resolve_device('auto')}"
 

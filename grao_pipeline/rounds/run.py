@@ -1,6 +1,7 @@
 """`grao rounds run`, `plan` and `status`."""
 
 import os
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from grao_pipeline.rounds.tasks import Task
 from grao_pipeline.rounds.walk import count_tasks, walk
 from grao_pipeline.storage.locks import DirectoryLock
 from grao_pipeline.storage.outside_errors import refused
+from grao_pipeline.tracking.follow import check_trackers
+from grao_pipeline.tracking.following import followed
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,11 @@ class RunSummary:
         return [os.path.join(self.output, variant, name, "train") for variant, name in newest.items()]
 
 
-def run_rounds(path: str, progress: Progress = SILENT) -> RunSummary:
+def run_rounds(path: str, progress: Progress = SILENT, *, log_to: Sequence[str] | None = None) -> RunSummary:
     """Do what is left of a configuration's rounds.
+
+    Args:
+        log_to: trackers that get the metrics of every training and evaluation when it is finished.
 
     Example:
         run_rounds("rounds.yaml").made
@@ -47,12 +53,13 @@ def run_rounds(path: str, progress: Progress = SILENT) -> RunSummary:
     Raises:
         GraoError: the configuration or an input is not usable, another process runs it, or a stage failed.
     """
+    check_trackers(list(log_to or ()), "log_to")
     plan = load_plan(path)
     fetch_model(plan.model)  # before the first stage, rather than after it
     lock = DirectoryLock(plan.output, "lock", "being run")
     with lock, StopSignals() as signals, closing(make_commands(plan.executor)) as commands:
         runner = Runner(commands, plan.resources, signals, progress, count_tasks(plan))
-        with runner.bar:
+        with runner.bar, followed(str(plan.output), log_to or (), progress):
             walked = walk(plan, runner, lambda name, task: _link(plan.output / name, task))
     rows = table(walked, Receipts(progress))
     return RunSummary(str(plan.output), runner.made, runner.found, rows, walked.stops)

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import model_validator
 
 from grao_pipeline.options import Device, Dtype, StageOptions, option, option_flag, runtime, tables
+from grao_pipeline.tracking.options import LOG_TO_HELP
 
 
 class TrainOptions(StageOptions):
@@ -107,6 +108,7 @@ class TrainOptions(StageOptions):
         ge=1,
     )
     checkpoint_steps: int = runtime(50, "Steps between checkpoints for exact resume; 0 writes none.", ge=0)
+    log_to: list[str] = runtime([], LOG_TO_HELP)
     dry_run: bool = runtime(False, "Write nothing: time one micro-batch, and report steps, tokens, memory and time.")
     profile: bool = runtime(False, "Write a profiler trace of a few steps to OUT/profile (chrome://tracing).")
     device: Device = runtime("auto", "Device to train on.")

@@ -14,6 +14,8 @@ from grao_pipeline.models.manifest import read_model_manifest, verify_model
 from grao_pipeline.models.source import locate_model
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.storage.manifest import differences
+from grao_pipeline.tracking.follow import check_trackers
+from grao_pipeline.tracking.following import followed
 from grao_pipeline.training.carried import carried_optimizer
 from grao_pipeline.training.checkpoints.export import export, prepare_export
 from grao_pipeline.training.checkpoints.model_directory import remove_temporaries
@@ -96,6 +98,7 @@ def train_model(
         raise UsageError(f"OUT {out}: a model is written to a local directory. Copy it from there.")
     if options.dry_run:
         raise UsageError("a training writes a model; see estimate_training.", option="dry_run")
+    check_trackers(options.log_to, "log_to")
     with joined(resolve_device(options.device), options) as ranks:
         on_first = progress if ranks.is_first else SILENT
         choose_attention(options.attention, ranks.device, options.dtype)  # refused before anything is read
@@ -177,7 +180,8 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
         check_attention(policy, data, options, ranks, progress)
         num_steps = len(make_plan(data, options))
         ranks.on_first(lambda: prepare_export(policy, inputs, options, num_steps, out))
-        state = trainer.run()
+        with followed(str(out), options.log_to if ranks.is_first else [], progress):
+            state = trainer.run()
         summary = _summarize(state, data, ranks, flops, peak)
         summary.groups_trained = len(trainer.trained)
         summary.optimizer_steps = earlier_steps + summary.steps - summary.skipped_steps

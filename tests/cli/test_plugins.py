@@ -22,7 +22,18 @@ def test_a_plugin_says_what_it_is_and_what_its_arguments_are(kind: str, name: st
 
 def test_plugins_are_listed_by_kind() -> None:
     kinds = tiny.grao_json("plugins", "list")
-    names = ["format", "reward", "judge_engine", "estimator", "objective", "engine", "attention", "export", "filter"]
+    names = [
+        "format",
+        "reward",
+        "judge_engine",
+        "estimator",
+        "objective",
+        "engine",
+        "attention",
+        "tracker",
+        "export",
+        "filter",
+    ]
     assert list(kinds) == names
     assert "length" in kinds["reward"]
     assert "zero-variance" in kinds["filter"]

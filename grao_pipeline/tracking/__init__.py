@@ -1,0 +1,1 @@
+"""Metrics of trainings and rounds → trackers, followed from outside: a tracker can never stop a training."""

@@ -1,0 +1,185 @@
+"""Trackers hold what metrics.jsonl holds, each step once, and cannot stop what they follow."""
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grao_pipeline.errors import UsageError
+from grao_pipeline.tracking.follow import log_run
+from grao_pipeline.tracking.options import LogOptions
+from tests import tiny
+
+STEPS: list[dict[str, Any]] = [
+    {"step": 1, "epoch": 0, "J": 0.25, "reward": 0.5, "entropy": None, "origins": [{"x": 1}], "tokens": 120},
+    {"step": 2, "epoch": 0, "J": -1.5e-3, "reward": 0.75, "entropy": 2.25, "origins": [], "tokens": 80},
+    {"step": 3, "epoch": 1, "skipped": "the loss is not finite", "tokens": 64},
+]
+EXPECTED: dict[int, dict[str, float]] = {
+    1: {"epoch": 0, "J": 0.25, "reward": 0.5, "tokens": 120},
+    2: {"epoch": 0, "J": -1.5e-3, "reward": 0.75, "entropy": 2.25, "tokens": 80},
+    3: {"epoch": 1, "tokens": 64},
+}
+"""By step what a tracker holds: the numbers."""
+
+Values = dict[int, dict[str, float]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A training that has made three steps."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    write_steps(folder, STEPS)
+    return folder
+
+
+def write_steps(folder: Path, steps: list[dict[str, Any]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+
+
+def in_event_files(folder: Path) -> Values:
+    """What TensorBoard's reader finds."""
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
+    values: Values = {}
+    for path in sorted(folder.glob("events.*")):
+        for event in loader.RawEventFileLoader(str(path)).Load():
+            parsed = pytest.importorskip("tensorboard.compat.proto.event_pb2").Event.FromString(event)
+            for value in parsed.summary.value:
+                assert value.tag not in values.setdefault(parsed.step, {}), "a step was logged twice"
+                values[parsed.step][value.tag] = value.simple_value
+    return values
+
+
+def same(values: Values, expected: Values, tolerance: float = 0.0) -> bool:
+    return {step: set(row) for step, row in values.items()} == {
+        step: set(row) for step, row in expected.items()
+    } and all(
+        math.isclose(values[step][name], value, rel_tol=tolerance)
+        for step, row in expected.items()
+        for name, value in row.items()
+    )
+
+
+def test_event_files_hold_the_metrics_once(run: Path) -> None:
+    """Event files hold float32."""
+    for logged in ({"model": 3}, {}):  # the second time there is nothing new
+        assert tiny.grao_json("log", run, "--to", "tensorboard")["steps"] == logged
+    assert same(in_event_files(run / "tensorboard" / "model"), EXPECTED, 1e-6)
+    write_steps(run, [*STEPS, {"step": 4, "J": 2.0}])
+    assert tiny.grao_json("log", run, "--to", "tensorboard")["steps"] == {"model": 1}
+    assert same(in_event_files(run / "tensorboard" / "model"), EXPECTED | {4: {"J": 2.0}}, 1e-6)
+
+
+def test_rounds_are_runs_with_their_evaluations(tmp_path: Path) -> None:
+    store = tmp_path / "store" / "train"
+    for number in (0, 1):
+        write_steps(store / str(number), STEPS)
+        link = tmp_path / f"round-{number}"
+        link.mkdir()
+        (link / "train").symlink_to(store / str(number))
+    for name, reward in (("base", 0.25), ("round-0", 0.5), ("round-1", 0.75)):
+        folder = tmp_path / name / "evaluate"
+        folder.mkdir(parents=True)
+        metrics = {"mean_reward": {"value": reward, "low": 0.0, "high": 1.0, "n": 4}, "ras": None}
+        (folder / "metrics.json").write_text(json.dumps({"summary": {"metrics": metrics}}))
+    summary = tiny.grao_json("log", tmp_path, "--to", "tensorboard")
+    assert summary["steps"] == {"round-0/train": 3, "round-1/train": 3, "evaluation": 3}
+    assert same(in_event_files(tmp_path / "tensorboard" / "round-1" / "train"), EXPECTED, 1e-6)
+    rewards = in_event_files(tmp_path / "tensorboard" / "evaluation")
+    assert rewards == {0: {"mean_reward": 0.25}, 1: {"mean_reward": 0.5}, 2: {"mean_reward": 0.75}}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("trackio") is None, reason="Trackio is not installed")
+def test_trackio_holds_the_metrics(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlite3
+
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    log_run(str(run), LogOptions(to=["trackio"], project="p"))
+    [database] = (tmp_path / "trackio").glob("*.db")
+    with sqlite3.connect(database) as connection:
+        rows = connection.execute("SELECT step, metrics FROM metrics WHERE run_name = 'model'").fetchall()
+    assert same({step: json.loads(text) for step, text in rows}, EXPECTED)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="MLflow is not installed")
+def test_mlflow_holds_the_metrics(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlflow").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    log_run(str(run), LogOptions(to=["mlflow"], project="p"))
+    client = mlflow.MlflowClient()
+    [found_run] = client.search_runs([client.get_experiment_by_name("p").experiment_id])
+    values: Values = {}
+    for name in ("epoch", "J", "reward", "entropy", "tokens"):
+        for metric in client.get_metric_history(found_run.info.run_id, name):
+            values.setdefault(metric.step, {})[name] = metric.value
+    assert same(values, EXPECTED)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed")
+def test_wandb_writes_its_files_without_a_network(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    log_run(str(run), LogOptions(to=["wandb"], project="p"))
+    [file] = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    assert b"entropy" in file.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory, groups: str) -> tuple[str, Path]:
+    root = tmp_path_factory.mktemp("tables")
+    tiny.grao_json("score", groups, root / "scores", "--reward", "length", "--reward-arg", "target=20")
+    tiny.grao_json("advantages", groups, root / "advantages", "--scores", root / "scores")
+    return groups, root / "advantages"
+
+
+@pytest.mark.slow
+def test_a_tracker_that_is_killed_does_not_touch_the_training(
+    tables: tuple[str, Path], model: Path, tmp_path: Path
+) -> None:
+    """One tracker kills its process at the first step, the other one logs all: both leave the same model."""
+    killed = tmp_path / "killed.py"
+    killed.write_text(
+        "import os, signal\nfrom grao_pipeline.tracking.base import Tracker\n\n"
+        "class Killed(Tracker):\n    def log(self, run, step, values):\n        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    options = ["--model", model, "--groups-per-step", 3, "--learning-rate", 1e-3]
+    models = {}
+    for name, tracker in (("killed", f"{killed}:Killed"), ("logged", "tensorboard")):
+        result = tiny.grao("train", *tables, tmp_path / name, *options, "--log-to", tracker, "--json")
+        assert result.exit_code == 0, result.output
+        models[name] = json.loads(result.stdout)["model"]
+        assert ("ended with code -9. Nothing is lost: grao log" in result.stderr) == (name == "killed")
+    assert models["killed"] == models["logged"]
+    lines = [json.loads(line) for line in (tmp_path / "logged" / "metrics.jsonl").read_text().splitlines()]
+    expected = {
+        line["step"]: {key: value for key, value in line.items() if key != "step" and isinstance(value, int | float)}
+        for line in lines
+    }
+    assert len(expected) > 1
+    assert same(in_event_files(tmp_path / "logged" / "tensorboard" / "logged"), expected, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ([], 2, "--to: names no tracker"),
+        (["--to", "tensorbord"], 2, "--to: unknown tracker 'tensorbord'. Did you mean tensorboard?"),
+        (["--to", "tensorboard"], 1, "holds no metrics"),
+    ],
+)
+def test_wrong_use_of_a_log_is_one_message(tmp_path: Path, words: list[str], code: int, message: str) -> None:
+    result = tiny.grao("log", tmp_path, *words)
+    assert (result.exit_code, message in result.stderr) == (code, True), result.stderr
+
+
+def test_a_training_refuses_an_unknown_tracker_before_any_work(tmp_path: Path, model: Path) -> None:
+    result = tiny.grao("train", "g", "a", tmp_path / "out", "--model", model, "--log-to", "tensorbord")
+    assert (result.exit_code, "--log-to: unknown tracker 'tensorbord'" in result.stderr) == (2, True)
+    with pytest.raises(UsageError):
+        log_run(str(tmp_path), LogOptions())
