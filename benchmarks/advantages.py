@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.common import describe_machine, print_table
-from grao_pipeline.schemas import GROUPS, MESSAGES, SCORES
+from grao_pipeline.schemas import MESSAGES
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.writer import TableWriter
 
@@ -111,14 +111,17 @@ def one_part(rng: np.random.Generator, texts: pa.Array, count: int) -> tuple[pa.
     def text(number: int) -> pa.Array:
         return texts.take(pa.array(rng.integers(0, len(texts), number)))
 
-    message = pa.StructArray.from_arrays([pa.array(["user"] * count), text(count)], fields=list(MESSAGES.value_type))
+    turn = {"role": pa.array(["user"] * count), "content": text(count)}
+    message = pa.StructArray.from_arrays(
+        [turn.get(field.name, pa.nulls(count, field.type)) for field in MESSAGES.value_type],
+        fields=list(MESSAGES.value_type),
+    )
     group_ids = hex_ids(rng, count)
     columns = {
         "group_id": group_ids,
         "prompt_id": hex_ids(rng, count),
         "messages": lists(np.ones(count), message),
         "reference": text(count),
-        "rejected": pa.nulls(count, pa.string()),
         "metadata": pa.array(["{}"] * count),
         "prompt_token_ids": tokens(rng, count, 12, 24)[1],
         "reference_token_ids": tokens(rng, count, 8, 16)[1],
@@ -128,7 +131,6 @@ def one_part(rng: np.random.Generator, texts: pa.Array, count: int) -> tuple[pa.
         "finish_reasons": lists(eights, reasons),
         "policy": pa.array(["f" * 32] * count),
         "round": pa.array(np.zeros(count, dtype=np.int32)),
-        "retokenized": pa.nulls(count, pa.bool_()),
     }
     missing = rng.random(samples) < 0.01
     scores = {
@@ -136,9 +138,8 @@ def one_part(rng: np.random.Generator, texts: pa.Array, count: int) -> tuple[pa.
         "rewards": lists(eights, pa.array(rng.normal(size=samples).astype(np.float32), mask=missing)),
         "reference_reward": pa.array(rng.normal(size=count).astype(np.float32)),
         "statuses": lists(eights, pa.array(["ok", "error"]).take(pa.array(missing.astype(np.int32)))),
-        "details": pa.nulls(count, pa.list_(pa.string())),
     }
-    return pa.table(columns, schema=GROUPS.arrow()), pa.table(scores, schema=SCORES.arrow())
+    return pa.table(columns), pa.table(scores)
 
 
 def write_tables(place: Path, num_groups: int, groups_per_part: int) -> tuple[str, str]:

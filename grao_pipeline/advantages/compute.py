@@ -1,6 +1,6 @@
 """`grao advantages`: groups + scores → advantages."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -64,7 +64,7 @@ class Batch:
     """The rows of their flat view, followed by what the pool adds to their prompts."""
     is_own: np.ndarray
     """Which rows belong to the parts themselves: [len(rows)] bool."""
-    group_ids: pa.ChunkedArray
+    group_ids: pl.Series
 
 
 @dataclass
@@ -153,19 +153,19 @@ def compute_advantages(
     summary = AdvantagesSummary(parts_found=writer.num_committed, fingerprint=computation.provenance.fingerprint)
     tally = Tally(summary, computation.recipe)
     missing = set(writer.missing())
-    waiting: list[tuple[int, pa.Table]] = []  # until a sample with a reward shows that there is something to write
+    waiting: list[tuple[range, pa.Table]] = []  # until a sample with a reward shows that there is something to write
     bar = progress.track("computing advantages", groups.num_parts, "parts")
     with bar, ThreadPoolExecutor(1) as disk:  # compressing and flushing one batch while the next one is computed
         writing: Future[None] | None = None
         for batch in computation.batches():
             tally.add(batch.rows, len(batch.group_ids))
-            tables = [] if missing.isdisjoint(batch.parts) else _split(batch, groups)
-            waiting += [(index, table) for index, table in tables if index in missing]
+            if not missing.isdisjoint(batch.parts):
+                waiting.append((batch.parts, advantages_table(batch.rows, batch.group_ids)))
             if writing is not None:
                 writing.result()
             bar.advance(len(batch.parts), groups=summary.groups, mean_reward=summary.mean_reward)
             if not tally.has_nothing:
-                writing, waiting = disk.submit(_write, writer, waiting), []
+                writing, waiting = disk.submit(_write, writer, groups, waiting, missing), []
         if writing is not None:
             writing.result()
     tally.finish(computation.result)
@@ -174,14 +174,8 @@ def compute_advantages(
     return summary
 
 
-def _split(batch: Batch, groups: TableReader) -> list[tuple[int, pa.Table]]:
-    """The advantages table of a batch, part by part."""
-    table = advantages_table(batch.rows, batch.group_ids)
-    sizes = [groups.manifest.parts[index].rows for index in batch.parts]
-    starts = np.cumsum([0, *sizes])
-    return [(index, table.slice(start, size)) for index, start, size in zip(batch.parts, starts, sizes, strict=False)]
-
-
-def _write(writer: TableWriter, tables: Sequence[tuple[int, pa.Table]]) -> None:
-    for index, table in tables:
-        writer.write(index, table)
+def _write(
+    writer: TableWriter, groups: TableReader, batches: Sequence[tuple[range, pa.Table]], missing: Collection[int]
+) -> None:
+    for parts, table in batches:
+        writer.write_parts(parts, [groups.manifest.parts[index].rows for index in parts], table, missing)

@@ -166,7 +166,7 @@ def _no_expression(options: AdvantagesOptions, value: object) -> StageFailure:
     )
 
 
-def advantages_table(rows: pl.DataFrame, group_ids: pa.ChunkedArray | pa.Array) -> pa.Table:
+def advantages_table(rows: pl.DataFrame, group_ids: pl.Series) -> pa.Table:
     """The rows of the advantages table, one per group.
 
     Args:
@@ -183,7 +183,7 @@ def advantages_table(rows: pl.DataFrame, group_ids: pa.ChunkedArray | pa.Array) 
     first_rows = rows.select(pl.col("reward", "advantage", "mean", "std").cast(pl.Float32))[first]
     has_no_reference = pl.Series(is_sample[first])
     columns = {
-        "group_id": group_ids,
+        "group_id": group_ids.to_arrow(),
         "rewards": pa.ListArray.from_arrays(offsets, samples["reward"].to_arrow()),
         "advantages": pa.ListArray.from_arrays(offsets, samples["advantage"].to_arrow()),
         "reference_advantage": first_rows["advantage"].set(has_no_reference, None).to_arrow(),

@@ -20,9 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from grao_pipeline.storage.table_pair import refuse_other_sample_counts
+from grao_pipeline.storage.table_pair import refuse_other_counts
 
 GROUP_COLUMNS = [
     "group_id",
@@ -62,7 +61,11 @@ def columns_to_read(columns: Collection[str]) -> list[str]:
     return [name for name in GROUP_COLUMNS if name in wanted]
 
 
-def flat_view(groups: pa.Table, scores: Mapping[str, pa.Table], columns: Collection[str] | None = None) -> pl.DataFrame:
+def flat_view(
+    groups: pa.Table | pl.DataFrame,
+    scores: Mapping[str, pa.Table | pl.DataFrame],
+    columns: Collection[str] | None = None,
+) -> pl.DataFrame:
     """Derive the flat view of one part, or of several.
 
     Args:
@@ -77,11 +80,12 @@ def flat_view(groups: pa.Table, scores: Mapping[str, pa.Table], columns: Collect
     Raises:
         MismatchError: a group does not have one reward per sample.
     """
-    for name, table in scores.items():
-        refuse_other_sample_counts(groups, table, name)
-    layout = _Layout.of(groups)
+    frame, aligned = _frame(groups), {name: _frame(table) for name, table in scores.items()}
+    layout = _Layout.of(frame)
+    for name, table in aligned.items():
+        refuse_other_counts(frame["group_id"], layout.sizes, table["rewards"].list.len().to_numpy(), name)
     wanted = view_columns(scores) if columns is None else [*dict.fromkeys(["row", "sample_index", *columns])]
-    return pl.DataFrame([_BUILDERS.get(name, _reward_or_group_column)(name, groups, scores, layout) for name in wanted])
+    return pl.DataFrame([_BUILDERS.get(name, _reward_or_group_column)(name, frame, aligned, layout) for name in wanted])
 
 
 @dataclass(frozen=True)
@@ -91,15 +95,16 @@ class _Layout:
     Example: groups of 2 and 1 samples, the first with a reference: row [0, 0, 0, 1], sample_index [−1, 0, 1, 0].
     """
 
+    sizes: np.ndarray  # [R] int64, samples of each group
     row: np.ndarray  # [S] uint32
     sample_index: np.ndarray  # [S] int32
     has_reference: np.ndarray  # [R] bool
     order: pl.Series  # [S] position in the references followed by the samples
 
     @staticmethod
-    def of(groups: pa.Table) -> "_Layout":
-        sizes = _numbers(pc.list_value_length(groups.column("finish_reasons"))).astype(np.int64)
-        has_reference = _numbers(pc.is_valid(groups.column("reference_token_ids")))
+    def of(groups: pl.DataFrame) -> "_Layout":
+        sizes = groups["finish_reasons"].list.len().to_numpy().astype(np.int64)
+        has_reference = groups["reference_token_ids"].is_not_null().to_numpy()
         lengths = sizes + has_reference
         starts = np.cumsum(lengths) - lengths
         row = np.repeat(np.arange(len(sizes), dtype=np.uint32), lengths)
@@ -109,7 +114,7 @@ class _Layout:
         num_references = int(has_reference.sum())
         order[is_reference] = np.arange(num_references)
         order[~is_reference] = np.arange(num_references, len(row))
-        return _Layout(row, sample_index.astype(np.int32), has_reference, pl.Series(order))
+        return _Layout(sizes, row, sample_index.astype(np.int32), has_reference, pl.Series(order))
 
     def interleave(self, name: str, group_values: pl.Series, sample_values: pl.Series) -> pl.Series:
         """One value per sequence.
@@ -121,65 +126,66 @@ class _Layout:
         references = group_values.filter(pl.Series(self.has_reference))
         return pl.concat([references, sample_values]).gather(self.order).alias(name)
 
-    def spread(self, column: pa.ChunkedArray) -> pl.Series:
+    def spread(self, column: pl.Series) -> pl.Series:
         """One element per sample of a column of lists, null for the samples of a group whose list is null."""
         elements = _elements(column)
-        if not column.null_count:
+        if not column.null_count():
             return elements
         samples = pl.Series(self.row[self.sample_index >= 0])
-        present = _series(pc.is_valid(column)).gather(samples)
+        present = column.is_not_null().gather(samples)
         return elements.gather((present.cum_sum() - 1).cast(pl.UInt32).set(~present, None))
 
 
-ColumnBuilder = Callable[[str, pa.Table, Mapping[str, pa.Table], _Layout], pl.Series]
+Frames = Mapping[str, pl.DataFrame]
+ColumnBuilder = Callable[[str, pl.DataFrame, Frames, _Layout], pl.Series]
 
 
-def _reward_or_group_column(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
+def _reward_or_group_column(name: str, groups: pl.DataFrame, scores: Frames, layout: _Layout) -> pl.Series:
     """A reward, whether it applies, or a column with one value per group."""
     if name.startswith("reward."):
         table = scores[name.removeprefix("reward.")]
-        return layout.interleave(name, _series(table.column("reference_reward")), _elements(table.column("rewards")))
+        return layout.interleave(name, table["reference_reward"], _elements(table["rewards"]))
     if name.startswith("applies."):
-        samples = _elements(scores[name.removeprefix("applies.")].column("statuses")) != "not_applicable"
+        samples = _elements(scores[name.removeprefix("applies.")]["statuses"]) != "not_applicable"
         row = pl.Series(layout.row[layout.sample_index >= 0])
-        has_applied = pl.Series([False]).new_from_index(0, groups.num_rows)
+        has_applied = pl.Series([False]).new_from_index(0, len(groups))
         return layout.interleave(name, has_applied.scatter(row.filter(samples), True), samples)
-    return _series(groups.column(name)).gather(pl.Series(layout.row)).alias(name)
+    return groups[name].gather(pl.Series(layout.row)).alias(name)
 
 
-def _row(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
+def _row(name: str, groups: pl.DataFrame, scores: Frames, layout: _Layout) -> pl.Series:
     return pl.Series(name, layout.row).cast(pl.get_index_type()).set_sorted()
 
 
-def _sample_index(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
+def _sample_index(name: str, groups: pl.DataFrame, scores: Frames, layout: _Layout) -> pl.Series:
     return pl.Series(name, layout.sample_index)
 
 
-def _source(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
+def _source(name: str, groups: pl.DataFrame, scores: Frames, layout: _Layout) -> pl.Series:
     kinds = pl.Series(name, ["sample", "reference"], dtype=pl.String)
     return kinds.gather(pl.Series((layout.sample_index < 0).astype(np.uint32)))
 
 
-def _finish_reason(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
-    return layout.interleave(name, _nulls(groups, pl.String), _elements(groups.column("finish_reasons")))
+def _finish_reason(name: str, groups: pl.DataFrame, scores: Frames, layout: _Layout) -> pl.Series:
+    return layout.interleave(name, _nulls(groups, pl.String), _elements(groups["finish_reasons"]))
 
 
-def _num_tokens(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
-    samples = _elements(groups.column("completion_token_ids")).list.len().cast(pl.Int32)
-    masks = groups.column("completion_masks")
-    if masks.null_count < len(masks):
+def _num_tokens(name: str, groups: pl.DataFrame, scores: Frames, layout: _Layout) -> pl.Series:
+    samples = _elements(groups["completion_token_ids"]).list.len().cast(pl.Int32)
+    masks = groups["completion_masks"]
+    if masks.null_count() < len(masks):
         sampled = layout.spread(masks).list.sum().cast(pl.Int32)
         samples = pl.select(pl.coalesce(sampled, samples)).to_series()
-    references = _series(groups.column("reference_token_ids")).list.len().cast(pl.Int32)
+    references = groups["reference_token_ids"].list.len().cast(pl.Int32)
     return layout.interleave(name, references, samples)
 
 
-def _mean_logprob(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
+def _mean_logprob(name: str, groups: pl.DataFrame, scores: Frames, layout: _Layout) -> pl.Series:
     """Per-sample means over the tokens that the policy sampled; null for the samples of a group without log-probs."""
-    logprobs = layout.spread(groups.column("completion_logprobs")).cast(pl.List(pl.Float64))
+    logprobs = layout.spread(groups["completion_logprobs"]).cast(pl.List(pl.Float64))
     means = logprobs.list.mean()
-    masks = groups.column("completion_masks")
-    if masks.null_count < len(masks):
+    masks = groups["completion_masks"]
+    if masks.null_count() < len(masks):
         frame = pl.DataFrame({"logprob": logprobs, "mask": layout.spread(masks)}).with_row_index("sample").drop_nulls()
         tokens = frame.explode("logprob", "mask").filter("mask")
         masked = tokens.group_by("sample").agg(pl.col("logprob").mean())
@@ -187,15 +193,14 @@ def _mean_logprob(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], l
     return layout.interleave(name, _nulls(groups, pl.Float32), means.cast(pl.Float32))
 
 
-def _duplicate(name: str, groups: pa.Table, scores: Mapping[str, pa.Table], layout: _Layout) -> pl.Series:
+def _duplicate(name: str, groups: pl.DataFrame, scores: Frames, layout: _Layout) -> pl.Series:
     """Token IDs are compared as bytes."""
-    ids = groups.column("completion_token_ids").combine_chunks().flatten()
-    tokens = ids.flatten()
-    offsets = np.concatenate([[0], np.cumsum(_numbers(pc.list_value_length(ids)))]) * 4
-    buffers = [None, pa.py_buffer(offsets.astype(np.int64)), pa.py_buffer(_numbers(tokens))]
+    ids = _elements(groups["completion_token_ids"])
+    offsets = np.concatenate([[0], np.cumsum(ids.list.len().to_numpy())]) * 4
+    buffers = [None, pa.py_buffer(offsets.astype(np.int64)), pa.py_buffer(_elements(ids).to_numpy())]
     binary = pa.Array.from_buffers(pa.large_binary(), len(ids), buffers)
     rows = pl.Series("row", layout.row[layout.sample_index >= 0])
-    first = pl.DataFrame([rows, _series(binary).alias("ids")]).to_struct("sample").is_first_distinct()
+    first = pl.DataFrame([rows, pl.Series("ids", binary)]).to_struct("sample").is_first_distinct()
     return layout.interleave(name, _nulls(groups, pl.Boolean).fill_null(False), ~first)
 
 
@@ -210,21 +215,14 @@ _BUILDERS: dict[str, ColumnBuilder] = {
 }
 
 
-def _series(column: pa.ChunkedArray | pa.Array) -> pl.Series:
-    series = pl.from_arrow(column)
-    assert isinstance(series, pl.Series)
-    return series
+def _frame(table: pa.Table | pl.DataFrame) -> pl.DataFrame:
+    return table if isinstance(table, pl.DataFrame) else pl.DataFrame(pl.from_arrow(table))
 
 
-def _numbers(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """By way of Polars: pyarrow's conversion to numpy imports pandas where it is installed, which is slow."""
-    return _series(column).to_numpy()
-
-
-def _elements(column: pa.ChunkedArray) -> pl.Series:
+def _elements(column: pl.Series) -> pl.Series:
     """The elements of a column of lists, concatenated."""
-    return _series(pc.list_flatten(column))
+    return column.explode(empty_as_null=False, keep_nulls=False)
 
 
-def _nulls(groups: pa.Table, dtype: type[pl.DataType]) -> pl.Series:
-    return pl.Series([None], dtype=dtype).new_from_index(0, groups.num_rows)
+def _nulls(groups: pl.DataFrame, dtype: type[pl.DataType]) -> pl.Series:
+    return pl.Series([None], dtype=dtype).new_from_index(0, len(groups))

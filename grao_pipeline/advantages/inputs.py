@@ -4,7 +4,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from grao_pipeline.advantages.flat_view import SCORE_COLUMNS, columns_to_read, flat_view
@@ -34,19 +33,14 @@ class ScoredGroups:
                 start, num_groups = index + 1, 0
         return [*ranges, range(start, len(sizes))] if start < len(sizes) else ranges
 
-    def view(self, parts: range, columns: Collection[str]) -> tuple[pl.DataFrame, pa.ChunkedArray]:
+    def view(self, parts: range, columns: Collection[str]) -> tuple[pl.DataFrame, pl.Series]:
         """The flat view of consecutive parts, and the IDs of their groups."""
-        group_parts = [self.groups.part(index, columns_to_read(columns)) for index in parts]
-        aligned = {
-            name: [
-                reader.aligned_part(part.column("group_id"), index, SCORE_COLUMNS)
-                for index, part in zip(parts, group_parts, strict=True)
-            ]
+        frame = self.groups.frame(parts, columns_to_read(columns))
+        scores = {
+            name: reader.aligned_frame(self.groups, frame["group_id"], parts, SCORE_COLUMNS)
             for name, reader in self.scores.items()
         }
-        groups = pa.concat_tables(group_parts).combine_chunks()
-        scores = {name: pa.concat_tables(tables).combine_chunks() for name, tables in aligned.items()}
-        return flat_view(groups, scores, columns), groups.column("group_id")
+        return flat_view(frame, scores, columns), frame["group_id"]
 
     def newest_round(self) -> int | None:
         """The newest round of the table; None where it has no groups."""

@@ -4,39 +4,45 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 WITHOUT_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 """What a file system without hard links answers."""
+FLUSHES_AT_ONCE = 8
+"""Flushes that run at the same time share commits of the file system's journal."""
 
 
-def write_atomically(path: Path, data: bytes | memoryview) -> None:
+def write_atomically(path: str | Path, data: bytes | memoryview, durable: bool = True) -> None:
     """Write `path`: a temporary file in the same directory, flushed to disk, then renamed.
+
+    Args:
+        durable: False leaves the flush to `flush`: until then a loss of power, and nothing else, can tear the file.
 
     Raises:
         OSError: the file cannot be written.
     """
-    with _flushed_neighbor(path, data) as temporary:
+    with _neighbor(path, data, durable) as temporary:
         os.replace(temporary, path)
 
 
-def create_atomically(path: Path, data: bytes | memoryview) -> None:
+def create_atomically(path: str | Path, data: bytes | memoryview, durable: bool = True) -> None:
     """Write `path` like `write_atomically`, unless the file exists: of several processes, one succeeds.
 
     Raises:
         FileExistsError: the file exists.
         OSError: the file cannot be written.
     """
-    with _flushed_neighbor(path, data) as temporary:
+    with _neighbor(path, data, durable) as temporary:
         try:
             os.link(temporary, path)
         except OSError as error:
             if error.errno not in WITHOUT_LINKS:
                 raise
-            if path.exists():
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+            if os.path.exists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(path)) from None
             os.replace(temporary, path)
 
 
@@ -59,22 +65,47 @@ def sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-@contextmanager
-def _flushed_neighbor(path: Path, data: bytes | memoryview) -> Iterator[Path]:
-    """A locked temporary file `.NAME.RANDOM.tmp` with the data; it is gone afterwards, also from a full disk."""
-    while True:
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+def flush(directory: Path, names: Sequence[str]) -> None:
+    """Flush files that were written without it to disk, and then their names in the directory.
+
+    Raises:
+        OSError: a file cannot be flushed.
+    """
+    with ThreadPoolExecutor(FLUSHES_AT_ONCE) as pool:
+        shares = [[directory / name for name in names[start::FLUSHES_AT_ONCE]] for start in range(FLUSHES_AT_ONCE)]
+        for done in [pool.submit(_sync_all, share) for share in shares if share]:
+            done.result()
+    with suppress(OSError):  # a file system that flushes no directories
+        _sync_all([directory])
+
+
+def _sync_all(paths: Sequence[Path]) -> None:
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)  # the files of other users, too
         try:
-            with temporary.open("xb") as file:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _neighbor(path: str | Path, data: bytes | memoryview, durable: bool) -> Iterator[str]:
+    """A locked temporary file `.NAME.RANDOM.tmp` with the data; it is gone afterwards, also from a full disk."""
+    folder, name = os.path.split(path)
+    while True:
+        temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
+        try:
+            with open(temporary, "xb") as file:
                 with suppress(OSError):  # a file system without locks
                     fcntl.flock(file, fcntl.LOCK_EX)
                 if os.fstat(file.fileno()).st_nlink == 0:
                     continue  # `remove_abandoned` of another process came between `open` and `flock`
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
                 yield temporary
                 return
         finally:
             with suppress(FileNotFoundError):
-                temporary.unlink()
+                os.unlink(temporary)

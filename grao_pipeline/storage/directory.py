@@ -1,7 +1,7 @@
 """A directory of small files, local or remote, in which a file appears whole or not at all."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 import fsspec
@@ -27,8 +27,9 @@ class Files(Protocol):
     def exists(self, name: str) -> bool: ...
     def stamp(self, name: str) -> Stamp | None: ...
     def read(self, name: str) -> bytes: ...
-    def write(self, name: str, data: bytes | memoryview) -> None: ...
-    def create(self, name: str, data: bytes | memoryview) -> bool: ...
+    def write(self, name: str, data: bytes | memoryview, durable: bool) -> None: ...
+    def create(self, name: str, data: bytes | memoryview, durable: bool) -> bool: ...
+    def flush(self, names: Sequence[str]) -> None: ...
     def delete(self, name: str) -> None: ...
     def delete_all(self) -> None: ...
     def try_writing(self) -> None: ...
@@ -85,21 +86,28 @@ class Directory:
         """The content of a file, which must exist."""
         return self._attempt("read", self.path(name), lambda: self._files.read(name))
 
-    def write(self, name: str, data: bytes | memoryview) -> None:
+    def write(self, name: str, data: bytes | memoryview, durable: bool = True) -> None:
         """Write a file so that a reader, or a crash, sees all of it or nothing.
 
         Locally: a temporary file in the same directory, flushed to disk, then renamed. Remotely: one PUT.
-        """
-        self._attempt("write", self.path(name), lambda: self._files.write(name, data))
 
-    def create(self, name: str, data: bytes | memoryview) -> bool:
+        Args:
+            durable: False leaves the flush to `flush`: until then a loss of power, and nothing else, can tear the file.
+        """
+        self._attempt("write", self.path(name), lambda: self._files.write(name, data, durable))
+
+    def create(self, name: str, data: bytes | memoryview, durable: bool = True) -> bool:
         """Write a file like `write`, unless it exists: of several writers one succeeds, where the place can hold them
         apart (local file systems with links, stores with conditional requests).
 
         Returns:
             whether it was written.
         """
-        return self._attempt("write", self.path(name), lambda: self._files.create(name, data))
+        return self._attempt("write", self.path(name), lambda: self._files.create(name, data, durable))
+
+    def flush(self, names: Sequence[str]) -> None:
+        """Flush files that were written without it; many at once cost little more than one."""
+        self._attempt("write", self.url, lambda: self._files.flush(names))
 
     def delete(self, name: str) -> None:
         """Delete a file, where it exists."""

@@ -4,10 +4,10 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from grao_pipeline.storage.atomic import create_atomically, is_temporary, remove_abandoned, write_atomically
+from grao_pipeline.storage.atomic import create_atomically, flush, is_temporary, remove_abandoned, write_atomically
 
 PROBE = bytes(4096)
 """As much as a full disk refuses."""
@@ -39,19 +39,23 @@ class LocalFiles:
         return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev
 
     def read(self, name: str) -> bytes:
-        return (self._root / name).read_bytes()
+        with open(f"{self._root}/{name}", "rb", buffering=0) as file:
+            return file.readall()
 
-    def write(self, name: str, data: bytes | memoryview) -> None:
+    def write(self, name: str, data: bytes | memoryview, durable: bool) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._root / name, data)
+        write_atomically(f"{self._root}/{name}", data, durable)
 
-    def create(self, name: str, data: bytes | memoryview) -> bool:
+    def create(self, name: str, data: bytes | memoryview, durable: bool) -> bool:
         self._root.mkdir(parents=True, exist_ok=True)
         try:
-            create_atomically(self._root / name, data)
+            create_atomically(f"{self._root}/{name}", data, durable)
         except FileExistsError:
             return False
         return True
+
+    def flush(self, names: Sequence[str]) -> None:
+        flush(self._root, names)
 
     def delete(self, name: str) -> None:
         (self._root / name).unlink(missing_ok=True)

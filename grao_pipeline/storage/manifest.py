@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -45,6 +46,11 @@ class Provenance:
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
 
+    @cached_property
+    def json_bytes(self) -> bytes:
+        """The text of `to_json` as UTF-8, formed once for all parts."""
+        return self.to_json().encode()
+
     @staticmethod
     def from_dict(value: dict[str, Any], where: str) -> "Provenance":
         """Args: where: the file that holds `value`, for messages.
@@ -87,9 +93,9 @@ class Manifest:
         value = {
             **asdict(self.provenance),
             "rows": self.num_rows,
-            "parts": [asdict(part) for part in self.parts],
+            "parts": [vars(part) for part in self.parts],
         }
-        return json.dumps(value, indent=1, sort_keys=True) + "\n"
+        return json.dumps(value, sort_keys=True) + "\n"
 
     @staticmethod
     def from_json(text: bytes, where: str) -> "Manifest":
@@ -123,10 +129,13 @@ def part_name(index: int) -> str:
 
 def installed_versions() -> dict[str, str]:
     """The versions of the installed packages that can influence a table's content."""
-    versions = {}
-    for package in VERSIONED_PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
+    versions = {package: _version(package) for package in VERSIONED_PACKAGES}
+    return {package: version for package, version in versions.items() if version is not None}
+
+
+@cache
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

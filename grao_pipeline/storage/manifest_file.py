@@ -66,7 +66,7 @@ def write_manifest(directory: Directory, manifest: Manifest) -> None:
     schema = TABLES[manifest.provenance.table].arrow()
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, schema) as writer:
-        writer.write_table(schema.empty_table())
+        writer.write_table(pa.Table.from_batches([], schema))  # `empty_table` imports pandas
         writer.add_key_value_metadata({KEY: text, CHECKSUM: bytes_checksum(text).encode()})
     directory.write(MANIFEST, memoryview(sink.getvalue()))
 

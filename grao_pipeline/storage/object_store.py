@@ -1,6 +1,7 @@
 """The files of a directory at a URL, by the driver that fsspec has for it."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -42,12 +43,12 @@ class ObjectStore:
     def read(self, name: str) -> bytes:
         return bytes(self._uncached().cat_file(self._path(name)))
 
-    def write(self, name: str, data: bytes | memoryview) -> None:
+    def write(self, name: str, data: bytes | memoryview, durable: bool = True) -> None:
         if self._makes_directories:
             self._filesystem.makedirs(self._root, exist_ok=True)
         self._filesystem.pipe_file(self._path(name), bytes(data))
 
-    def create(self, name: str, data: bytes | memoryview) -> bool:
+    def create(self, name: str, data: bytes | memoryview, durable: bool = True) -> bool:
         """Write a new file, by a conditional request where the driver has one; False where it exists."""
         if self._makes_directories:
             self._filesystem.makedirs(self._root, exist_ok=True)
@@ -69,6 +70,9 @@ class ObjectStore:
             else:
                 raise
         return True
+
+    def flush(self, names: Sequence[str]) -> None:
+        """Nothing to do: a store answers when it holds a file for good."""
 
     def delete(self, name: str) -> None:
         try:

@@ -14,22 +14,30 @@ from grao_pipeline.storage.seal import SEAL_METADATA, sealed
 # Small enough that a trainer can shuffle by row group; a narrow table compresses better in larger ones.
 GROUPS_PER_ROW_GROUP = 64
 NARROW_ROWS_PER_ROW_GROUP = 65_536
+LEAST_COMPRESSED_ROWS = 256
+"""Of advantages. Preparing zstd for every column of fewer takes as long as all else, and saves little."""
 
 
 def encode(table: pa.Table, provenance: Provenance, name: str = "") -> bytes:
-    """The bytes of a part: zstd Parquet with page checksums, provenance as JSON under the metadata key `grao`, and a
-    checksum of all of it (`seal.py`).
+    """The bytes of a part: Parquet with page checksums, provenance as JSON under the metadata key `grao`, and a
+    checksum of all of it (`seal.py`); compressed with zstd, unless it holds a few advantages.
 
     Args:
         name: of the file, which the checksum covers, too.
     """
     sink = pa.BufferOutputStream()
-    with_metadata = table.replace_schema_metadata({METADATA_KEY: provenance.to_json().encode()})
+    with_metadata = table.replace_schema_metadata({METADATA_KEY: provenance.json_bytes})
     rows = GROUPS_PER_ROW_GROUP if provenance.table == "groups" else NARROW_ROWS_PER_ROW_GROUP
     # Advantages and ids rarely repeat: their dictionary would be larger than the values, and slow to build.
-    use_dictionary = provenance.table != "advantages"
+    is_numbers = provenance.table == "advantages"
+    is_plain = is_numbers and table.num_rows < LEAST_COMPRESSED_ROWS
     with pq.ParquetWriter(
-        sink, with_metadata.schema, compression="zstd", write_page_checksum=True, use_dictionary=use_dictionary
+        sink,
+        with_metadata.schema,
+        compression="none" if is_plain else "zstd",
+        write_page_checksum=True,
+        use_dictionary=not is_numbers,
+        write_statistics=not is_plain,
     ) as writer:
         writer.write_table(with_metadata, row_group_size=rows)
         writer.add_key_value_metadata(SEAL_METADATA)

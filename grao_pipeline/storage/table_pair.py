@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -60,16 +61,25 @@ def refuse_other_sample_counts(groups: pa.Table, scores: pa.Table, name: str) ->
     Raises:
         MismatchError: names the first group with another number.
     """
-    num_samples = _lengths(groups.column("finish_reasons"))
-    num_rewards = _lengths(scores.column("rewards"))
-    row = next((row for row, pair in enumerate(zip(num_samples, num_rewards, strict=True)) if len({*pair}) > 1), None)
-    if row is not None:
+    num_samples, num_rewards = (
+        pc.list_value_length(column).to_numpy()
+        for column in (groups.column("finish_reasons"), scores.column("rewards"))
+    )
+    refuse_other_counts(groups.column("group_id"), num_samples, num_rewards, name)
+
+
+def refuse_other_counts(
+    group_ids: Sequence[object] | pa.ChunkedArray, num_samples: np.ndarray, num_rewards: np.ndarray, name: str
+) -> None:
+    """`refuse_other_sample_counts`, of counts: [R] each.
+
+    Raises:
+        MismatchError: names the first group with another number.
+    """
+    different = np.flatnonzero(num_samples != num_rewards)
+    if len(different):
+        row = int(different[0])
         raise MismatchError(
-            f"Scores '{name}' hold {num_rewards[row]} rewards for group {groups.column('group_id')[row]}, which has "
+            f"Scores '{name}' hold {num_rewards[row]} rewards for group {group_ids[row]}, which has "
             f"{num_samples[row]} samples. Scores need one reward per sample, null where scoring failed."
         )
-
-
-def _lengths(column: pa.ChunkedArray | pa.Array) -> list[int]:
-    lengths: list[int] = pc.list_value_length(column).to_pylist()
-    return lengths

@@ -1,6 +1,7 @@
 """Writing tables: a part is committed whole, and not written twice, unless it is replaced on purpose."""
 
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -11,13 +12,14 @@ from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.schemas import TABLES
 from grao_pipeline.storage.committed_parts import CommittedParts
+from grao_pipeline.storage.delayed_flush import DelayedFlush
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import Manifest, PartEntry, Provenance, part_name
 from grao_pipeline.storage.manifest_file import MANIFEST, delete_manifest, read_manifest, write_manifest
 from grao_pipeline.storage.parquet import decode, encode
 from grao_pipeline.storage.reader import TableReader
 from grao_pipeline.storage.seal import verify_seal
-from grao_pipeline.storage.validation import conform, validate
+from grao_pipeline.storage.validation import conform, validate, validate_slices
 
 UNFINISHED = ".unfinished"
 
@@ -74,6 +76,7 @@ class TableWriter:
     ) -> None:
         self.url = url
         self._directory = Directory(url, progress)
+        self._disk = DelayedFlush(self._directory)
         self._schema = TABLES[provenance.table]
         self._provenance = provenance
         self._num_parts = num_parts
@@ -143,16 +146,28 @@ class TableWriter:
         name = part_name(index)
         conformed = conform(table, self._schema, name)
         validate(conformed, self._schema, name)
-        data = encode(conformed, self._provenance, name)
-        entry = PartEntry(name, conformed.num_rows, len(data), bytes_checksum(data))
-        if index in self._outdated:
-            self._directory.write(name, data)
-        elif not self._directory.create(name, data):
-            entry = self._committed.inspect(name, None, SILENT) or entry
-            if entry.sha256 == bytes_checksum(data):
-                self._directory.write(name, data)  # in the place of a damaged one
-        self._entries[index] = entry
-        self._forget_unfinished(index)
+        self._commit(index, conformed)
+
+    def write_parts(self, parts: Sequence[int], sizes: Sequence[int], table: pa.Table, only: Collection[int]) -> None:
+        """Commit consecutive parts like `write`, but check all their rows at once.
+
+        Args:
+            sizes: rows of the parts.
+            table: their rows.
+            only: the parts to commit.
+
+        Raises:
+            SchemaError: a part does not follow the contract; the message names it.
+        """
+        conformed = conform(table, self._schema, part_name(parts[0]))
+        slices, start = {}, 0
+        for index, size in zip(parts, sizes, strict=True):
+            slices[part_name(index)] = conformed.slice(start, size)
+            start += size
+        validate_slices(conformed, slices, self._schema)
+        for index in parts:
+            if index in only:
+                self._commit(index, slices[part_name(index)])
 
     def replace(self, index: int, table: pa.Table) -> None:
         """Commit another content of part `index`. Until `finish`, the table counts as unfinished: a run that is stopped
@@ -200,11 +215,27 @@ class TableWriter:
         assert not self.missing(), "finish() before every part was written"
         if self.all_missing():
             self._adopt_committed_parts()
+        if not self.was_complete:
+            self._disk.flush(entry.name for entry in self._entries.values())
         if not self.all_missing() and not self.was_complete:
             entries = tuple(self._entries[index] for index in range(self._num_parts))
             write_manifest(self._directory, Manifest(self._provenance, entries))
             self._directory.remove_temporaries()
         return self.all_missing()
+
+    def _commit(self, index: int, table: pa.Table) -> None:
+        name = part_name(index)
+        data = encode(table, self._provenance, name)
+        entry = PartEntry(name, table.num_rows, len(data), bytes_checksum(data))
+        if index in self._outdated:
+            self._directory.write(name, data, durable=False)
+        elif not self._directory.create(name, data, durable=False):
+            entry = self._committed.inspect(name, None, SILENT) or entry
+            if entry.sha256 == bytes_checksum(data):
+                self._directory.write(name, data, durable=False)  # in the place of a damaged one
+        self._entries[index] = entry
+        self._disk.add(name)
+        self._forget_unfinished(index)
 
     def _forget_unfinished(self, index: int) -> None:
         name = unfinished_name(index)

@@ -359,13 +359,13 @@ def test_a_users_estimator_is_imported_from_the_current_directory(
     assert advantages(tmp_path / "out")[0] == ([2.0, 6.0], 4.0)
 
 
-def test_the_command_runs_without_torch_or_transformers(groups: str, tmp_path: Path) -> None:
+def test_the_command_runs_without_torch_transformers_or_pandas(groups: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ["advantages", groups, str(out), "--scores", scores_table(tmp_path / "r"), "--json"]
     program = (
         "import sys\nfrom grao_pipeline.cli.main import main\n"
         f"main({arguments!r}, standalone_mode=False)\n"
-        "print(sorted({'torch', 'transformers', 'vllm', 'datasets'} & sys.modules.keys()))"
+        "print(sorted({'torch', 'transformers', 'vllm', 'datasets', 'pandas._libs'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     summary, loaded = done.stdout.splitlines()

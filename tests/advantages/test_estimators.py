@@ -34,7 +34,7 @@ def advantages_of(view: pl.DataFrame, recipe: Recipe) -> list[dict[str, Any]]:
     result = RecipeResult()
     rows = add_advantages(count_rewards(view, recipe, result), recipe, result)
     first = np.flatnonzero(np.diff(rows["row"].to_numpy().astype(np.int64), prepend=-1))
-    table = advantages_table(rows, rows["group_id"].gather(first).to_arrow().cast(pa.string()))
+    table = advantages_table(rows, rows["group_id"].gather(first))
     computed: list[dict[str, Any]] = table.to_pylist()
     return computed
 

@@ -153,6 +153,26 @@ def test_companion_rows_come_in_the_order_of_the_groups(path: Path, tmp_path: Pa
         scores.aligned_part(ids.take(pa.array([1, 0])), 1)
 
 
+@pytest.mark.parametrize("bytes_at_once", [1, 1 << 20], ids=["each part alone", "all parts together"])
+def test_frames_hold_the_rows_of_the_parts(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bytes_at_once: int
+) -> None:
+    monkeypatch.setattr("grao_pipeline.storage.reader.BYTES_AT_ONCE", bytes_at_once)
+    groups, scores = open_table(str(path)), scores_table(tmp_path / "scores")
+    frame = groups.frame(range(2), ["group_id", "completions"])
+    assert frame.to_dicts() == [{name: row[name] for name in ("group_id", "completions")} for row in ROWS]
+    assert scores.aligned_frame(groups, frame["group_id"], range(2), ["rewards"]).to_dicts() == [
+        {name: row[name] for name in ("group_id", "rewards")} for row in SCORES
+    ]
+    backwards = tiny.write_table(tmp_path / "other", "scores", SCORES[::-1], 4, inputs={"groups": "a" * 32})
+    with pytest.raises(MismatchError, match=r"part-000000.parquet does not hold the groups of part 0"):
+        open_table(backwards).aligned_frame(groups, frame["group_id"], range(2), ["rewards"])
+    part = path / "part-000001.parquet"
+    part.write_bytes(part.read_bytes().replace(b"question 5", b"question 6"))
+    with pytest.raises(DamagedPart, match=r"part-000001.parquet is damaged"):
+        groups.frame(range(2), ["group_id"])
+
+
 def test_a_changed_digit_in_a_manifest_is_damage(path: Path) -> None:
     data = (path / MANIFEST).read_bytes()
     assert b'"rows": 2,' in data

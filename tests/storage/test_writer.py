@@ -228,6 +228,26 @@ def test_a_table_that_breaks_the_contract_leaves_no_part(tmp_path: Path) -> None
     assert not (tmp_path / "table").exists()
 
 
+def test_parts_that_are_written_together_are_those_written_one_by_one(path: Path, tmp_path: Path) -> None:
+    writer = TableWriter(str(tmp_path / "together"), PROVENANCE, NUM_PARTS)
+    rows = pa.concat_tables([part(index) for index in range(NUM_PARTS)])
+    writer.write_parts(range(NUM_PARTS), [4] * NUM_PARTS, rows, only=[0, 2])
+    assert writer.missing() == [1]
+    writer.write_parts([1], [4], part(1), only=[1])
+    writer.finish()
+    assert contents(str(tmp_path / "together")) == contents(str(path))
+
+
+def test_of_parts_that_are_written_together_the_wrong_one_is_named(tmp_path: Path) -> None:
+    writer = TableWriter(str(tmp_path / "table"), PROVENANCE, NUM_PARTS)
+    wrong = part(1).set_column(1, "rewards", pa.array([[1.0], [1.0, 2.0], [1.0, 2.0], [1.0, 2.0]]))
+    with pytest.raises(
+        SchemaError, match=r"part-000001.parquet: row 0 has 2 elements in 'statuses' but 1 in 'rewards'"
+    ):
+        writer.write_parts([0, 1], [4, 4], pa.concat_tables([part(0), wrong.cast(part(0).schema)]), only=[0, 1])
+    assert not (tmp_path / "table").exists()
+
+
 def test_a_table_without_parts_is_complete_and_empty(tmp_path: Path) -> None:
     TableWriter(str(tmp_path), PROVENANCE, 0).finish()
     table = open_table(str(tmp_path), "scores")
