@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 taskset -c 0 python -m benchmarks.advantages
     OMP_NUM_THREADS=1 taskset -c 0 python -m benchmarks.advantages --samples 100000 --no-transform-function
 
-Each side runs in a separate process, timed from its start; its memory is the peak that the kernel reports.
+Each side runs in a separate process, timed from its start; its memory is the peak that the kernel reports. CPU seconds
+hardly depend on what else the machine does.
 
 - bare Polars: scan → sink (zstd) of the columns that `grao advantages` reads of groups and scores, nothing computed.
 - pandas, built-in: flat rows, `groupby("group_id").transform("mean")` and `transform("std", ddof=0)`, flat Parquet out.
@@ -11,6 +12,7 @@ Each side runs in a separate process, timed from its start; its memory is the pe
 """
 
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -30,6 +32,7 @@ from grao_pipeline.storage.writer import TableWriter
 
 GROUP_SIZE = 8
 VOCABULARY = 150_000
+HEADINGS = ["samples", "side", "seconds", "µs a sample", "CPU s", "peak GiB", "time / ours", "CPU / ours"]
 
 BARE_POLARS = """
 import sys
@@ -65,12 +68,13 @@ class Measured:
     """Time and memory of one process."""
 
     seconds: float
+    cpu_seconds: float
     peak_gib: float
 
 
 def run(command: Sequence[str]) -> Measured:
     """Run a process; its wall time and its peak of resident memory."""
-    start, peak = time.perf_counter(), 0
+    start, before, peak = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN), 0
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     while process.poll() is None:
         # Not rusage, which starts from the parent's peak at the fork.
@@ -80,7 +84,9 @@ def run(command: Sequence[str]) -> Measured:
     seconds = time.perf_counter() - start
     if process.returncode:
         raise click.ClickException(f"{command[:4]} failed: status {process.returncode}.")
-    return Measured(seconds, peak / 2**20)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Measured(seconds, cpu_seconds, peak / 2**20)
 
 
 def hex_ids(rng: np.random.Generator, count: int) -> pa.Array:
@@ -183,12 +189,13 @@ def compare(place: Path, num_samples: int, groups_per_part: int, pandas: Sequenc
         sides[f"pandas, {kind}"] = run(
             [sys.executable, "-c", PANDAS, groups, scores, str(place / f"{kind}.parquet"), kind]
         )
-    ours = sides["grao advantages"].seconds
+    ours = sides["grao advantages"]
     rows = []
     for name, side in sides.items():
         what = f"{num_samples:,}, {groups_per_part:,} groups a part"
         row = [what, name, f"{side.seconds:.2f}", f"{side.seconds / num_samples * 1e6:.3f}"]
-        rows.append([*row, f"{side.peak_gib:.2f}", f"{side.seconds / ours:.2f}"])
+        ratios = [f"{side.seconds / ours.seconds:.2f}", f"{side.cpu_seconds / ours.cpu_seconds:.2f}"]
+        rows.append([*row, f"{side.cpu_seconds:.2f}", f"{side.peak_gib:.2f}", *ratios])
         click.echo(" · ".join(rows[-1]), err=True)
     return rows
 
@@ -210,7 +217,7 @@ def main(samples: tuple[int, ...], groups_per_part: int, small_parts: int, trans
         kinds = ["built-in", "function"] if last and transform_function else ["built-in"]
         with tempfile.TemporaryDirectory() as place:
             rows += compare(Path(place), count, per_part, kinds)
-    print_table("Advantages", ["samples", "side", "seconds", "µs a sample", "peak GiB", "time / ours"], rows)
+    print_table("Advantages", HEADINGS, rows)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,8 @@ def test_faults_change_nothing_in_the_table(
         engine = open_engine(model, proxy.base_url, concurrency=4, request_timeout=5.0)
         disturbed = sample(engine, mixed_prompts, temperature=1.0, prompts_per_part=2)
         assert proxy.faults == {"429": 2, "500": 2, "hang": 1, "reset": 1, "truncated": 1}
-        assert proxy.max_in_flight <= 4 + 1  # the server may not have noticed yet that a request was abandoned
+        # The server may not have noticed yet that the three were abandoned that hang, were reset or truncated.
+        assert proxy.max_in_flight <= 4 + 3
     assert disturbed == undisturbed
 
 
