@@ -1,5 +1,6 @@
 """No secret reaches what a pipeline writes or prints: canaries in keys, tokens, URLs and headers are searched for."""
 
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -9,12 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests import tiny
+from tests.commands import Command
 from tests.generation.chat_server import Body, chat_server
 from tests.loopback import QuietHandler, serving
+from tests.scoring.judges.common import Answer, judge_server
 
 CANARY = "canary7d1f"
 VARIABLES = ("OPENAI_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "WANDB_API_KEY")
-SOURCE = "".join(json.dumps({"prompt": f"question {i}?", "response": f"answer {i}"}) + "\n" for i in range(4)).encode()
+SOURCE = b"".join(b'{"prompt": "question %d?", "completion": "answer %d"}\n' % (i, i) for i in range(4))
 
 
 @pytest.fixture
@@ -42,12 +45,22 @@ def readable(path: Path) -> bytes:
     return data
 
 
-def test_no_secret_is_in_any_output_of_the_stages(
-    tmp_path: Path, model: Path, source: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def leaks(directory: Path) -> list[str]:
+    """The files that hold a canary."""
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    return [str(path) for path in files if CANARY.encode() in readable(path)]
+
+
+@pytest.fixture
+def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Canaries in the environment."""
     for name in VARIABLES:
         monkeypatch.setenv(name, CANARY)
     monkeypatch.setenv("GRAO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("secrets")
+def test_no_secret_is_in_any_output_of_the_stages(tmp_path: Path, model: Path, source: str) -> None:
     printed = []
 
     def run(*arguments: object) -> None:
@@ -79,7 +92,72 @@ def test_no_secret_is_in_any_output_of_the_stages(
     nowhere = source.replace("127.0.0.1", "127.0.0.2")
     failed = tiny.grao("prompts", nowhere, tmp_path / "none")
     printed.append(failed.output)
-    leaks = [str(path) for path in tmp_path.rglob("*") if path.is_file() and CANARY.encode() in readable(path)]
-    assert not leaks
+    assert leaks(tmp_path) == []
     assert [text for text in printed if CANARY in text] == []
     assert os.environ["HF_TOKEN"] == CANARY
+
+
+def _with_password(base_url: str) -> str:
+    return base_url.replace("http://", f"http://user:{CANARY}@")
+
+
+@pytest.mark.usefixtures("secrets")
+def test_no_secret_is_in_any_output_of_teachers_and_judges(tmp_path: Path, source: str, model: Path) -> None:
+    printed = []
+
+    def run(*arguments: object, exit_code: int = 0) -> None:
+        result = tiny.grao(*arguments, "-v")
+        printed.append(result.output)
+        assert result.exit_code == exit_code, result.output
+
+    prompts, groups = tmp_path / "prompts", tmp_path / "groups"
+    run("prompts", source, prompts)
+    with chat_server() as teacher:
+        chat = ("--engine", "openai", "--api", "chat", "--base-url")
+        run("references", prompts, tmp_path / "none", *chat, _with_password(teacher.base_url), exit_code=2)
+        chat = (*chat, teacher.base_url)
+        run("references", prompts, tmp_path / "taught", *chat, "--overwrite-references", "--max-new-tokens", 8)
+        teacher.refuse = lambda _: (403, f"key {CANARY} is not allowed", {"X-Key": CANARY})
+        run("references", prompts, tmp_path / "refused", *chat, "--overwrite-references", exit_code=1)
+    engine = ("--model", model, "--engine", "transformers")
+    run("generate", prompts, groups, *engine, "--samples", 2, "--max-new-tokens", 4)
+    with judge_server() as server:
+        server.rule = lambda blocks: Answer({"score": 3} if "the answer" in blocks else {"verdict": "A"})
+        address = f"base_url={_with_password(server.base_url)}"
+        run("score", groups, tmp_path / "none", "--reward", "judge-rubric", "--reward-arg", address, exit_code=2)
+        judge = ("--reward-arg", f"base_url={server.base_url}", "--reward-arg", "retries=0")
+        for reward in ("judge-pairwise", "judge-rubric", "judge-win-rate"):
+            run("score", groups, tmp_path / reward, "--reward", reward, *judge)
+            run("inspect", tmp_path / reward)
+        server.refuse = lambda _: Answer(status=401, error=f"wrong key {CANARY}", headers=(("X-Key", CANARY),))
+        run("score", groups, tmp_path / "failed", "--reward", "judge-rubric", *judge, "--no-use-cache", exit_code=1)
+    run("cache", "info")
+    assert leaks(tmp_path) == []
+    assert [text for text in printed if CANARY in text] == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("secrets")
+def test_no_secret_is_in_any_output_of_rounds(tmp_path: Path, model: Path, source: str) -> None:
+    config = tmp_path / "rounds.yaml"
+    verdicts = itertools.cycle("AAB")
+    with judge_server() as server:
+        server.rule = lambda _: Answer({"verdict": next(verdicts)})
+        configuration = {
+            "output": str(tmp_path / "out"),
+            "model": str(model),
+            "rounds": 2,
+            "prompts": {"source": "${env:SOURCE}", "eval_fraction": 0.25},
+            "generate": {"engine": "transformers", "samples": 2, "max_new_tokens": 4},
+            "score": [{"reward": "judge-pairwise", "reward_arg": [f"base_url={server.base_url}"]}],
+            "curriculum": {"fraction": 0.5},
+            "train": {"device": "cpu"},
+        }
+        config.write_text(json.dumps(configuration))
+        command = Command("rounds", "run", config, "-v", environment={**os.environ, "SOURCE": source})
+        printed = [*command.communicate()]
+        assert command.returncode == 0, printed[1]
+    for arguments in (("plan", config, "--resolved"), ("plan", config, "--commands"), ("status", config)):
+        printed.append(tiny.grao("rounds", *arguments).output)
+    assert leaks(tmp_path / "out") == []
+    assert [text for text in printed if CANARY in text] == []

@@ -26,9 +26,9 @@ CAMPAIGNS = {
     "concurrency": "the same command twice at once, and shared caches",
 }
 """Each is the module of its name in this package."""
-TURN_SECONDS = {"kills": 60.0, "fuzz": 40.0, "concurrency": 10.0}
+TURN_SECONDS = {"kills": 90.0, "fuzz": 50.0}
 """How long a campaign runs before the next has its turn, where it is not `SECONDS`."""
-SECONDS = 20.0
+SECONDS = 10.0
 
 
 @click.command()

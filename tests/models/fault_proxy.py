@@ -1,6 +1,7 @@
 """A proxy on loopback that injects the faults of networks and busy servers into the requests to a server."""
 
 import json
+import select
 import socket
 import struct
 import sys
@@ -53,6 +54,8 @@ class FaultProxy:
         self.unforwarded = 0
         """Requests that the server left unanswered."""
         self.max_in_flight = 0
+        self.num_abandoned = 0
+        """POSTs whose client went away before the answer."""
         self.abandoned = threading.Semaphore(0)
         """Released for every hanging request that the client has given up."""
         self._in_flight = 0
@@ -84,10 +87,11 @@ class FaultProxy:
             self._changed.notify_all()
             return len(self.bodies) - 1
 
-    def left(self) -> None:
-        """Count a POST as answered."""
+    def left(self, abandoned: bool) -> None:
+        """Count a POST as answered, or as abandoned by its client."""
         with self._changed:
             self._in_flight -= 1
+            self.num_abandoned += abandoned
 
     def inject(self, number: int) -> Fault | None:
         """The fault that is planned for a POST; counted as injected."""
@@ -109,6 +113,7 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = SECONDS
+        _is_in_flight = False
 
         def do_GET(self) -> None:
             self._forward(b"", -1)
@@ -120,12 +125,13 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 return
             number = proxy.arrived(json.loads(raw))
+            self._is_in_flight = True
             try:
                 self._answer(raw, number)
             except OSError:  # the client went away
                 self.close_connection = True
             finally:
-                proxy.left()
+                self._leave(abandoned=True)
 
         def log_message(self, format: str, *arguments: object) -> None:
             """Nothing: the tests read the counters."""
@@ -166,9 +172,21 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
                 answer = json.dumps(proxy.edit(json.loads(answer))).encode()
             self._send(status, answer, truncated=truncated)
 
+        def _leave(self, abandoned: bool) -> None:
+            """Once for a POST, before its client can know the answer and send another one."""
+            if self._is_in_flight:
+                self._is_in_flight = False
+                proxy.left(abandoned)
+
+        def _client_is_gone(self) -> bool:
+            """Whether it has closed the connection: readable, with nothing to read."""
+            readable, _, _ = select.select([self.connection], [], [], 0)
+            return bool(readable) and self.connection.recv(1, socket.MSG_PEEK) == b""
+
         def _send(
             self, status: int, answer: bytes, headers: Mapping[str, str] | None = None, truncated: bool = False
         ) -> None:
+            self._leave(abandoned=self._client_is_gone())
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(answer)))
@@ -187,6 +205,7 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
 
         def _reset(self) -> None:
             """Close so that the client gets a TCP reset."""
+            self._leave(abandoned=False)
             self.close_connection = True
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
