@@ -175,6 +175,22 @@ STAGES: tuple[Stage, ...] = (
         did=("groups", "trained_groups", "trained_samples", "zero_variance_groups"),
     ),
     Stage(
+        name="logprobs",
+        summary="Compute the log-probs of groups under another model.",
+        description="GROUPS is a groups table, OUT the log-probs of its samples and references under --model: one "
+        "forward pass, each prompt once for its group. `grao train --logprobs NAME=OUT` lets an objective compare with "
+        "that model: a fixed reference policy, a teacher.",
+        examples=("grao logprobs runs/groups runs/start --model models/base",),
+        inputs=("groups",),
+        output="logprobs",
+        options="grao_pipeline.training.logprobs.options:LogprobsOptions",
+        verb="grao_pipeline.training.logprobs.compute:compute_logprobs",
+        identity="grao_pipeline.training.logprobs.planning:identity",
+        loop=None,
+        did=("groups", "samples", "references", "tokens"),
+        costs={"tokens_compared": "tokens"},
+    ),
+    Stage(
         name="train",
         summary="Train a model on groups with their advantages.",
         description="OUT becomes a Hugging Face model directory; OUT/metrics.jsonl holds one line per optimizer step. "

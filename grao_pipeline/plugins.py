@@ -17,6 +17,7 @@ from typing import Any
 
 from grao_pipeline.arguments import DescribedArgument, arguments_of, described_arguments
 from grao_pipeline.errors import MissingDependency, UsageError
+from grao_pipeline.methods import Method, method_of
 from grao_pipeline.options import closest
 from grao_pipeline.own_code import own_code
 from grao_pipeline.plugin_modules import attribute_of
@@ -54,26 +55,33 @@ BROUGHT_BY = {
 _PREFERRED_EXTRA: ContextVar[str] = ContextVar("_PREFERRED_EXTRA", default="")
 
 
-def load(kind: str, name: str, registry: Mapping[str, str]) -> Any:
+def entry_point_group(kind: str) -> str:
+    """The group of a kind's entry points, e.g. `grao_pipeline.priorities`."""
+    return f"grao_pipeline.{kind.removesuffix('y')}ies" if kind.endswith("y") else f"grao_pipeline.{kind}s"
+
+
+def load(kind: str, name: str, registry: Mapping[str, str], option: str = "") -> Any:
     """The object that `name` stands for: a built-in, an entry point, or `module:attribute`.
 
     Args:
         kind: what is looked for, in the singular, e.g. `reward`; names the entry-point group and the errors.
+        option: that gave the name; by default it is called like the kind.
 
     Raises:
         UsageError: unknown name; the message lists the known ones.
     """
+    option = option or kind
     if name in registry:
-        return attribute_of(kind, registry[name])
-    for entry in entry_points(group=f"grao_pipeline.{kind}s"):
+        return attribute_of(option, registry[name])
+    for entry in entry_points(group=entry_point_group(kind)):
         if entry.name == name:
             return entry.load()
     if ":" in name:
-        return attribute_of(kind, name)
+        return attribute_of(option, name)
     raise UsageError(
         f"unknown {kind} '{name}'.{closest(name, registry)} Built in: {', '.join(sorted(registry))}. "
         f"Your own: 'module:attribute', importable from the current directory, or 'path/to/file.py:attribute'.",
-        option=kind,
+        option=option,
     )
 
 
@@ -89,6 +97,8 @@ class PluginKind:
     argument_option: str = ""
     supplied: tuple[str, ...] = ()
     """Parameters of a plain function that are not arguments: the pipeline supplies them."""
+    is_repeated: bool = False
+    """Several may be named, so that an argument is given as NAME.key=value."""
 
     def built_in(self) -> Mapping[str, str]:
         """Name → `module:attribute`."""
@@ -97,7 +107,7 @@ class PluginKind:
 
     def names(self) -> list[str]:
         """The built-in ones in their order, then those of installed packages."""
-        published = [entry.name for entry in entry_points(group=f"grao_pipeline.{self.name}s")]
+        published = [entry.name for entry in entry_points(group=entry_point_group(self.name))]
         return [*self.built_in(), *sorted(set(published) - set(self.built_in()))]
 
 
@@ -122,6 +132,37 @@ KINDS = (
         "grao advantages GROUPS OUT --scores SCORES --estimator",
         "estimator_arg",
         ("view", "statistics"),
+    ),
+    PluginKind(
+        "combination",
+        "grao_pipeline.advantages.combinations:COMBINATIONS",
+        "grao advantages GROUPS OUT --scores A --scores B --combine",
+        "combine_arg",
+        ("view", "weights", "statistics"),
+    ),
+    PluginKind(
+        "reshape",
+        "grao_pipeline.advantages.reshapes:RESHAPES",
+        "grao advantages GROUPS OUT --scores SCORES --reshape",
+        "reshape_arg",
+        ("view", "statistics"),
+        is_repeated=True,
+    ),
+    PluginKind(
+        "filter",
+        "grao_pipeline.advantages.filters:NAMED_FILTERS",
+        "grao advantages GROUPS OUT --scores SCORES --filter",
+        "filter_arg",
+        ("view", "statistics"),
+        is_repeated=True,
+    ),
+    PluginKind(
+        "token_weight",
+        "grao_pipeline.advantages.token_weights:TOKEN_WEIGHTS",
+        "grao advantages GROUPS OUT --scores SCORES --token-weights",
+        "token_weights_arg",
+        ("tokens",),
+        is_repeated=True,
     ),
     PluginKind(
         "objective",
@@ -153,6 +194,7 @@ class PluginDescription:
         summary: the first sentence of its docstring.
         arguments: as `described_arguments` gives them.
         example: a command line that uses it.
+        method: the published method that it is, where it declares one.
     """
 
     kind: str
@@ -161,6 +203,7 @@ class PluginDescription:
     arguments: list[DescribedArgument]
     argument_option: str
     example: str
+    method: Method | None = None
 
 
 def describe_plugin(kind: str, name: str) -> PluginDescription:
@@ -176,9 +219,15 @@ def describe_plugin(kind: str, name: str) -> PluginDescription:
         arguments = described_arguments(arguments_of(plugin, of_kind.supplied))
     flag = f"--{of_kind.argument_option.replace('_', '-')}"
     separator = "" if of_kind.command.endswith("=") else " "
+    if of_kind.is_repeated:
+        arguments = [{**argument, "name": f"{name}.{argument['name']}"} for argument in arguments]
     words = [f"{of_kind.command}{separator}{name}"]
     words += [f"{flag} {argument['name']}=…" for argument in arguments if argument["required"]]
-    return PluginDescription(kind, name, _summary(plugin), arguments, of_kind.argument_option, " ".join(words))
+    declared = method_of(plugin)
+    if declared is not None and declared.options:
+        words.append(declared.options)
+    example = " ".join(words)
+    return PluginDescription(kind, name, _summary(plugin), arguments, of_kind.argument_option, example, declared)
 
 
 def _summary(plugin: object) -> str:
@@ -198,9 +247,9 @@ def source_of(kind: str, plugin: Callable[..., object]) -> dict[str, str]:
     return {f"{kind}_source": source} if source else {}
 
 
-def named_source(kind: str, name: str, registry: Mapping[str, str]) -> dict[str, str]:
+def named_source(kind: str, name: str, registry: Mapping[str, str], option: str = "") -> dict[str, str]:
     """`source_of` the plug-in of a name; imports nothing that is built in."""
-    return {} if name in registry else source_of(kind, load(kind, name, registry))
+    return {} if name in registry else source_of(kind, load(kind, name, registry, option))
 
 
 @contextmanager

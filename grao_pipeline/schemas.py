@@ -197,7 +197,18 @@ ADVANTAGES = TableSchema(
     parallel=("rewards", "advantages", "token_weights", "masked_by"),
 )
 
-TABLES = {schema.name: schema for schema in (PROMPTS, GROUPS, SCORES, ADVANTAGES)}
+LOGPROBS = TableSchema(
+    "logprobs",
+    (
+        Column("group_id", pa.string(), "same rows, same order, same part as in groups"),
+        Column("sample_logprobs", pa.list_(pa.list_(pa.float32())), "of each token of each sample, in nats"),
+        Column("reference_logprobs", pa.list_(pa.float32()), "of each token of the reference, in nats", nullable=True),
+        Column("policy", pa.string(), "fingerprint of the model"),
+    ),
+)
+"""Log-probs at temperature 1 under another model than the one that sampled."""
+
+TABLES = {schema.name: schema for schema in (PROMPTS, GROUPS, SCORES, ADVANTAGES, LOGPROBS)}
 
 NULLABLE_ELEMENTS = {
     "rewards",

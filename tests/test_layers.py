@@ -33,6 +33,8 @@ FLOORS = {
     "processes": 0,
     "progress": 0,
     "arguments": 0,
+    "methods": 0,
+    "schedules": 0,
     "lazy": 0,
     "notes": 0,
     "ray_cluster": 0,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grao_pipeline.errors import SchemaError
-from grao_pipeline.schemas import ADVANTAGES, GROUPS, PROMPTS, SCORES, TABLES, TableSchema
+from grao_pipeline.schemas import ADVANTAGES, GROUPS, LOGPROBS, PROMPTS, SCORES, TABLES, TableSchema
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.parquet import decode, encode
 from grao_pipeline.storage.validation import conform, validate
@@ -26,6 +26,9 @@ def good_rows(schema: TableSchema) -> list[dict[str, Any]]:
         return [tiny.prompt_row(f"question {i}", "answer") for i in range(3)]
     if schema is GROUPS:
         return [tiny.group_row(f"question {i}", ["a", "b"]) for i in range(3)]
+    if schema is LOGPROBS:
+        rows = {"sample_logprobs": [[-0.5, -1.0], [-2.0]], "reference_logprobs": None, "policy": "p"}
+        return [{**rows, "group_id": f"g{i}"} for i in range(3)]
     one: dict[str, Any] = SCORE if schema is SCORES else ADVANTAGE
     return [{**one, "group_id": f"g{i}"} for i in range(3)]
 

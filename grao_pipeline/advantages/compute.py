@@ -1,6 +1,6 @@
 """`grao advantages`: groups + scores → advantages."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -12,21 +12,24 @@ from grao_pipeline.advantages.combine import check_combination
 from grao_pipeline.advantages.estimate import (
     Recipe,
     RecipeResult,
+    Statistic,
     add_advantages,
     advantages_table,
     count_rewards,
     needed_columns,
+    reward_values,
     table_values,
 )
-from grao_pipeline.advantages.estimators import ESTIMATORS
 from grao_pipeline.advantages.estimators.load import load_estimator
 from grao_pipeline.advantages.inputs import ScoredGroups, open_scored_groups
 from grao_pipeline.advantages.options import AdvantagesOptions
+from grao_pipeline.advantages.own_functions import own_sources
 from grao_pipeline.advantages.pool import Pool, open_pool
 from grao_pipeline.advantages.summary import AdvantagesSummary, Tally
 from grao_pipeline.advantages.table_std import Moments
+from grao_pipeline.advantages.token_weights.weigh import GROUP_COLUMNS, STEP_COLUMNS, TOKEN_ADVANTAGES, weighed
+from grao_pipeline.errors import UsageError
 from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
-from grao_pipeline.plugins import named_source
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.storage.manifest import INPUT_CONTENT, Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
@@ -41,17 +44,21 @@ def advantages_provenance(
     groups_fingerprint: str,
     scores: Sequence[tuple[str, str, float]],
     pool: PooledFingerprints = (),
+    features: Sequence[tuple[str, str]] = (),
 ) -> Provenance:
     """The identity of an advantages table.
 
     Args:
         scores: per scores table the name of its reward, its fingerprint and its weight.
         pool: the pooled tables. Their order has no influence, nor has the order of their rewards.
+        features: per feature its name and the fingerprint of its scores.
     """
     inputs: dict[str, object] = {"groups": groups_fingerprint, "scores": [list(score) for score in scores]}
     if pool:
         inputs["pool"] = sorted([groups, sorted(map(list, rewards))] for groups, rewards in pool)
-    shaping = options.content() | named_source("estimator", options.estimator, ESTIMATORS)
+    if features:
+        inputs["features"] = sorted(map(list, features))
+    shaping = options.content() | own_sources(options)
     return Provenance("advantages", stage_fingerprint("advantages", shaping, inputs), shaping, inputs)
 
 
@@ -80,25 +87,42 @@ class Computation:
 
     def batches(self) -> Iterator[Batch]:
         """The parts' own rows with `advantage`, `mean` and `std`."""
-        columns = needed_columns(self.recipe)
+        columns = needed_columns(self.recipe, self.inputs.features)
         pool = Pool.of(self.inputs, self.pooled, columns) if self.pooled else None
-        self.result = RecipeResult(newest_round=self.inputs.newest_round() if "round" in columns else None)
+        newest_round = self.inputs.newest_round() if "round" in columns else None
+        of_rewards = _statistics(self._viewed(columns, pool), lambda view: reward_values(view, self.recipe))
+        self.result = RecipeResult(newest_round, of_rewards)
         if self.recipe.estimator.reads_table_std:
-            table_std = self._table_std(columns, pool)
-            self.result = RecipeResult(self.result.newest_round, table_std)
+            of_table = _statistics(self._counted(columns, pool), lambda view: table_values(view, self.recipe))
+            self.result = RecipeResult(newest_round, of_rewards, of_table)
         for batch in self._counted(columns, pool):
             rows = add_advantages(batch.rows, self.recipe, self.result, batch.is_own)
             yield replace(batch, rows=rows if pool is None else rows.filter(pl.Series(batch.is_own)))
 
-    def _table_std(self, columns: list[str], pool: Pool | None) -> float | None:
-        moments = Moments()
-        for batch in self._counted(columns, pool):
-            values = table_values(batch.rows, self.recipe)
-            moments.add(values.filter(pl.Series(batch.is_own)).drop_nulls().to_numpy())
-        return moments.std()
+    def weighed(self, parts: range, table: pa.Table) -> pa.Table:
+        """Consecutive parts of the advantages table with the weights of tokens, where there are functions for them."""
+        functions = self.recipe.token_functions
+        if not functions:
+            return table
+        names = {name for function in functions if (name := function.reads_steps_of) is not None}
+        weighed_parts, start = [], 0
+        for index in parts:
+            groups = self.inputs.groups.part(index, GROUP_COLUMNS)
+            steps = {
+                name: self.inputs.features[name].aligned_part(groups.column("group_id"), index, STEP_COLUMNS)
+                for name in names
+            }
+            weighed_parts.append(weighed(table.slice(start, len(groups)), groups, steps, functions))
+            start += len(groups)
+        return pa.concat_tables(weighed_parts)
 
     def _counted(self, columns: list[str], pool: Pool | None) -> Iterator[Batch]:
         """The batches after the filters before the statistics."""
+        for batch in self._viewed(columns, pool):
+            yield replace(batch, rows=count_rewards(batch.rows, self.recipe, self.result, batch.is_own))
+
+    def _viewed(self, columns: list[str], pool: Pool | None) -> Iterator[Batch]:
+        """The batches as the tables have them."""
         first_row = 0
         for parts in self.inputs.batches():
             view, group_ids = self.inputs.view(parts, columns if pool is None else [*columns, "prompt_id"])
@@ -109,7 +133,20 @@ class Computation:
                 # The number of the group instead of its ID: the same groups, without comparing strings.
                 view = view.with_columns(pl.col("row").set_sorted().alias("group_id"))
             first_row += len(group_ids)
-            yield Batch(parts, count_rewards(view, self.recipe, self.result, is_own), is_own, group_ids)
+            yield Batch(parts, view, is_own, group_ids)
+
+
+def _statistics(batches: Iterator[Batch], values_of: Callable[[pl.DataFrame], pl.DataFrame]) -> dict[str, Statistic]:
+    """Statistics over the table of the columns that a function makes of a view. Nothing is read where it makes none."""
+    moments: dict[str, Moments] = {}
+    for batch in batches:
+        values = values_of(batch.rows)
+        if not values.width:
+            return {}
+        for name in values.columns:
+            of_table = values[name].filter(pl.Series(batch.is_own)).drop_nulls()
+            moments.setdefault(name, Moments()).add(of_table.to_numpy())
+    return {name: Statistic(of_name.mean(), of_name.std(), of_name.count) for name, of_name in moments.items()}
 
 
 def open_computation(groups_url: str, options: AdvantagesOptions) -> Computation:
@@ -119,16 +156,27 @@ def open_computation(groups_url: str, options: AdvantagesOptions) -> Computation
         UsageError: no scores, two with the same name, a combination that does not fit them, or an unknown estimator.
         MismatchError: scores and groups do not belong together.
     """
-    inputs, weights = open_scored_groups(open_table(groups_url, "groups"), options.scores)
+    inputs, weights = open_scored_groups(open_table(groups_url, "groups"), options.scores, options.feature)
     check_combination(options, weights)
-    recipe = Recipe(options, weights, load_estimator(options))
+    recipe = Recipe(options, weights, load_estimator(options)).load()
     pooled = open_pool(options.pool, list(weights))
     described = [(name, reader.fingerprint, weights[name]) for name, reader in inputs.scores.items()]
     others = [(t.groups.fingerprint, [(name, r.fingerprint) for name, r in t.scores.items()]) for t in pooled]
-    provenance = advantages_provenance(options, inputs.groups.fingerprint, described, others)
+    features = [(name, reader.fingerprint) for name, reader in inputs.features.items()]
+    provenance = advantages_provenance(options, inputs.groups.fingerprint, described, others, features)
     # Scores may be rewritten in place (--retry-errors): advantages of the earlier ones are computed again.
     content = [reader.content for table in (inputs, *pooled) for reader in table.scores.values()]
-    provenance = replace(provenance, details={INPUT_CONTENT: fingerprint(content)})
+    content += [reader.content for reader in inputs.features.values()]
+    details: dict[str, object] = {INPUT_CONTENT: fingerprint(content)}
+    for function in recipe.token_functions:
+        steps_of = function.reads_steps_of
+        if steps_of is not None and steps_of not in inputs.features:
+            raise UsageError(
+                f"{function.name} reads the steps of '{steps_of}': give {steps_of}=TABLE.", option="feature"
+            )
+        if function.gives_advantages:
+            details[TOKEN_ADVANTAGES] = function.name
+    provenance = replace(provenance, details=details)
     return Computation(inputs, pooled, recipe, provenance)
 
 
@@ -160,7 +208,8 @@ def compute_advantages(
         for batch in computation.batches():
             tally.add(batch.rows, len(batch.group_ids))
             if not missing.isdisjoint(batch.parts):
-                waiting.append((batch.parts, advantages_table(batch.rows, batch.group_ids)))
+                table = advantages_table(batch.rows, batch.group_ids)
+                waiting.append((batch.parts, computation.weighed(batch.parts, table)))
             if writing is not None:
                 writing.result()
             bar.advance(len(batch.parts), groups=summary.groups, mean_reward=summary.mean_reward)

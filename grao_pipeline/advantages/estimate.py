@@ -1,24 +1,29 @@
 """A flat view with rewards → the advantage of every sequence, and the counts of the filters."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from grao_pipeline.advantages.combine import combined_reward
+from grao_pipeline.advantages.columns import ColumnFunction, load_columns
+from grao_pipeline.advantages.combine import load_combination
 from grao_pipeline.advantages.estimators import ESTIMATORS
 from grao_pipeline.advantages.estimators.base import Estimator, group_mean, group_std
-from grao_pipeline.advantages.filters import FILTERS, active_filters
+from grao_pipeline.advantages.filters import NAMED_FILTERS
+from grao_pipeline.advantages.filters.by_options import FILTERS, Phase, active_filters
 from grao_pipeline.advantages.flat_view import view_columns
 from grao_pipeline.advantages.options import AdvantagesOptions
-from grao_pipeline.errors import StageFailure
+from grao_pipeline.advantages.reshapes import RESHAPES
+from grao_pipeline.advantages.token_weights.weigh import TokenFunction, load_token_functions
+from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.own_code import own_code
 from grao_pipeline.schemas import ADVANTAGES
 
-FILTER_NAMES = pl.Enum([candidate.name for candidate in FILTERS])
 UNSCORED = "unscored"
+SUPPLIED = ("view", "statistics")
 
 
 @dataclass
@@ -41,13 +46,82 @@ class Recipe:
     """Of the rewards, by name."""
     estimator: Estimator
 
+    @cached_property
+    def combination(self) -> ColumnFunction:
+        return load_combination(self.options)
+
+    @cached_property
+    def reshapes(self) -> tuple[ColumnFunction, ...]:
+        return load_columns("reshape", self.options.reshape, self.options.reshape_arg, RESHAPES, SUPPLIED, "reshape")
+
+    @cached_property
+    def named_filters(self) -> tuple[ColumnFunction, ...]:
+        return load_columns("filter", self.options.filter, self.options.filter_arg, NAMED_FILTERS, SUPPLIED, "filter")
+
+    @cached_property
+    def token_functions(self) -> tuple[TokenFunction, ...]:
+        return load_token_functions(self.options)
+
+    @cached_property
+    def filter_names(self) -> pl.Enum:
+        return pl.Enum([candidate.name for candidate in FILTERS] + [named.name for named in self.named_filters])
+
+    def filters(self, view: pl.DataFrame, phase: Phase) -> "Iterator[ActiveFilter]":
+        """The filters of a phase: those of the options, then the named ones."""
+        for described, expression in active_filters(self.options, phase, self.estimator.uses_rewards):
+            yield ActiveFilter(described.name, expression, described.replacement)
+        for named in self.named_filters:
+            if named.trait("before_statistics", False) == (phase == "before"):
+                yield ActiveFilter(named.name, named(view, statistics=self.options.statistics))
+
+    def load(self) -> "Recipe":
+        """Load all that the options name.
+
+        Raises:
+            UsageError: a name or an argument is unknown or wrong.
+        """
+        _ = self.combination, self.reshapes, self.named_filters, self.token_functions
+        return self
+
+
+@dataclass(frozen=True)
+class ActiveFilter:
+    """A filter that is switched on."""
+
+    name: str
+    expression: pl.Expr
+    replacement: float | None = None
+    """The advantage that the selected sequences get; None masks them."""
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Mean, population standard deviation and number of some values over a whole table."""
+
+    mean: float | None
+    std: float | None
+    count: int
+
+    def columns(self, name: str) -> list[pl.Expr]:
+        values = {"mean": self.mean, "std": self.std, "count": float(self.count)}
+        if not name:
+            return [pl.lit(self.std, dtype=pl.Float64).alias("table_std")]
+        return [pl.lit(value, dtype=pl.Float64).alias(f"table_{key}.{name}") for key, value in values.items()]
+
+
+Statistics = dict[str, Statistic]
+"""By the name that the columns end with; without a name it is column `table_std` alone."""
+
 
 @dataclass
 class RecipeResult:
     """What a recipe finds out about the whole table, part by part."""
 
     newest_round: int | None = None
-    table_std: float | None = None
+    of_rewards: Statistics = field(default_factory=dict)
+    """What the combination reads."""
+    of_table: Statistics = field(default_factory=dict)
+    """What the estimator reads."""
     masked: dict[str, Masked] = field(default_factory=dict)
     """By the filter's name, in the order of application."""
 
@@ -63,22 +137,43 @@ class RecipeResult:
         masked.groups += len(np.unique(view["row"].to_numpy()[selected]))
 
 
-def needed_columns(recipe: Recipe) -> list[str]:
-    """The columns of the flat view that the recipe reads; all columns for a user's own estimator, which may look at the
-    view itself.
+def needed_columns(recipe: Recipe, features: Collection[str] = ()) -> list[str]:
+    """The columns of the flat view that the recipe reads; all columns for a user's own function or estimator, which may
+    look at the view itself, with those that its attribute `reads` names.
+
+    Args:
+        features: the names of `--feature`.
+
+    Raises:
+        UsageError: a feature is read and not given.
     """
-    options, estimator = recipe.options, recipe.estimator
-    all_columns = [*view_columns(recipe.weights), "duplicate"]
-    expressions = [combined_reward(recipe.weights, options)]
-    expressions += [expression for _, expression in active_filters(options, "before", estimator.uses_rewards)]
-    expressions += [expression for _, expression in active_filters(options, "after", estimator.uses_rewards)]
+    options, estimator, statistics = recipe.options, recipe.estimator, recipe.options.statistics
+    all_columns = [*view_columns(recipe.weights), "duplicate", *(f"feature.{name}" for name in features)]
+    probe = pl.DataFrame(schema=dict.fromkeys(all_columns, pl.Null))
+    functions = (*recipe.reshapes, *recipe.named_filters)
+    expressions: list[pl.Expr] = []
+    for phase in ("before", "after"):
+        expressions += [expression for _, expression in active_filters(options, phase, estimator.uses_rewards)]
+    if recipe.combination.is_built_in:
+        expressions.append(recipe.combination(probe, weights=recipe.weights, statistics=statistics))
+        expressions += recipe.combination.over_table(probe, weights=recipe.weights).values()
+    expressions += [function(probe, statistics=statistics) for function in functions if function.is_built_in]
     if options.estimator in ESTIMATORS:
-        probe = pl.DataFrame(schema=dict.fromkeys(all_columns, pl.Null))
-        expressions += [estimator.over_group(probe, statistics=options.statistics), group_mean(options.statistics)]
-        read = {name for expression in expressions for name in expression.meta.root_names()}
-        return [name for name in all_columns if name in read and name != "group_id"]
-    reads_duplicate = any("duplicate" in expression.meta.root_names() for expression in expressions)
-    return all_columns if reads_duplicate else all_columns[:-1]
+        expressions += [estimator.over_group(probe, statistics=statistics), group_mean(statistics)]
+        expressions += _over_table(estimator, probe, statistics).values()
+    read = {name for expression in expressions for name in expression.meta.root_names()}
+    custom = [function.function for function in (*functions, recipe.combination) if not function.is_built_in]
+    custom += [] if options.estimator in ESTIMATORS else [estimator.plugin]
+    read |= {str(name) for plugin in custom for name in getattr(plugin, "reads", ())}
+    absent = sorted(name for name in read if name.startswith("feature.") and name not in all_columns)
+    if absent:
+        raise UsageError(
+            f"column '{absent[0]}' is read: give {absent[0].removeprefix('feature.')}=TABLE.", option="feature"
+        )
+    metadata = sorted(name for name in read if name.startswith("metadata."))
+    if not custom:
+        return [name for name in all_columns if name in read and name != "group_id"] + metadata
+    return [name for name in all_columns if name != "duplicate" or name in read] + metadata
 
 
 def count_rewards(
@@ -94,31 +189,54 @@ def count_rewards(
         the view with `combined`, `reward`, `unmasked`, `masked_by` and `newest_round`.
     """
     is_own = np.ones(len(view), dtype=bool) if is_own is None else is_own
+    view = _with_statistics(view, result.of_rewards)
+    combined = recipe.combination(view, weights=recipe.weights, statistics=recipe.options.statistics)
     view = view.with_columns(
-        combined_reward(recipe.weights, recipe.options).alias("combined"),
+        combined.cast(pl.Float32).alias("combined"),
         pl.lit(True).alias("unmasked"),
-        pl.lit(None, dtype=FILTER_NAMES).alias("masked_by"),
+        pl.lit(None, dtype=recipe.filter_names).alias("masked_by"),
         pl.lit(result.newest_round, dtype=pl.Int32).alias("newest_round"),
     )
     view = view.with_columns(pl.col("combined").alias("reward"))
-    for active, expression in active_filters(recipe.options, "before", recipe.estimator.uses_rewards):
-        view = view.with_columns((expression.fill_null(False) & pl.col("unmasked")).alias("selected"))
+    for active in recipe.filters(view, "before"):
+        view = view.with_columns((active.expression.fill_null(False) & pl.col("unmasked")).alias("selected"))
         result.count(active.name, view, view["selected"] & view["combined"].is_not_null(), is_own)
         view = view.with_columns(
             pl.when(~pl.col("selected")).then("reward").alias("reward"),
             (pl.col("unmasked") & ~pl.col("selected")).alias("unmasked"),
-            _masked_by(active.name),
+            _masked_by(active.name, recipe),
         )
+    for reshape in recipe.reshapes:
+        reshaped = reshape(view, statistics=recipe.options.statistics).cast(pl.Float32)
+        view = view.with_columns(pl.when(pl.col("reward").is_not_null()).then(reshaped).alias("reward"))
     return view
 
 
-def table_values(view: pl.DataFrame, recipe: Recipe) -> pl.Series:
-    """The values of the view's rows whose standard deviation over the table the estimator reads, as float64."""
+def reward_values(view: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    """The values of the view's rows whose statistics over the table the combination reads, as float64."""
+    values = recipe.combination.over_table(view, weights=recipe.weights)
+    return view.select(expression.cast(pl.Float64).alias(name) for name, expression in values.items())
+
+
+def table_values(view: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    """The values of the view's rows whose statistics over the table the estimator reads, as float64."""
     with own_code(f"Estimator '{recipe.options.estimator}'", recipe.estimator.plugin):
-        expression = recipe.estimator.over_table(view, statistics=recipe.options.statistics)
-        if not isinstance(expression, pl.Expr):
-            raise _no_expression(recipe.options, expression)
-        return view.select(expression.cast(pl.Float64).alias("value"))["value"]
+        values = _over_table(recipe.estimator, view, recipe.options.statistics)
+        for expression in values.values():
+            if not isinstance(expression, pl.Expr):
+                raise _no_expression(recipe.options, expression)
+        return view.select(expression.cast(pl.Float64).alias(name) for name, expression in values.items())
+
+
+def _over_table(estimator: Estimator, view: pl.DataFrame, statistics: str) -> dict[str, pl.Expr]:
+    if not estimator.reads_table_std:
+        return {}
+    values = estimator.over_table(view, statistics=statistics)
+    return dict(values) if isinstance(values, Mapping) else {"": values}  # type: ignore[dict-item]  # checked by the caller
+
+
+def _with_statistics(view: pl.DataFrame, statistics: Statistics) -> pl.DataFrame:
+    return view.with_columns(column for name, values in statistics.items() for column in values.columns(name))
 
 
 def add_advantages(
@@ -127,13 +245,12 @@ def add_advantages(
     """The view of `count_rewards` with `advantage`, `mean` and `std`, after all filters.
 
     Args:
-        result: has the table's standard deviation where the estimator reads it, and gets the counts of the filters.
+        result: has the statistics over the table that the estimator reads, and gets the counts of the filters.
         is_own: which rows belong to the table itself; by default all.
     """
     options, estimator = recipe.options, recipe.estimator
     is_own = np.ones(len(view), dtype=bool) if is_own is None else is_own
-    if estimator.reads_table_std:
-        view = view.with_columns(pl.lit(result.table_std, dtype=pl.Float64).alias("table_std"))
+    view = _with_statistics(view, result.of_table)
     statistics = group_mean(options.statistics).alias("mean"), group_std(options.statistics).alias("std")
     with own_code(f"Estimator '{options.estimator}'", estimator.plugin):
         expression = estimator.over_group(view, statistics=options.statistics)
@@ -143,14 +260,14 @@ def add_advantages(
         rows = view.lazy().with_columns(advantage.alias("advantage"), *statistics).collect()
     rows = rows.with_columns(
         pl.when("unmasked").then("advantage").alias("advantage"), pl.col("combined").is_null().alias("selected")
-    ).with_columns(_masked_by(UNSCORED))
-    for active, expression in active_filters(options, "after", estimator.uses_rewards):
-        selected = expression.fill_null(False) & pl.col("advantage").is_not_null()
+    ).with_columns(_masked_by(UNSCORED, recipe))
+    for active in recipe.filters(rows, "after"):
+        selected = active.expression.fill_null(False) & pl.col("advantage").is_not_null()
         rows = rows.with_columns(selected.alias("selected"))
         result.count(active.name, rows, rows["selected"], is_own)
         replacement = pl.lit(active.replacement, dtype=pl.Float64)
         columns = [pl.when("selected").then(replacement).otherwise("advantage").alias("advantage")]
-        columns += [_masked_by(active.name)] if active.replacement is None else []
+        columns += [_masked_by(active.name, recipe)] if active.replacement is None else []
         rows = rows.with_columns(columns)
     if options.reference_floor is not None:
         raised = pl.max_horizontal("advantage", pl.lit(options.reference_floor))
@@ -195,7 +312,7 @@ def advantages_table(rows: pl.DataFrame, group_ids: pl.Series) -> pa.Table:
     return pa.table({column.name: columns[column.name] for column in ADVANTAGES.columns if column.name in columns})
 
 
-def _masked_by(name: str) -> pl.Expr:
+def _masked_by(name: str, recipe: Recipe) -> pl.Expr:
     """The name of the filter where it is the first that masks the sequence."""
     is_first = pl.col("selected") & pl.col("masked_by").is_null()
-    return pl.when(is_first).then(pl.lit(name, dtype=FILTER_NAMES)).otherwise("masked_by").alias("masked_by")
+    return pl.when(is_first).then(pl.lit(name, dtype=recipe.filter_names)).otherwise("masked_by").alias("masked_by")

@@ -10,6 +10,8 @@
 | applies.<name> | false where the status is `not_applicable`; for a reference: that of all samples of its group |
 | num_tokens | length of the sequence, in tokens; of a sample those that the policy sampled (`completion_masks`) |
 | mean_logprob | mean behavior log-prob of the sampled token IDs, in nats per token; null for the reference |
+| feature.<name> | the reward of a `--feature` table; null where it has none, and for pooled samples |
+| metadata.<key> | the value of a key of the row's metadata, as text; only where requested by name |
 | finish_reason | of the sample; null for the reference |
 | duplicate | whether an earlier sample of the group has the same token IDs; only where requested by name |
 """
@@ -33,6 +35,7 @@ GROUP_COLUMNS = [
     "completion_token_ids",
     "completion_logprobs",
     "completion_masks",
+    "metadata",
 ]
 SCORE_COLUMNS = ["group_id", "rewards", "reference_reward", "statuses"]
 # Every view needs the identity of a group, its number of samples and whether it has a reference.
@@ -57,7 +60,8 @@ def view_columns(names: Collection[str]) -> list[str]:
 
 def columns_to_read(columns: Collection[str]) -> list[str]:
     """The columns of the groups table that these columns of the view are derived from."""
-    wanted = {source for name in columns for source in SOURCES.get(name, (name,))} | set(LAYOUT_COLUMNS)
+    wanted = {source for name in columns for source in SOURCES.get(name, (name.partition(".")[0],))}
+    wanted |= set(LAYOUT_COLUMNS)
     return [name for name in GROUP_COLUMNS if name in wanted]
 
 
@@ -142,7 +146,12 @@ ColumnBuilder = Callable[[str, pl.DataFrame, Frames, _Layout], pl.Series]
 
 def _reward_or_group_column(name: str, groups: pl.DataFrame, scores: Frames, layout: _Layout) -> pl.Series:
     """A reward, whether it applies, or a column with one value per group."""
-    if name.startswith("reward."):
+    if name.startswith("feature.") and name not in scores:  # of a pooled table
+        return pl.Series(name, [None], dtype=pl.Float32).new_from_index(0, len(layout.row))
+    if name.startswith("metadata."):
+        texts = groups["metadata"].str.json_path_match(f"$.{name.removeprefix('metadata.')}")
+        return texts.gather(pl.Series(layout.row)).alias(name)
+    if name.startswith(("reward.", "feature.")):
         table = scores[name.removeprefix("reward.")]
         return layout.interleave(name, table["reference_reward"], _elements(table["rewards"]))
     if name.startswith("applies."):

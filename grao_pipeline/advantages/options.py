@@ -46,10 +46,21 @@ class AdvantagesOptions(StageOptions):
         "statistics. Repeatable; with several rewards, the same GROUPS once per reward.",
         metavar="GROUPS SCORES",
     )
-    combine: Literal["sum", "normalize", "minimum", "uncertainty", "lexicographic"] = option(
+    feature: list[str] = tables(
+        [],
+        "Scores table as NAME=TABLE, of which reshapes, estimators and filters read column feature.NAME: it has no "
+        "weight, and may lack scores. Repeatable.",
+        metavar="NAME=TABLE",
+    )
+    combine: str = option(
         "sum",
-        "How several rewards become one: their weighted sum; the weighted sum of rewards that are standardized within "
-        "the group; the smallest; their mean minus their disagreement; or rewards with a --gate before those without.",
+        "How several rewards become one: sum, their weighted sum; normalize, the same of rewards that are standardized "
+        "within the group; minimum; uncertainty, their mean minus their disagreement; lexicographic, rewards with a "
+        "--gate before those without; worst-population; or your own as package.module:function.",
+        plugin="combination",
+    )
+    combine_arg: list[str] = option(
+        [], "Argument of the combination as key=value, e.g. spread=variance for uncertainty. Repeatable.", added=True
     )
     uncertainty_penalty: float | None = option(
         None, "Standard deviations to subtract from the mean, for --combine uncertainty.", ge=0.0
@@ -62,6 +73,7 @@ class AdvantagesOptions(StageOptions):
     estimator: str = option(
         "grao",
         "Estimator: grao, grpo, dr-grpo, rloo, reinforce++-baseline, max-rl, gdpo, opmd, asymre, rank, best-of-n, sft, "
+        "red, copo, signed-by, hardness-scaled, gtpo, "
         "or your own as package.module:name.",
         plugin="estimator",
     )
@@ -70,6 +82,32 @@ class AdvantagesOptions(StageOptions):
     )
     statistics: Literal["samples_and_reference", "samples"] = option(
         "samples_and_reference", "Sequences that count in the group's mean and standard deviation."
+    )
+    reshape: list[str] = option(
+        [],
+        "Change the combined reward before the statistics: unlikely, optimal-cost, contrast-bonus, overlong, "
+        "class-mean, or your own as package.module:function. Repeatable, applied in order.",
+        added=True,
+    )
+    reshape_arg: list[str] = option(
+        [], "Argument of a reshape as NAME.key=value, e.g. unlikely.beta=0.5. Repeatable.", added=True
+    )
+    filter: list[str] = option(
+        [],
+        "A further filter: indistinct, or your own as package.module:function. Repeatable, applied in order.",
+        added=True,
+    )
+    filter_arg: list[str] = option(
+        [], "Argument of such a filter as NAME.key=value, e.g. indistinct.tau=0.2. Repeatable.", added=True
+    )
+    token_weights: list[str] = option(
+        [],
+        "Weigh the tokens of samples: conflicts, top-entropy, gigpo, salt, items, or your own as "
+        "package.module:function. Repeatable: factors are multiplied.",
+        added=True,
+    )
+    token_weights_arg: list[str] = option(
+        [], "Argument of such weights as NAME.key=value, e.g. top-entropy.share=0.1. Repeatable.", added=True
     )
     reference_floor: float | None = option(
         None, "Lower bound of the reference's advantage, e.g. 0 to never push references down."

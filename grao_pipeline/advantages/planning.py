@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 
 from grao_pipeline.advantages.combine import check_combination
 from grao_pipeline.advantages.compute import advantages_provenance
+from grao_pipeline.advantages.estimate import Recipe
 from grao_pipeline.advantages.estimators.load import load_estimator
+from grao_pipeline.advantages.inputs import feature_urls
 from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.options import StageOptions
 from grao_pipeline.storage.manifest import Provenance
@@ -20,8 +22,9 @@ def check(options: StageOptions) -> None:
         UsageError: names the option.
     """
     assert isinstance(options, AdvantagesOptions)
-    check_combination(options, {scores.url: scores.weight for scores in options.scores})
-    load_estimator(options)
+    weights = {scores.url: scores.weight for scores in options.scores}
+    check_combination(options, weights)
+    Recipe(options, weights, load_estimator(options)).load()
 
 
 def identity(inputs: Sequence[str], options: StageOptions, provenance_of: Callable[[str], Provenance]) -> Provenance:
@@ -37,4 +40,5 @@ def identity(inputs: Sequence[str], options: StageOptions, provenance_of: Callab
     for groups, table in options.pool:
         rewards_by_groups.setdefault(groups, []).append(named(table))
     pool = [(provenance_of(groups).fingerprint, rewards) for groups, rewards in rewards_by_groups.items()]
-    return advantages_provenance(options, provenance_of(inputs[0]).fingerprint, scores, pool)
+    features = [(name, provenance_of(url).fingerprint) for name, url in feature_urls(options.feature).items()]
+    return advantages_provenance(options, provenance_of(inputs[0]).fingerprint, scores, pool, features)

@@ -1,4 +1,4 @@
-"""The standard deviation over a whole table: the same to the last bit, however the table is cut into parts."""
+"""Mean and standard deviation over a whole table: the same to the last bit, however the table is cut into parts."""
 
 import math
 from fractions import Fraction
@@ -23,6 +23,10 @@ class Moments:
         self.count += len(values)
         self._sum += exact_sum(values)
         self._squares += exact_sum(values * values)
+
+    def mean(self) -> float | None:
+        """Rounded only at the end; None without values."""
+        return float(self._sum / self.count) if self.count else None
 
     def std(self) -> float | None:
         """The population standard deviation, rounded only at the end; None without values."""

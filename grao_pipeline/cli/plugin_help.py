@@ -1,5 +1,6 @@
 """Help texts of plug-ins: what `grao plugins` prints, and what `grao score --reward NAME --help` adds."""
 
+import textwrap
 from collections.abc import Sequence
 
 import click
@@ -30,6 +31,12 @@ def write_description(plugin: PluginDescription, formatter: click.HelpFormatter)
     with formatter.section(f"{plugin.kind} '{plugin.name}'"):
         formatter.write_text(plugin.summary)
         formatter.write_paragraph()
+        if plugin.method is not None:
+            formatter.write_text(f"Source: {plugin.method.source}.")
+            formatter.write(textwrap.indent(plugin.method.formula, "    ") + "\n")
+            if plugin.method.needs:
+                formatter.write_text(f"Needs: {plugin.method.needs}.")
+            formatter.write_paragraph()
         if not plugin.arguments:
             formatter.write_text("It has no arguments.")
             return

@@ -14,7 +14,7 @@ from grao_pipeline.options import closest, option_flag
 from grao_pipeline.plugins import KINDS, PluginDescription, describe_plugin
 
 FILTER = "filter"
-KIND_NAMES = [*(kind.name for kind in KINDS), FILTER]
+KIND_NAMES = [kind.name for kind in KINDS]
 kind_option = click.option("--kind", type=click.Choice(KIND_NAMES), help="Only plug-ins of this kind.")
 
 
@@ -45,8 +45,9 @@ def list_plugins(kind: str | None, as_json: bool) -> None:
             for of_kind in KINDS
             if kind in (None, of_kind.name)
         }
-        if kind in (None, FILTER):
-            rows[FILTER] = {name: description.summary for name, description in filter_descriptions().items()}
+        if FILTER in rows:
+            of_options = {name: description.summary for name, description in filter_descriptions().items()}
+            rows[FILTER] = of_options | rows[FILTER]
     if as_json:
         print_summary(rows, True, "")
         return
@@ -84,6 +85,21 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
     echo(formatter.getvalue().rstrip())
 
 
+@plugins.command("catalog")
+def print_catalog() -> None:
+    """Print the catalog of published methods as Markdown, with formulas, sources and commands.
+
+    \b
+    Example:
+      grao plugins catalog > methods.md
+    """
+    from grao_pipeline.cli.catalog import catalog
+
+    with errors_for_people():
+        text = catalog()
+    echo(text.rstrip())
+
+
 def _kinds_of(name: str, kind: str | None) -> list[str]:
     """The kinds that have a plug-in of this name.
 
@@ -92,7 +108,8 @@ def _kinds_of(name: str, kind: str | None) -> list[str]:
     """
     if kind is not None:
         return [kind]
-    names = {of_kind.name: of_kind.names() for of_kind in KINDS} | {FILTER: list(filter_descriptions())}
+    names = {of_kind.name: of_kind.names() for of_kind in KINDS}
+    names[FILTER] += list(filter_descriptions())
     kinds = [of_kind for of_kind, known in names.items() if name in known]
     if not kinds:
         known = [other for of_kind in names.values() for other in of_kind]
@@ -104,8 +121,8 @@ def _kinds_of(name: str, kind: str | None) -> list[str]:
 
 
 def filter_descriptions() -> dict[str, PluginDescription]:
-    """The filters of `grao advantages`, in the order in which they are applied. Their arguments are its options."""
-    from grao_pipeline.advantages.filters import FILTERS
+    """The filters that options of `grao advantages` switch on, in the order in which they are applied."""
+    from grao_pipeline.advantages.filters.by_options import FILTERS
     from grao_pipeline.advantages.options import AdvantagesOptions
 
     arguments = {argument["name"]: argument for argument in described_arguments(AdvantagesOptions)}
@@ -123,12 +140,8 @@ def filter_descriptions() -> dict[str, PluginDescription]:
 
 
 def _description(kind: str, name: str) -> PluginDescription:
-    if kind != FILTER:
-        return describe_plugin(kind, name)
-    descriptions = filter_descriptions()
-    if name not in descriptions:
-        raise UsageError(f"Unknown filter '{name}'.{closest(name, descriptions)} Filters: {', '.join(descriptions)}.")
-    return descriptions[name]
+    of_options = filter_descriptions() if kind == FILTER else {}
+    return of_options[name] if name in of_options else describe_plugin(kind, name)
 
 
 def _summary(kind: str, name: str) -> str:

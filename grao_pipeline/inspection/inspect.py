@@ -17,7 +17,7 @@ from grao_pipeline.storage.parquet import column_names
 from grao_pipeline.storage.reader import TableReader, open_table, tables_inside
 
 # Most specific first: a groups table has all columns of a prompts table.
-KINDS = ("groups", "advantages", "scores", "prompts")
+KINDS = ("groups", "advantages", "scores", "logprobs", "prompts")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Inspection:
     """A description of one directory.
 
     Attributes:
-        kind: `prompts`, `groups`, `scores`, `advantages`, `model` or `evaluation`.
+        kind: `prompts`, `groups`, `scores`, `advantages`, `logprobs`, `model` or `evaluation`.
         counts: rows, parts and other counts.
         columns: name → (type, meaning); empty for a model or an evaluation.
         provenance: fingerprint, options and inputs, as far as known.

@@ -16,6 +16,7 @@ COLUMNS = {
     "prompts": ["reference", "rejected"],
     "groups": ["finish_reasons", "policy", "prompt_token_ids", *columns_to_read(OF_SEQUENCES)],
     "scores": ["rewards", "reference_reward", "statuses"],
+    "logprobs": ["sample_logprobs", "reference_logprobs"],
     "advantages": ["rewards", "advantages", "reference_reward", "reference_advantage", "reward_mean", "reward_std"],
 }
 """The columns that are read, by the kind of table."""
@@ -74,6 +75,9 @@ def _slim(kind: str, batch: pa.Table) -> dict[str, pl.Series]:
             "completion_tokens": view["num_tokens"],
             "mean_logprob": view["mean_logprob"],
         }
+    if kind == "logprobs":
+        samples = frame["sample_logprobs"].explode(empty_as_null=False)
+        return {"mean_logprob": samples.list.mean(), "reference_mean_logprob": frame["reference_logprobs"].list.mean()}
     lists = {name: frame[name].explode() for name in ("rewards", "advantages", "statuses") if name in frame.columns}
     if "statuses" in lists:
         lists["statuses"] = lists["statuses"].cast(pl.Categorical)
@@ -92,6 +96,8 @@ def _counts(kind: str, series: dict[str, pl.Series]) -> dict[str, object]:
         }
     if kind == "scores":
         return {"samples": len(series["rewards"]), "statuses": _by_word(series["statuses"])}
+    if kind == "logprobs":
+        return {"samples": len(series["mean_logprob"]), "references": series["reference_mean_logprob"].count()}
     return {
         "samples": len(series["advantages"]),
         "trained_samples": series["advantages"].count(),

@@ -48,8 +48,11 @@ class GradientAccumulator:
         self._options = options
         self._ranks = ranks
 
-    def add(self, groups: Sequence[TrainingGroup], stop_request: StopRequest) -> StepStats:
+    def add(self, groups: Sequence[TrainingGroup], stop_request: StopRequest, progress: float = 0.0) -> StepStats:
         """Add the gradient of a step to the parameters. A collective.
+
+        Args:
+            progress: share of the training's steps that are done.
 
         Raises:
             Interrupted: a rank was asked to stop; the gradient is incomplete.
@@ -63,7 +66,7 @@ class GradientAccumulator:
             if number >= len(batches):
                 self._add_empty_batch(groups)
                 continue
-            self.add_batch(batches[number], len(groups), step)
+            self.add_batch(batches[number], len(groups), step, progress)
         for rank, other in enumerate(self._ranks.gather(step)):
             if rank != self._ranks.rank:
                 step.metrics.merge(other.metrics)
@@ -77,7 +80,9 @@ class GradientAccumulator:
         whole_groups = self._objective.traits.couples_group
         return list(micro_batches([groups[index] for index in indices], self._options.tokens_per_batch, whole_groups))
 
-    def add_batch(self, sequences: list[TrainingSequence], num_groups: int, step: StepStats) -> None:
+    def add_batch(
+        self, sequences: list[TrainingSequence], num_groups: int, step: StepStats, progress: float = 0.0
+    ) -> None:
         """Add the gradient of one micro-batch to the parameters, and its metrics and cost to `step`.
 
         Args:
@@ -88,9 +93,8 @@ class GradientAccumulator:
         """
         with out_of_memory_is(lambda: self._out_of_memory(sequences)):
             with self._precision():
-                micro_batch = run_micro_batch(
-                    self._policy, self._objective, sequences, self._ranks.device, self._correction
-                )
+                objective, device = self._objective.at(progress), self._ranks.device
+                micro_batch = run_micro_batch(self._policy, objective, sequences, device, self._correction, progress)
             (micro_batch.surrogate * self._ranks.size / num_groups).backward()  # type: ignore[no-untyped-call]
         step.metrics.add(sequences, micro_batch.inputs, micro_batch.outputs)
         step.cost += cost_of(micro_batch.batch, self._policy.attention == ROWS)

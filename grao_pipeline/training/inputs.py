@@ -1,14 +1,15 @@
 """The inputs of a training, tables and model, and the checks that they belong together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.models.source import ModelSource, load_config
 from grao_pipeline.storage.manifest import Provenance
-from grao_pipeline.storage.reader import TableReader
+from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.storage.table_pair import TablePair
 from grao_pipeline.training.data.groups import TrainingSet
 from grao_pipeline.training.data.tables import open_pairs
+from grao_pipeline.training.logprobs.planning import logprobs_urls
 from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.provenance import train_provenance
 
@@ -21,6 +22,8 @@ class TrainingInputs:
     """The main tables, then the replayed ones."""
     source: ModelSource
     provenance: Provenance
+    logprobs: list[tuple[str, TableReader]] = field(default_factory=list)
+    """By name, log-probs of the groups under other models."""
 
     @property
     def groups(self) -> TableReader:
@@ -37,7 +40,9 @@ def open_inputs(groups_url: str, advantages_url: str, options: TrainOptions, sou
     """
     pairs = open_pairs(groups_url, advantages_url, options.replay)
     main, *replayed = (pair.fingerprints for pair in pairs)
-    return TrainingInputs(pairs, source, train_provenance(options, *main, source, replayed))
+    logprobs = [(name, open_table(url, "logprobs")) for name, url in logprobs_urls(options.logprobs)]
+    named = [(name, reader.fingerprint) for name, reader in logprobs]
+    return TrainingInputs(pairs, source, train_provenance(options, *main, source, replayed, named), logprobs)
 
 
 def load_data(inputs: TrainingInputs, options: TrainOptions) -> TrainingSet:
@@ -49,7 +54,7 @@ def load_data(inputs: TrainingInputs, options: TrainOptions) -> TrainingSet:
     """
     source = inputs.source
     (groups, advantages), *replay = ((pair.groups, pair.companion) for pair in inputs.pairs)
-    data = TrainingSet(groups, advantages, options.max_rounds_behind, replay)
+    data = TrainingSet(groups, advantages, options.max_rounds_behind, replay, inputs.logprobs)
     if not len(data):
         urls = ", ".join(pair.groups.url for pair in inputs.pairs)
         raise InputError(f"Nothing to train on: no group of {urls} has an advantage. All have equal rewards or none.")

@@ -35,7 +35,7 @@ class StepMetrics:
             self._objective[name] = self._objective.get(name, 0.0) + float(value)
         likelihood = inputs.mean_logprobs()
         samples = ~inputs.is_reference
-        rewards = [sequence.reward for sequence in sequences if sequence.reward is not None]
+        rewards = [one.reward for one in sequences if one.reward is not None and not one.is_reference]
         self._count("samples", float(samples.sum()))
         self._count("references", float(inputs.is_reference.sum()))
         self._count("logprob_samples", float(likelihood[samples].sum()))

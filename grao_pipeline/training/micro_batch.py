@@ -34,8 +34,12 @@ def run_micro_batch(
     sequences: Sequence[TrainingSequence],
     device: torch.device | str = "cpu",
     correction: Correction | None = None,
+    progress: float = 0.0,
 ) -> MicroBatch:
     """Run the policy over some of a step's sequences, once. Any cut of a step gives the same sum of gradients.
+
+    Args:
+        progress: share of the training's steps that are done.
 
     Raises:
         InputError: a sequence lacks what the objective needs; names its group.
@@ -45,7 +49,7 @@ def run_micro_batch(
     is_corrected = correction is not None and not correction.is_off
 
     def inputs(logprobs: Tensor) -> ObjectiveInputs:
-        uncorrected = objective_inputs(sequences, batch.token_mask, batch.padded(logprobs))
+        uncorrected = objective_inputs(sequences, batch.token_mask, batch.padded(logprobs), progress)
         if correction is None or not is_corrected:
             return uncorrected
         factors = correction.factors(objective, uncorrected)
@@ -59,11 +63,14 @@ def run_micro_batch(
         return MicroBatch(batch, surrogate, final_inputs, objective(final_inputs))
 
 
-def objective_inputs(sequences: Sequence[TrainingSequence], token_mask: Tensor, logprobs: Tensor) -> ObjectiveInputs:
+def objective_inputs(
+    sequences: Sequence[TrainingSequence], token_mask: Tensor, logprobs: Tensor, progress: float = 0.0
+) -> ObjectiveInputs:
     """The inputs of an objective for a batch, in the precision of the log-probs.
 
     Args:
         token_mask, logprobs: [S, L].
+        progress: share of the training's steps that are done.
     """
 
     def column(values: Sequence[float | None]) -> Tensor:
@@ -82,6 +89,7 @@ def objective_inputs(sequences: Sequence[TrainingSequence], token_mask: Tensor, 
         return matrix.to(logprobs.device)  # one transfer
 
     numbers: dict[str, int] = {}
+    others = sorted({name for sequence in sequences for name in sequence.logprobs})
     sampling = [_sampling_logprobs(sequence) for sequence in sequences]
     return ObjectiveInputs(
         token_logprobs=logprobs,
@@ -101,6 +109,9 @@ def objective_inputs(sequences: Sequence[TrainingSequence], token_mask: Tensor, 
         ),
         sampling_logprobs=rows(sampling, 0.0),
         has_sampling=flags([values is not None for values in sampling]),
+        group_tokens=column([float(sequence.group_tokens) for sequence in sequences]),
+        logprobs={name: rows([sequence.logprobs.get(name) for sequence in sequences], 0.0) for name in others},
+        progress=progress,
     )
 
 

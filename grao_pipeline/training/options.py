@@ -28,9 +28,16 @@ class TrainOptions(StageOptions):
     replay: list[tuple[str, str]] = tables(
         [], "Train on these groups, too, e.g. those of an earlier round. Repeatable.", metavar="GROUPS ADVANTAGES"
     )
+    logprobs: list[str] = tables(
+        [],
+        "Log-probs of these groups under another model, by grao logprobs, as NAME=TABLE: objectives compare with NAME. "
+        "Repeatable.",
+        metavar="NAME=TABLE",
+    )
     objective: str = option(
         "grao",
-        "Objective: grao, sft, grpo, dr-grpo, dpo, asymre, opmd, or your own as package.module:Class.",
+        "Objective: grao, sft, grpo, dr-grpo, gspo, dapo, cispo, sapo, rec, asymre, opmd, dpo, pairwise, simpo, orpo, "
+        "kto, sppo, disco, trpa, ranked-list, regression, p3o, distillation, or your own as package.module:Class.",
         plugin="objective",
     )
     objective_arg: list[str] = option(

@@ -6,6 +6,7 @@ from grao_pipeline.models.source import locate_model
 from grao_pipeline.options import StageOptions
 from grao_pipeline.plugins import named_source
 from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.training.logprobs.planning import logprobs_urls
 from grao_pipeline.training.objectives import OBJECTIVES
 from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.provenance import train_provenance
@@ -25,4 +26,5 @@ def identity(inputs: Sequence[str], options: StageOptions, provenance_of: Callab
         (provenance_of(groups_place).fingerprint, provenance_of(advantages_place).fingerprint)
         for groups_place, advantages_place in options.replay
     ]
-    return train_provenance(options, groups, advantages, locate_model(options.model, options.adapter), replay)
+    logprobs = [(name, provenance_of(place).fingerprint) for name, place in logprobs_urls(options.logprobs)]
+    return train_provenance(options, groups, advantages, locate_model(options.model, options.adapter), replay, logprobs)

@@ -18,11 +18,13 @@ def train_provenance(
     advantages_fingerprint: str,
     source: ModelSource,
     replay: Sequence[tuple[str, str]] = (),
+    logprobs: Sequence[tuple[str, str]] = (),
 ) -> Provenance:
     """The identity of a trained model, known before any training.
 
     Args:
         replay: fingerprints of further groups and their advantages, in the order in which they are given.
+        logprobs: names and fingerprints of log-probs under other models.
 
     Raises:
         UsageError, MismatchError: the optimizer's state cannot be carried (see `carried_optimizer`).
@@ -37,6 +39,8 @@ def train_provenance(
     carried = carried_optimizer(source, options)
     if carried is not None:
         inputs["optimizer"] = carried.fingerprint
+    if logprobs:
+        inputs["logprobs"] = sorted(map(list, logprobs))
     shaping = options.content() | named_source("objective", options.objective, OBJECTIVES)
     details = source.details(options.model)
     return Provenance("model", stage_fingerprint("train", shaping, inputs), shaping, inputs, details)

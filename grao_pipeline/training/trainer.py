@@ -182,7 +182,8 @@ class Trainer:
             options.schedule,
             self._earlier_steps,
         )
-        stats = self._learner.gradient.add(groups, signals.poll)
+        progress = (step - 1) / max(1, len(self._plan) - 1)
+        stats = self._learner.gradient.add(groups, signals.poll, progress)
         norm = self._learner.clip()
         report = stats.metrics.report()
         is_finite = math.isfinite(norm) and math.isfinite(report["J"])

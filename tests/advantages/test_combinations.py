@@ -225,7 +225,7 @@ def test_a_sequence_that_lacks_a_reward_counts_nowhere(options: dict[str, Any]) 
             {"a": 1, "b": 1},
             "uncertainty_penalty: only --combine uncertainty has a penalty, not 'sum'",
         ),
-        ({"combine": "uncertainty"}, {"a": 1, "b": 1}, "combine: 'uncertainty' needs --uncertainty-penalty"),
+        ({"combine": "uncertainty"}, {"a": 1, "b": 1}, "combination 'uncertainty' needs penalty="),
         ({"combine": "minimum"}, {"a": 1}, r"combine: 'minimum' combines several rewards; there is only one \(a\)"),
         ({"combine": "minimum"}, {"a": 1, "b": 0}, "reward 'b', whose weight is 0"),
         ({"combine": "lexicographic"}, {"a": 1, "b": 1}, "needs a --gate NAME=THRESHOLD"),

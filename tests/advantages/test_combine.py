@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grao_pipeline.advantages.combine import weighted_sum
+from grao_pipeline.advantages.combinations.weighted_sum import weighted_sum
 from tests.tiers import examples
 
 
 def combine(weights: dict[str, float], rewards: dict[str, list[float | None]]) -> list[float | None]:
     columns = {f"reward.{name}": pl.Series(values, dtype=pl.Float32) for name, values in rewards.items()}
     applies = {f"applies.{name}": pl.Series([True] * len(values)) for name, values in rewards.items()}
-    combined = pl.DataFrame(columns | applies).select(weighted_sum(weights).alias("reward"))["reward"]
+    combined = pl.DataFrame(columns | applies).select(
+        weighted_sum(pl.DataFrame(), weights=weights, statistics="samples").alias("reward")
+    )["reward"]
     assert combined.dtype == pl.Float32
     return combined.to_list()
 

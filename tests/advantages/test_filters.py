@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from grao_pipeline.advantages.estimate import Masked
-from grao_pipeline.advantages.filters import FILTERS
+from grao_pipeline.advantages.filters.by_options import FILTERS
 from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.storage.reader import open_table
 from tests.advantages.common import Group, compute

@@ -6,6 +6,7 @@ import pytest
 
 from grao_pipeline.advantages.compute import advantages_provenance
 from grao_pipeline.advantages.options import AdvantagesOptions
+from grao_pipeline.fingerprints import fingerprint as fingerprint_of
 from grao_pipeline.options import extra_of, option
 
 OTHER_VALUES: dict[str, Any] = {
@@ -29,7 +30,16 @@ OTHER_VALUES: dict[str, Any] = {
     "max_mean_reward": 0.9,
     "top_k": 1,
     "bottom_k": 1,
+    "combine_arg": ["a=1"],
+    "reshape": ["overlong"],
+    "reshape_arg": ["overlong.limit=9"],
+    "filter": ["indistinct"],
+    "filter_arg": ["indistinct.tau=1"],
+    "token_weights": ["conflicts"],
+    "token_weights_arg": ["conflicts.boost=3"],
 }
+ADDED = {"combine_arg", "reshape", "reshape_arg", "filter", "filter_arg", "token_weights", "token_weights_arg"}
+"""Later than tables that were written without them."""
 
 
 def fingerprint(options: AdvantagesOptions) -> str:
@@ -38,7 +48,14 @@ def fingerprint(options: AdvantagesOptions) -> str:
 
 def test_every_option_that_shapes_the_table_is_in_its_provenance_at_any_value() -> None:
     shaping = {name for name, info in AdvantagesOptions.model_fields.items() if extra_of(info).get("content")}
-    assert AdvantagesOptions().content().keys() == shaping == OTHER_VALUES.keys()
+    assert shaping == OTHER_VALUES.keys()
+    assert AdvantagesOptions().content().keys() == shaping - ADDED
+    assert AdvantagesOptions(**OTHER_VALUES).content().keys() == shaping
+
+
+def test_options_that_were_added_leave_older_tables_their_fingerprint() -> None:
+    """That of all defaults before there were any reshapes."""
+    assert fingerprint_of(AdvantagesOptions().content()) == "2c720abf0770f49000c931189ee8579a"
 
 
 @pytest.mark.parametrize("name", OTHER_VALUES)

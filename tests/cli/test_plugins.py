@@ -22,18 +22,9 @@ def test_a_plugin_says_what_it_is_and_what_its_arguments_are(kind: str, name: st
 
 def test_plugins_are_listed_by_kind() -> None:
     kinds = tiny.grao_json("plugins", "list")
-    names = [
-        "format",
-        "reward",
-        "judge_engine",
-        "estimator",
-        "objective",
-        "engine",
-        "attention",
-        "tracker",
-        "export",
-        "filter",
-    ]
+    weighing = ["combination", "reshape", "filter", "token_weight"]
+    training = ["objective", "engine", "attention", "tracker", "export"]
+    names = ["format", "reward", "judge_engine", "estimator", *weighing, *training]
     assert list(kinds) == names
     assert "length" in kinds["reward"]
     assert "zero-variance" in kinds["filter"]

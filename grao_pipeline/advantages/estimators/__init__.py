@@ -20,4 +20,9 @@ ESTIMATORS = {
     "rank": f"{_HERE}.rank:Rank",
     "best-of-n": f"{_HERE}.best_of_n:BestOfN",
     "sft": f"{_HERE}.sft:Sft",
+    "red": f"{_HERE}.red:Red",
+    "copo": f"{_HERE}.copo:Copo",
+    "signed-by": f"{_HERE}.signed_by:SignedBy",
+    "hardness-scaled": f"{_HERE}.hardness_scaled:HardnessScaled",
+    "gtpo": f"{_HERE}.gtpo:Gtpo",
 }

@@ -4,8 +4,10 @@ import polars as pl
 
 from grao_pipeline.advantages.estimators.base import REWARD, Estimator, group_mean
 from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.methods import method
 
 
+@method("arXiv 2506.20520", "Â = R − (μ + delta_v)", options="--statistics samples --keep-zero-variance")
 class Asymre(Estimator):
     """R − (μ + delta_v): a baseline below the mean puts more weight on successes (arXiv 2506.20520).
 

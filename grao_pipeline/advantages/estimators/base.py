@@ -5,7 +5,7 @@
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import polars as pl
@@ -35,6 +35,8 @@ class Estimator(ABC):
 
     Arguments: ClassVar[type[PluginArguments]] = NoArguments
     uses_rewards: ClassVar[bool] = True
+    needs_combination: ClassVar[str] = ""
+    """The `--combine` that it needs; empty where any fits."""
 
     def __init_subclass__(cls, *, uses_rewards: bool | None = None) -> None:
         super().__init_subclass__()
@@ -58,9 +60,12 @@ class Estimator(ABC):
             statistics: the sequences that count, see above.
         """
 
-    def over_table(self, view: pl.DataFrame, *, statistics: str) -> pl.Expr | None:
+    def over_table(self, view: pl.DataFrame, *, statistics: str) -> pl.Expr | Mapping[str, pl.Expr] | None:
         """The values whose standard deviation over all groups of the table `over_group` reads as column `table_std`;
         null = does not count. An estimator without this method has no such column.
+
+        A mapping gives several: their means, population standard deviations and numbers are the columns
+        `table_mean.NAME`, `table_std.NAME` and `table_count.NAME`.
         """
         return None
 

@@ -3,8 +3,10 @@
 import polars as pl
 
 from grao_pipeline.advantages.estimators.base import Estimator, counted_reward
+from grao_pipeline.methods import method
 
 
+@method("arXiv 2304.06767", "Â = 1 for the best sample of the group; the others are not trained on")
 class BestOfN(Estimator):
     """1 for the best sample of the group, null for the other samples and the reference (RAFT, arXiv 2304.06767).
 

@@ -3,8 +3,10 @@
 import polars as pl
 
 from grao_pipeline.advantages.estimators.base import REWARD, Estimator, group_mean
+from grao_pipeline.methods import method
 
 
+@method("arXiv 2503.20783", "Â = R − μ", options="--statistics samples")
 class DrGrpo(Estimator):
     """R − μ: GRPO without the division by the standard deviation (arXiv 2503.20783, 3.2).
 

@@ -10,10 +10,12 @@ from grao_pipeline.advantages.estimators.base import (
     group_std,
     standardized,
 )
+from grao_pipeline.methods import method
 
 EPSILON = 1e-4
 
 
+@method("arXiv 2402.03300", "Â = (R − μ) / (σ + ε)", options="--statistics samples")
 class Grpo(Estimator):
     """(R − μ) / (s + 1e-4) with s = σ · √(n / (n − 1)); exactly 0 where all rewards are equal (arXiv 2402.03300).
 

@@ -4,8 +4,15 @@ import polars as pl
 
 from grao_pipeline.advantages.estimators.base import REWARD, Estimator, group_mean
 from grao_pipeline.errors import UsageError
+from grao_pipeline.methods import method
 
 
+@method(
+    "arXiv 2602.02710",
+    "Â = (R − μ) / μ        0 where μ = 0",
+    needs="rewards of at least 0",
+    options="--statistics samples",
+)
 class MaxRl(Estimator):
     """(R − μ) / μ, for rewards in [0, 1] that measure success; exactly 0 where μ = 0 (arXiv 2602.02710).
 

@@ -4,8 +4,10 @@ import polars as pl
 
 from grao_pipeline.advantages.estimators.base import REWARD, Estimator, group_mean
 from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.methods import method
 
 
+@method("arXiv 2505.17826", "Â = (R − μ) / (1 + tau)", options="--statistics samples")
 class Opmd(Estimator):
     """(R − μ) / (1 + tau): the simple form of OPMD (Trinity-RFT, arXiv 2505.17826).
 

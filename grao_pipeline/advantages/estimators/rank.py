@@ -3,8 +3,14 @@
 import polars as pl
 
 from grao_pipeline.advantages.estimators.base import REWARD, Estimator, counted_reward
+from grao_pipeline.methods import method
 
 
+@method(
+    "arXiv 1703.03864, section 2.1; 2401.04056",
+    "Â_i = mean of sign(R_i − R_j) over j ≠ i",
+    options="--statistics samples",
+)
 class Rank(Estimator):
     """The mean of sign(R − R_t) over the other counted sequences t, in [−1, 1]: centered ranks (arXiv 1703.03864, 2.1).
 

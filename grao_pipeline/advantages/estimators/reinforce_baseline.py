@@ -3,8 +3,14 @@
 import polars as pl
 
 from grao_pipeline.advantages.estimators.base import REWARD, Estimator, counted_reward, group_mean, standardized
+from grao_pipeline.methods import method
 
 
+@method(
+    "arXiv 2501.03262",
+    "Â = (R − μ) / σ_T        σ_T of R − μ over the whole table",
+    options="--statistics samples",
+)
 class ReinforceBaseline(Estimator):
     """(R − μ) / σ_T with μ of the group and σ_T of R − μ over the whole table (arXiv 2501.03262).
 

@@ -3,8 +3,10 @@
 import polars as pl
 
 from grao_pipeline.advantages.estimators.base import REWARD, Estimator, counted_reward, group_mean, group_size
+from grao_pipeline.methods import method
 
 
+@method("arXiv 2402.14740", "Â_i = R_i − mean of R_j over j ≠ i", options="--statistics samples")
 class Rloo(Estimator):
     """R − the mean of the other counted rewards = n / (n − 1) · (R − μ); 0 without others (arXiv 2402.14740, Eq. 5).
 

@@ -3,8 +3,10 @@
 import polars as pl
 
 from grao_pipeline.advantages.estimators.base import Estimator
+from grao_pipeline.methods import method
 
 
+@method("the likelihood of references", "Â_y = 1; samples are not trained on", needs="a reference")
 class Sft(Estimator, uses_rewards=False):
     """1 for the reference and null for the samples: supervised fine-tuning.
 

@@ -1,7 +1,7 @@
 """Groups and advantages → groups of sequences to train on, in a seeded order, in micro-batches."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.storage.reader import TableReader
 from grao_pipeline.storage.table_pair import TablePair
 from grao_pipeline.training.data.origins import find_origins
-from grao_pipeline.training.data.tables import refuse_shared_groups, training_parts
+from grao_pipeline.training.data.tables import logprobs_of, refuse_shared_groups, training_parts
 
 GROUP_COLUMNS = [
     "group_id",
@@ -24,7 +24,9 @@ GROUP_COLUMNS = [
     "policy",
     "round",
 ]
-ADVANTAGE_COLUMNS = ["group_id", "rewards", "advantages", "reference_advantage", "token_weights"]
+ADVANTAGE_COLUMNS = ["group_id", "rewards", "advantages", "reference_advantage", "reference_reward", "token_weights"]
+TOKEN_ADVANTAGES = "token_advantages"
+"""Detail of an advantages table's provenance: tokens of a sample have advantages of different signs."""
 
 T = TypeVar("T")
 
@@ -48,7 +50,7 @@ class TrainingSequence:
     group_has_reference: bool
     """Whether the group's reference is trained on."""
     reward: float | None
-    """Reward of a sample; None for the reference."""
+    """None where it has none."""
     behavior_logprobs: list[float] | None
     """Log-probs of a sample under the policy that sampled, at temperature 1, where the groups store them. [L]"""
     token_weights: list[float] | None = None
@@ -62,6 +64,10 @@ class TrainingSequence:
     """Which tokens the policy sampled; the others are context, as the prompt is. None: all of them. [L]"""
     sampling_logprobs: list[float] | None = None
     """Log-probs under the distribution that was sampled from (temperature, top-p, …); None: it was the policy. [L]"""
+    group_tokens: int = 0
+    """Number of tokens, those that were not sampled left out, of its group's samples that have an advantage."""
+    logprobs: Mapping[str, list[float]] = field(default_factory=dict)
+    """By the NAME of `--logprobs`, the log-probs under another model. [L] each"""
     sampling_is_unknown: bool = False
     """It was sampled from another distribution than the policy, and the groups do not store its log-probs."""
 
@@ -89,11 +95,13 @@ class TrainingSet:
     Args:
         max_rounds_behind: skip groups that are more than this many rounds older than the newest group of all tables.
         replay: further pairs of a groups table and its advantages.
+        logprobs: by their names, log-probs of these groups under other models: one table for each groups table.
 
     Attributes:
         num_groups: number of groups in all tables.
         num_too_old: groups that were skipped for their age and would have been trained on.
         origins: in the order of the data, without groups that are too old.
+        token_advantages: the function that gave each token its own advantage; empty without one.
 
     Raises:
         MismatchError: a pair of tables does not hold the same groups, or two pairs share one.
@@ -106,13 +114,20 @@ class TrainingSet:
         advantages: TableReader,
         max_rounds_behind: int | None = None,
         replay: Sequence[tuple[TableReader, TableReader]] = (),
+        logprobs: Sequence[tuple[str, TableReader]] = (),
     ) -> None:
         pairs = [TablePair(*pair) for pair in ((groups, advantages), *replay)]
-        self._parts = [part for pair in pairs for part in training_parts(pair, GROUP_COLUMNS, ADVANTAGE_COLUMNS)]
+        self._parts = [
+            part
+            for pair in pairs
+            for part in training_parts(pair, GROUP_COLUMNS, ADVANTAGE_COLUMNS, logprobs_of(pair.groups, logprobs))
+        ]
         refuse_shared_groups(pairs, self._parts)
         index = find_origins(self._parts, max_rounds_behind)
         self.origins, self._rows, self.num_too_old = index.origins, index.rows, index.num_too_old
         self.num_groups = sum(part.groups.num_rows for part in self._parts)
+        details = [str(pair.companion.provenance.details.get(TOKEN_ADVANTAGES, "")) for pair in pairs]
+        self.token_advantages = next(filter(None, details), "")
 
     @property
     def policies(self) -> set[str]:
@@ -126,7 +141,8 @@ class TrainingSet:
         number, row, origin = self._rows[index]
         part = self._parts[number]
         values = {**part.groups.slice(row, 1).to_pylist()[0], **part.advantages.slice(row, 1).to_pylist()[0]}
-        return _training_group(values, origin)
+        others = {name: table.slice(row, 1).to_pylist()[0] for name, table in part.logprobs.items()}
+        return _training_group(values, origin, others)
 
     def check_fits(self, vocab_size: int, context_length: int | None) -> None:
         """Check every trained sequence against the model.
@@ -136,25 +152,34 @@ class TrainingSet:
             model's positions.
         """
         for index in range(len(self)):
-            group = self[index]
-            for sequence in group.sequences:
-                if not sequence.prompt_token_ids:
-                    raise InputError(
-                        f"Group {group.group_id} has an empty prompt_token_ids: nothing predicts the first token of "
-                        "its samples. A prompt needs at least one token."
-                    )
-                ids = [*sequence.prompt_token_ids, *sequence.token_ids]
-                outside = next((token for token in (min(ids), max(ids)) if not 0 <= token < vocab_size), None)
-                if outside is not None:
-                    raise InputError(
-                        f"Group {group.group_id} holds token id {outside}; the model's vocabulary has {vocab_size}. "
-                        "Train the model that sampled these groups."
-                    )
-                if context_length is not None and sequence.num_tokens > context_length:
-                    raise InputError(
-                        f"Group {group.group_id} has a sequence of {sequence.num_tokens} tokens; the model's positions "
-                        f"end at {context_length}. Generate shorter samples, or train a model with more positions."
-                    )
+            check_group(self[index], vocab_size, context_length)
+
+
+def check_group(group: TrainingGroup, vocab_size: int, context_length: int | None) -> None:
+    """Check the sequences of a group against a model.
+
+    Raises:
+        InputError: a prompt is empty, a token id is outside the vocabulary, or a sequence is longer than the model's
+        positions.
+    """
+    for sequence in group.sequences:
+        if not sequence.prompt_token_ids:
+            raise InputError(
+                f"Group {group.group_id} has an empty prompt_token_ids: nothing predicts the first token of "
+                "its samples. A prompt needs at least one token."
+            )
+        ids = [*sequence.prompt_token_ids, *sequence.token_ids]
+        outside = next((token for token in (min(ids), max(ids)) if not 0 <= token < vocab_size), None)
+        if outside is not None:
+            raise InputError(
+                f"Group {group.group_id} holds token id {outside}; the model's vocabulary has {vocab_size}. "
+                "Train the model that sampled these groups."
+            )
+        if context_length is not None and sequence.num_tokens > context_length:
+            raise InputError(
+                f"Group {group.group_id} has a sequence of {sequence.num_tokens} tokens; the model's positions "
+                f"end at {context_length}. Generate shorter samples, or train a model with more positions."
+            )
 
 
 def epoch_order(num_groups: int, seed: int, epoch: int) -> list[int]:
@@ -210,7 +235,7 @@ def _tokens(sequences: Sequence[TrainingSequence]) -> int:
     return len(sequences[0].prompt_token_ids) + sum(len(sequence.token_ids) for sequence in sequences)
 
 
-def _training_group(row: dict[str, Any], origin: int) -> TrainingGroup:
+def _training_group(row: dict[str, Any], origin: int, others: Mapping[str, dict[str, Any]]) -> TrainingGroup:
     samples: list[float | None] = row["advantages"]
     completions: list[list[int]] = row["completion_token_ids"]
     logprobs: list[list[float]] | None = row["completion_logprobs"]
@@ -236,6 +261,7 @@ def _training_group(row: dict[str, Any], origin: int) -> TrainingGroup:
         "group_mean_reward": sum(scored) / len(scored) if scored else None,
         "group_id": str(row["group_id"]),
         "origin": origin,
+        "group_tokens": sum(len(completions[i]) if masks[i] is None else sum(masks[i] or ()) for i in trained),
     }
     sequences = [
         TrainingSequence(
@@ -248,6 +274,7 @@ def _training_group(row: dict[str, Any], origin: int) -> TrainingGroup:
             sampling_is_unknown=sampling is not None and sampling[i] is None,
             token_weights=_token_weights(weights, i, completions[i], row["group_id"]),
             mask=masks[i],
+            logprobs={name: of["sample_logprobs"][i] for name, of in others.items()},
             **shared,
         )
         for i, value in zip(trained, values, strict=True)
@@ -258,8 +285,9 @@ def _training_group(row: dict[str, Any], origin: int) -> TrainingGroup:
                 token_ids=reference_ids,
                 advantage=float(reference_advantage),
                 is_reference=True,
-                reward=None,
+                reward=row["reference_reward"],
                 behavior_logprobs=None,
+                logprobs={name: of["reference_logprobs"] for name, of in others.items()},
                 **shared,
             )
         )

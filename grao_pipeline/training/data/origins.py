@@ -1,6 +1,6 @@
 """Origins: the groups of one table that one policy sampled in one round, and which groups are trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -35,6 +35,8 @@ class Part:
     """Fingerprint of the groups table."""
     groups: pa.Table
     advantages: pa.Table
+    logprobs: Mapping[str, pa.Table] = field(default_factory=dict)
+    """By name, the log-probs of the same rows under other models."""
 
 
 @dataclass

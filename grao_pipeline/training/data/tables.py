@@ -1,21 +1,23 @@
 """The tables of a training: groups with their advantages, and the replayed tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from grao_pipeline.errors import InputError, MismatchError, UsageError
 from grao_pipeline.storage.manifest import Provenance
-from grao_pipeline.storage.reader import open_table
+from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.storage.table_pair import TablePair
 from grao_pipeline.training.data.origins import Part
 
 BEHAVIOR = "completion_behavior_logprobs"
 
 
-def training_parts(pair: TablePair, groups: Sequence[str], advantages: Sequence[str]) -> Iterator[Part]:
-    """These columns of a groups table and of its advantages, part by part.
+def training_parts(
+    pair: TablePair, groups: Sequence[str], advantages: Sequence[str], logprobs: Mapping[str, TableReader] | None = None
+) -> Iterator[Part]:
+    """These columns of a groups table and of its advantages, part by part, with the log-probs under other models.
 
     Raises:
         MismatchError: the tables do not hold the same groups.
@@ -24,17 +26,41 @@ def training_parts(pair: TablePair, groups: Sequence[str], advantages: Sequence[
     pair.companion.refuse_other_groups(pair.groups)
     has_tokens = not pair.groups.num_rows
     is_unknown = _samples_from_unknown(pair.groups.provenance)
-    for part, aligned in pair.parts(groups, advantages):
+    for index, (part, aligned) in enumerate(pair.parts(groups, advantages)):
+        ids = part.column("group_id")
+        others = {name: reader.aligned_part(ids, index) for name, reader in (logprobs or {}).items()}
         if is_unknown:
             part = _with_unknown_behavior(part)
         ids = part.column("completion_token_ids")
         has_tokens |= bool(pc.any(pc.greater(pc.list_value_length(pc.list_flatten(ids)), 0)).as_py())
-        yield Part(pair.groups.fingerprint, part, aligned)
+        yield Part(pair.groups.fingerprint, part, aligned, others)
     if not has_tokens:
         raise InputError(
             f"{pair.groups.url} has texts but no token ids, so it cannot be trained on. "
             "Import it again with --tokenizer MODEL."
         )
+
+
+def logprobs_of(groups: TableReader, tables: Sequence[tuple[str, TableReader]]) -> dict[str, TableReader]:
+    """By name, the log-probs of these groups.
+
+    Raises:
+        MismatchError: a name has no table of these groups, or two.
+    """
+    chosen: dict[str, TableReader] = {}
+    for name, reader in tables:
+        if reader.provenance.inputs.get("groups") != groups.fingerprint:
+            continue
+        if name in chosen:
+            raise MismatchError(f"{reader.url} is a second table of '{name}' for {groups.url}. Leave one of them out.")
+        chosen[name] = reader
+    missing = sorted({name for name, _ in tables} - set(chosen))
+    if missing:
+        raise MismatchError(
+            f"No --logprobs {missing[0]}=TABLE was computed from {groups.url}. Run: grao logprobs {groups.url} OUT "
+            "--model MODEL."
+        )
+    return chosen
 
 
 def _samples_from_unknown(provenance: Provenance) -> bool:

@@ -1,11 +1,29 @@
 """Objectives, one file each; `base.py` is the seam, the registry below gives their names."""
 
+_HERE = "grao_pipeline.training.objectives"
+
 OBJECTIVES = {
-    "asymre": "grao_pipeline.training.objectives.asymre:AsymRe",
-    "dpo": "grao_pipeline.training.objectives.dpo:Dpo",
-    "dr-grpo": "grao_pipeline.training.objectives.dr_grpo:DrGrpo",
-    "grao": "grao_pipeline.training.objectives.grao:Grao",
-    "grpo": "grao_pipeline.training.objectives.grpo:Grpo",
-    "opmd": "grao_pipeline.training.objectives.opmd:Opmd",
-    "sft": "grao_pipeline.training.objectives.sft:Sft",
+    "asymre": f"{_HERE}.asymre:AsymRe",
+    "cispo": f"{_HERE}.cispo:Cispo",
+    "dapo": f"{_HERE}.dapo:Dapo",
+    "disco": f"{_HERE}.disco:Disco",
+    "distillation": f"{_HERE}.distillation:Distillation",
+    "dpo": f"{_HERE}.dpo:Dpo",
+    "dr-grpo": f"{_HERE}.dr_grpo:DrGrpo",
+    "grao": f"{_HERE}.grao:Grao",
+    "grpo": f"{_HERE}.grpo:Grpo",
+    "gspo": f"{_HERE}.gspo:Gspo",
+    "kto": f"{_HERE}.kto:Kto",
+    "opmd": f"{_HERE}.opmd:Opmd",
+    "orpo": f"{_HERE}.orpo:Orpo",
+    "p3o": f"{_HERE}.p3o:P3o",
+    "pairwise": f"{_HERE}.pairwise:Pairwise",
+    "ranked-list": f"{_HERE}.ranked_list:RankedList",
+    "rec": f"{_HERE}.rec:Rec",
+    "regression": f"{_HERE}.regression:Regression",
+    "sapo": f"{_HERE}.sapo:Sapo",
+    "sft": f"{_HERE}.sft:Sft",
+    "simpo": f"{_HERE}.simpo:Simpo",
+    "sppo": f"{_HERE}.sppo:Sppo",
+    "trpa": f"{_HERE}.trpa:Trpa",
 }

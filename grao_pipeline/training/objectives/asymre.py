@@ -12,9 +12,15 @@ log π(o_i).
 import torch
 
 from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.methods import method
 from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs, ObjectiveOutputs, Traits
 
 
+@method(
+    "arXiv 2506.20520",
+    "L = −(1/G) Σ_i (R_i − mean R − delta_v) ℓ(o_i)",
+    needs="rewards",
+)
 class AsymRe(Objective):
     """REINFORCE on rewards, with a baseline below the mean reward of the group.
 

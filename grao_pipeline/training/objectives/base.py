@@ -1,14 +1,23 @@
 """The Objective seam: token log-probs and advantages in, loss and metrics out."""
 
+import copy
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from grao_pipeline.arguments import NoArguments, PluginArguments
 from grao_pipeline.errors import UsageError
+
+BEHAVIOR = "behavior"
+"""The policy that sampled, as the name of a model that an objective compares with."""
+COMPARING = ("against", "kl_against", "teacher")
+"""Arguments of objectives that name such a model: `behavior`, or the NAME of a `--logprobs`."""
+Course = Callable[[float], float]
+"""A number as a function of the share of the steps that are done."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,12 @@ class ObjectiveInputs:
     π_behavior; 0 where unknown and at padding. None: `behavior_logprobs`. [S, L]"""
     has_sampling: Tensor | None = None
     """Whether `sampling_logprobs` are known. None: `has_behavior`. [S]"""
+    group_tokens: Tensor | None = None
+    """Number of tokens of the group's samples with an advantage. [S]"""
+    logprobs: Mapping[str, Tensor] = field(default_factory=dict)
+    """By the NAME of `--logprobs`, the log-probs under another model, of references as well; 0 at padding. [S, L]"""
+    progress: float = 0.0
+    """Share of the training's steps that are done: 0 in the first step, 1 in the last."""
 
     def mean_logprobs(self) -> Tensor:
         """ℓ(s): mean log-prob of the tokens of each sequence, in nats per token. [S]"""
@@ -60,6 +75,23 @@ class ObjectiveInputs:
         """log π_θ − log π_behavior of every token; 0 where π_behavior is unknown, and at padding. [S, L]"""
         known = self.token_mask & self.has_behavior[:, None]
         return torch.where(known, self.token_logprobs - self.behavior_logprobs, 0.0)
+
+    def log_ratios_to(self, name: str) -> Tensor:
+        """log π_θ minus the log-prob under the policy that sampled (`behavior`) or under the model of a `--logprobs`;
+        0 where unknown, and at padding. [S, L]
+        """
+        if name == BEHAVIOR:
+            return self.log_ratios()
+        return torch.where(self.token_mask, self.token_logprobs - self.logprobs[name], 0.0)
+
+    def rows_of_groups(self) -> list[list[int]]:
+        """The rows of the samples of every group, in order. Only with whole groups these are all of a group's."""
+        rows: dict[int, list[int]] = {}
+        pairs = zip(self.group.tolist(), self.is_reference.tolist(), strict=True)
+        for row, (group, is_reference) in enumerate(pairs):
+            if not is_reference:
+                rows.setdefault(group, []).append(row)
+        return list(rows.values())
 
     def sampling_log_ratios(self) -> Tensor:
         """log π_θ minus the log-prob under the distribution that was sampled from, the logarithm of a token's
@@ -81,6 +113,14 @@ class ObjectiveInputs:
     def sample_share(self) -> Tensor:
         """1/G for a sample, 0 for a reference: a sum over sequences with these weights is the mean over a group. [S]"""
         return (~self.is_reference).to(self.group_size.dtype) / self.group_size.clamp(min=1)
+
+    def token_share(self) -> Tensor:
+        """1/N for a token of a sample, N the tokens of the group's samples; 0 for references and padding: a sum with
+        these weights is the mean over the tokens of a group. [S, L]
+        """
+        assert self.group_tokens is not None
+        share = (~self.is_reference).to(self.group_tokens.dtype) / self.group_tokens.clamp(min=1)
+        return share[:, None] * self.token_mask
 
 
 @dataclass(frozen=True)
@@ -145,8 +185,32 @@ class Objective(ABC):
     """Model of the arguments that are given as `--objective-arg key=value`."""
     traits: ClassVar[Traits] = Traits()
 
+    courses: Mapping[str, Course] = {}
+    """Arguments whose value changes over the training, by name."""
+
     def __init__(self, arguments: PluginArguments | None = None) -> None:
         self.arguments = self.Arguments() if arguments is None else arguments
+
+    def at(self, progress: float) -> Self:
+        """The objective with the arguments that it has when this share of the steps is done."""
+        if not self.courses:
+            return self
+        objective = copy.copy(self)
+        values = {name: course(progress) for name, course in self.courses.items()}
+        objective.arguments = self.arguments.model_copy(update=values)
+        return objective
+
+    @property
+    def other_models(self) -> set[str]:
+        """The NAMEs of `--logprobs` that its arguments name."""
+        names = {str(getattr(self.arguments, name, BEHAVIOR)) for name in COMPARING}
+        return names - {BEHAVIOR}
+
+    @property
+    def compares_with_behavior(self) -> bool:
+        """Whether it reads the log-probs of the policy that sampled."""
+        against = getattr(self.arguments, "against", BEHAVIOR)
+        return self.traits.needs_behavior_logprobs and against == BEHAVIOR
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

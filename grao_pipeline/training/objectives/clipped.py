@@ -10,9 +10,9 @@ keeps π_θ near that policy, and a ratio to a tempered distribution would leave
 with A_t = Â_i · token weight. `clip_high` > `clip_low` is DAPO's "clip higher" (arXiv 2503.14476).
 
 q_t = π_θ(t) / π_behavior(t), always per token: the last term is the estimator "k3" of the KL divergence of π_θ from
-π_behavior (the stage holds no other model to stay near). It is unbiased for samples of π_θ. The samples here are those
-of π_behavior, which the factor r_t corrects for (DeepSeek-V3.2, arXiv 2512.02556). `unbiased_kl=no` omits the factor,
-as in GRPO's paper.
+π_behavior, or with `kl_against=NAME` from the model of that `--logprobs`, e.g. the one before all rounds. It is
+unbiased for samples of π_θ. The samples here are those of π_behavior, which the factor r_t corrects for (DeepSeek-V3.2,
+arXiv 2512.02556). `unbiased_kl=no` omits the factor, as in GRPO's paper.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,8 @@ class ClippedArguments(PluginArguments):
     ratio: Literal["token", "sequence"] = argument("token", "Importance ratio per token (GRPO) or per sequence (GSPO).")
     clip_low: float = argument(0.2, "The ratio is clipped to at least 1 − clip_low.", ge=0.0, le=1.0)
     clip_high: NonNegativeFloat = argument(0.2, "The ratio is clipped to at most 1 + clip_high.")
-    kl: NonNegativeFloat = argument(0.0, "Coefficient of the KL penalty against the behavior policy.")
+    kl: NonNegativeFloat = argument(0.0, "Coefficient of the KL penalty.")
+    kl_against: str = argument("behavior", "Model of the KL penalty: behavior, or the NAME of a --logprobs.")
     unbiased_kl: bool = argument(True, "Multiply the KL penalty by the importance ratio.")
 
 
@@ -56,5 +57,6 @@ def token_losses(arguments: ClippedArguments, inputs: ObjectiveInputs) -> TokenL
     advantages = inputs.advantages[:, None] * inputs.token_weights
     unclipped = ratio * advantages
     clipped = ratio.clamp(1 - arguments.clip_low, 1 + arguments.clip_high) * advantages
-    penalty = arguments.kl * (torch.exp(-log_ratio) - 1 + log_ratio) * (ratio if arguments.unbiased_kl else 1.0)
+    to_model = inputs.log_ratios_to(arguments.kl_against)
+    penalty = arguments.kl * (torch.exp(-to_model) - 1 + to_model) * (ratio if arguments.unbiased_kl else 1.0)
     return TokenLosses(penalty - torch.minimum(unclipped, clipped), penalty.detach(), (clipped < unclipped).detach())

@@ -13,9 +13,15 @@ from pydantic import PositiveFloat
 from torch import Tensor
 
 from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.methods import method
 from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs, ObjectiveOutputs, Traits
 
 
+@method(
+    "arXiv 2305.18290, Eq. 7",
+    "L = −log σ(dpo_beta (Σ_t log r_t(o⁺) − Σ_t log r_t(o⁻)))        the best and the worst sample",
+    needs="rewards and behavior log-probs",
+)
 class Dpo(Objective):
     """Prefers the best sample of each group to its worst.
 

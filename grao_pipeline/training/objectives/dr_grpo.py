@@ -9,10 +9,16 @@ division of the advantages by σ: that is up to the estimator (`grao advantages 
 """
 
 from grao_pipeline.arguments import argument
+from grao_pipeline.methods import method
 from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs, ObjectiveOutputs, Traits
 from grao_pipeline.training.objectives.clipped import ClippedArguments, token_losses
 
 
+@method(
+    "arXiv 2503.20783",
+    "L = (1/G) Σ_i (1/max_completion_length) Σ_t loss_t        the loss per token of grpo",
+    needs="behavior log-probs",
+)
 class DrGrpo(Objective):
     """Dr. GRPO: the loss of `grpo` summed over tokens and divided by a constant length.
 

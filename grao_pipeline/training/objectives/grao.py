@@ -20,9 +20,15 @@ from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.methods import method
 from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs, ObjectiveOutputs, Traits
 
 
+@method(
+    "arXiv 2508.07750, Eq. 3",
+    "J = (1/G) Σ_i [ Â_i ℓ(o_i) + β Â_y ℓ(y) + λ Â_i (ℓ(o_i) − ℓ(y)) ]",
+    needs="references with an advantage, for two of its three terms",
+)
 class Grao(Objective):
     """GRAO: exploration, imitation of the reference, and the alignment regularizer, as one weighted likelihood.
 

@@ -8,10 +8,18 @@ This is `loss_type="grpo"` of TRL where all groups have the same number of sampl
 counts alike here, and every sample there.
 """
 
+from typing import ClassVar
+
+from grao_pipeline.methods import method
 from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs, ObjectiveOutputs, Traits
 from grao_pipeline.training.objectives.clipped import ClippedArguments, token_losses
 
 
+@method(
+    "arXiv 2402.03300, Eq. 3",
+    "L = (1/G) Σ_i mean_t [ −min(r_t Â_i, clip(r_t, 1 − clip_low, 1 + clip_high) Â_i) + kl · k3 ]",
+    needs="behavior log-probs",
+)
 class Grpo(Objective):
     """GRPO and GSPO: clipped importance ratio times advantage, averaged over the tokens of each sample.
 
@@ -19,7 +27,7 @@ class Grpo(Objective):
     table: `grao advantages --statistics samples` computes GRPO's.
     """
 
-    Arguments = ClippedArguments
+    Arguments: ClassVar[type[ClippedArguments]] = ClippedArguments
     arguments: ClippedArguments
     traits = Traits(needs_behavior_logprobs=True)
 

@@ -8,6 +8,7 @@ from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.parsing import key_values
 from grao_pipeline.plugins import load
 from grao_pipeline.training.data.groups import TrainingSet
+from grao_pipeline.training.logprobs.planning import logprobs_urls
 from grao_pipeline.training.objectives import OBJECTIVES
 from grao_pipeline.training.objectives.base import Objective
 from grao_pipeline.training.objectives.importance_sampling import Correction, make_correction
@@ -25,6 +26,8 @@ def make_objective(options: TrainOptions, data: TrainingSet) -> tuple[Objective,
     objective = construct(options)
     correction = make_correction(options)
     _refuse_options_without_effect(objective, correction, options)
+    _refuse_token_advantages(objective, data, options)
+    _refuse_unknown_models(objective, options)
     check_data(objective, data, options.objective)
     if correction.needs_behavior and len(data) and not _has_behavior(data):
         raise InputError(
@@ -90,6 +93,35 @@ def _refuse_options_without_effect(objective: Objective, correction: Correction,
                     f"{value:g} has no effect on objective '{name}'. Its arguments are given with --objective-arg.",
                     option=option,
                 )
+
+
+def _refuse_token_advantages(objective: Objective, data: TrainingSet, options: TrainOptions) -> None:
+    """λ weighs the reference by the mean advantage of samples, which says nothing where each token has another one."""
+    if not (data.token_advantages and objective.traits.uses_beta_and_lambda and options.lambda_):
+        return
+    if any(data[index].sequences[0].group_has_reference for index in range(len(data))):
+        raise UsageError(
+            f"{options.lambda_:g} does not go together with --token-weights {data.token_advantages}, which gives each "
+            "token its own advantage: the regularizer weighs a reference by the mean advantage of whole samples. "
+            "Give --lambda 0, or advantages without references.",
+            option="lambda_",
+        )
+
+
+def _refuse_unknown_models(objective: Objective, options: TrainOptions) -> None:
+    given = [name for name, _ in logprobs_urls(options.logprobs)]
+    absent = sorted(objective.other_models - set(given))
+    if absent:
+        raise UsageError(
+            f"objective '{options.objective}' compares with '{absent[0]}': give --logprobs {absent[0]}=TABLE. "
+            f"Given: {', '.join(given) or 'none'}.",
+            option="objective_arg",
+        )
+    unused = sorted(set(given) - objective.other_models)
+    if unused and not type(objective).__module__.startswith("grao_pipeline."):
+        return  # a custom objective may read inputs.logprobs itself
+    if unused:
+        raise UsageError(f"objective '{options.objective}' does not compare with '{unused[0]}'.", option="logprobs")
 
 
 def _has_behavior(data: TrainingSet) -> bool:

@@ -15,9 +15,15 @@ import torch
 from pydantic import NonNegativeFloat
 
 from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.methods import method
 from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs, ObjectiveOutputs, Traits
 
 
+@method(
+    "arXiv 2505.17826",
+    "L = −(1/G) Σ_i (R_i − mean R) ℓ(o_i) / (1 + tau)",
+    needs="rewards",
+)
 class Opmd(Objective):
     """Policy mirror descent on rewards, with the mean reward of the group as the baseline.
 

@@ -43,7 +43,7 @@ def check_sequences(objective: Objective, sequences: Sequence[TrainingSequence])
     for sequence in sequences:
         if sequence.is_reference:
             continue
-        if traits.needs_behavior_logprobs and sequence.behavior_logprobs is None:
+        if objective.compares_with_behavior and sequence.behavior_logprobs is None:
             raise InputError(
                 f"Group {sequence.group_id} has a sample without completion_logprobs, and objective {name} compares "
                 "with the policy that sampled. Sample with log-probs, or choose an objective without an importance "

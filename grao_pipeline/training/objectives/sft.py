@@ -9,9 +9,15 @@ the mean log-prob per token of the reference; the mean over groups weighs every 
 
 import torch
 
+from grao_pipeline.methods import method
 from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs, ObjectiveOutputs, Traits
 
 
+@method(
+    "the likelihood of references",
+    "L = −ℓ(y)",
+    needs="references with an advantage",
+)
 class Sft(Objective):
     """Likelihood of the references.
 

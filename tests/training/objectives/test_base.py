@@ -11,12 +11,28 @@ from grao_pipeline.training.objectives.base import TRAITS, FakeObjective, Object
 
 DECLARED = {
     "asymre": {"is_linear", "needs_rewards", "takes_corrections"},
+    "cispo": {"needs_behavior_logprobs"},
+    "dapo": {"needs_behavior_logprobs"},
+    "disco": {"couples_group", "needs_behavior_logprobs", "needs_rewards"},
+    "distillation": {"needs_behavior_logprobs"},
     "dpo": {"couples_group", "needs_behavior_logprobs", "needs_rewards"},
     "dr-grpo": {"needs_behavior_logprobs"},
     "grao": {"is_linear", "takes_corrections", "uses_beta_and_lambda"},
     "grpo": {"needs_behavior_logprobs"},
+    "gspo": {"needs_behavior_logprobs"},
+    "kto": {"couples_group", "needs_behavior_logprobs", "needs_rewards"},
     "opmd": {"is_linear", "needs_rewards", "takes_corrections"},
+    "orpo": {"couples_group", "needs_rewards"},
+    "p3o": {"couples_group", "needs_behavior_logprobs", "needs_rewards"},
+    "pairwise": {"couples_group", "needs_behavior_logprobs", "needs_rewards"},
+    "ranked-list": {"couples_group", "needs_behavior_logprobs", "needs_rewards"},
+    "rec": {"needs_behavior_logprobs"},
+    "regression": {"couples_group", "needs_behavior_logprobs"},
+    "sapo": {"needs_behavior_logprobs"},
     "sft": {"is_linear", "needs_references"},
+    "simpo": {"couples_group", "needs_rewards"},
+    "sppo": {"needs_behavior_logprobs", "needs_rewards"},
+    "trpa": {"couples_group", "needs_behavior_logprobs", "needs_rewards"},
 }
 
 

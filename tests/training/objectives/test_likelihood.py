@@ -14,7 +14,6 @@ from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.training.data.groups import TrainingGroup, micro_batches
 from grao_pipeline.training.micro_batch import objective_inputs, run_micro_batch
 from grao_pipeline.training.model.policy import Policy
-from grao_pipeline.training.objectives import OBJECTIVES
 from grao_pipeline.training.objectives.asymre import AsymRe
 from grao_pipeline.training.objectives.base import Objective
 from grao_pipeline.training.objectives.dpo import Dpo
@@ -141,7 +140,7 @@ def test_gradient_is_that_of_the_formula_by_autograd(
 
 @pytest.mark.parametrize("tokens_per_batch", [1, 30, 75])
 @pytest.mark.parametrize("correction", ["none", "truncated-is", "sequence-is", "mask-band"])
-@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"dpo"}))
+@pytest.mark.parametrize("name", ["asymre", "dr-grpo", "grao", "grpo", "opmd", "sft"])
 def test_every_cut_of_a_step_gives_its_gradient(
     policy: Policy, ragged: list[TrainingGroup], name: str, correction: str, tokens_per_batch: int
 ) -> None:

@@ -17,6 +17,9 @@ from grao_pipeline.training.objectives.base import Objective
 from grao_pipeline.training.objectives.dpo import Dpo
 from grao_pipeline.training.objectives.dr_grpo import DrGrpo
 from grao_pipeline.training.objectives.grpo import Grpo
+from grao_pipeline.training.objectives.make import construct
+from grao_pipeline.training.objectives.pairwise import Pairwise
+from grao_pipeline.training.options import TrainOptions
 from tests import tiny
 from tests.tiers import examples
 from tests.training import families, oracle
@@ -244,6 +247,63 @@ def test_loss_and_gradient_of_dpo_are_trls_on_best_against_worst(
     assert loss == pytest.approx(float(expected.detach()), rel=1e-5, abs=1e-5)
     backward(expected)
     assert_same_gradient(gradient, take_gradient(trl_dpo.model))
+
+
+@pytest.mark.parametrize("link", ["dpo", "ipo", "hinge"])
+@settings(max_examples=examples(5))
+@given(groups=group_sets())
+def test_pair_losses_against_a_stored_reference_model_are_trls(
+    trl_dpo: Any, behavior_model: Any, policy: Policy, link: str, groups: list[Group]
+) -> None:
+    """The reference model's log-probs as `--logprobs ref=…` gives them; no policy sampled here."""
+    named = {"dpo": "sigmoid"}.get(link, link)
+    groups = with_behavior(groups, behavior_model, 0.0, seed=0)
+    groups = [
+        [replace(each, behavior_logprobs=None, logprobs={"ref": each.behavior_logprobs or []}) for each in group]
+        for group in groups
+    ]
+    objective = Pairwise(Pairwise.Arguments.model_validate({"link": link, "against": "ref", "pair_beta": 0.2}))
+    loss, gradient = library_loss(policy, objective, [each for group in groups for each in group], len(groups))
+    trl_dpo.beta, trl_dpo.loss_types = 0.2, [named]
+    chosen = [max(group, key=lambda each: each.reward or 0.0) for group in groups]
+    rejected = [min(group, key=lambda each: each.reward or 0.0) for group in groups]
+    try:
+        expected = trl_dpo._compute_loss(trl_dpo.model, rows_of_dpo([*chosen, *rejected]), return_outputs=False)
+    finally:
+        trl_dpo.loss_types = ["sigmoid"]
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-5, abs=1e-5)
+    backward(expected)
+    assert_same_gradient(gradient, take_gradient(trl_dpo.model))
+
+
+@pytest.mark.parametrize("name", ["cispo", "sapo", "gspo"])
+@settings(max_examples=examples(5))
+@given(groups=group_sets(), seed=st.integers(0, 9))
+def test_newer_losses_are_trls(
+    trl_grpo: Callable[..., Any], model: Any, policy: Policy, name: str, groups: list[Group], seed: int
+) -> None:
+    """TRL averages CISPO over the tokens of the batch, so there each group is compared by itself."""
+    groups = with_behavior(groups, model, 0.5, seed)
+    together = [each for group in groups for each in group]
+    for batch in groups if name == "cispo" else [together]:
+        count = 1 if name == "cispo" else len(groups)
+        flat = [replace(each, group_tokens=sum(len(one.token_ids) for one in batch)) for each in batch]
+        arguments: dict[str, dict[str, Any]] = {
+            "cispo": {"cap": 1.2},
+            "sapo": {},
+            "gspo": {"clip_low": 0.01, "clip_high": 0.02},
+        }
+        objective = construct(
+            TrainOptions(model="m", objective=name, objective_arg=[f"{k}={v}" for k, v in arguments[name].items()])
+        )
+        loss, gradient = library_loss(policy, objective, flat, count)
+        theirs: dict[str, Any] = {"clip_high": 1.2} if name == "cispo" else arguments[name]
+        ratio = {"ratio": "sequence"} if name == "gspo" else {}
+        trainer = trl_grpo({"gspo": "grpo"}.get(name, name), theirs | ratio)
+        expected = trainer._compute_loss(trainer.model, rows_of_trl(flat))
+        assert loss == pytest.approx(float(expected.detach()), rel=1e-5, abs=1e-5)
+        backward(expected)
+        assert_same_gradient(gradient, take_gradient(trainer.model))
 
 
 def rows_of_dpo(sequences: Sequence[TrainingSequence]) -> dict[str, Tensor]:

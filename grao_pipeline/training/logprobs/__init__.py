@@ -1,0 +1,1 @@
+"""`grao logprobs`: the log-probs of groups under another model."""
