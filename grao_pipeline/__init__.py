@@ -54,6 +54,8 @@ if TYPE_CHECKING:  # what `_EXPORTS` says, for type checkers and editors
     from grao_pipeline.prompts.options import PromptsOptions as PromptsOptions
     from grao_pipeline.references.options import ReferencesOptions as ReferencesOptions
     from grao_pipeline.references.references import write_references as write_references
+    from grao_pipeline.report.options import ReportOptions as ReportOptions
+    from grao_pipeline.report.report import write_report as write_report
     from grao_pipeline.rounds.run import plan_rounds as plan_rounds
     from grao_pipeline.rounds.run import run_rounds as run_rounds
     from grao_pipeline.scoring.options import ScoreOptions as ScoreOptions
@@ -95,6 +97,8 @@ _MODULES = {
     "prompts.options": "CurriculumOptions MinibatchOptions PromptsOptions",
     "references.options": "ReferencesOptions",
     "references.references": "write_references",
+    "report.options": "ReportOptions",
+    "report.report": "write_report",
     "rounds.run": "plan_rounds run_rounds",
     "scoring.options": "ScoreOptions",
     "scoring.rewards.base": "Candidate Judgement Reward",

@@ -130,7 +130,7 @@ def test_the_examples_in_the_docstrings_run(tmp_path: Path, monkeypatch: pytest.
     )
     namespace: dict[str, Any] = {name: getattr(grao_pipeline, name) for name in EXPORTS}
     order = ["build_prompts", "import_groups", "generate_groups", "score_groups", "compute_advantages", "train_model"]
-    order += ["write_references", "choose_prompts", "inspect_path", "open_table", "plan_rounds"]
+    order += ["write_references", "choose_prompts", "inspect_path", "write_report", "open_table", "plan_rounds"]
     for name in order:
         exec(example_of(getattr(grao_pipeline, name)), namespace)
     for groups in ("runs/eval", "runs/base"):

@@ -48,7 +48,7 @@ def write_report(run: str, out: str, options: ReportOptions, progress: Progress 
     """Write the page of a run.
 
     Example:
-        write_report("runs/demo", "report.html", ReportOptions()).groups_shown
+        write_report("runs", "report.html", ReportOptions()).groups_shown
 
     Args:
         run: the YAML of rounds, their output directory, or any directory of tables, models and evaluations.

@@ -9,7 +9,6 @@ import pytest
 
 from tests.report.runs import make_run
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'grao-pipeline[dev]'")
 COMMANDS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
@@ -22,6 +21,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, model: Path, prompts:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """One Chromium for all tests: that of the system, or of playwright."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: the extra dev")
     command = next(filter(None, map(shutil.which, COMMANDS)), None)
     with playwright.sync_playwright() as drivers:
         path = command or drivers.chromium.executable_path

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from axe_playwright_python.sync_playwright import Axe
-
 Scheme = Literal["light", "dark"]
 PATIENCE = 40
 """Seconds; a machine may be busy."""
@@ -30,6 +28,8 @@ class Visit:
 
     def serious_violations(self) -> list[str]:
         """Of the rules of axe-core."""
+        from axe_playwright_python.sync_playwright import Axe
+
         results = Axe().run(self.page).response["violations"]
         return [
             f"{violation['id']}: {node['html']}"

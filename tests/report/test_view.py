@@ -209,3 +209,16 @@ def check_quiet(seen: Visit) -> None:
     hosts = {urllib.parse.urlsplit(url).netloc for url in seen.requests}
     assert len(hosts) == 1
     assert next(iter(hosts)).startswith("127.0.0.1:")
+
+
+def test_groups_that_rounds_are_writing_are_shown_without_a_link(tmp_path: Path) -> None:
+    """A task is linked when it is done; until then its parts lie in the store. What is complete there and has no link
+    belongs to other configurations."""
+    rows = [group_row(f"question {i}", ["answer"]) for i in range(4)]
+    store = tmp_path / "run" / "store" / "generate"
+    write_table(store / ("a" * 32), "groups", rows, fingerprint="a" * 32)
+    writer = TableWriter(str(store / ("b" * 32)), Provenance("groups", "b" * 32, {}, {}), 2)
+    writer.write(0, pa.Table.from_pylist(rows[:2], schema=TABLES["groups"].arrow()))
+    with viewing(tmp_path / "run") as address:
+        (shown,) = Client(address).ask("sets")["sets"]
+        assert (shown["label"], shown["total"], shown["is_complete"]) == ("generate · bbbbbbbb", 2, False)
