@@ -203,6 +203,15 @@ def test_a_table_that_grows_is_followed(chromium: Any, tmp_path: Path) -> None:
         check_quiet(seen)
 
 
+def test_a_damaged_part_is_named_on_the_page(chromium: Any, tmp_path: Path) -> None:
+    write_table(tmp_path / "groups", "groups", [group_row(f"question {i}", ["answer"]) for i in range(8)])
+    part = tmp_path / "groups" / "part-000001.parquet"
+    part.write_bytes(part.read_bytes()[:-40])
+    with viewing(tmp_path / "groups") as address, visit(chromium, address) as seen:
+        message = f"{part} is damaged"
+        wait_until(seen.page, f"document.querySelector('.state').textContent.startsWith({json.dumps(message)})")
+
+
 def check_quiet(seen: Visit) -> None:
     """No error, and no request but to the server itself."""
     assert seen.problems == []

@@ -181,7 +181,12 @@ export class SampleBrowser {
     let answer;
     let isFirst = true;
     do {
-      answer = await this.source.page({ ...this.query }, this.window * MOST_ROWS, 1);
+      try {
+        answer = await this.source.page({ ...this.query }, this.window * MOST_ROWS, 1);
+      } catch (error) {
+        this.failed(error);
+        return;
+      }
       if (run !== this.loading) return;
       [this.total, this.matched] = [answer.total, answer.matched];
       this.list.reset(Math.max(0, Math.min(MOST_ROWS, this.matched - this.window * MOST_ROWS)), keep || !isFirst);
@@ -213,6 +218,11 @@ export class SampleBrowser {
     );
   }
 
+  /** Say what cannot be read. */
+  failed(error) {
+    this.state.replaceChildren(el("span", {}, visible(error.message)));
+  }
+
   async loadRows(offset, limit) {
     const answer = await this.source.page({ ...this.query }, this.window * MOST_ROWS + offset, limit);
     const values = answer.rows.flatMap((row) => [...row.rewards, row.reference ?? 0]);
@@ -236,15 +246,16 @@ export class SampleBrowser {
 
   /** Show the group at an index of the list. */
   async show(index) {
-    const row = await this.list.row(index);
+    const row = await this.list.row(index).catch((error) => this.failed(error));
     if (!row) return;
     this.list.select(index);
     await this.showGroup(row.at);
   }
 
   async showGroup(at) {
-    this.group = await this.source.group(this.query.set, at);
-    if (!this.group) return;
+    const group = await this.source.group(this.query.set, at).catch((error) => this.failed(error));
+    if (!group) return;
+    this.group = group;
     this.element.classList.add("open");
     await this.drawGroup();
     this.detail.scrollTop = 0;
@@ -255,7 +266,8 @@ export class SampleBrowser {
     const { group, set } = this;
     if (!group) return;
     const previous = this.source.sets.find((one) => one.key === set.previous);
-    const counterpart = this.isComparing && previous ? await this.source.counterpart(previous.key, group) : null;
+    const isWanted = this.isComparing && previous;
+    const counterpart = isWanted ? await this.source.counterpart(previous.key, group).catch((error) => this.failed(error)) : null;
     if (group !== this.group) return; // another one was chosen meanwhile
     const toggle = (text, isOn, run) => el("button", { "aria-pressed": String(isOn), click: run }, visible(text));
     const bar = el(

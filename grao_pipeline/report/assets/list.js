@@ -85,11 +85,12 @@ export class VirtualList {
     this.rows.set(index, element);
     this.track.append(element);
     const version = this.version;
-    this.row(index).then((row) => {
+    const fill = (row) => {
       if (version !== this.version || !row) return;
       element.removeAttribute("aria-label");
       element.replaceChildren(...this.draw(row));
       element.addEventListener("click", () => this.choose(index, row));
-    });
+    };
+    this.row(index).then(fill, () => element.setAttribute("aria-label", "cannot be read"));
   }
 }
