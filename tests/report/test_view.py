@@ -200,6 +200,7 @@ def test_a_table_that_grows_is_followed(chromium: Any, tmp_path: Path) -> None:
         write_table(tmp_path / "run" / "scores", "scores", scores, options={"name": "x"}, inputs={"groups": "f" * 32})
         wait_until(seen.page, "document.querySelector('.row .facts')?.textContent.includes('spread 1')")
         assert seen.page.locator(".turn .text").inner_text() == "question 2"
+        assert seen.serious_violations() == []
         check_quiet(seen)
 
 
