@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from grao_pipeline import __version__
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError
 from grao_pipeline.progress import SILENT, Bar, Progress
 from grao_pipeline.report import facts
@@ -76,7 +76,7 @@ def write_report(run: str, out: str, options: ReportOptions, progress: Progress 
     report = {
         "title": title,
         "run": run,
-        "version": __version__,
+        "version": version("grao-pipeline"),
         "evaluations": facts.evaluations(outputs),
         "trainings": facts.trainings(outputs),
         "sets": [{**set_record(tables), "shown": shown[tables.of.key]} for tables in opened],
