@@ -67,7 +67,7 @@ def _systems() -> list[str]:
         "|---|---|---|---|---|",
     ]
     lines += [_row(system) for system in SYSTEMS if system.is_offered]
-    lines += ["", "Not offered, since stored groups cannot express them:", ""]
+    lines += ["", "Not offered, and why:", ""]
     lines += [
         f"- **{system.name}** ({_source(system)}): {system.limits}." for system in SYSTEMS if not system.is_offered
     ]

@@ -119,6 +119,18 @@ SYSTEMS = (
     ),
     System("MaxMin-RLHF", "2402.08925", "--scores A --scores B --combine worst-population", "--objective grao"),
     System("COPO", "2508.04138", f"--estimator copo {KEEP}", "--objective grpo"),
+    System("TTRV", "2510.06783", otherwise="grao score --reward self-consistency"),
+    System("GRPO-D", "2503.16081", f"--estimator grpo {SAMPLES}", "--objective grpo --objective-arg kl=dip(0.04,0.1)"),
+    System(
+        "URPO", "2507.17515", otherwise="grao score --reward judge-rubric --reward-arg model=MODEL, the trained one"
+    ),
+    System(
+        "UnifiedReward-Think",
+        "routing",
+        otherwise="--min-mean-reward and --max-mean-reward divide groups in two tables",
+    ),
+    System("ReAgent-V", "three judges", otherwise="three judge-rubric, and --combine minimum or uncertainty"),
+    System("Implicit reward bridge", "learning rates", otherwise="learning_rate by round in the rounds' YAML"),
     System(
         "GDEPO",
         "2601.06795",
@@ -242,6 +254,25 @@ SYSTEMS = (
         "2402.03300",
         f"--estimator grpo {SAMPLES}",
         "--objective grpo --objective-arg kl=0.01 --objective-arg kl_against=ref --logprobs ref=REF",
+    ),
+    System("Knapsack RL", "2509.25849", limits="budgets of samples by prompt are not built yet"),
+    System(
+        "CurES", "2510.01037", limits="its priorities are not built yet; grao curriculum has the variance of rewards"
+    ),
+    System(
+        "MMR1", "2509.21268", limits="its priorities are not built yet; grao curriculum has the variance of rewards"
+    ),
+    System("Datarus", "2508.13382", limits="the weight of a reward has no schedule over the rounds yet"),
+    System("AMFT", "2508.06944", limits="a controller by measurement is not built yet; the paper is withdrawn"),
+    System("TON", "2505.16854", limits="rewrites of rows are not built yet; edit the dataset"),
+    System("APO, PEO", "2410.06293", limits="arithmetic of models is not built yet"),
+    System(
+        "MultiRole-R1", "2507.20187", limits="its diversity reward is not built: its own table contradicts its scale"
+    ),
+    System("GPM", "2410.02197", limits="its preference model is not built: no code of a model directory is run"),
+    System("Listener", "likelihood of the answer", limits="not built yet: a reward that asks a model for a likelihood"),
+    System(
+        "R1-Router, OORL", "step rewards", limits="built-in rewards have no steps; a table of scores with steps is read"
     ),
     System("BranchGRPO", "tree sampling", limits="needs an engine that samples trees"),
     System(

@@ -1,27 +1,22 @@
 """Options that change over the rounds: a list with one value per round, or a schedule from one number to another."""
 
-import math
 import types
 from typing import Any, Union, get_args, get_origin
 
+from grao_pipeline import schedules
 from grao_pipeline.options import StageOptions
 from grao_pipeline.parsing import finite_number, shown
 from grao_pipeline.rounds.config.yaml_lines import Node
 
-SHAPES = ("constant", "linear", "cosine")
+SHAPES = ("constant", *schedules.SHAPES)
 
 
 def value_at(shape: str, start: float, end: float, number: int, rounds: int) -> float:
-    """The value in round `number` of `rounds`: `start` in the first one, `end` in the last.
-
-    With t = number / (rounds − 1): linear (1 − t) start + t end; cosine the same with (1 − cos πt) / 2 for t.
-    """
+    """The value in round `number` of `rounds`: that of the shape at t = number / (rounds − 1) (`schedules.py`)."""
     share = number / (rounds - 1) if rounds > 1 else 0.0
     if shape == "constant" or start == end:
         return start
-    if shape == "cosine":
-        share = (1 - math.cos(math.pi * share)) / 2
-    return (1 - share) * start + share * end
+    return schedules.SHAPES[shape](share, start, end)
 
 
 def section_in_round(section: Node, model: type[StageOptions], name: str, number: int, rounds: int) -> Node:

@@ -10,6 +10,7 @@ REWARDS = {
     "multiple-choice": "grao_pipeline.scoring.rewards.multiple_choice:MultipleChoice",
     "json-schema": "grao_pipeline.scoring.rewards.json_schema:JsonSchema",
     "python-tests": "grao_pipeline.scoring.rewards.python_tests:PythonTests",
+    "self-consistency": "grao_pipeline.scoring.rewards.self_consistency:SelfConsistency",
     "reward-model": "grao_pipeline.scoring.rewards.reward_model.reward:RewardModel",
     "judge-pairwise": "grao_pipeline.scoring.judges.pairwise:PairwiseJudge",
     "judge-rubric": "grao_pipeline.scoring.judges.rubric:RubricJudge",

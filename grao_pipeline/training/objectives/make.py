@@ -7,6 +7,7 @@ from grao_pipeline.arguments import parse_arguments
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.parsing import key_values
 from grao_pipeline.plugins import load
+from grao_pipeline.schedules import TURN, parse_course
 from grao_pipeline.training.data.groups import TrainingSet
 from grao_pipeline.training.logprobs.planning import logprobs_urls
 from grao_pipeline.training.objectives import OBJECTIVES
@@ -60,9 +61,12 @@ def construct(options: TrainOptions) -> Objective:
         )
     given = key_values(options.objective_arg, "objective_arg")
     plugin = f"objective '{options.objective}'"
-    values: dict[str, Any] = {
-        "arguments": parse_arguments(objective_class.Arguments, given, plugin, "objective_arg"),
-    }
+    parsed = {name: parse_course(text, "objective_arg") for name, text in given.items()}
+    courses = {name: course for name, course in parsed.items() if course is not None}
+    for share in (TURN, 1.0, 0.0):  # each must be a value that the argument allows; the last one is that of the start
+        now = given | {name: course(share) for name, course in courses.items()}
+        arguments = parse_arguments(objective_class.Arguments, now, plugin, "objective_arg")
+    values: dict[str, Any] = {"arguments": arguments}
     if objective_class.traits.uses_beta_and_lambda:
         values |= {"beta": options.beta, "lambda_": options.lambda_}
     try:
@@ -73,7 +77,9 @@ def construct(options: TrainOptions) -> Objective:
             "let it take these parameters.",
             option="objective",
         ) from error
-    return objective_class(**values)
+    objective: Objective = objective_class(**values)
+    objective.courses = courses
+    return objective
 
 
 def _refuse_options_without_effect(objective: Objective, correction: Correction, options: TrainOptions) -> None:
