@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,14 +80,14 @@ class Output:
 
 
 def outputs_below(
-    root: Path, with_unfinished: bool = False, known: Mapping[str, Output] = MappingProxyType({})
+    root: Path, followed: Collection[str] | None = None, known: Mapping[str, Output] = MappingProxyType({})
 ) -> tuple[list[Output], list[str]]:
     """Every output below a directory once, under its first name; and what is wrong with those that cannot be read.
 
     What lies in the store of `grao rounds run` without a link is left out: it belongs to other configurations.
 
     Args:
-        with_unfinished: what is being written in the store counts as well.
+        followed: of the store, what is being written counts as well, and these places; None: nothing does.
         known: complete outputs by their places, which are not read again.
     """
     names: dict[str, list[str]] = {}
@@ -98,14 +98,14 @@ def outputs_below(
     problems: list[str] = []
     for place, (name, *others) in names.items():
         is_stored = name.startswith(f"{STORE}/")
-        if is_stored and not with_unfinished:
+        if is_stored and followed is None:
             continue
         try:
             output = known.get(place) or read_output(Path(place), name)
         except (DamagedPart, InputError, MismatchError) as error:
             problems.append(str(error))
             continue
-        if output is not None and not (is_stored and output.is_complete):
+        if output is not None and not (is_stored and output.is_complete and place not in (followed or ())):
             is_shared = len({variant_of(other) for other in (name, *others) if NAME.fullmatch(other)}) > 1
             outputs.append(replace(output, name=name, is_shared=is_shared))
     return outputs, problems

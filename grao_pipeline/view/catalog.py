@@ -33,6 +33,8 @@ class Catalog:
         self._options = options
         self._lock = threading.Lock()
         self._known: dict[str, Output] = {}
+        self._followed: set[str] = set()
+        """Places that were being written: a moment passes between their end and the link to them."""
         self._sets: dict[str, OpenSet] = {}
         self._looked = -FRESH_SECONDS
         self.problems: list[str] = []
@@ -72,9 +74,10 @@ class Catalog:
         options = self._options
         if self._root is None:
             return [_named_set(self._path, options)]
-        outputs, more = outputs_below(self._root, with_unfinished=True, known=self._known)
+        outputs, more = outputs_below(self._root, self._followed, self._known)
         problems += more
         self._known = {output.place: output for output in outputs if output.is_complete}
+        self._followed |= {output.place for output in outputs if not output.is_complete}
         sets = group_sets(outputs)
         if self._table is None:
             return sets

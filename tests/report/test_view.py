@@ -232,3 +232,13 @@ def test_groups_that_rounds_are_writing_are_shown_without_a_link(tmp_path: Path)
     with viewing(tmp_path / "run") as address:
         (shown,) = Client(address).ask("sets")["sets"]
         assert (shown["label"], shown["total"], shown["is_complete"]) == ("generate · bbbbbbbb", 2, False)
+        writer.write(1, pa.Table.from_pylist(rows[2:], schema=TABLES["groups"].arrow()))
+        writer.finish()
+        catalog = Client(address)
+        while not (sets := catalog.ask("sets")["sets"]) or not sets[0]["is_complete"]:
+            assert len(sets) == 1
+        assert (sets[0]["label"], sets[0]["total"]) == ("generate · bbbbbbbb", 4)
+        (tmp_path / "run" / "round-0").mkdir()
+        (tmp_path / "run" / "round-0" / "generate").symlink_to(store / ("b" * 32))
+        while (sets := catalog.ask("sets")["sets"])[0]["label"] != "round 0 · training":
+            assert len(sets) == 1
