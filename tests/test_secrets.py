@@ -113,7 +113,7 @@ def test_no_secret_is_in_any_output_of_teachers_and_judges(tmp_path: Path, sourc
     prompts, groups = tmp_path / "prompts", tmp_path / "groups"
     run("prompts", source, prompts)
     with chat_server() as teacher:
-        chat = ("--engine", "openai", "--api", "chat", "--base-url")
+        chat: tuple[str, ...] = ("--engine", "openai", "--api", "chat", "--base-url")
         run("references", prompts, tmp_path / "none", *chat, _with_password(teacher.base_url), exit_code=2)
         chat = (*chat, teacher.base_url)
         run("references", prompts, tmp_path / "taught", *chat, "--overwrite-references", "--max-new-tokens", 8)

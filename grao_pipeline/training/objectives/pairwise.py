@@ -1,10 +1,4 @@
-"""Losses of pairs of a group: DPO, IPO, hinge, SPPO on pairs, the gap of preferences, soft labels.
-
-Per group, to be minimized, over the pairs that `pairs=` chooses, u⁺ and u⁻ the log-ratio of a sequence to the policy
-that sampled (or to `against`), summed over its tokens times their weights (ipo, preference-gap: their mean):
-
-    L = mean of link(u⁺, u⁻)
-"""
+"""Losses of pairs of a group: the mean of link(u⁺, u⁻, R⁺ − R⁻) over the pairs that `pairs` chooses."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,8 +44,7 @@ def hinge(u: Tensor, v: Tensor, gap: Tensor, arguments: PairwiseArguments) -> Te
 
 
 def sppo(u: Tensor, v: Tensor, gap: Tensor, arguments: PairwiseArguments) -> Tensor:
-    half = 0.5 / arguments.pair_beta
-    return (u - half) ** 2 + (v + half) ** 2
+    return (u - 0.5 / arguments.pair_beta) ** 2 + (v + 0.5 / arguments.pair_beta) ** 2
 
 
 def preference_gap(u: Tensor, v: Tensor, gap: Tensor, arguments: PairwiseArguments) -> Tensor:
@@ -65,8 +58,6 @@ def soft(u: Tensor, v: Tensor, gap: Tensor, arguments: PairwiseArguments) -> Ten
 
 @dataclass(frozen=True)
 class Link:
-    """A loss of (u⁺, u⁻, difference of the rewards), and whether u is a mean over tokens."""
-
     loss: Callable[[Tensor, Tensor, Tensor, PairwiseArguments], Tensor]
     is_mean: bool = False
 
@@ -91,7 +82,10 @@ LINKS = {
     needs="rewards and behavior log-probs, or --logprobs with against=NAME; those of references where pairs name them",
 )
 class Pairwise(Objective):
-    """Prefers the winner of every chosen pair of a group to its loser, by the loss that `link` names."""
+    """Prefers the winner of every chosen pair of a group to its loser, by the loss that `link` names.
+
+    u is the log-ratio of a sequence to `against`, weighted by token and summed (ipo, preference-gap: averaged).
+    """
 
     Arguments = PairwiseArguments
     arguments: PairwiseArguments
