@@ -1,6 +1,7 @@
 """Options of `grao advantages`."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -38,6 +39,13 @@ class WeightedScores(BaseModel):
 
 class AdvantagesOptions(StageOptions):
     """`grao advantages`: groups + scores → advantages."""
+
+    help_sections: ClassVar[Mapping[str, str]] = {
+        "combine": "Combining rewards",
+        "estimator": "Estimator",
+        "max_rounds_behind": "Filters",
+        "dry_run": "Running",
+    }
 
     scores: list[WeightedScores] = tables([], "Scores table as PATH or PATH=WEIGHT. Repeatable.", metavar="TABLE")
     pool: list[tuple[str, str]] = tables(

@@ -1,6 +1,7 @@
 """From the record of a stage to its command; and what all commands share."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from click.core import ParameterSource
 from grao_pipeline.children import stop_with_parent
 from grao_pipeline.cli.console import current_progress, verbosity_options
 from grao_pipeline.cli.machine import machine_problem, small_address_space
-from grao_pipeline.cli.parameters import option_declarations
+from grao_pipeline.cli.parameters import option_declarations, paths
 from grao_pipeline.cli.plugin_help import write_plugin_help
 from grao_pipeline.cli.streams import standard_output_to_error
 from grao_pipeline.cli.summaries import print_summary
@@ -56,7 +57,7 @@ class StageCommand(click.Command):
                 f"No such option '{error.option_name}'.{closest(error.option_name, flags)}", ctx
             ) from None
         except click.UsageError as error:
-            raise click.UsageError(shortened(error.format_message()), ctx) from None
+            raise click.UsageError(shortened(error.format_message() + _closest_choice(error)), ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options under the titles of the options model."""
@@ -78,6 +79,13 @@ class StageCommand(click.Command):
         super().format_epilog(ctx, formatter)
 
 
+def _closest_choice(error: click.UsageError) -> str:
+    """` Did you mean split?` for a value that is none of an option's choices."""
+    choices = getattr(getattr(error, "param", None), "type", None)
+    value = re.match(r"'(.*)' is not one of", error.message)
+    return closest(value[1], choices.choices) if isinstance(choices, click.Choice) and value else ""
+
+
 def make_stage_command(stage: Stage) -> click.Command:
     """`grao NAME`: its inputs and OUT, one option per field of its options model."""
     model = stage.options_model
@@ -94,7 +102,7 @@ def make_stage_command(stage: Stage) -> click.Command:
 
     decorated = options_of(model, options_file_option)(run)
     for name in reversed((*stage.inputs, "out")):
-        decorated = click.argument(name)(decorated)
+        decorated = click.argument(name, shell_complete=paths)(decorated)
     make = click.command(stage.name, cls=StageCommand, help=_help(stage), short_help=stage.summary)
     command = make(decorated)
     command.options_model = model

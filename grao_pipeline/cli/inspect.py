@@ -6,13 +6,14 @@ from dataclasses import asdict
 import click
 
 from grao_pipeline.cli.command import errors_for_people, given_options, options_of
+from grao_pipeline.cli.parameters import paths
 from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.cli.terminal import echo
 from grao_pipeline.inspection.options import InspectOptions
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", shell_complete=paths)
 @options_of(InspectOptions)
 def inspect(path: str, as_json: bool, **values: object) -> None:
     """Describe any table, model or evaluation directory.

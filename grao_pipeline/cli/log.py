@@ -4,12 +4,13 @@ import click
 
 from grao_pipeline.cli.command import errors_for_people, given_options, options_of
 from grao_pipeline.cli.console import current_progress
+from grao_pipeline.cli.parameters import paths
 from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.tracking.options import LogOptions
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", shell_complete=paths)
 @options_of(LogOptions)
 def log(run: str, as_json: bool, **values: object) -> None:
     """Log the metrics of a training or of rounds to a tracker, also while they run.

@@ -4,6 +4,7 @@ import types
 from typing import Any, Literal, Union, get_args, get_origin
 
 import click
+from click.shell_completion import CompletionItem
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -37,6 +38,19 @@ def command_line(stage: Stage, inputs: tuple[str, ...], out: str, options: Stage
     return words
 
 
+def plugin_names(kind: str, incomplete: str) -> list[str]:
+    """The plug-ins of a kind whose names begin like this, for the completion of the shell; nothing is imported."""
+    from grao_pipeline.plugins import KINDS
+
+    names = next((of_kind.names() for of_kind in KINDS if of_kind.name == kind), [])
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def paths(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Leaves the completion of a path to the shell."""
+    return [CompletionItem(incomplete, type="file")]
+
+
 def _words(element: object) -> list[str]:
     return [str(part) for part in element] if isinstance(element, tuple) else [str(element)]
 
@@ -49,7 +63,9 @@ def _declaration(name: str, field: FieldInfo) -> Declaration:
     help = f"{field.description}  [required]" if is_required else field.description
     if kind is bool:
         return [f"{flag}/--no-{flag[2:]}", name], {"default": default, "help": help, "show_default": True}
+    plugin = str(extra_of(field).get("plugin") or "")
     return [flag, name], {
+        "shell_complete": (lambda ctx, param, incomplete: plugin_names(plugin, incomplete)) if plugin else None,
         "type": kind,
         "nargs": 2 if kind == (str, str) else 1,
         "metavar": extra_of(field).get("metavar"),

@@ -4,13 +4,14 @@ import click
 
 from grao_pipeline.cli.command import errors_for_people, given_options, options_of
 from grao_pipeline.cli.console import current_progress
+from grao_pipeline.cli.parameters import paths
 from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.cli.terminal import echo
 from grao_pipeline.hub.options import PushOptions
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", shell_complete=paths)
 @click.argument("repo")
 @options_of(PushOptions)
 def push(path: str, repo: str, as_json: bool, **values: object) -> None:

@@ -4,13 +4,14 @@ import click
 
 from grao_pipeline.cli.command import StageError, errors_for_people, given_options, options_of
 from grao_pipeline.cli.console import current_progress
+from grao_pipeline.cli.parameters import paths
 from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.cli.terminal import visible
 from grao_pipeline.lineage.options import VerifyOptions
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", shell_complete=paths)
 @options_of(VerifyOptions)
 def verify(path: str, as_json: bool, **values: object) -> None:
     """Hold an output, and all that it was made from, against their fingerprints.

@@ -1,6 +1,7 @@
 """Options of `grao import`."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from grao_pipeline.models.templates import (
     CHAT_TEMPLATE_HELP,
@@ -17,6 +18,12 @@ from grao_pipeline.prompts.options import SourceOptions
 
 class ImportOptions(SourceOptions):
     """`grao import`: prompts with responses from elsewhere → groups, and scores where there are rewards."""
+
+    help_sections: ClassVar[Mapping[str, str]] = {
+        "name": "Groups and rewards",
+        "chat_template": "Chat template",
+        "prompts_per_part": "Output",
+    }
 
     name: str = option("imported", "Name that the source's rewards get in later tables.")
     tokenizer: str | None = runtime(

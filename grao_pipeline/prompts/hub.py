@@ -17,13 +17,15 @@ from grao_pipeline.storage.arrow_errors import arrow_errors
 
 
 def read_hub(dataset_id: str, subset: str | None, split: str, progress: Progress) -> Rows:
-    """The rows of one split of a hub dataset. The dataset stays in the user's cache, as `datasets` always does.
+    """The rows of one split of a hub dataset, `name` or `name@revision`. The dataset stays in the user's cache, as
+    `datasets` always does.
 
     Raises:
         InputError: the dataset does not exist, cannot be reached, or has no such subset or split.
     """
+    name, _, revision = dataset_id.partition("@")
     with _loading(f"dataset '{dataset_id}' (no local file or directory has that name)") as datasets:
-        dataset = datasets.load_dataset(dataset_id, subset, split=split)
+        dataset = datasets.load_dataset(name, subset, split=split, revision=revision or None)
     yield from _rows(dataset, progress)
 
 

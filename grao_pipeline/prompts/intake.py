@@ -17,13 +17,14 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from grao_pipeline.errors import InputError
+from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.fingerprints import DIGITS
 from grao_pipeline.progress import Progress
 from grao_pipeline.prompts.base import DroppedRow, Row
 from grao_pipeline.prompts.canonical import canonical_json, plain
 from grao_pipeline.prompts.mapping import by_field, check_mapping, is_copy, parse_mapping
 from grao_pipeline.prompts.options import SourceOptions
+from grao_pipeline.prompts.remote import is_url
 from grao_pipeline.prompts.sources import open_source
 from grao_pipeline.redaction import without_credentials
 from grao_pipeline.storage.directory import Directory
@@ -107,6 +108,10 @@ def take_in(source: str, options: SourceOptions, ledger: Ledger, progress: Progr
         InputError: the source cannot be read, or every row was dropped.
         UsageError: the options do not fit the source's columns.
     """
+    if options.revision is not None:
+        if is_url(source) or Path(source).expanduser().exists():
+            raise UsageError(f"{source} is no dataset of the hub: only such a one has revisions.", option="revision")
+        source = f"{source}@{options.revision}"
     mapping = parse_mapping(options.map)
     row_hash = hashlib.sha256()
     drops = _Drops(options.rejects is not None)

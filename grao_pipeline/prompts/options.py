@@ -12,6 +12,9 @@ class SourceOptions(StageOptions):
 
     split: str = option("train", "Split to read, if the source has several.")
     subset: str | None = option(None, "Configuration to read, if a hub dataset has several.")
+    revision: str | None = runtime(
+        None, "Branch, tag or commit of a hub dataset, like SOURCE@REVISION; by default the newest commit."
+    )
     limit: int | None = option(None, "Read at most this many rows.", ge=1)
     sample: int | None = option(None, "Read a random subset of this many rows, in the source's order.", ge=1)
     seed: int = option(0, "Seed of --sample.", ge=0)

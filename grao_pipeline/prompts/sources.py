@@ -22,7 +22,8 @@ from grao_pipeline.prompts.remote import is_url, local_copy
 from grao_pipeline.prompts.text_files import Rows, ending, read_text_file
 from grao_pipeline.prompts.typed_files import TYPED_ENDINGS, read_typed_files
 
-HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?(@[\w./-]+)?")
+"""With the revision: a branch, a tag or a commit."""
 
 
 @dataclass(frozen=True)

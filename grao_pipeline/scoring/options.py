@@ -1,6 +1,7 @@
 """Options of `grao score` and `grao cache`."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
@@ -22,6 +23,12 @@ def readable_condition(text: str) -> str:
 
 class ScoreOptions(StageOptions):
     """`grao score`: groups → scores."""
+
+    help_sections: ClassVar[Mapping[str, str]] = {
+        "when": "What is judged",
+        "retry_errors": "Running",
+        "cache": "Cache of judgements",
+    }
 
     reward: str = option(
         ...,

@@ -16,6 +16,8 @@ from tests import tiny
         (["train", "--lr", "1e-5"], "No such option '--lr'. Did you mean --learning-rate?"),
         (["generate", "--max-tokens", "3"], "No such option '--max-tokens'. Did you mean --max-new-tokens?"),
         (["train", "--qwxyz"], "No such option '--qwxyz'."),
+        (["train", "--attention", "splitt"], "'auto', 'split', 'varlen', 'flex', 'rows'. Did you mean split?"),
+        (["export", "--pair", "best-wrost"], "'reference-rejected'. Did you mean best-worst?"),
     ],
 )
 def test_a_misspelled_name_is_refused_with_the_nearest_one(arguments: list[str], message: str) -> None:

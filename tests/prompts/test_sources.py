@@ -161,7 +161,13 @@ def test_a_hub_dataset_is_loaded_by_id_subset_and_split(tmp_path: Path, monkeypa
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     write_json_lines(tmp_path / "plain.jsonl")
     build_prompts("openai/gsm8k", str(tmp_path / "hub"), PromptsOptions(subset="main", split="test[:3]"))
-    assert calls == [(("openai/gsm8k", "main"), {"split": "test[:3]"})]
+    build_prompts("openai/gsm8k@v1", str(tmp_path / "hub"), PromptsOptions(subset="main", split="test[:3]"))
+    of_branch = PromptsOptions(subset="main", split="test[:3]", revision="refs/pr/1")
+    build_prompts("openai/gsm8k", str(tmp_path / "hub"), of_branch)
+    revisions = [None, "v1", "refs/pr/1"]
+    assert calls == [(("openai/gsm8k", "main"), {"split": "test[:3]", "revision": one}) for one in revisions]
+    with pytest.raises(UsageError, match="only such a one has revisions"):
+        build_prompts(str(tmp_path / "plain.jsonl"), str(tmp_path / "other"), of_branch)
     expected = prompt_ids(tmp_path / "plain.jsonl", tmp_path / "plain")
     assert open_table(str(tmp_path / "hub")).arrow().column("prompt_id").to_pylist() == expected
 
