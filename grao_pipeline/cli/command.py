@@ -80,7 +80,7 @@ class StageCommand(click.Command):
 
 
 def _closest_choice(error: click.UsageError) -> str:
-    """` Did you mean split?` for a value that is none of an option's choices."""
+    """` Did you mean split?` for a value that is not among the choices of an option."""
     choices = getattr(getattr(error, "param", None), "type", None)
     value = re.match(r"'(.*)' is not one of", error.message)
     return closest(value[1], choices.choices) if isinstance(choices, click.Choice) and value else ""
