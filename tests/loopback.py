@@ -25,6 +25,8 @@ class QuietHandler(BaseHTTPRequestHandler):
 
 class _QuietServer(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
+    """Connections that wait to be accepted: of more, a busy machine would refuse some."""
 
     def handle_error(self, *_: object) -> None:
         """Ignore clients that hang up."""

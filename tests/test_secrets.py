@@ -113,9 +113,9 @@ def test_no_secret_is_in_any_output_of_teachers_and_judges(tmp_path: Path, sourc
     prompts, groups = tmp_path / "prompts", tmp_path / "groups"
     run("prompts", source, prompts)
     with chat_server() as teacher:
-        chat: tuple[str, ...] = ("--engine", "openai", "--api", "chat", "--base-url")
+        chat = ["--engine", "openai", "--api", "chat", "--base-url"]
         run("references", prompts, tmp_path / "none", *chat, _with_password(teacher.base_url), exit_code=2)
-        chat = (*chat, teacher.base_url)
+        chat.append(teacher.base_url)
         run("references", prompts, tmp_path / "taught", *chat, "--overwrite-references", "--max-new-tokens", 8)
         teacher.refuse = lambda _: (403, f"key {CANARY} is not allowed", {"X-Key": CANARY})
         run("references", prompts, tmp_path / "refused", *chat, "--overwrite-references", exit_code=1)
@@ -125,7 +125,7 @@ def test_no_secret_is_in_any_output_of_teachers_and_judges(tmp_path: Path, sourc
         server.rule = lambda blocks: Answer({"score": 3} if "the answer" in blocks else {"verdict": "A"})
         address = f"base_url={_with_password(server.base_url)}"
         run("score", groups, tmp_path / "none", "--reward", "judge-rubric", "--reward-arg", address, exit_code=2)
-        judge = ("--reward-arg", f"base_url={server.base_url}", "--reward-arg", "retries=0")
+        judge = ("--reward-arg", f"base_url={server.base_url}")
         for reward in ("judge-pairwise", "judge-rubric", "judge-win-rate"):
             run("score", groups, tmp_path / reward, "--reward", reward, *judge)
             run("inspect", tmp_path / reward)

@@ -103,6 +103,8 @@ class FaultProxy:
 
 
 class _Listener(ThreadingHTTPServer):
+    request_queue_size = 128
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that disconnects is not an error here."""
         if not isinstance(sys.exception(), OSError):
