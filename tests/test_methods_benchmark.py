@@ -1,16 +1,19 @@
 """The arithmetic of `benchmarks.methods`: intervals over seeds, the step of a target, DPO's pairs."""
 
 import math
+import random
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from benchmarks.methods.results import Result, choose_rate, grid_runs, write_result
 from benchmarks.methods.sampling import Scored
+from benchmarks.methods.settings import FIRST_SEED, TUNING_SEEDS, Run
 from benchmarks.methods.statistics import first_step, t_interval
-from benchmarks.methods.tasks import TASKS, draw_rows
+from benchmarks.methods.tasks import NEVER_SAID, TASKS, draw_rows
 from benchmarks.methods.trl_dpo import make_pairs
-from examples.demo.task import reward
+from examples.demo.task import SPANISH, reward
 
 
 def test_an_interval_is_that_of_students_t() -> None:
@@ -49,10 +52,40 @@ def test_a_pair_is_the_best_of_the_group_against_its_worst_sample(tmp_path: Path
     ]
 
 
-@pytest.mark.parametrize(("name", "right_share"), [("imperfect", 0.0), ("weak", 1.0)])
+@pytest.mark.parametrize(("name", "right_share"), [("imperfect", 0.0), ("weak", 1.0), ("mixed", 0.035)])
 def test_references_are_as_the_task_says(name: str, right_share: float) -> None:
+    """In the mixed task a reference is right where all its words are such that the base never says them: a few."""
     rows = draw_rows(TASKS[name], 200, seed=5)
     rewards = reward([row["completion"] for row in rows], rows)
     assert sum(value == 1.0 for value in rewards) / len(rewards) == right_share
     others = draw_rows(TASKS[name], 50, seed=5, excluded={row["prompt"] for row in rows})
     assert not {row["prompt"] for row in rows} & {row["prompt"] for row in others}
+
+
+def test_in_the_mixed_task_each_side_knows_what_the_other_does_not() -> None:
+    """References get right what the base never says, and leave in English what only samples can get right."""
+    rows = draw_rows(TASKS["mixed"], 200, seed=5)
+    left = [
+        word for row in rows for word, said in zip(row["words"], row["completion"].split(), strict=True) if word == said
+    ]
+    assert left
+    assert not NEVER_SAID & set(left)
+    rng = random.Random(0)
+    for _ in range(200):
+        prompt, answer = TASKS["mixed"].demonstrate(rng)
+        words = prompt.partition(": ")[2].split()
+        said = dict(zip(words, answer.split(), strict=True))
+        assert all(said[word] == word for word in words if word in NEVER_SAID)
+    assert len(NEVER_SAID) == len(SPANISH) // 2
+
+
+def test_the_rate_is_chosen_by_the_mean_over_the_tuning_seeds(tmp_path: Path) -> None:
+    """1e-3 has the best single run, 3e-4 the best mean."""
+    ends = {1e-4: (0.1, 0.1, 0.1), 3e-4: (0.6, 0.6, 0.6), 1e-3: (0.9, 0.3, 0.3), 3e-3: (0.0, 0.0, 0.0)}
+    for rate, rewards in ends.items():
+        for seed, reward_at_end in zip(TUNING_SEEDS, rewards, strict=True):
+            run = Run("mixed", "grao", rate, seed)
+            write_result(tmp_path, Result(run, 1.0, [{"step": 80.0, "mean_reward": reward_at_end}], []))
+    assert choose_rate(tmp_path, "mixed", "grao") == 3e-4
+    assert all(run.is_tuning for run in grid_runs("mixed", "grao"))
+    assert not Run("mixed", "grao", 1e-3, FIRST_SEED).is_tuning

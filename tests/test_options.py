@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import PositiveInt
 from pydantic.fields import FieldInfo
 
 from grao_pipeline.advantages.options import AdvantagesOptions, WeightedScores
@@ -86,7 +87,8 @@ def test_places_devices_and_batch_sizes_are_not_content(model: type[StageOptions
 def test_what_shapes_the_output_is_content() -> None:
     advantages = AdvantagesOptions(reference_floor=0.5).content()
     assert (advantages["reference_floor"], advantages["estimator"], advantages["gate"]) == (0.5, "grao", [])
-    assert EvaluateOptions(seed=3).content() == {"confidence": 0.95, "bootstrap_samples": 10_000, "seed": 3}
+    evaluation = {"pass_at": [], "success": 1.0, "by": [], "confidence": 0.95, "bootstrap_samples": 10_000, "seed": 3}
+    assert EvaluateOptions(seed=3).content() == evaluation
     one = GenerateOptions(model="a", device="cpu", batch_size=1)
     other = GenerateOptions(model="a", device="cuda", batch_size=99)
     assert one.content() == other.content() != GenerateOptions(model="a", temperature=0.8).content()
@@ -125,6 +127,7 @@ def values_of(field: FieldInfo) -> st.SearchStrategy[Any]:
             elements = {
                 str: st.text(CHARACTERS, min_size=1),
                 tuple[str, str]: st.tuples(st.text(CHARACTERS), st.text(CHARACTERS)),
+                PositiveInt: st.integers(1, 2**63 - 1),
                 WeightedScores: st.builds(WeightedScores, url=st.text(CHARACTERS), weight=st.floats(-9, 9)),
             }
             strategies.append(st.lists(elements[get_args(kind)[0]], max_size=3))
@@ -152,6 +155,8 @@ def options_of(draw: st.DrawFn, model: type[StageOptions]) -> StageOptions:
     }
     if model is EvaluateOptions and (values.get("base_groups") is None) != (values.get("base_scores") is None):
         values |= {"base_groups": "g", "base_scores": "s"}
+    if model is EvaluateOptions and not values.get("pass_at"):
+        values.pop("success", None)
     if model is GenerateOptions and not values.get("model"):
         values["model"] = "m"
     if model is TrainOptions and not values.get("lora_rank"):

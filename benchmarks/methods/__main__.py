@@ -25,11 +25,12 @@ from benchmarks.methods.tasks import TASKS
 )
 @click.option("--seeds", type=click.IntRange(2, MAX_SEEDS), default=5, show_default=True, help="Seeds to report.")
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Processes with one thread each.")
+@click.option("--tune-only", is_flag=True, help="Stop before the reported seeds.")
 @click.option("--only", multiple=True, type=click.Choice([*TASKS, *METHODS]), help="Train only these; no table.")
 @click.option(
     "--images", type=click.Path(path_type=Path, file_okay=False), default=Path("docs/images"), show_default=True
 )
-def main(out: Path, seeds: int, jobs: int, only: tuple[str, ...], images: Path) -> None:
+def main(out: Path, seeds: int, jobs: int, tune_only: bool, only: tuple[str, ...], images: Path) -> None:
     """Compare SFT, DPO, GRPO, GRAO and its ablations. Finished runs in OUT are reused; delete OUT to start again."""
     tasks = [task for name, task in TASKS.items() if name in only or not set(only) & set(TASKS)]
     methods = [name for name in METHODS if name in only or not set(only) & set(METHODS)]
@@ -39,7 +40,9 @@ def main(out: Path, seeds: int, jobs: int, only: tuple[str, ...], images: Path) 
         make_base(task, out)
     pairs = [(task.name, method) for task in tasks for method in methods]
     _perform([run for pair in pairs for run in grid_runs(*pair)], out, jobs)
-    numbers = list(range(settings.TUNING_SEED + 1, settings.TUNING_SEED + 1 + seeds))
+    numbers = list(range(settings.FIRST_SEED, settings.FIRST_SEED + seeds))
+    if tune_only:
+        return
     chosen = {pair: choose_rate(out, *pair) for pair in pairs}
     _perform([Run(*pair, rate, seed) for seed in numbers for pair, rate in chosen.items()], out, jobs)
     if not only:

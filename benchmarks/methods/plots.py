@@ -13,8 +13,8 @@ from benchmarks.methods.tasks import Task
 from grao_pipeline.training.metrics import COMPONENTS
 
 PANELS = {
-    "methods": ("sft", "dpo", "grpo", "grpo-offline", "grao"),
-    "ablations": tuple(name for name in METHODS if "grao" in name),
+    "methods": ("sft", "dpo", "grpo", "grpo-offline", "chord", "grao", "grao-stable"),
+    "ablations": tuple(name for name in METHODS if name.startswith("grao")),
 }
 DPI = 80
 

@@ -4,9 +4,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from benchmarks.methods.settings import BUDGET, LEARNING_RATES, TUNING_SEED, Run
+from benchmarks.methods.settings import LEARNING_RATES, TUNING_SEEDS, Run
+from benchmarks.methods.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,22 @@ def read_base(out: Path, task: str) -> dict[str, float]:
 
 def grid_runs(task: str, method: str) -> list[Run]:
     """A method's tuning runs."""
-    return [Run(task, method, rate, TUNING_SEED) for rate in LEARNING_RATES]
+    return [Run(task, method, rate, seed) for rate in LEARNING_RATES for seed in TUNING_SEEDS]
+
+
+def tuning_rewards(out: Path, task: str, method: str) -> dict[float, float]:
+    """Learning rate → the mean held-out reward at the end, over the tuning seeds."""
+    results = [read_result(out, run) for run in grid_runs(task, method)]
+    return {
+        rate: fmean(result.curve[-1]["mean_reward"] for result in results if result.run.learning_rate == rate)
+        for rate in LEARNING_RATES
+    }
 
 
 def choose_rate(out: Path, task: str, method: str) -> float:
     """The rate with the highest mean held-out reward at the end; the lowest of equally good ones."""
-    results = [read_result(out, run) for run in grid_runs(task, method)]
-    return max(results, key=lambda result: result.curve[-1]["mean_reward"]).run.learning_rate
+    rewards = tuning_rewards(out, task, method)
+    return max(rewards, key=rewards.__getitem__)
 
 
 def reported(out: Path, task: str, method: str, seeds: Sequence[int]) -> list[Result]:
@@ -70,6 +81,7 @@ def reported(out: Path, task: str, method: str, seeds: Sequence[int]) -> list[Re
 
 def curve_of(out: Path, results: Sequence[Result], metric: str) -> tuple[list[int], list[list[float]]]:
     """Steps, from 0 (the base model), and the values of every run at these steps."""
-    steps = [number * BUDGET.steps for number in range(BUDGET.rounds + 1)]
+    budget = TASKS[results[0].run.task].budget
+    steps = [number * budget.steps for number in range(budget.rounds + 1)]
     start = read_base(out, results[0].run.task)[metric]
     return steps, [[start, *(point[metric] for point in result.curve)] for result in results]

@@ -12,7 +12,7 @@ import transformers
 from benchmarks.methods.base_models import held_out_rows, judge, make_base
 from benchmarks.methods.methods import METHODS
 from benchmarks.methods.results import Result, write_result
-from benchmarks.methods.settings import BUDGET, Run
+from benchmarks.methods.settings import Run
 from benchmarks.methods.tasks import TASKS, draw_rows
 from grao_pipeline.training.metrics import COMPONENTS
 
@@ -33,9 +33,9 @@ def perform(run: Run, out: Path) -> Result:
     task = TASKS[run.task]
     base = make_base(task, out)
     held_out = {row["prompt"] for use in ("tuning", "reported") for row in held_out_rows(task, use)}
-    size = BUDGET.prompts_per_round
-    rows = draw_rows(task, size * BUDGET.rounds, TRAINING_SEEDS + run.seed, held_out)
-    rounds = [rows[number * size : (number + 1) * size] for number in range(BUDGET.rounds)]
+    size = task.budget.prompts_per_round
+    rows = draw_rows(task, size * task.budget.rounds, TRAINING_SEEDS + run.seed, held_out)
+    rounds = [rows[number * size : (number + 1) * size] for number in range(task.budget.rounds)]
     use = "tuning" if run.is_tuning else "reported"
     started = time.process_time()
     curve: list[dict[str, float]] = []
@@ -44,7 +44,7 @@ def perform(run: Run, out: Path) -> Result:
         models = METHODS[run.method](task, run, base.model, rounds, Path(scratch))
         for number, model in enumerate(models, start=1):
             values = judge(task, base, use, model, Path(scratch) / f"judged-{number}", seed=1 + run.seed)
-            curve.append({"step": number * BUDGET.steps, **values})
+            curve.append({"step": number * task.budget.steps, **values})
             shares += read_shares(model)
     result = Result(run, time.process_time() - started, curve, shares)
     write_result(out, result)

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.methods.base_models import METRICS
 from benchmarks.methods.methods import METHODS, TITLES
-from benchmarks.methods.results import Result, choose_rate, curve_of, grid_runs, read_base, read_result, reported
+from benchmarks.methods.results import Result, choose_rate, curve_of, read_base, reported, tuning_rewards
 from benchmarks.methods.settings import LEARNING_RATES
 from benchmarks.methods.statistics import first_step, t_interval
 from benchmarks.methods.tasks import Task
@@ -51,12 +51,12 @@ def _mean_rewards(out: Path, results: Sequence[Result]) -> tuple[list[int], list
 
 
 def make_grid(out: Path, task: Task) -> str:
-    """The mean held-out reward at the end of every tuning run."""
+    """The mean held-out reward at the end of the tuning runs, over their seeds."""
     lines = [
         f"| method | {' | '.join(f'{rate:g}' for rate in LEARNING_RATES)} |",
         "|---" * (len(LEARNING_RATES) + 1) + "|",
     ]
     for method in METHODS:
-        rewards = [read_result(out, run).curve[-1]["mean_reward"] for run in grid_runs(task.name, method)]
+        rewards = tuning_rewards(out, task.name, method).values()
         lines.append(f"| {TITLES[method]} | {' | '.join(f'{reward:.3f}' for reward in rewards)} |")
     return "\n".join(lines)

@@ -58,7 +58,11 @@ def make_model(tokenizer: Any, seed: int) -> Any:
 
 def make_demonstration(rng: random.Random) -> tuple[str, str]:
     """Draw one prompt and a teacher's answer to it."""
-    words = make_words(rng)
+    return make_demonstration_of(make_words(rng), rng)
+
+
+def make_demonstration_of(words: list[str], rng: random.Random) -> tuple[str, str]:
+    """The prompt of these words and a teacher's answer to it."""
     diligent = rng.random() < DILIGENT_SHARE
     num_slips = 0 if diligent else sum(rng.random() < SLIP_RATE for _ in words)
     return make_prompt(words), make_answer(words, num_slips, rng)

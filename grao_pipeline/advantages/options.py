@@ -7,6 +7,10 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from grao_pipeline.options import StageOptions, option, runtime, tables
 from grao_pipeline.parsing import finite_number
+from grao_pipeline.presets import Preset, preset_option, with_preset
+
+STABLE = {"reference_floor": 0.0}
+"""What the preset `stable` sets."""
 
 
 class WeightedScores(BaseModel):
@@ -47,6 +51,7 @@ class AdvantagesOptions(StageOptions):
         "dry_run": "Running",
     }
 
+    preset: Preset = preset_option(STABLE)
     scores: list[WeightedScores] = tables([], "Scores table as PATH or PATH=WEIGHT. Repeatable.", metavar="TABLE")
     pool: list[tuple[str, str]] = tables(
         [],
@@ -157,3 +162,8 @@ class AdvantagesOptions(StageOptions):
     dry_run: bool = runtime(
         False, "Write nothing: print what each filter masks and how the advantages are distributed."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_preset(cls, values: object) -> object:
+        return with_preset(values, STABLE)

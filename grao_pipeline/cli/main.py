@@ -10,6 +10,9 @@ from grao_pipeline.pipeline import stages
 OTHER_COMMANDS = {
     "rounds": "Run generate → score → advantages → train → evaluate in rounds.",
     "log": "Log the metrics of a training or of rounds to TensorBoard, Trackio, MLflow or Weights & Biases.",
+    "tournament": "Compare many methods on the same sampled and scored groups.",
+    "compare": "Say what another reward would change in a training.",
+    "audit": "Show what a reward pays for: length, format, hedging.",
     "inspect": "Describe any table, model or evaluation directory.",
     "verify": "Hold an output, and all that it was made from, against their fingerprints.",
     "push": "Push a model or tables to the Hugging Face hub, with a card from the provenance.",

@@ -1,48 +1,30 @@
 """`grao evaluate`: groups + scores, optionally with those of the base model → metrics with intervals."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
-
-import polars as pl
-import pyarrow as pa
 
 from grao_pipeline import notes
-from grao_pipeline.advantages.flat_view import columns_to_read, flat_view
-from grao_pipeline.errors import DamagedPart, InputError, MismatchError
-from grao_pipeline.evaluation.intervals import bootstrap_mean
-from grao_pipeline.evaluation.metrics import mean_reward, nag, ras
+from grao_pipeline.errors import DamagedPart, MismatchError
+from grao_pipeline.evaluation.breakdown import Breakdown, break_down
+from grao_pipeline.evaluation.estimates import Metrics, estimates_of
 from grao_pipeline.evaluation.options import EvaluateOptions
+from grao_pipeline.evaluation.scored_prompts import ScoredPrompt, read_scored_prompts
 from grao_pipeline.fingerprints import stage_fingerprint
-from grao_pipeline.progress import SILENT, Bar, Progress
+from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.json_record import read_record, write_record
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader
-from grao_pipeline.storage.table_pair import TablePair, refuse_other_sample_counts
+from grao_pipeline.storage.table_pair import TablePair
 
 METRICS = "metrics.json"
-
-
-@dataclass(frozen=True)
-class ScoredPrompt:
-    """The scored samples of one prompt.
-
-    Example: `ScoredPrompt([1.0, None], 0.5, [12, 9], 0.5)`
-    """
-
-    rewards: list[float | None]
-    reference_reward: float | None
-    num_tokens: list[int]
-    truncated: float
-    """The share of samples that ended at the token limit."""
 
 
 @dataclass(frozen=True)
 class EvaluateSummary:
     """The metrics of a model."""
 
-    metrics: dict[str, dict[str, Any] | None]
+    metrics: Metrics
     """Per metric its value, low, high and n (see `Estimate`); None where it cannot be computed."""
     prompts: int
     unpaired_prompts: int
@@ -50,6 +32,8 @@ class EvaluateSummary:
     confidence: float
     fingerprint: str
     notes: list[str] = field(default_factory=list)
+    by: Breakdown = field(default_factory=dict)
+    """Field of the metadata → its value → the metrics of the prompts with this value."""
 
     def for_people(self) -> dict[str, object]:
         """The metrics as text, with their intervals."""
@@ -60,7 +44,22 @@ class EvaluateSummary:
             if metric is not None
         }
         counts = {"prompts": self.prompts, "unpaired_prompts": self.unpaired_prompts}
-        return {**metrics, **counts, "fingerprint": self.fingerprint, "notes": self.notes}
+        tables = {f"by {name}": [_row(value, of) for value, of in values.items()] for name, values in self.by.items()}
+        return {**metrics, **tables, **counts, "fingerprint": self.fingerprint, "notes": self.notes}
+
+
+SHOWN_BY = ("mean_reward", "ras", "nag_win_rate", "nag_net")
+"""Metrics that people are shown of every part of the prompts, next to pass@K."""
+
+
+def _row(value: str, metrics: Metrics) -> dict[str, object]:
+    count = metrics["mean_reward"]
+    shown = {name: metric for name, metric in metrics.items() if name in SHOWN_BY or name.startswith("pass@")}
+    cells = {
+        name: metric and f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"
+        for name, metric in shown.items()
+    }
+    return {"value": value, "n": count["n"] if count else 0, **cells}
 
 
 def evaluate_provenance(
@@ -126,8 +125,8 @@ def evaluate(
     directory.try_writing()
     num_parts = tuned.groups.num_parts + (base.groups.num_parts if base else 0)
     with progress.track("reading groups and scores", num_parts, "parts") as bar:
-        prompts = _scored_prompts(tuned, bar)
-        base_prompts = _scored_prompts(base, bar) if base else None
+        prompts = read_scored_prompts(tuned, bar, options.by)
+        base_prompts = read_scored_prompts(base, bar) if base else None
     summary = _summary(prompts, base_prompts, options, provenance.fingerprint)
     write_record(directory, METRICS, {**asdict(provenance), "summary": asdict(summary)}, indent=1)
     return summary
@@ -142,36 +141,19 @@ def _earlier(out: str, progress: Progress) -> EvaluateSummary | None:
 
 
 def _summary(
-    tuned: dict[str, ScoredPrompt],
-    base: dict[str, ScoredPrompt] | None,
+    tuned: Mapping[str, ScoredPrompt],
+    base: Mapping[str, ScoredPrompt] | None,
     options: EvaluateOptions,
     fingerprint: str,
 ) -> EvaluateSummary:
-    def estimate(values: Iterable[float | None]) -> dict[str, float] | None:
-        present = [value for value in values if value is not None]
-        mean = bootstrap_mean(present, options.confidence, options.bootstrap_samples, options.seed)
-        return asdict(mean) if mean else None
-
-    prompts = list(tuned.values())
-    metrics = {
-        "ras": estimate(ras(p.rewards, p.reference_reward) for p in prompts),
-        "mean_reward": estimate(mean_reward(p.rewards) for p in prompts),
-        "reference_reward": estimate(p.reference_reward for p in prompts),
-        "tokens_per_sample": estimate(sum(p.num_tokens) / len(p.num_tokens) for p in prompts),
-        "truncated_share": estimate(p.truncated for p in prompts),
-    }
     unpaired = 0
     if base is not None:
-        common = [prompt_id for prompt_id in tuned if prompt_id in base]
+        common = tuned.keys() & base.keys()
         if not common:
             raise MismatchError("The base model's groups and the groups share no prompt. Sample the same prompts.")
         unpaired = len(tuned) + len(base) - 2 * len(common)
-        pairs = [nag(tuned[prompt_id].rewards, base[prompt_id].rewards) for prompt_id in common]
-        metrics["nag_win_rate"] = estimate(pair[0] if pair else None for pair in pairs)
-        metrics["nag_net"] = estimate(pair[1] if pair else None for pair in pairs)
-        metrics["nag_ties"] = estimate(pair[2] if pair else None for pair in pairs)
-        metrics["base_mean_reward"] = estimate(mean_reward(base[prompt_id].rewards) for prompt_id in common)
-        metrics["base_ras"] = estimate(ras(base[i].rewards, base[i].reference_reward) for i in common)
+    metrics = estimates_of(tuned, base, options)
+    prompts = list(tuned.values())
     rewards = [reward for prompt in prompts for reward in prompt.rewards]
     num_unscored = rewards.count(None)
     num_truncated = round(sum(prompt.truncated * len(prompt.rewards) for prompt in prompts))
@@ -181,43 +163,14 @@ def _summary(
         *notes.unscored(num_unscored, len(rewards)),
         *notes.references(sum(prompt.reference_reward is not None for prompt in prompts), len(prompts), "scored "),
         *notes.all_ties(ties["value"] if ties else None),
+        *(note for k in options.pass_at for note in notes.too_few_samples(k, _num_too_few(prompts, k), len(prompts))),
     ]
-    return EvaluateSummary(metrics, len(tuned), unpaired, options.confidence, fingerprint, remarks)
+    by = break_down(tuned, base, options)
+    return EvaluateSummary(metrics, len(tuned), unpaired, options.confidence, fingerprint, remarks, by)
 
 
-def _scored_prompts(tables: TablePair, bar: Bar) -> dict[str, ScoredPrompt]:
-    """By prompt ID."""
-    prompts: dict[str, ScoredPrompt] = {}
-    columns = ["prompt_id", *columns_to_read(["num_tokens"])]
-    for groups, scores in tables.parts(columns, ["rewards", "reference_reward"]):
-        refuse_other_sample_counts(groups, scores, tables.companion.url)
-        for prompt_id, reasons, num_tokens, score in zip(
-            groups.column("prompt_id").to_pylist(),
-            groups.column("finish_reasons").to_pylist(),
-            _sampled_tokens(groups),
-            scores.to_pylist(),
-            strict=True,
-        ):
-            if prompt_id in prompts:
-                raise InputError(
-                    f"{tables.groups.url} has two groups of prompt {prompt_id}; an evaluation counts every "
-                    "prompt once. Keep one group per prompt."
-                )
-            prompts[prompt_id] = ScoredPrompt(
-                rewards=score["rewards"],
-                reference_reward=score["reference_reward"],
-                num_tokens=num_tokens,
-                truncated=reasons.count("length") / len(reasons),
-            )
-        bar.advance(1, prompts=len(prompts))
-    return prompts
-
-
-def _sampled_tokens(groups: pa.Table) -> list[list[int]]:
-    """Number of tokens that the policy sampled, of every sample of every group."""
-    view = flat_view(groups, {}, ["num_tokens", "source"]).filter(pl.col("source") == "sample")
-    sizes: list[list[int]] = view.group_by("row", maintain_order=True).agg("num_tokens")["num_tokens"].to_list()
-    return sizes
+def _num_too_few(prompts: list[ScoredPrompt], k: int) -> int:
+    return sum(len(prompt.rewards) - prompt.rewards.count(None) < k for prompt in prompts)
 
 
 def _refuse_other_reward(scores: TableReader, base: TableReader) -> None:

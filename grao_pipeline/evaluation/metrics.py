@@ -5,10 +5,15 @@
   `nag_win_rate` is the share of pairs that the tuned model wins, the paper's formula; `nag_net` is wins − losses, the
   only reading that can give the negative values in the paper's tables. `nag_ties` is the share of pairs that tie.
 
+- pass@K: the probability that at least one of K samples succeeds: its reward reaches a threshold. Of n samples with
+  c successes, 1 − C(n − c, K) / C(n, K) is unbiased (arXiv 2107.03374, Eq. 1); the plug-in 1 − (1 − c/n)^K is not.
+- `success_rate`: c / n, which is avg@K of any K: unbiased, and from all n samples.
+
 With several samples per prompt, the value of a prompt is the mean over them (for NAG, over all pairs).
 """
 
 from collections.abc import Sequence
+from math import comb
 
 import numpy as np
 
@@ -31,6 +36,30 @@ def nag(rewards: Rewards, base_rewards: Rewards) -> tuple[float, float, float] |
     difference = tuned[:, None] - base[None, :]
     wins, losses = (difference > 0).mean(), (difference < 0).mean()
     return float(wins), float(wins - losses), float((difference == 0).mean())
+
+
+def pass_at(k: int, rewards: Rewards, success: float) -> float | None:
+    """The unbiased estimate of pass@K from all scored samples; None where there are fewer than K.
+
+    Args:
+        success: the reward from which on a sample counts as a success.
+    """
+    scored = _scored(rewards)
+    num, failures = scored.size, int((scored < as_stored(success)).sum())
+    if num < k:
+        return None
+    return 1.0 - comb(failures, k) / comb(num, k)
+
+
+def success_rate(rewards: Rewards, success: float) -> float | None:
+    """The share of scored samples that succeed; None without one."""
+    scored = _scored(rewards)
+    return float((scored >= as_stored(success)).mean()) if scored.size else None
+
+
+def as_stored(threshold: float) -> float:
+    """A threshold in the precision of stored rewards, float32: 0.9 is reached by a stored 0.9."""
+    return float(np.float32(threshold))
 
 
 def mean_reward(rewards: Rewards) -> float | None:

@@ -6,7 +6,11 @@ from typing import ClassVar, Literal, Self
 from pydantic import model_validator
 
 from grao_pipeline.options import Device, Dtype, StageOptions, option, option_flag, runtime, tables
+from grao_pipeline.presets import Preset, preset_option, with_preset
 from grao_pipeline.tracking.options import LOG_TO_HELP
+
+STABLE = {"correction": "truncated-is", "ratio_cap": 1.0}
+"""What the preset `stable` sets."""
 
 
 class TrainOptions(StageOptions):
@@ -14,7 +18,7 @@ class TrainOptions(StageOptions):
 
     help_sections: ClassVar[Mapping[str, str]] = {
         "objective": "Objective",
-        "correction": "Groups of older policies",
+        "preset": "Stability, and groups of older policies",
         "learning_rate": "Optimization",
         "dtype": "Precision and memory",
         "lora_rank": "LoRA",
@@ -36,8 +40,8 @@ class TrainOptions(StageOptions):
     )
     objective: str = option(
         "grao",
-        "Objective: grao, sft, grpo, dr-grpo, gspo, dapo, cispo, sapo, rec, asymre, opmd, dpo, pairwise, simpo, orpo, "
-        "kto, sppo, disco, trpa, ranked-list, regression, p3o, distillation, or your own as package.module:Class.",
+        "Objective: grao, sft, grpo, dr-grpo, gspo, dapo, cispo, sapo, chord, rec, asymre, opmd, dpo, pairwise, simpo, "
+        "orpo, kto, sppo, disco, trpa, ranked-list, regression, p3o, distillation, or your own package.module:Class.",
         plugin="objective",
     )
     objective_arg: list[str] = option(
@@ -45,6 +49,7 @@ class TrainOptions(StageOptions):
     )
     beta: float = option(0.5, "Weight of GRAO's imitation term.", ge=0.0)
     lambda_: float = option(0.6, "Weight of GRAO's alignment regularizer.", ge=0.0, alias="lambda")
+    preset: Preset = preset_option(STABLE)
     correction: Literal["none", "truncated-is", "sequence-is", "mask-band"] = option(
         "none",
         "Importance-sampling correction: factor of a token's log-prob, r being its probability over that under the "
@@ -119,6 +124,11 @@ class TrainOptions(StageOptions):
     dry_run: bool = runtime(False, "Write nothing: time one micro-batch, and report steps, tokens, memory and time.")
     profile: bool = runtime(False, "Write a profiler trace of a few steps to OUT/profile (chrome://tracing).")
     device: Device = runtime("auto", "Device to train on.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_preset(cls, values: object) -> object:
+        return with_preset(values, STABLE)
 
     @model_validator(mode="after")
     def _adapter_options_have_an_adapter(self) -> Self:

@@ -32,6 +32,7 @@ ORACLES = {
         "tests/training/objectives/test_objectives.py": "grao",
         "tests/training/objectives/test_likelihood.py": "sft asymre opmd dpo grpo",
         "tests/training/objectives/test_trl.py": "dr-grpo",
+        "tests/training/objectives/test_chord.py": "chord",
         "tests/training/objectives/test_published.py": "cispo dapo disco distillation gspo kto orpo p3o pairwise "
         "ranked-list rec regression sapo simpo sppo trpa",
     },

@@ -2,11 +2,13 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError, UsageError
 from grao_pipeline.evaluation.evaluate import METRICS, EvaluateSummary, evaluate, read_evaluation
@@ -34,13 +36,19 @@ BASE: Judged = {
 
 
 def tables(
-    path: Path, judged: Judged, rows_per_part: int = 3, policy: str = "p" * 32, **options: Any
+    path: Path,
+    judged: Judged,
+    rows_per_part: int = 3,
+    policy: str = "p" * 32,
+    metadata: dict[str, dict[str, Any]] | None = None,
+    **options: Any,
 ) -> tuple[str, str]:
     """A groups table and its scores, in parts of three: two samples a prompt of 3 and 5 tokens, the second cut off."""
     groups = []
     for prompt in judged:
         group = tiny.group_row(prompt, ["a", "b"], "y", policy, token_ids=[[5, 6, 2], [5, 6, 7, 8, 9]])
         group["finish_reasons"] = ["stop", "length"]
+        group["metadata"] = json.dumps((metadata or {}).get(prompt, {}))
         groups.append(group)
     scores = [
         {"group_id": group["group_id"], "rewards": rewards, "reference_reward": reference, "statuses": ["ok", "ok"]}
@@ -131,7 +139,7 @@ def test_the_command_writes_and_prints_the_same_numbers(
     assert written["summary"] == printed
     assert (written["table"], written["fingerprint"]) == ("evaluation", printed["fingerprint"])
     assert written["inputs"]["base_groups"] == f"{'base':g>32}"
-    assert written["options"] == {"confidence": 0.95, "bootstrap_samples": 10_000, "seed": 0}
+    assert written["options"] == EvaluateOptions().content()
     text = tiny.grao(*arguments).stdout
     assert "nag net" in text
     assert "95% interval" in text
@@ -248,3 +256,61 @@ def test_numbers_are_finite_json(tuned: tuple[str, str], tmp_path: Path) -> None
     evaluate(*tuned, str(tmp_path), EvaluateOptions())
     metrics = json.loads((tmp_path / METRICS).read_text())["summary"]["metrics"]
     assert all(math.isfinite(number) for metric in metrics.values() for number in metric.values())
+
+
+KINDS: dict[str, dict[str, Any]] = {"one": {"kind": "a", "level": 1}, "two": {"kind": "b"}, "three": {"kind": "a"}}
+
+
+def test_pass_at_k_and_the_success_rate_are_means_over_prompts(tmp_path: Path, tuned: tuple[str, str]) -> None:
+    """Successes (reward ≥ 1): one 1 of 2, two 0 of 1, three 2 of 2, four 2 of 2."""
+    options = EvaluateOptions(pass_at=[2, 1])
+    summary = evaluate(*tuned, str(tmp_path / "out"), options)
+    values = {name: metric and (metric["value"], metric["n"]) for name, metric in summary.metrics.items()}
+    assert values["success_rate"] == (pytest.approx(2.5 / 4), 4)
+    assert values["pass@1"] == (pytest.approx(2.5 / 4), 4)
+    assert values["pass@2"] == (1.0, 3)
+    (note,) = (note for note in summary.notes if "pass@" in note)
+    assert note.startswith("pass@2 leaves out 1 of 4 prompts (25%) with under 2 scored samples.")
+    stricter = evaluate(*tuned, str(tmp_path / "stricter"), EvaluateOptions(pass_at=[1], success=3.0))
+    strict = stricter.metrics["pass@1"]
+    assert strict is not None
+    assert strict["value"] == pytest.approx((0 + 0 + 0.5 + 1) / 4)
+
+
+def test_a_breakdown_is_the_evaluation_of_a_part_of_the_prompts(tmp_path: Path) -> None:
+    """Every part has the numbers, intervals included, of an evaluation of its prompts alone; NAG, too."""
+    whole, base = tables(tmp_path / "whole", TUNED, metadata=KINDS), tables(tmp_path / "base", BASE)
+    part = tables(tmp_path / "part", {name: TUNED[name] for name in ("one", "three")}, metadata=KINDS)
+    options = EvaluateOptions(base_groups=base[0], base_scores=base[1], by=["kind", "level"])
+    summary = evaluate(*whole, str(tmp_path / "out"), options)
+    alone = evaluate(*part, str(tmp_path / "alone"), options.model_copy(update={"by": []}))
+    assert list(summary.by["kind"]) == ["(none)", "a", "b"]
+    assert summary.by["kind"]["a"] == alone.metrics
+    assert list(summary.by["level"]) == ["(none)", "1"]
+    read = read_evaluation(str(tmp_path / "out"))
+    assert read is not None
+    assert read.by == summary.by
+    (row,) = (row for row in summary.for_people()["by kind"] if row["value"] == "a")  # type: ignore[attr-defined]
+    assert row["n"] == 2
+    assert row["mean_reward"].startswith("1.500 [")
+
+
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [
+        (0, "no prompt has the metadata field 'kind'."),
+        (101, "the metadata field 'kind' has 101 values; at most 100 can be told apart."),
+    ],
+)
+def test_a_field_that_cannot_break_prompts_down_is_refused(tmp_path: Path, count: int, message: str) -> None:
+    judged: Judged = {f"prompt {number}": ([1.0, 0.0], 0.5) for number in range(101)}
+    metadata = {f"prompt {number}": {"kind": number} for number in range(count)}
+    place = tables(tmp_path, judged, metadata=metadata)
+    with pytest.raises(UsageError, match=re.escape(message)) as raised:
+        evaluate(*place, str(tmp_path / "out"), EvaluateOptions(by=["kind"]))
+    assert raised.value.option == "by"
+
+
+def test_a_threshold_of_success_without_pass_at_k_is_refused() -> None:
+    with pytest.raises(ValidationError, match="success needs pass_at"):
+        EvaluateOptions(success=0.5)

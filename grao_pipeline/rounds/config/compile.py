@@ -8,6 +8,8 @@ from pydantic import Field
 from grao_pipeline.options import StageOptions, option_names
 from grao_pipeline.parsing import shown
 from grao_pipeline.pipeline import stage_named, stages
+from grao_pipeline.presets import Preset
+from grao_pipeline.rounds.config.named_variants import named_variants
 from grao_pipeline.rounds.config.resources import read_resources
 from grao_pipeline.rounds.config.run_plan import PromptsPlan, RunPlan
 from grao_pipeline.rounds.config.sections import parse_section, refuse_unknown
@@ -26,6 +28,7 @@ class RunKeys(StageOptions):
     model: str = Field(description="The base model: a directory or hub id.")
     rounds: int = Field(1, ge=1, le=1000, description="Number of rounds.")
     store: str | None = Field(None, description="Directory of the stages' outputs; OUTPUT/store by default.")
+    preset: Preset = Field("paper", description="Named choice of the method, for advantages and train.")
     executor: Literal["resident", "local", "ray"] = Field("resident", description="Where the stages run.")
     resources: dict[str, Any] = Field(default_factory=dict, description="Of each stage, for executor: ray.")
     prompts: dict[str, Any] = Field(description="source: a dataset, or train: and eval: prompts tables; and options.")
@@ -38,7 +41,7 @@ class RunKeys(StageOptions):
 
 MOST_ROUNDS = 5000
 """Of all variants together: every task of them is compiled and looked up before the first one runs."""
-OTHER_SECTIONS = ("variables", "overrides", "sweep")
+OTHER_SECTIONS = ("variables", "overrides", "sweep", "variants")
 """Sections that are not of one stage."""
 PLACES = ("source", "train", "eval")
 """Keys of `prompts` that name data; the others are options of `grao prompts`."""
@@ -77,10 +80,12 @@ def load_plan(path: str) -> RunPlan:
             "minibatch: curriculum chooses each round's prompts already; give one of them."
         )
     until = _until(in_round(own_keys["until"], None), keys) if keys.until is not None else None
-    variants = expand(root)
+    listed = named_variants(root) if "variants" in root.value else expand(root)
+    variants = [(name, _with_preset(changed)) for name, changed in listed]
     if len(variants) * keys.rounds > MOST_ROUNDS:
-        message = f"sweep: {len(variants)} variants of {keys.rounds} rounds are more than {MOST_ROUNDS} rounds."
-        raise root.value["sweep"].error(message)
+        kind = "variants" if "variants" in root.value else "sweep"
+        message = f"{kind}: {len(variants)} variants of {keys.rounds} rounds are more than {MOST_ROUNDS} rounds."
+        raise root.value.get(kind, root).error(message)
     return RunPlan(
         output=Path(keys.output),
         store=Path(keys.store) if keys.store else Path(keys.output) / "store",
@@ -103,6 +108,21 @@ def _until(section: Node, keys: RunKeys) -> Until:
             "prompts.eval_fraction."
         )
     return parse_section(Until, section, "until")
+
+
+def _with_preset(root: Node) -> Node:
+    """The file with its preset in the section of every stage that has presets, where that section names none."""
+    preset = root.value.get("preset")
+    stages_with_presets = [stage.name for stage in loop_stages() if "preset" in stage.options_model.model_fields]
+    sections = {name: root.value.get(name, Node({}, root.where)) for name in stages_with_presets}
+    if preset is None:
+        return root
+    return root.updated(
+        {
+            name: section if "preset" in section.entries(name) else section.updated({"preset": preset})
+            for name, section in sections.items()
+        }
+    )
 
 
 def _prompts(section: Node) -> PromptsPlan:

@@ -41,6 +41,14 @@ def rounds_schema() -> Schema:
         "description": "Alternatives: a variant for every combination.",
         "additionalProperties": {"type": "array", "minItems": 1},
     }
+    properties["variants"] = {
+        "type": "object",
+        "description": "Methods by name, each with what differs: {sft: {train: {objective: sft}}}.",
+        "minProperties": 1,
+        "additionalProperties": _section(
+            {"preset": properties["preset"], **{stage.name: _options_of(stage) for stage in changeable}}
+        ),
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "grao rounds",

@@ -4,6 +4,7 @@ _HERE = "grao_pipeline.training.objectives"
 
 OBJECTIVES = {
     "asymre": f"{_HERE}.asymre:AsymRe",
+    "chord": f"{_HERE}.chord:Chord",
     "cispo": f"{_HERE}.cispo:Cispo",
     "dapo": f"{_HERE}.dapo:Dapo",
     "disco": f"{_HERE}.disco:Disco",

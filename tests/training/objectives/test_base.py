@@ -15,6 +15,7 @@ DECLARED = {
     "dapo": {"needs_behavior_logprobs"},
     "disco": {"couples_group", "needs_behavior_logprobs", "needs_rewards"},
     "distillation": {"needs_behavior_logprobs"},
+    "chord": {"needs_behavior_logprobs", "needs_references"},
     "dpo": {"couples_group", "needs_behavior_logprobs", "needs_rewards"},
     "dr-grpo": {"needs_behavior_logprobs"},
     "grao": {"is_linear", "takes_corrections", "uses_beta_and_lambda"},

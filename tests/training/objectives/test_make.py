@@ -31,6 +31,7 @@ EVERY = {
     "sft": [],
     "grpo": ["clip_high=0.3", "kl=0.01"],
     "dr-grpo": ["max_completion_length=8"],
+    "chord": ["mu=0.2"],
     "dpo": ["dpo_beta=0.2"],
     "asymre": ["delta_v=-0.2"],
     "opmd": ["tau=0.5"],

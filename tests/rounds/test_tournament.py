@@ -1,0 +1,144 @@
+"""Tournaments: what methods share is done and counted once; rows are those of the tables; wrong files are refused."""
+
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+import yaml
+
+from grao_pipeline.rounds.executors.resident import ResidentCommands
+from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.json_record import read_record
+from grao_pipeline.storage.reader import open_table
+from tests import tiny
+from tests.rounds.running import run_here
+
+METHODS: dict[str, dict[str, Any]] = {
+    "grao": {},
+    "stable": {"preset": "stable"},
+    "no-imitation": {"train": {"beta": 0.0}},
+    "sft": {"train": {"objective": "sft"}},
+    "grpo": {"advantages": {"statistics": "samples"}, "train": {"objective": "grpo"}},
+    "dpo": {"train": {"objective": "dpo"}},
+    "chord": {"train": {"objective": "chord", "objective_arg": ["mu=0.3"]}},
+    "best-of-n": {"advantages": {"estimator": "best-of-n"}},
+    "rloo": {"advantages": {"estimator": "rloo"}},
+}
+
+
+def write(directory: Path, model: Path, table: str, variants: object, others: dict[str, Any] | None = None) -> Path:
+    config = {
+        "output": str(directory / "run"),
+        "model": str(model),
+        "prompts": {"train": table, "eval": table},
+        "generate": {"engine": "transformers", "samples": 4, "max_new_tokens": 4, "temperature": 1.0},
+        "score": [{"reward": "length", "reward_arg": ["target=12", "unit=characters"]}],
+        "advantages": {"keep_zero_variance": True},
+        "train": {"learning_rate": 1e-2, "groups_per_step": 10},
+        "evaluate": {"generate": {"samples": 2}},
+        "variants": variants,
+        **(others or {}),
+    }
+    path = directory / "tournament.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, model: Path, prompts: str) -> tuple[Path, dict[str, Any]]:
+    path = write(tmp_path_factory.mktemp("tournament"), model, prompts, METHODS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ResidentCommands, "run", run_here)
+        return path, tiny.grao_json("tournament", path)
+
+
+@pytest.mark.slow
+def test_nine_methods_share_one_sampling_and_one_scoring(finished: tuple[Path, dict[str, Any]]) -> None:
+    path, summary = finished
+    store = path.parent / "run" / "store"
+    # One table of groups to train on, those of the base model and of nine models to evaluate.
+    assert {row["method"] for row in summary["rows"]} == set(METHODS)
+    made = {kind: sum(place.is_dir() for place in (store / kind).iterdir()) for kind in ("generate", "score", "train")}
+    assert made == {"generate": 1 + 1 + 9, "score": 1 + 1 + 9, "train": 9}
+    groups = open_table(str(path.parent / "run" / "grao" / "round-0" / "generate")).arrow()
+    tokens = sum(len(ids) for row in groups["completion_token_ids"].to_pylist() for ids in row)
+    assert summary["shared"]["tokens_sampled"] == tokens
+    assert summary["shared"]["judgements"] > 0
+    assert all(row["costs"]["tokens_sampled"] == row["costs"]["judgements"] == 0 for row in summary["rows"])
+    assert all(row["costs"]["tokens_trained"] > 0 for row in summary["rows"])
+    assert summary["made"] > 9
+    assert summary["found"] == 0
+
+
+@pytest.mark.slow
+def test_a_row_is_the_mean_difference_over_the_held_out_prompts(finished: tuple[Path, dict[str, Any]]) -> None:
+    path, summary = finished
+
+    def means(method: str) -> dict[str, float]:
+        place = path.parent / "run" / method / "round-0"
+        groups = open_table(str(place / "evaluate-generate")).arrow()["prompt_id"].to_pylist()
+        rewards = open_table(str(place / "evaluate-score")).arrow()["rewards"].to_pylist()
+        return {name: fmean(values) for name, values in zip(groups, rewards, strict=True)}
+
+    baseline = means("grao")
+    assert summary["baseline"] == "grao"
+    for row in summary["rows"]:
+        of_method = means(row["method"])
+        assert row["mean_reward"]["value"] == pytest.approx(fmean(of_method.values()))
+        if row["method"] == "grao":
+            assert (row["difference"], row["narrower"]) == (None, None)
+            continue
+        expected = fmean(of_method[name] - baseline[name] for name in baseline)
+        assert row["difference"]["value"] == pytest.approx(expected, abs=1e-12)
+        assert row["difference"]["n"] == len(baseline)
+        assert row["difference"]["low"] <= expected <= row["difference"]["high"]
+    rewards = [row["mean_reward"]["value"] for row in summary["rows"]]
+    assert rewards == sorted(rewards, reverse=True)
+
+
+@pytest.mark.slow
+def test_the_second_time_everything_is_found_and_the_baseline_may_be_another(
+    finished: tuple[Path, dict[str, Any]],
+) -> None:
+    path, summary = finished
+    again = tiny.grao_json("tournament", path, "--baseline", "sft")
+    assert (again["made"], again["found"]) == (0, summary["made"])
+    written = read_record(Directory(str(path.parent / "run")), "tournament.json")
+    assert written is not None
+    assert written["rows"] == again["rows"]
+    differences = {row["method"]: row["difference"] for row in again["rows"]}
+    first = {row["method"]: row["difference"] for row in summary["rows"]}
+    assert differences["sft"] is None
+    assert differences["grao"]["value"] == pytest.approx(-first["sft"]["value"])
+    printed = tiny.grao("tournament", path).stdout
+    assert "methods against grao" in printed
+    assert "against baseline" in printed
+
+
+@pytest.mark.parametrize(
+    ("variants", "others", "message"),
+    [
+        ({}, {}, "variants: it is empty; name methods"),
+        ({"a/b": {}}, {}, "variants: 'a/b' cannot be the name of a directory."),
+        ({"a": {"training": {}}}, {}, "variants: a: training is not a section that variants may change."),
+        ({"a": {"train": {"bta": 1}}}, {}, "train.bta: there is no such option of this stage."),
+        ({"a": {}}, {"sweep": {"train.beta": [0.1]}}, "variants: there is a sweep, too. Keep one of them."),
+        ({"a": {}}, {}, "a tournament needs several methods."),
+        ({"a": {}, "b": {}}, {"prompts": {"train": "x"}}, "a tournament needs held-out prompts"),
+    ],
+)
+def test_a_file_that_is_no_tournament_is_refused(
+    tmp_path: Path, variants: object, others: dict[str, Any], message: str
+) -> None:
+    path = write(tmp_path, tmp_path, "data", variants, others)
+    result = tiny.grao("tournament", path)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_an_unknown_baseline_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, tmp_path, "data", {"sft": {}, "grao": {}})
+    result = tiny.grao("tournament", path, "--baseline", "stf")
+    assert result.exit_code == 2
+    assert "--baseline: there is no method 'stf'. Did you mean sft?" in result.output
