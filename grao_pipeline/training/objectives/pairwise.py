@@ -1,5 +1,6 @@
 """Losses of pairs of a group: the mean of link(u⁺, u⁻, R⁺ − R⁻) over the pairs that `pairs` chooses."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -19,9 +20,7 @@ class PairwiseArguments(PairArguments):
 
     link: Literal["dpo", "ipo", "hinge", "sppo", "preference-gap", "soft"] = argument("dpo", "Loss of a pair.")
     pair_beta: float = argument(0.1, "β: scale of the margin; of sppo 1/η.", gt=0.0)
-    label_reliability: float = argument(
-        1.0, "η of link=dpo: probability that a label is right (RE-PO).", gt=0.0, le=1.0
-    )
+    label_reliability: float = argument(1.0, "η of link=dpo: probability that a label is right.", gt=0.0, le=1.0)
     soft_tau: float = argument(1.0, "τ of link=soft: scale of the difference of the rewards.", gt=0.0)
     against: str = argument("behavior", "What the log-ratio compares with: behavior, or the NAME of a --logprobs.")
 
@@ -30,8 +29,7 @@ def dpo(u: Tensor, v: Tensor, gap: Tensor, arguments: PairwiseArguments) -> Tens
     h, eta = arguments.pair_beta * (u - v), arguments.label_reliability
     if eta == 1.0:
         return -logsigmoid(h)
-    right = h.detach().sigmoid() * eta
-    weight = right / (right + (1 - h.detach().sigmoid()) * (1 - eta))
+    weight = (h.detach() + math.log(eta / (1 - eta))).sigmoid()  # Bayes' rule: p η / (p η + (1 − p)(1 − η))
     return -(weight * logsigmoid(h) + (1 - weight) * logsigmoid(-h))
 
 
