@@ -183,8 +183,8 @@ def test_every_objective_may_be_cut_anywhere(name: str) -> None:
 
 
 def test_every_objective_has_a_formula_or_a_test_of_its_own() -> None:
-    """Those of `test_objectives.py` and `test_likelihood.py`, and those here."""
-    elsewhere = {"grao", "sft", "asymre", "opmd", "grpo", "dr-grpo", "dpo"}
+    """Those of `test_objectives.py`, `test_likelihood.py` and `test_chord.py`, and those here."""
+    elsewhere = {"chord", "grao", "sft", "asymre", "opmd", "grpo", "dr-grpo", "dpo"}
     assert {name for name, _, _ in FORMULAS.values()} | elsewhere == set(OBJECTIVES)
 
 
