@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from grao_pipeline.processes import GRACE_SECONDS
 
@@ -15,16 +15,21 @@ PARENT_VARIABLE = "GRAO_PARENT_PID"
 POLL_SECONDS = 0.2
 
 
-def start_child(arguments: Sequence[str], stdout: int, stderr: int | None = None) -> "subprocess.Popen[bytes]":
+def start_child(
+    arguments: Sequence[str], stdout: int, stderr: int | None = None, environment: Mapping[str, str] | None = None
+) -> "subprocess.Popen[bytes]":
     """Start `grao ARGUMENTS`. It stops when this process dies; a Ctrl-C in the terminal reaches this process alone.
 
     `-P` keeps the working directory out of the child's path: a user's own folder cannot shadow a package.
+
+    Args:
+        environment: variables next to those of this process.
     """
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "grao_pipeline", *arguments],
         stdout=stdout,
         stderr=stderr,
-        env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
+        env={**os.environ, **(environment or {}), PARENT_VARIABLE: str(os.getpid())},
         process_group=0,
     )
 
@@ -50,7 +55,7 @@ def stop_with_parent() -> None:
     def watch() -> None:
         while not stop.wait(POLL_SECONDS):
             if os.getppid() != int(parent):
-                sys.stderr.write("The rounds' process is gone; stopping.\n")
+                sys.stderr.write("The process that started this one is gone; stopping.\n")
                 os.kill(os.getpid(), signal.SIGTERM)
                 stop.wait(GRACE_SECONDS)
                 os._exit(1)

@@ -7,9 +7,9 @@ commands and the YAML of the rounds are made from these models.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, field_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
@@ -20,6 +20,20 @@ from grao_pipeline.parsing import check_text, shown
 Options = TypeVar("Options", bound="StageOptions")
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def _read_processes(value: object) -> object:
+    """Raises ValueError where it is no number of processes."""
+    text = str(value)
+    if text == "auto":
+        return text
+    if isinstance(value, bool | float) or not text.isdecimal() or int(text) < 1:
+        raise ValueError("expected auto, or a whole number of at least 1")
+    return int(text)
+
+
+Processes = Annotated[Literal["auto"] | int, BeforeValidator(_read_processes)]
+"""How many processes share the work of a stage on this machine."""
 
 
 def option(default: object, help: str, *, plugin: str = "", added: bool = False, **constraints: Any) -> Any:

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from grao_pipeline.options import StageOptions
     from grao_pipeline.storage.manifest import Provenance
+    from grao_pipeline.storage.places import Place
 
     Identity = Callable[[Sequence[str], StageOptions, Callable[[str], Provenance]], Provenance]
 
@@ -61,6 +60,8 @@ class Stage:
     """Whether a directory holds its finished output, undamaged."""
     estimate: str | None = None
     """Size and cost of a task for `grao rounds plan`."""
+    devices: str | None = None
+    """`devices(options) -> int`: GPUs that one process of it uses; None where it never uses any."""
     per_round: bool = True
     """Its options may change from round to round and be swept."""
     always: bool = False
@@ -110,7 +111,11 @@ class Stage:
         assert self.label is not None
         return str(load_object(self.label)(options))
 
-    def has_finished(self, out: "Path") -> bool:
+    def devices_of(self, options: "StageOptions") -> int:
+        """GPUs that one process of it uses with these options."""
+        return 0 if self.devices is None else int(load_object(self.devices)(options))
+
+    def has_finished(self, out: "Place") -> bool:
         """Whether `out` holds its finished output."""
         return bool(load_object(self.is_complete)(out))
 

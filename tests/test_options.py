@@ -59,7 +59,10 @@ RUNTIME = {
     "device",
     "gradient_checkpointing",
     "model",
+    "nodes",
+    "processes",
     "rejects",
+    "rendezvous",
     "tokenizer",
     "worker",
 }
@@ -117,9 +120,11 @@ def values_of(field: FieldInfo) -> st.SearchStrategy[Any]:
     bounds = {
         key: getattr(rule, key) for rule in field.metadata for key in ("ge", "gt", "le", "lt") if hasattr(rule, key)
     }
-    strategies = []
+    strategies: list[st.SearchStrategy[Any]] = []
     for kind in get_args(field.annotation) if type(None) in get_args(field.annotation) else (field.annotation,):
-        if get_origin(kind) is Literal:
+        if kind == Literal["auto"] | int:  # processes
+            strategies.append(st.just("auto") | st.integers(1, 2**62))
+        elif get_origin(kind) is Literal:
             strategies.append(st.sampled_from(get_args(kind)))
         elif get_origin(kind) is Annotated:  # a condition
             strategies.append(st.sampled_from(['task == "code"', "level > 2 and not hidden", "answer"]))
@@ -165,6 +170,9 @@ def options_of(draw: st.DrawFn, model: type[StageOptions]) -> StageOptions:
     elif model is TrainOptions and not values.get("save_adapter"):
         for name in ("save_optimizer", "carry_optimizer"):
             values.pop(name, None)
+    if model is TrainOptions:
+        meeting = {"nodes": values["nodes"], "rendezvous": "node0:29400"} if values.get("nodes", 1) > 1 else {}
+        values = {name: value for name, value in values.items() if name not in ("nodes", "rendezvous")} | meeting
     if model is ScoreOptions and values.get("worker") is not None:
         values.pop("retry_errors", None)
     return model.model_validate(values)

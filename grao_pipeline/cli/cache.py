@@ -30,12 +30,12 @@ def info(as_json: bool, **values: object) -> None:
       grao cache info --json
     """
     with errors_for_people():
-        from grao_pipeline.scoring.cache import JudgementCache, cache_path
+        from grao_pipeline.scoring.open_cache import open_cache
 
         options, _ = given_options(CacheInfoOptions, values)
-        judgements = JudgementCache(cache_path(options.cache), must_exist=True)
+        judgements = open_cache(options.cache, must_exist=True)
         rewards = [asdict(line) for line in judgements.info()]
-        summary = {"path": str(judgements.path), "bytes": judgements.path.stat().st_size, "rewards": rewards}
+        summary = {"path": judgements.place, "bytes": judgements.num_bytes, "rewards": rewards}
     if as_json:
         print_summary(summary, True, "")
         return
@@ -58,10 +58,10 @@ def prune(as_json: bool, **values: object) -> None:
       grao cache prune --unused-days 90 --dry-run
     """
     with errors_for_people():
-        from grao_pipeline.scoring.cache import JudgementCache, cache_path
+        from grao_pipeline.scoring.open_cache import open_cache
 
         options, _ = given_options(CachePruneOptions, values)
-        judgements = JudgementCache(cache_path(options.cache), must_exist=True)
+        judgements = open_cache(options.cache, must_exist=True)
         deleted = judgements.prune(options.unused_days, options.reward, options.status, options.dry_run)
-        summary = {"path": str(judgements.path), "deleted": deleted, "bytes": judgements.path.stat().st_size}
+        summary = {"path": judgements.place, "deleted": deleted, "bytes": judgements.num_bytes}
     print_summary(summary, as_json, "Dry run: cache of judgements" if options.dry_run else "Cache of judgements")

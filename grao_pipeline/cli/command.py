@@ -3,9 +3,10 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -18,9 +19,10 @@ from grao_pipeline.cli.plugin_help import write_plugin_help
 from grao_pipeline.cli.streams import standard_output_to_error
 from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.cli.terminal import visible
-from grao_pipeline.errors import GraoError, StoppedElsewhere, UsageError, shortened
+from grao_pipeline.errors import GraoError, StageFailure, StoppedElsewhere, UsageError, shortened
 from grao_pipeline.options import CommandLine, Options, OptionSource, StageOptions, closest, parse_options
 from grao_pipeline.options_file import read_options_file
+from grao_pipeline.relay import RelayedProgress
 from grao_pipeline.stage import Stage
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -95,9 +97,13 @@ def make_stage_command(stage: Stage) -> click.Command:
         with errors_for_people() as reported:
             options, reported.source = given_options(model, values, options_file)
             summary = stage.run(inputs, out, options, current_progress())
+            if isinstance(relay := current_progress(), RelayedProgress):
+                if is_first_rank():
+                    relay.finish(asdict(summary))
+                return
         is_preview = getattr(options, "dry_run", False)
         title = f"{'Dry run' if is_preview else stage.output.capitalize()}: {' + '.join(inputs)} → {out}"
-        if os.environ.get("RANK", "0") == "0":  # under torchrun every rank comes here
+        if is_first_rank():
             print_summary(summary, as_json, title)
 
     decorated = options_of(model, options_file_option)(run)
@@ -107,6 +113,11 @@ def make_stage_command(stage: Stage) -> click.Command:
     command = make(decorated)
     command.options_model = model
     return command
+
+
+def is_first_rank() -> bool:
+    """Under torchrun every rank runs the command; this is the one that prints."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 options_file_option = click.option(
@@ -152,12 +163,8 @@ def errors_for_people() -> Iterator[ErrorContext]:
             current_progress().track("starting"),
         ):  # importing a large library takes seconds
             yield context
-    except UsageError as error:
-        raise StageUsageError(visible(context.source.render(error.message, error.option))) from None
-    except StoppedElsewhere:
-        raise SystemExit(1) from None  # the rank that failed says why
     except GraoError as error:
-        raise StageError(visible(str(error))) from None
+        _refuse(error, context.source)
     except KeyboardInterrupt:
         raise StageError("Stopped. Run the same command again; what is written is reused.") from None
     except (SystemExit, GeneratorExit, click.exceptions.Exit, click.ClickException):
@@ -166,7 +173,21 @@ def errors_for_people() -> Iterator[ErrorContext]:
         problem = machine_problem(error)
         if problem is None:
             raise
-        raise StageError(visible(problem)) from None
+        _refuse(StageFailure(problem), context.source)
+
+
+def _refuse(error: GraoError, source: OptionSource) -> NoReturn:
+    """End the command by an error."""
+    with suppress(UsageError):  # about the progress itself
+        progress = current_progress()
+        if isinstance(progress, RelayedProgress):  # the process that started this one says why
+            progress.fail(error)
+            raise SystemExit(1)
+    if isinstance(error, UsageError):
+        raise StageUsageError(visible(source.render(error.message, error.option))) from None
+    if isinstance(error, StoppedElsewhere):
+        raise SystemExit(1)  # the rank that failed says why
+    raise StageError(visible(str(error))) from None
 
 
 def given_options(

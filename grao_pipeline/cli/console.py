@@ -13,6 +13,8 @@ import click
 from grao_pipeline.cli.lines import Level, LineProgress, print_line
 from grao_pipeline.errors import UsageError
 from grao_pipeline.progress import Progress
+from grao_pipeline.relay import VARIABLE as RELAY
+from grao_pipeline.relay import RelayedProgress
 
 Function = TypeVar("Function", bound=Callable[..., object])
 LEVEL_VARIABLE = "GRAO_LOG"
@@ -84,6 +86,9 @@ def make_progress(quiet: bool, verbose: bool) -> Progress:
     """
     level = log_level(quiet, verbose)
     configure_logging(level)
+    relay = os.environ.pop(RELAY, None)
+    if relay is not None:
+        return RelayedProgress(relay)
     if os.environ.get("RANK", "0") != "0":  # of torchrun's processes, the first one prints
         return LineProgress("warning")
     if level != "warning" and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":

@@ -87,5 +87,6 @@ def _click_type(annotation: object) -> tuple[object, bool]:
             return (str, str), True
         return element if element in (int, float) else str, True
     if origin in (Union, types.UnionType):
-        return _click_type(next(part for part in get_args(annotation) if part is not type(None)))
+        first, *others = (part for part in get_args(annotation) if part is not type(None))
+        return (str, False) if others else _click_type(first)  # of several kinds: the options model reads the text
     return annotation, False

@@ -53,7 +53,7 @@ def print_summary(summary: Any, as_json: bool, title: str) -> None:
         value = summary.for_people()
     echo(title)
     for key, item in value.items():
-        if key == "notes" or (key in SHOWN_IF_ANY and not item):
+        if key in ("notes", "remarks") or (key in SHOWN_IF_ANY and not item):
             continue
         label = key.replace("_", " ")
         if isinstance(item, list) and item and isinstance(item[0], dict):

@@ -1,16 +1,16 @@
 """What the rounds need to know of `grao evaluate` before it runs."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from grao_pipeline.errors import DamagedPart, MismatchError
 from grao_pipeline.evaluation.evaluate import evaluate_provenance, read_evaluation
 from grao_pipeline.evaluation.options import EvaluateOptions
 from grao_pipeline.options import StageOptions
 from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.places import Place
 
 
-def is_complete(out: Path) -> bool:
+def is_complete(out: Place) -> bool:
     """Whether a directory holds an undamaged evaluation."""
     try:
         return read_evaluation(str(out)) is not None

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from grao_pipeline.errors import UsageError
 from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
 from grao_pipeline.generation.engine_maker import engine_maker, parse_sampling_arguments
 from grao_pipeline.generation.engine_output import EngineOutput
@@ -18,6 +19,7 @@ from grao_pipeline.generation.run_engine import run_engine
 from grao_pipeline.generation.run_report import RunReport
 from grao_pipeline.generation.sample_counts import read_samples_file
 from grao_pipeline.generation.server_options import server_options
+from grao_pipeline.generation.several_processes import sample_in_processes, shares_of
 from grao_pipeline.generation.summary import PART_COLUMNS, GenerateSummary
 from grao_pipeline.generation.text_groups import sample_texts
 from grao_pipeline.models.chat import PromptTokenizer, declared_stop_token_ids
@@ -109,35 +111,45 @@ def generate_groups(
         fingerprint=provenance.fingerprint,
         policy=source.fingerprint,
     )
-    remarks: list[str] = []
     for index in writer.committed():
         summary.add_part(writer.read(index, PART_COLUMNS))
     if writer.missing():
+        if make_engine is not None and options.processes not in ("auto", 1):
+            raise UsageError("an engine object samples in its own process.", option="processes")
+        shares = shares_of(options, writer.missing()) if make_engine is None else []
         make_engine = make_engine or engine_maker(options, progress)
-        progress.note(f"{writer.num_committed} of {num_parts} parts are there; loading {options.model}.")
+        if len(shares) < 2:  # else each process says so
+            progress.note(f"{writer.num_committed} of {num_parts} parts are there; loading {options.model}.")
         policy = load_policy(options, source, tokenizer)
         preparer = PartPreparer(options, policy, prompts, summary)
         _say_what_is_unusual(tokenizer, progress)
         preparer.check(writer.missing(), progress)
-        sampling = _sampling(options, policy)
         for line in (_limit_note(options, prompts.num_rows), unused_note(options, source.directory)):
             if line is not None:
                 progress.note(line)
-        with progress.track(f"loading {options.model}"):
-            engine = make_engine(_engine_options(options, policy))
-        with _groups_bar(progress, writer, num_prompts, options.prompts_per_part, summary.prompts_refused) as bar:
-            report = RunReport(summary, bar)
-            output = EngineOutput(sampling, StopStrings(sampling.stop, tokenizer.token_text))
-            run_engine(engine, PartAssembler(preparer, writer, report), sampling, report, output)
-            remarks = engine.remarks()
-        if output.has_unknown_behavior:
-            remarks = [*remarks, UNKNOWN_BEHAVIOR]
+        bar = _groups_bar(progress, writer, num_prompts, options.prompts_per_part, summary.prompts_refused)
+        if len(shares) > 1:
+            earlier = writer.committed()
+            with bar:
+                for of_process in sample_in_processes(prompts_url, out, shares, progress, bar):
+                    summary.add_process(of_process)
+            writer = TableWriter(out, provenance, num_parts, progress, PartShare.parse(options.worker))
+            for index in set(writer.committed()).difference(earlier):
+                summary.add_part(writer.read(index, PART_COLUMNS))
+        else:
+            with progress.track(f"loading {options.model}"):
+                engine = make_engine(_engine_options(options, policy))
+            with bar:
+                sampling = _sampling(options, policy)
+                report = RunReport(summary, bar)
+                output = EngineOutput(sampling, StopStrings(sampling.stop, tokenizer.token_text))
+                run_engine(engine, PartAssembler(preparer, writer, report), sampling, report, output)
+            summary.remarks = engine.remarks() + ([UNKNOWN_BEHAVIOR] if output.has_unknown_behavior else [])
         summary.groups -= summary.prompts_refused
     elif writer.was_complete:
         summary.groups = writer.num_committed_rows
     summary.parts_left_to_other_workers = len(writer.finish())
     summary.finish(options.reference_reasoning)
-    summary.notes = [*remarks, *summary.notes]
     return summary
 
 

@@ -16,7 +16,7 @@ from grao_pipeline.models.templates import (
     TemplateArguments,
     TemplateDate,
 )
-from grao_pipeline.options import Device, Dtype, StageOptions, option, runtime
+from grao_pipeline.options import Device, Dtype, Processes, StageOptions, option, runtime
 
 MOST_SAMPLES = 100_000
 """Of a prompt: a group is one row, and in memory as a whole."""
@@ -29,7 +29,7 @@ class GenerateOptions(StageOptions):
         "samples": "Sampling",
         "dtype": "Engine",
         "base_url": "Server (--engine openai)",
-        "worker": "Several processes",
+        "processes": "Several processes",
     }
 
     engine: str = runtime(
@@ -121,6 +121,11 @@ class GenerateOptions(StageOptions):
     )
     allow_retokenize: bool = option(
         False, "Make token ids from text if the server returns none; such rows are marked and have no log-probs."
+    )
+    processes: Processes = runtime(
+        "auto",
+        "Processes on this machine, each with its own engine on --tensor-parallel-size GPUs and its own share of the "
+        "parts; auto: one for every GPU or set of GPUs, else 1.",
     )
     worker: str | None = runtime(
         None, "i/N: make only the parts whose number is i modulo N. The last of the N workers writes the manifest."

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from grao_pipeline.generation.engines.make import load_engine_class, resolve_engine_name
 from grao_pipeline.generation.generate import groups_provenance
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.generation.text_groups import texts_provenance
@@ -17,3 +18,10 @@ def identity(inputs: Sequence[str], options: StageOptions, provenance_of: Callab
         return texts_provenance(options, provenance_of(inputs[0]).fingerprint)
     model = locate_model(options.model, options.adapter)
     return groups_provenance(options, provenance_of(inputs[0]).fingerprint, model)
+
+
+def devices(options: StageOptions) -> int:
+    """GPUs that one process of this sampling uses."""
+    assert isinstance(options, GenerateOptions)
+    is_here = options.executor == "local" and load_engine_class(resolve_engine_name(options.engine)).uses_device
+    return options.tensor_parallel_size if is_here and options.device != "cpu" else 0

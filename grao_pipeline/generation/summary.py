@@ -1,8 +1,9 @@
 """What a run of `grao generate` did."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +14,12 @@ from grao_pipeline.schemas import FINISH_REASONS, FinishReason
 
 PART_COLUMNS = ["reference", "reference_token_ids", "completion_token_ids", "finish_reasons", "reasoning", "answers"]
 """Columns of groups that are counted."""
+COUNTED_BY_PROCESS = (
+    *("parts_made", "groups_recovered", "new_samples", "samples_extended", "new_tokens", "prompts_too_long"),
+    *("prompts_clipped", "references_too_long", "references_without_reasoning", "references_without_answer"),
+    "reference_reasoning_left_out",
+)
+"""Counts of what a run did, not of the table."""
 
 
 @dataclass
@@ -56,6 +63,8 @@ class GenerateSummary:
     tokens_per_second: float = 0.0
     fingerprint: str = ""
     policy: str = ""
+    remarks: list[str] = field(default_factory=list)
+    """What the engine says of how it sampled; the notes begin with it."""
     notes: list[str] = field(default_factory=list)
 
     def notes_on_references(self, reference_reasoning: str) -> Iterator[str]:
@@ -82,6 +91,18 @@ class GenerateSummary:
         """Add samples of this run and their tokens, for its speed."""
         self.new_samples += len(samples)
         self.new_tokens += sum(len(sample.token_ids) for sample in samples)
+
+    def add_process(self, summary: Mapping[str, Any]) -> None:
+        """Add what another process of this run did.
+
+        Args:
+            summary: its summary, as JSON.
+        """
+        for name in COUNTED_BY_PROCESS:
+            setattr(self, name, getattr(self, name) + summary[name])
+        self.seconds = max(self.seconds, summary["seconds"])
+        self.tokens_per_second += summary["tokens_per_second"]
+        self.remarks += [remark for remark in summary["remarks"] if remark not in self.remarks]
 
     def add_part(self, part: pa.Table) -> None:
         """Add a part of the table, whoever sampled it.
@@ -110,7 +131,7 @@ class GenerateSummary:
         Args:
             reference_reasoning: the option of that name.
         """
-        self.notes = [*self._notes(), *self.notes_on_references(reference_reasoning)]
+        self.notes = [*self.remarks, *self._notes(), *self.notes_on_references(reference_reasoning)]
 
     def _notes(self) -> Iterator[str]:
         yield from notes.truncation(self.finish_reasons["length"], self.samples)

@@ -66,7 +66,6 @@ def sample_texts(prompts_url: str, out: str, options: GenerateOptions, progress:
         fingerprint=provenance.fingerprint,
         policy=provenance.inputs["model"],
     )
-    remarks: list[str] = []
     for index in writer.committed():
         summary.add_part(writer.read(index, PART_COLUMNS))
     if writer.missing():
@@ -78,10 +77,9 @@ def sample_texts(prompts_url: str, out: str, options: GenerateOptions, progress:
             report = RunReport(summary, bar)
             preparer = TextPreparer(options, summary.policy, prompts, summary)
             run_engine(engine, PartAssembler(preparer, writer, report), sampling, report)
-        remarks = engine.remarks()
+        summary.remarks = engine.remarks()
     summary.parts_left_to_other_workers = len(writer.finish())
     summary.finish(options.reference_reasoning)
-    summary.notes = [*remarks, *summary.notes]
     return summary
 
 
@@ -171,8 +169,9 @@ def _check(options: GenerateOptions) -> None:
     for name in ("top_k", "min_p", "repetition_penalty", "stop", "sampling_arg", "limit", "use_generation_config"):
         if getattr(options, name) != GenerateOptions.model_fields[name].default:
             raise UsageError("this needs --model: texts of a chat server are sampled without it.", option=name)
-    if options.executor != "local":
-        raise UsageError("this needs --model: texts of a server are sampled from this process.", option="executor")
+    for name, value in (("executor", options.executor), ("processes", options.processes)):
+        if value not in ("local", "auto", 1):
+            raise UsageError("this needs --model: texts of a server are sampled from this process.", option=name)
 
 
 def _served_model(options: GenerateOptions) -> str:

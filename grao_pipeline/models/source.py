@@ -10,6 +10,7 @@ from grao_pipeline.errors import GraoError, InputError
 from grao_pipeline.fingerprints import adapter_fingerprint, fingerprint, model_fingerprint, tokenizer_fingerprint
 from grao_pipeline.models.manifest import verify_where_trained
 from grao_pipeline.models.outside import check_weights, named_code
+from grao_pipeline.models.stored import download_model, is_url
 from grao_pipeline.plugins import require
 
 NAME = "model_name"
@@ -37,7 +38,7 @@ class ModelSource:
 
 
 def locate_model(model: str, adapter: str | None = None) -> ModelSource:
-    """Find a model: a local directory, or a hub id that is downloaded (once) into the hub's cache.
+    """Find a model: a local directory, a URL whose files are copied, or a hub id that is downloaded (once).
 
     Args:
         adapter: a LoRA adapter (peft) on top of the model, a directory or hub id too.
@@ -46,13 +47,13 @@ def locate_model(model: str, adapter: str | None = None) -> ModelSource:
         InputError: there is no such directory, the hub does not have the model, its weights are pickles, or a file of
             it is damaged.
     """
-    directory = Path(model) if Path(model).is_dir() else _download(model)
+    directory = _local_directory(model)
     verify_where_trained(directory)
     check_weights(directory)
     weights, tokenizer = model_fingerprint(directory), tokenizer_fingerprint(directory)
     if adapter is None:
         return ModelSource(directory, weights, tokenizer)
-    adapter_directory = Path(adapter) if Path(adapter).is_dir() else _download(adapter)
+    adapter_directory = _local_directory(adapter)
     verify_where_trained(adapter_directory)
     check_weights(adapter_directory)
     both = fingerprint([weights, adapter_fingerprint(adapter_directory)])
@@ -65,6 +66,8 @@ def refuse_missing_model(model: str) -> None:
     Raises:
         InputError: it is neither; or the folder that would hold the directory exists.
     """
+    if is_url(model):
+        return
     if not Path(model).is_dir() and (_is_path(model) or Path(model.split("/")[0]).is_dir()):
         raise InputError(f"Model {model!r}: there is no such directory.")
 
@@ -75,8 +78,7 @@ def fetch_model(model: str) -> None:
     Raises:
         InputError: there is no such directory, or the hub does not have the model.
     """
-    if not Path(model).is_dir():
-        _download(model)
+    _local_directory(model)
 
 
 def locate_files(directory: str) -> ModelSource:
@@ -196,6 +198,13 @@ def _errors_of_transformers(directory: Path, what: str) -> Iterator[None]:
         raise
     except Exception as error:  # it raises whatever its code meets in a file that it did not write
         raise InputError(named_code(directory) or f"{what}: {first_line(error)}") from error
+
+
+def _local_directory(model: str) -> Path:
+    """Where a model is on this machine, after it was copied there if it is elsewhere."""
+    if is_url(model):
+        return download_model(model)
+    return Path(model) if Path(model).is_dir() else _download(model)
 
 
 def _download(model: str) -> Path:

@@ -13,6 +13,7 @@ from grao_pipeline.prompts.formats import FORMATS
 from grao_pipeline.prompts.options import CurriculumOptions, PromptsOptions
 from grao_pipeline.redaction import without_credentials
 from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.places import Place
 from grao_pipeline.storage.verification import is_intact
 
 SIDES = ("train", "eval")
@@ -42,7 +43,7 @@ def prompts_identity(
     return Provenance("prompts", key, options.content(), {"source": content}, versions={})
 
 
-def prompts_are_complete(out: Path) -> bool:
+def prompts_are_complete(out: Place) -> bool:
     """Whether a directory holds an undamaged prompts table, or one for each side of the hold-out."""
     return is_intact(out) or all(is_intact(out / side) for side in SIDES)
 

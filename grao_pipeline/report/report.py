@@ -113,7 +113,10 @@ def run_directory(run: str) -> Path:
         raise InputError(f"{run} is a URL; this needs a run in a local directory. Copy it first.")
     path = Path(run)
     if path.suffix in (".yaml", ".yml") and path.is_file():
-        path = load_plan(run).output
+        output = str(load_plan(run).output)
+        if "://" in output:
+            raise InputError(f"{run} writes to {output}; this needs a run in a local directory. Copy it first.")
+        path = Path(output)
         if not path.is_dir():
             raise InputError(f"{run} has not been run: {path} does not exist. Start it: grao rounds run {run}")
     if not path.is_dir():

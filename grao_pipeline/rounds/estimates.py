@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from grao_pipeline.generation.options import GenerateOptions
+from grao_pipeline.models.stored import working_copy
 from grao_pipeline.rounds.seen_lengths import Lengths, seen_lengths
 from grao_pipeline.rounds.tasks import Task
 from grao_pipeline.scoring.judges.call_limits import calls_per_sequence
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.stage import load_object
+from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.manifest_file import part_files
+from grao_pipeline.storage.places import Place, Url
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.training.options import TrainOptions
 
@@ -49,7 +53,7 @@ class Size:
 class Sizes:
     """What is known of the tables of a plan, in the order of its tasks."""
 
-    store: Path
+    store: Place
     max_new_tokens: int = 0
     by_place: dict[str, Size] = field(default_factory=dict)
     by_name: dict[str, tuple[Size, ...]] = field(default_factory=dict)
@@ -139,14 +143,15 @@ def training(task: Task, sizes: Sizes) -> Estimate:
     return Estimate(done, total, tokens, "seen" if lengths else "bound")
 
 
-def parts_made(out: Path | None) -> int:
+def parts_made(out: Place | None) -> int:
     """Committed parts of a table."""
-    return 0 if out is None else len(list(out.glob("part-*.parquet")))
+    return 0 if out is None else len([name for name in part_files(Directory(out)) if name.startswith("part-")])
 
 
-def steps_made(out: Path | None) -> int:
-    """Optimizer steps in the newest checkpoint of an unfinished training."""
-    checkpoints = [] if out is None else list(out.glob("checkpoints/step-*"))
+def steps_made(out: Place | None) -> int:
+    """Optimizer steps in the newest checkpoint of an unfinished training, which lies on this machine."""
+    copy = working_copy(str(out)) if isinstance(out, Url) else out
+    checkpoints: list[Path] = [] if copy is None else list(copy.glob("checkpoints/step-*"))
     return max((int(path.stem.removeprefix("step-")) for path in checkpoints), default=0)
 
 

@@ -6,17 +6,32 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from grao_pipeline.errors import Interrupted, StageFailure
+from grao_pipeline.models.stored import working_copy
+from grao_pipeline.options import StageOptions
 from grao_pipeline.options_file import write_options_file
 from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import Progress
 from grao_pipeline.rounds.executors.base import ANY_MACHINE, Commands, StageResources
 from grao_pipeline.rounds.receipts import Receipts
 from grao_pipeline.rounds.tasks import Task
+from grao_pipeline.storage.places import Place, Url
 
 
-def options_file(out: Path) -> Path:
-    """Where the options of the task that makes `out` are written for its process (and for people)."""
+def options_file(out: Place) -> Path:
+    """Where the options of the task that makes `out` are written for its process (and for people): next to it, or on
+    this machine where it is at a URL."""
+    out = working_copy(str(out)) if isinstance(out, Url) else out
     return out.with_name(f"{out.name}.options.json")
+
+
+def with_resources(task: Task, resources: StageResources) -> tuple[StageResources, StageOptions]:
+    """What a task gets of what its stage may have: no GPU that it would not use; and its options with the processes."""
+    options = task.options
+    if resources.processes is not None:
+        options = options.model_copy(update={"processes": resources.processes})
+    if resources.num_gpus and not task.stage.devices_of(options):
+        resources = resources.model_copy(update={"num_gpus": 0.0})
+    return resources, options
 
 
 class Runner:
@@ -54,9 +69,9 @@ class Runner:
         assert task.out is not None
         self._progress.note(f"── {task.name}")
         started = time.perf_counter()
-        resources = self._resources.get(task.stage.name, ANY_MACHINE)
+        resources, options = with_resources(task, self._resources.get(task.stage.name, ANY_MACHINE))
         file = options_file(task.out)
-        write_options_file(file, task.options, task.settings.source)
+        write_options_file(file, options, task.settings.source)
         arguments = [task.stage.name, *task.inputs, str(task.out), "--options", str(file), "--json"]
         try:
             with self._progress.paused():

@@ -18,10 +18,17 @@ from grao_pipeline.rounds.results import ModelRow, OriginRow, origins, table
 from grao_pipeline.rounds.status import TaskStatus, status_of
 from grao_pipeline.rounds.tasks import Task
 from grao_pipeline.rounds.walk import count_tasks, walk
+from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.locks import DirectoryLock
+from grao_pipeline.storage.object_lock import ObjectLock
 from grao_pipeline.storage.outside_errors import refused
+from grao_pipeline.storage.places import Place, Url
 from grao_pipeline.tracking.follow import check_trackers
 from grao_pipeline.tracking.following import followed
+
+ACTIVITY = "being run"
+LINK = ".link"
+"""End of the name of a file that stands for a link."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +43,10 @@ class RunSummary:
     """By variant (empty without a sweep), why its rounds stopped before the last one."""
 
     def newest_models(self) -> list[str]:
-        """The directory of the last evaluated model, of every variant."""
+        """The place of the last evaluated model, of every variant; at a URL the link to it."""
         newest = {row.variant: row.name for row in self.rows if row.name != "base"}
-        return [os.path.join(self.output, variant, name, "train") for variant, name in newest.items()]
+        end = LINK if "://" in self.output else ""
+        return [os.path.join(self.output, variant, name, f"train{end}") for variant, name in newest.items()]
 
 
 def run_rounds(path: str, progress: Progress = SILENT, *, log_to: Sequence[str] | None = None) -> RunSummary:
@@ -56,8 +64,7 @@ def run_rounds(path: str, progress: Progress = SILENT, *, log_to: Sequence[str] 
     check_trackers(list(log_to or ()), "log_to")
     plan = load_plan(path)
     fetch_model(plan.model)  # before the first stage, rather than after it
-    lock = DirectoryLock(plan.output, "lock", "being run")
-    with lock, StopSignals() as signals, closing(make_commands(plan.executor)) as commands:
+    with _lock(plan.output), StopSignals() as signals, closing(make_commands(plan.executor)) as commands:
         runner = Runner(commands, plan.resources, signals, progress, count_tasks(plan))
         with runner.bar, followed(str(plan.output), log_to or (), progress):
             walked = walk(plan, runner, lambda name, task: _link(plan.output / name, task))
@@ -107,9 +114,21 @@ def status_rounds(path: str, progress: Progress = SILENT) -> RunStatus:
     return RunStatus(states, table(walked, receipts), origins(walked, receipts), walked.stops)
 
 
-def _link(link: Path, task: Task) -> None:
-    """`OUTPUT/round-0/generate` and so on: a link into the store for every task that is done."""
+def _lock(output: Place) -> DirectoryLock | ObjectLock:
+    if isinstance(output, Url):
+        return ObjectLock(Directory(output), "lock", ACTIVITY)
+    return DirectoryLock(output, "lock", ACTIVITY)
+
+
+def _link(link: Place, task: Task) -> None:
+    """`OUTPUT/round-0/generate` and so on: a link into the store for every task that is done. Where one of them is at a
+    URL it is a file with the place, `generate.link`."""
     assert task.out is not None
+    if isinstance(link, Url) or isinstance(task.out, Url):
+        directory, name, text = Directory(link.parent), f"{link.name}{LINK}", f"{task.out}\n".encode()
+        if not directory.exists(name) or directory.read(name) != text:
+            directory.write(name, text)
+        return
     target = Path(os.path.relpath(task.out, link.parent))
     try:
         link.parent.mkdir(parents=True, exist_ok=True)

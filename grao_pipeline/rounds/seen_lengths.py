@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from grao_pipeline.errors import DamagedPart
+from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.manifest_file import part_files
 from grao_pipeline.storage.parquet import decode, read_provenance
+from grao_pipeline.storage.places import Place
 
 COLUMNS = ["prompt_token_ids", "reference_token_ids", "completion_token_ids"]
 MAX_PARTS = 64
@@ -25,16 +27,16 @@ class Lengths:
     completion: float
 
 
-def seen_lengths(groups: Path, max_new_tokens: int) -> Lengths | None:
+def seen_lengths(groups: Place, max_new_tokens: int) -> Lengths | None:
     """Over at most 64 committed parts of the groups tables below a directory that were sampled with this limit.
 
     Returns:
         None without any.
     """
     tables = []
-    for path in islice(_parts(groups, max_new_tokens), MAX_PARTS):
+    for directory, name in islice(_parts(groups, max_new_tokens), MAX_PARTS):
         with suppress(DamagedPart):  # an estimate does without it
-            tables.append(decode(path.read_bytes(), str(path), COLUMNS))
+            tables.append(decode(directory.read(name), directory.path(name), COLUMNS))
     if not tables:
         return None
     table = pa.concat_tables(tables)
@@ -44,15 +46,16 @@ def seen_lengths(groups: Path, max_new_tokens: int) -> Lengths | None:
     )
 
 
-def _parts(groups: Path, max_new_tokens: int) -> Iterator[Path]:
-    for table in sorted(groups.glob("*/")):
-        paths = sorted(table.glob("part-*.parquet"))
-        if paths:
+def _parts(groups: Place, max_new_tokens: int) -> Iterator[tuple[Directory, str]]:
+    for folder in Directory(groups).folders():
+        table = Directory(groups / folder)
+        names = [name for name in part_files(table) if name.startswith("part-")]
+        if names:
             provenance = None
             with suppress(DamagedPart):
-                provenance = read_provenance(paths[0].read_bytes(), str(paths[0]))
+                provenance = read_provenance(table.read(names[0]), table.path(names[0]))
             if provenance is not None and provenance.options.get("max_new_tokens") == max_new_tokens:
-                yield from paths
+                yield from ((table, name) for name in names)
 
 
 def _mean(lists: pa.ChunkedArray) -> float:

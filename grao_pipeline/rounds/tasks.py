@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from grao_pipeline.checksums import bytes_checksum
 from grao_pipeline.errors import DamagedPart
@@ -14,6 +13,7 @@ from grao_pipeline.stage import Stage
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.manifest_file import part_files, read_manifest
+from grao_pipeline.storage.places import Place
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Task:
     settings: Settings
     inputs: tuple[str, ...] | None = None
     """Places of the stage's positional inputs; None while an input has not been made."""
-    out: Path | None = None
+    out: Place | None = None
     reads: tuple[str, ...] = ()
     """Places of all that it reads: the inputs, and the tables and models that its options name."""
     done: bool = False
@@ -81,7 +81,7 @@ class Walk:
 class Tasks:
     """The tasks so far; the same work is run once, however often it is met."""
 
-    def __init__(self, store: Path, run: TaskRunner, link: Link) -> None:
+    def __init__(self, store: Place, run: TaskRunner, link: Link) -> None:
         self.walk = Walk()
         self._store = store
         self._run = run

@@ -1,7 +1,7 @@
 """The judgement cache: a (reward, prompt, completion) is judged once, across parts, rounds and runs.
 
-One SQLite file. A judgement is written as soon as it is known, so a crash loses only the judgements in flight. Several
-processes on one machine may share the file.
+One SQLite file on a disk of this machine, which several processes may share; for several machines see
+`shared_cache.py`. A judgement is written as soon as it is known, so a crash loses only the judgements in flight.
 
 Every row carries a checksum of its key and its value: a damaged row is unknown, and counted. A file that cannot be read
 is an error; one that can no longer be written is a warning, since what was judged is in the scores, too.
@@ -14,9 +14,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from grao_pipeline.cache_directory import cache_directory
-from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.errors import InputError
 from grao_pipeline.fingerprints import fingerprint, message_key
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
@@ -56,17 +57,6 @@ def default_cache_path() -> Path:
     return cache_directory() / "judgements.sqlite"
 
 
-def cache_path(given: str) -> Path:
-    """The file that `--cache` names; `auto` is the default file.
-
-    Raises:
-        UsageError: it is the URL of an object store, which cannot hold a database.
-    """
-    if "://" in given:
-        raise UsageError(f"{given!r} is a URL; the judgement cache is a file on this machine.", option="cache")
-    return default_cache_path() if given == "auto" else Path(given)
-
-
 def candidate_fingerprint(candidate: Candidate, reads_group: bool) -> str:
     """Identity of everything that the reward sees of a candidate.
 
@@ -103,6 +93,29 @@ class CacheLine:
     """Days since one of them was last used."""
     damaged: int = 0
     """Judgements whose checksum is wrong; they are not used."""
+
+
+class Judgements(Protocol):
+    """A place of judgements: a file of one machine (`JudgementCache`), a directory of several (`SharedJudgements`)."""
+
+    damaged: int
+
+    @property
+    def place(self) -> str: ...
+    @property
+    def num_bytes(self) -> int: ...
+    def find(self, reward: str, candidates: Sequence[str]) -> list[Judgement | None]: ...
+    def add(self, reward: str, name: str, judged: Iterable[tuple[str, Judgement]]) -> None: ...
+    def remarks(self) -> list[str]: ...
+    def info(self) -> list[CacheLine]: ...
+    def prune(
+        self,
+        unused_days: float | None = None,
+        reward: str | None = None,
+        status: str | None = None,
+        dry_run: bool = False,
+    ) -> int: ...
+    def close(self) -> None: ...
 
 
 class JudgementCache:
@@ -146,6 +159,16 @@ class JudgementCache:
         self._connection.executescript(SCHEMA)
         self._connection.execute("SELECT checksum FROM judgements LIMIT 1")
         self._connection.create_function("is_intact", 7, _is_intact, deterministic=True)
+
+    @property
+    def place(self) -> str:
+        """Where it is."""
+        return str(self.path)
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of the file."""
+        return self.path.stat().st_size
 
     def close(self) -> None:
         self._connection.close()

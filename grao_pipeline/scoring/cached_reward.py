@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from grao_pipeline.errors import StageFailure
-from grao_pipeline.scoring.cache import JudgementCache, candidate_fingerprint
+from grao_pipeline.scoring.cache import Judgements, candidate_fingerprint
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
 
 JUDGEMENTS_PER_WRITE = 16
@@ -20,7 +20,7 @@ class CachedReward:
         cache: None to remember nothing; equal sequences of one call are still judged once.
     """
 
-    def __init__(self, reward: Reward, fingerprint: str, name: str, cache: JudgementCache | None) -> None:
+    def __init__(self, reward: Reward, fingerprint: str, name: str, cache: Judgements | None) -> None:
         self._reward = reward
         self._fingerprint = fingerprint
         self._name = name

@@ -1,6 +1,7 @@
 """Arguments that a reward passes on to an engine: to `vllm.LLM`, a chat template, a server's request."""
 
 from collections.abc import Collection, Mapping
+from math import prod
 
 from pydantic import AfterValidator
 
@@ -33,6 +34,12 @@ def without_keys(field: str, reserved: Collection[str]) -> AfterValidator:
         return values
 
     return AfterValidator(refuse)
+
+
+def num_devices(arguments: Mapping[str, object]) -> int:
+    """GPUs that one engine with these arguments of vLLM uses."""
+    sizes = (str(arguments.get(f"{kind}_parallel_size", 1)) for kind in ("tensor", "pipeline"))
+    return prod(int(size) if size.isdecimal() else 1 for size in sizes)
 
 
 def shaping_vllm_arguments(arguments: Mapping[str, object]) -> dict[str, object]:

@@ -5,10 +5,13 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
-from grao_pipeline.options import Device, StageOptions, option, runtime
+from grao_pipeline.options import Device, Processes, StageOptions, option, runtime
 from grao_pipeline.scoring.condition import Condition
 
-CACHE_HELP = "File of the judgement cache; auto: judgements.sqlite in $GRAO_CACHE or ~/.cache/grao-pipeline."
+CACHE_HELP = (
+    "Judgement cache: a file on a disk of this machine, or for several machines a directory (DIR/) or a URL; auto: "
+    "judgements.sqlite in $GRAO_CACHE or ~/.cache/grao-pipeline."
+)
 
 
 def readable_condition(text: str) -> str:
@@ -63,6 +66,11 @@ class ScoreOptions(StageOptions):
         ge=1,
     )
     device: Device = runtime("auto", "Device of a reward model.")
+    processes: Processes = runtime(
+        "auto",
+        "Processes on this machine, each with its own reward and its own share of the parts; auto: one for every GPU "
+        "(or set of GPUs) where the reward runs a model on them, else 1.",
+    )
     worker: str | None = runtime(
         None, "i/N: write only the parts whose number is i modulo N. The last of the N writes the manifest."
     )

@@ -25,3 +25,9 @@ def identity(inputs: Sequence[str], options: StageOptions, provenance_of: Callab
     """The identity of the scores of these options."""
     assert isinstance(options, ScoreOptions)
     return scores_provenance(options, provenance_of(inputs[0]).fingerprint, make_reward(options))
+
+
+def devices(options: StageOptions) -> int:
+    """GPUs that one process of this scoring uses."""
+    assert isinstance(options, ScoreOptions)
+    return make_reward(options).num_devices() if options.device != "cpu" else 0

@@ -5,22 +5,24 @@ from contextlib import ExitStack, closing
 
 import pyarrow as pa
 
-from grao_pipeline.errors import InputError
+from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.json_text import InvalidJson, parse_object
 from grao_pipeline.messages import plain_messages
 from grao_pipeline.progress import SILENT, Bar, Progress
 from grao_pipeline.schemas import SCORES
 from grao_pipeline.scoring.applicability import Applicability
-from grao_pipeline.scoring.cache import JudgementCache, cache_path
 from grao_pipeline.scoring.cached_reward import CachedReward
 from grao_pipeline.scoring.condition import ConditionError
 from grao_pipeline.scoring.failure_gate import FailureGate, ScoredPart
 from grao_pipeline.scoring.named_reward import make_reward, reward_fingerprint, reward_name, scores_provenance
+from grao_pipeline.scoring.open_cache import open_cache
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.retry import Row, Sequences, num_candidates, without_judged
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
 from grao_pipeline.scoring.seen_texts import SeenTexts
+from grao_pipeline.scoring.several_processes import shares_of
 from grao_pipeline.scoring.summary import SUMMARY_COLUMNS, ScoreSummary, ScoreTally
+from grao_pipeline.shares import run_shares
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import PartShare, TableWriter
 
@@ -52,6 +54,9 @@ def score_groups(
         StageFailure: every sample failed, or the reward broke its contract.
     """
     groups = open_table(groups_url, "groups")
+    is_given = reward is not None
+    if is_given and options.processes not in ("auto", 1):
+        raise UsageError("a reward object judges in its own process.", option="processes")
     with ExitStack() as stack:
         reward = reward or stack.enter_context(closing(make_reward(options, progress, f"{out}.batches")))
         provenance = scores_provenance(options, groups.fingerprint, reward)
@@ -59,7 +64,7 @@ def score_groups(
         writer.discard_changed_parts(groups)
         cache = None
         if options.use_cache and (writer.missing() or options.retry_errors):
-            cache = stack.enter_context(closing(JudgementCache(cache_path(options.cache), progress=progress)))
+            cache = stack.enter_context(closing(open_cache(options.cache, progress=progress)))
         scope = Applicability(options, reward)
         judge = CachedReward(reward, reward_fingerprint(options, reward), reward_name(options), cache)
         gate = FailureGate(options.reward, is_open=writer.num_committed > 0)
@@ -76,14 +81,20 @@ def score_groups(
 
         tally = ScoreTally(summary, reward, options.when)
         missing = writer.missing()
+        committed = writer.num_committed_rows
+        num_missing = sum(groups.manifest.parts[index].rows for index in missing)
+        bar = stack.enter_context(progress.track("scoring", committed + num_missing, "groups", committed))
+        shares = [] if is_given else shares_of(options, reward, missing)
+        if len(shares) > 1:
+            for of_process in run_shares("score", [groups_url], out, shares, progress, {"scoring": bar}):
+                summary.add_process(of_process)
+            writer = TableWriter(out, provenance, groups.num_parts, progress, PartShare.parse(options.worker))
+            missing = writer.missing()
         if options.retry_errors:
             _retry_errors(rows_of, writer, judge, scope, summary, progress)
         for index in writer.committed():
             is_null = groups.part(index, ["reference"]).column("reference").is_null().to_pylist()
             tally.add(writer.read(index, SUMMARY_COLUMNS).to_pylist(), [not null for null in is_null])
-        committed = writer.num_committed_rows
-        num_missing = sum(groups.manifest.parts[index].rows for index in missing)
-        bar = stack.enter_context(progress.track("scoring", committed + num_missing, "groups", committed))
         if options.batch:
             groups_ahead = (_sequences(row, judge.reads_group, scope) for index in missing for row in rows_of(index))
             judge.ask_ahead(sequence for group in groups_ahead for sequence in group if isinstance(sequence, Candidate))
@@ -103,12 +114,13 @@ def score_groups(
         summary.parts_left_to_other_workers = len(writer.finish())
         if not summary.parts_left_to_other_workers:
             reward.stored()
-        remarks = [*reward.remarks(), *(cache.remarks() if cache is not None else [])]
-    summary.cache_hits, summary.cache_misses = judge.hits, judge.misses
-    summary.cache_damaged = cache.damaged if cache is not None else 0
-    summary.tokens_spent, summary.tokens_saved = judge.tokens_spent, judge.tokens_saved
+        summary.remarks += [*reward.remarks(), *(cache.remarks() if cache is not None else [])]
+    summary.cache_hits += judge.hits
+    summary.cache_misses += judge.misses
+    summary.cache_damaged += cache.damaged if cache is not None else 0
+    summary.tokens_spent += judge.tokens_spent
+    summary.tokens_saved += judge.tokens_saved
     tally.finish()
-    summary.notes = [*remarks, *summary.notes]
     return summary
 
 

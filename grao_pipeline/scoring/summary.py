@@ -1,7 +1,7 @@
 """What `grao score` says of the scores table, and of what this run judged."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -13,6 +13,8 @@ from grao_pipeline.scoring.rewards.expected import concerns_expected
 Row = dict[str, Any]
 SUMMARY_COLUMNS = ["group_id", "rewards", "reference_reward", "statuses", "details"]
 """Columns of scores that are counted."""
+COUNTED_BY_PROCESS = ("parts_made", "cache_hits", "cache_misses", "cache_damaged", "tokens_spent", "tokens_saved")
+"""Counts of what a run did, not of the table."""
 
 
 @dataclass
@@ -54,7 +56,19 @@ class ScoreSummary:
     parts_left_to_other_workers: int = 0
     fingerprint: str = ""
     name: str = ""
+    remarks: list[str] = field(default_factory=list)
+    """What the reward and the cache of judgements say; the notes begin with it."""
     notes: list[str] = field(default_factory=list)
+
+    def add_process(self, summary: Mapping[str, Any]) -> None:
+        """Add what another process of this run did.
+
+        Args:
+            summary: its summary, as JSON.
+        """
+        for name in COUNTED_BY_PROCESS:
+            setattr(self, name, getattr(self, name) + summary[name])
+        self.remarks += [remark for remark in summary["remarks"] if remark not in self.remarks]
 
 
 class ScoreTally:
@@ -103,7 +117,7 @@ class ScoreTally:
         summary.mean_reward = _mean(self._rewards)
         summary.mean_reference_reward = _mean(self._references)
         summary.verdicts = _shares(self._verdicts)
-        summary.notes = list(self._notes())
+        summary.notes = [*summary.remarks, *self._notes()]
 
     def _add_samples(self, row: Row) -> None:
         summary = self._summary

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import fsspec
@@ -30,6 +31,8 @@ class Files(Protocol):
     def write(self, name: str, data: bytes | memoryview, durable: bool) -> None: ...
     def create(self, name: str, data: bytes | memoryview, durable: bool) -> bool: ...
     def flush(self, names: Sequence[str]) -> None: ...
+    def download(self, name: str, path: Path) -> None: ...
+    def upload(self, path: Path, name: str) -> None: ...
     def delete(self, name: str) -> None: ...
     def delete_all(self) -> None: ...
     def try_writing(self) -> None: ...
@@ -108,6 +111,17 @@ class Directory:
     def flush(self, names: Sequence[str]) -> None:
         """Flush files that were written without it; many at once cost little more than one."""
         self._attempt("write", self.url, lambda: self._files.flush(names))
+
+    def download(self, name: str, path: Path) -> None:
+        """Copy a file, however large, to a path of this machine."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._attempt("read", self.path(name), lambda: self._files.download(name, temporary))
+        os.replace(temporary, path)
+
+    def upload(self, path: Path, name: str) -> None:
+        """Copy a file of this machine, however large, to this directory."""
+        self._attempt("write", self.path(name), lambda: self._files.upload(path, name))
 
     def delete(self, name: str) -> None:
         """Delete a file, where it exists."""

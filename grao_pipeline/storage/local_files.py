@@ -57,6 +57,13 @@ class LocalFiles:
     def flush(self, names: Sequence[str]) -> None:
         flush(self._root, names)
 
+    def download(self, name: str, path: Path) -> None:
+        shutil.copyfile(self._root / name, path)
+
+    def upload(self, path: Path, name: str) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._root / name, path.read_bytes())
+
     def delete(self, name: str) -> None:
         (self._root / name).unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -73,6 +74,14 @@ class ObjectStore:
 
     def flush(self, names: Sequence[str]) -> None:
         """Nothing to do: a store answers when it holds a file for good."""
+
+    def download(self, name: str, path: Path) -> None:
+        self._uncached().get_file(self._path(name), str(path))
+
+    def upload(self, path: Path, name: str) -> None:
+        if self._makes_directories:
+            self._filesystem.makedirs(self._root, exist_ok=True)
+        self._filesystem.put_file(str(path), self._path(name))
 
     def delete(self, name: str) -> None:
         try:

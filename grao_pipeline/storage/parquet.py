@@ -44,6 +44,13 @@ def encode(table: pa.Table, provenance: Provenance, name: str = "") -> bytes:
     return sealed(sink.getvalue().to_pybytes(), name)
 
 
+def encode_plain(table: pa.Table) -> bytes:
+    """The bytes of a Parquet file that is no part of a table: zstd, with page checksums and the schema's metadata."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return bytes(sink.getvalue().to_pybytes())
+
+
 def decode(data: bytes, where: str, columns: list[str] | None = None) -> pa.Table:
     """The table in a part's bytes, without metadata.
 

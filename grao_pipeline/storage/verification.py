@@ -9,7 +9,6 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from grao_pipeline.cache_directory import cache_directory
 from grao_pipeline.checksums import SETTLED_SECONDS, bytes_checksum
@@ -74,7 +73,7 @@ class VerifiedFiles:
                 write_record(_memory(), _name(self.directory), {"stamps": self.stamps, "aligned": self.aligned})
 
 
-def is_intact(url: str | Path) -> bool:
+def is_intact(url: str | os.PathLike[str]) -> bool:
     """Whether a directory is a complete table of ours whose parts are those that were written.
 
     Raises:

@@ -38,6 +38,13 @@ class PartShare:
         """Whether this process writes the part."""
         return part % self.count == self.index
 
+    def split(self, count: int) -> "list[PartShare]":
+        """The shares of several processes that together write this share."""
+        return [PartShare(self.index + number * self.count, self.count * count) for number in range(count)]
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
     @staticmethod
     def parse(text: str | None) -> "PartShare | None":
         """Parse `--worker INDEX/COUNT`, where the index counts from 0. None: one process writes the whole table.
@@ -49,7 +56,11 @@ class PartShare:
             return None
         numbers = re.fullmatch(r"(\d+)/(\d+)", text)
         if numbers is None or int(numbers[1]) >= int(numbers[2]):
-            raise UsageError(f"{text!r}: expected INDEX/COUNT with 0 ≤ INDEX < COUNT, e.g. 0/4.", option="worker")
+            raise UsageError(
+                f"{text!r}: expected INDEX/COUNT with 0 ≤ INDEX < COUNT, e.g. 0/4. For a Slurm array that is "
+                "--array=0-3, not 1-4.",
+                option="worker",
+            )
         return PartShare(int(numbers[1]), int(numbers[2]))
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from grao_pipeline.options import Device, Dtype, StageOptions, option, option_flag, runtime, tables
+from grao_pipeline.options import Device, Dtype, Processes, StageOptions, option, option_flag, runtime, tables
 from grao_pipeline.presets import Preset, preset_option, with_preset
 from grao_pipeline.tracking.options import LOG_TO_HELP
 
@@ -110,8 +110,15 @@ class TrainOptions(StageOptions):
     load_in_4bit: bool = option(False, "Store the frozen weights in 4 bits (QLoRA, bitsandbytes); needs --lora-rank.")
     gradient_checkpointing: bool = runtime(False, "Recompute activations in the backward pass to save memory.")
     compile: bool = runtime(False, "Compile the model's layers (torch.compile).")
+    processes: Processes = runtime(
+        "auto", "Processes (ranks) on this machine, each with its own GPU; auto: one for every GPU, else 1."
+    )
+    nodes: int = runtime(1, "Machines that train together: start the command on each of them.", ge=1)
+    rendezvous: str | None = runtime(
+        None, "Where the machines meet, as HOST:PORT with a free port of one of them, e.g. node0:29400."
+    )
     shard: Literal["full", "hybrid"] = runtime(
-        "full", "Under torchrun: full shards the weights over all ranks, hybrid over those of a machine."
+        "full", "With several ranks: full shards the weights over all ranks, hybrid over those of a machine."
     )
     cpu_offload: bool = runtime(False, "Store weights and optimizer in CPU memory between their uses.")
     max_skipped_steps: int = runtime(
@@ -129,6 +136,12 @@ class TrainOptions(StageOptions):
     @classmethod
     def _of_preset(cls, values: object) -> object:
         return with_preset(values, STABLE)
+
+    @model_validator(mode="after")
+    def _machines_can_meet(self) -> Self:
+        if (self.nodes > 1) != (self.rendezvous is not None):
+            raise ValueError("--nodes and --rendezvous go together: several machines must find each other")
+        return self
 
     @model_validator(mode="after")
     def _adapter_options_have_an_adapter(self) -> Self:

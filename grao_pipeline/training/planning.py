@@ -28,3 +28,9 @@ def identity(inputs: Sequence[str], options: StageOptions, provenance_of: Callab
     ]
     logprobs = [(name, provenance_of(place).fingerprint) for name, place in logprobs_urls(options.logprobs)]
     return train_provenance(options, groups, advantages, locate_model(options.model, options.adapter), replay, logprobs)
+
+
+def devices(options: StageOptions) -> int:
+    """GPUs that one rank uses."""
+    assert isinstance(options, TrainOptions)
+    return 1 if options.device != "cpu" else 0

@@ -12,6 +12,7 @@ from grao_pipeline.errors import MismatchError, UsageError
 from grao_pipeline.models.devices import resolve_device
 from grao_pipeline.models.manifest import read_model_manifest, verify_model
 from grao_pipeline.models.source import locate_model
+from grao_pipeline.models.stored import download_model, has_model, is_url, upload_model, working_copy
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.storage.manifest import differences
 from grao_pipeline.tracking.follow import check_trackers
@@ -24,9 +25,10 @@ from grao_pipeline.training.checkpoints.store import CheckpointStore, remove_che
 from grao_pipeline.training.data.groups import TrainingSet
 from grao_pipeline.training.gradient import GradientAccumulator
 from grao_pipeline.training.inputs import TrainingInputs, load_data, open_inputs
+from grao_pipeline.training.launch import ranks_to_start, train_in_processes
 from grao_pipeline.training.learner import Learner
 from grao_pipeline.training.model.attention.base import choose_attention
-from grao_pipeline.training.model.distributed import Ranks, joined
+from grao_pipeline.training.model.distributed import Ranks, asked_for, joined
 from grao_pipeline.training.model.flops import FlopCounter, measure_peak
 from grao_pipeline.training.model.loading import load_policy
 from grao_pipeline.training.objectives.make import make_objective
@@ -79,7 +81,7 @@ def train_model(
     options: TrainOptions,
     progress: Progress = SILENT,
 ) -> TrainSummary:
-    """Train a model on groups and write it as a Hugging Face model directory; under torchrun, over all ranks.
+    """Train a model on groups and write it as a Hugging Face model directory, over all ranks.
 
     Example:
         options = TrainOptions(model="models/base", learning_rate=1e-5)
@@ -94,11 +96,16 @@ def train_model(
         StageFailure: the loss stayed non-finite, memory or disk ran out, or another process trains into `out`.
         Interrupted: SIGTERM or SIGINT; the finished steps are saved.
     """
-    if "://" in out:
-        raise UsageError(f"OUT {out}: a model is written to a local directory. Copy it from there.")
     if options.dry_run:
         raise UsageError("a training writes a model; see estimate_training.", option="dry_run")
     check_trackers(options.log_to, "log_to")
+    if is_url(out):
+        return _train_into_store(groups_url, advantages_url, out, options, progress)
+    count = ranks_to_start(options)
+    if count:
+        of_rank = train_in_processes([groups_url, advantages_url, out], options, count, progress)
+        manifest = read_model_manifest(Path(out)) if of_rank is None else None
+        return TrainSummary(**(of_rank or (manifest.summary if manifest else {})))
     with joined(resolve_device(options.device), options) as ranks:
         on_first = progress if ranks.is_first else SILENT
         choose_attention(options.attention, ranks.device, options.dtype)  # refused before anything is read
@@ -119,6 +126,28 @@ def train_model(
             return _prepare(inputs, Path(out), options, on_first)
 
         return _train(ranks.on_first(prepare) or prepare(), Path(out), options, ranks, on_first)
+
+
+def _train_into_store(
+    groups_url: str, advantages_url: str, out: str, options: TrainOptions, progress: Progress
+) -> TrainSummary:
+    """Train in the working copy of a URL, then copy the model to the URL. A training that was stopped is resumed on the
+    same machine.
+
+    Raises:
+        UsageError: several machines would have a copy each.
+    """
+    if options.nodes > 1:
+        raise UsageError(f"OUT {out}: several machines train into a directory that they share.", option="nodes")
+    copy = working_copy(out)
+    if has_model(out):
+        with progress.track(f"reading {out}"):
+            download_model(out)
+    summary = train_model(groups_url, advantages_url, str(copy), options, progress)
+    if asked_for()[0] == 0 and not has_model(out):
+        with progress.track(f"writing {out}"):
+            upload_model(copy, out)
+    return summary
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,6 @@ def test_damaged_tables_are_to_do_and_are_mended_and_receipts_are_named(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"output": "s3://bucket/run"}, "output: 's3://bucket/run' is not a local directory"),
-        ({"store": "gs://bucket/store"}, "store: 'gs://bucket/store' is not a local directory"),
         ({"score": {"reward": "length", "reward_arg": ["target=1"], "name": "../.."}}, "cannot name a directory"),
         ({"score": {"reward": "length", "reward_arg": ["target=1"], "name": "a/b"}}, "cannot name a directory"),
         ({"score": {"reward": "length", "reward_arg": ["target=1"], "name": "x" * 300}}, "cannot name a directory"),

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.errors import InputError
 from grao_pipeline.progress import RecordedProgress
 from grao_pipeline.scoring import cache as cache_module
-from grao_pipeline.scoring.cache import JudgementCache, cache_path
+from grao_pipeline.scoring.cache import JudgementCache
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import FakeReward, Judgement
 from grao_pipeline.scoring.score import score_groups
@@ -146,8 +146,6 @@ def test_paths_that_cannot_be_a_cache_are_named(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "file" / "cache", Path("a\0b"), tmp_path / ("n" * 300), Path("/proc/cache")):
         with pytest.raises(InputError, match=r"The judgement cache .* cannot be used: .*\. Move or delete the file"):
             JudgementCache(path)
-    with pytest.raises(UsageError, match="'s3://bucket/cache' is a URL"):
-        cache_path("s3://bucket/cache")
 
 
 def test_a_cache_that_another_process_holds_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

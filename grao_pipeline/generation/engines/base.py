@@ -179,6 +179,9 @@ class Engine(ABC):
     """The model of the engine's `--sampling-arg key=value`; `Sampling.arguments` is an instance."""
     sampling_options: ClassVar[Collection[str]] = ()
     """Which of `SAMPLING_OPTIONS` it follows; the others are refused before the model is loaded."""
+    uses_device: ClassVar[bool] = True
+    """Whether it computes in its own process, so that there is one for every device of the machine; a server's does
+    not."""
 
     def __init__(self, options: EngineOptions, arguments: PluginArguments) -> None:
         """Load the policy.

@@ -100,6 +100,7 @@ class OpenAIEngine(Engine):
     Arguments = OpenAIArguments
     SamplingArguments = OpenAISamplingArguments
     sampling_options = SAMPLING_OPTIONS
+    uses_device = False
 
     def __init__(self, options: EngineOptions, arguments: OpenAIArguments) -> None:
         """Ask the server for its models.

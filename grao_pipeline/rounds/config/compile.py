@@ -1,6 +1,5 @@
 """A rounds file → a typed plan of everything that its rounds will run. See docs/rounds.md."""
 
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -10,7 +9,7 @@ from grao_pipeline.parsing import shown
 from grao_pipeline.pipeline import stage_named, stages
 from grao_pipeline.presets import Preset
 from grao_pipeline.rounds.config.named_variants import named_variants
-from grao_pipeline.rounds.config.resources import read_resources
+from grao_pipeline.rounds.config.resources import read_resources, refuse_unused
 from grao_pipeline.rounds.config.run_plan import PromptsPlan, RunPlan
 from grao_pipeline.rounds.config.sections import parse_section, refuse_unknown
 from grao_pipeline.rounds.config.sweep import expand
@@ -19,18 +18,21 @@ from grao_pipeline.rounds.config.variables import in_round, read_variables, subs
 from grao_pipeline.rounds.config.variant import compile_variant, stage_settings
 from grao_pipeline.rounds.config.yaml_lines import Node, read_yaml
 from grao_pipeline.stage import Stage
+from grao_pipeline.storage.places import place_of
 
 
 class RunKeys(StageOptions):
     """The keys of a rounds file that are not sections of stages."""
 
-    output: str = Field(description="Directory of the run: links to the results of every round.")
+    output: str = Field(description="Directory or URL of the run: links to the results.")
     model: str = Field(description="The base model: a directory or hub id.")
     rounds: int = Field(1, ge=1, le=1000, description="Number of rounds.")
-    store: str | None = Field(None, description="Directory of the stages' outputs; OUTPUT/store by default.")
+    store: str | None = Field(None, description="Directory or URL of the stages' outputs; OUTPUT/store by default.")
     preset: Preset = Field("paper", description="Named choice of the method, for advantages and train.")
     executor: Literal["resident", "local", "ray"] = Field("resident", description="Where the stages run.")
-    resources: dict[str, Any] = Field(default_factory=dict, description="Of each stage, for executor: ray.")
+    resources: dict[str, Any] = Field(
+        default_factory=dict, description="Of each stage: processes; with Ray what it reserves."
+    )
     prompts: dict[str, Any] = Field(description="source: a dataset, or train: and eval: prompts tables; and options.")
     until: dict[str, Any] | None = Field(
         None, description="Stop before the last round: at a metric's value, or when it rises no more."
@@ -67,12 +69,6 @@ def load_plan(path: str) -> RunPlan:
     root = substitute(root, read_variables(root.value.get("variables", Node(None, root.where))))
     own_keys = {key: node for key, node in root.value.items() if key not in sections}
     keys = parse_section(RunKeys, in_round(Node(own_keys, root.where), None), "")
-    for name, place in (("output", keys.output), ("store", keys.store)):
-        if place is not None and "://" in place:
-            raise own_keys[name].error(
-                f"{name}: {place!r} is not a local directory. The rounds keep locks, links and checkpoints there: give "
-                "a directory of this machine or of a shared file system."
-            )
     if keys.pool and keys.reuse_rounds == 1:
         raise own_keys["pool"].error("pool: there are no groups to pool; it needs reuse_rounds: 2 or more.")
     if all(name in root.value for name in ("curriculum", "minibatch")):
@@ -81,22 +77,26 @@ def load_plan(path: str) -> RunPlan:
         )
     until = _until(in_round(own_keys["until"], None), keys) if keys.until is not None else None
     listed = named_variants(root) if "variants" in root.value else expand(root)
-    variants = [(name, _with_preset(changed)) for name, changed in listed]
-    if len(variants) * keys.rounds > MOST_ROUNDS:
+    expanded = [(name, _with_preset(changed)) for name, changed in listed]
+    if len(expanded) * keys.rounds > MOST_ROUNDS:
         kind = "variants" if "variants" in root.value else "sweep"
-        message = f"{kind}: {len(variants)} variants of {keys.rounds} rounds are more than {MOST_ROUNDS} rounds."
+        message = f"{kind}: {len(expanded)} variants of {keys.rounds} rounds are more than {MOST_ROUNDS} rounds."
         raise root.value.get(kind, root).error(message)
+    section = in_round(own_keys.get("resources", Node({}, root.where)), None)
+    resources = read_resources(section, root, keys.executor)
+    variants = [compile_variant(name, changed, keys.rounds, loop_stages()) for name, changed in expanded]
+    refuse_unused(resources, section, variants)
     return RunPlan(
-        output=Path(keys.output),
-        store=Path(keys.store) if keys.store else Path(keys.output) / "store",
+        output=place_of(keys.output),
+        store=place_of(keys.store) if keys.store else place_of(keys.output) / "store",
         model=keys.model,
         reuse_rounds=keys.reuse_rounds,
         pool=keys.pool,
         executor=keys.executor,
         until=until,
-        resources=read_resources(in_round(own_keys.get("resources", Node({}, root.where)), None), keys.executor),
+        resources=resources,
         prompts=_prompts(in_round(own_keys["prompts"], None)),
-        variants=[compile_variant(name, changed, keys.rounds, loop_stages()) for name, changed in variants],
+        variants=variants,
     )
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from grao_pipeline.options import StageOptions, YamlSection
 from grao_pipeline.rounds.config.until import Until
 from grao_pipeline.rounds.executors.base import StageResources
+from grao_pipeline.storage.places import Place
 
 MODEL = "(the round's model)"
 """Stands for a model that is known only when the rounds run."""
@@ -75,8 +75,8 @@ class RunPlan:
         until: when the rounds stop before the last one.
     """
 
-    output: Path
-    store: Path
+    output: Place
+    store: Place
     model: str
     reuse_rounds: int
     pool: bool

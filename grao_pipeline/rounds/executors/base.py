@@ -5,13 +5,14 @@ from typing import Protocol
 
 from pydantic import Field
 
-from grao_pipeline.options import StageOptions
+from grao_pipeline.options import Processes, StageOptions
 from grao_pipeline.processes import StopSignals
 
 
 class StageResources(StageOptions):
-    """What a stage needs of a Ray cluster."""
+    """What a stage gets: processes of its machine, and with `executor: ray` what it reserves of the cluster."""
 
+    processes: Processes | None = Field(None, description="As the stage's option of this name.")
     num_cpus: float = Field(1.0, ge=0.0, description="CPU cores.")
     num_gpus: float = Field(0.0, ge=0.0, description="GPUs.")
     resources: dict[str, float] = Field(default_factory=dict, description="Custom resources of the cluster, by name.")

@@ -98,6 +98,10 @@ class ChatModel(ABC):
             StageFailure: the engine died, or the server cannot be reached.
         """
 
+    def num_devices(self) -> int:
+        """GPUs that it computes on, where there are any; 0: it needs none."""
+        return 0
+
     takes_batches: ClassVar[bool] = False
     """Whether `ask_ahead` asks through batches."""
 

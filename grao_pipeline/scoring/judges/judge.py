@@ -64,6 +64,9 @@ class Judge(Reward):
     def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:
         return judge_in_order(self._model, candidates, self._case)
 
+    def num_devices(self) -> int:
+        return self._model.num_devices()
+
     def takes_batches(self) -> bool:
         return self._model.takes_batches
 

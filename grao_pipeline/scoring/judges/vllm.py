@@ -24,6 +24,7 @@ from grao_pipeline.options import Dtype
 from grao_pipeline.plugins import require
 from grao_pipeline.scoring.engine_arguments import (
     VLLM_MEMORY_REMEDY,
+    num_devices,
     shaping_vllm_arguments,
     vllm_arguments,
     without_keys,
@@ -73,6 +74,9 @@ class VllmChatModel(ChatModel):
         self._context_length = self._positions()
         self._names = count()
         self._close: weakref.finalize[..., Any] | None = None
+
+    def num_devices(self) -> int:
+        return num_devices(self.arguments.vllm)
 
     def identity(self) -> Mapping[str, object]:
         return {

@@ -170,6 +170,10 @@ class Reward(ABC):
         a crash.
         """
 
+    def num_devices(self) -> int:
+        """GPUs that one process of it computes on, where there are any; 0: it needs none."""
+        return 0
+
     def takes_batches(self) -> bool:
         """Whether `ask_ahead` asks a server through batches."""
         return False

@@ -61,6 +61,10 @@ class OwnReward(Reward):
                     )
             yield judgement
 
+    def num_devices(self) -> int:
+        with self._own_code():
+            return self._reward.num_devices()
+
     def takes_batches(self) -> bool:
         with self._own_code():
             return self._reward.takes_batches()

@@ -9,18 +9,23 @@ from typing import Any
 from grao_pipeline.fingerprints import model_fingerprint
 from grao_pipeline.models.manifest import METRICS, ModelManifest, read_model_manifest, verify_model
 from grao_pipeline.models.source import locate_model
+from grao_pipeline.models.stored import has_model
 from grao_pipeline.storage.atomic import sync
 from grao_pipeline.storage.file_records import FileRecord, record_files
 from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.places import Place, Url
 from grao_pipeline.training.checkpoints.companions import save_weights, write_companions
 
 
-def is_complete(out: Path) -> bool:
-    """Whether a directory holds a finished training, every file of which is as it was written.
+def is_complete(out: Place) -> bool:
+    """Whether a directory holds a finished training, every file of which is as it was written; the files at a URL
+    are verified when they are copied from there.
 
     Raises:
         InputError, MismatchError: as `read_model_manifest` and `verify_model`.
     """
+    if isinstance(out, Url):
+        return has_model(str(out))
     manifest = read_model_manifest(out)
     if manifest is not None:
         verify_model(out, manifest)

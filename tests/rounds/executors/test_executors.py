@@ -41,11 +41,21 @@ def test_ray_runs_the_stages_passes_their_words_on_and_names_the_one_that_fails(
     ("changes", "message"),
     [
         ({"executor": "slurm"}, "executor: input should be 'resident', 'local' or 'ray'"),
-        ({"resources": {"train": {"num_gpus": 1}}}, "only 'executor: ray' uses them"),
+        ({"resources": {"train": {"num_gpus": 1}}}, "only 'executor: ray' reserves"),
         ({"executor": "ray", "resources": {"trian": {}}}, "resources.trian: there is no such stage"),
         ({"executor": "ray", "resources": {"train": {"gpus": 1}}}, "resources.train.gpus: there is no such option"),
         ({"executor": "ray", "resources": {"train": {"num_gpus": -1}}}, "resources.train.num_gpus: input should be"),
-        ({"executor": "ray", "resources": {"train": 2}}, "expected e.g. num_gpus: 1"),
+        ({"executor": "ray", "resources": {"train": 2}}, "expected e.g. processes: 2"),
+        ({"resources": {"advantages": {"processes": 2}}}, "resources.advantages.processes: this stage is one process"),
+        ({"resources": {"train": {"processes": 0}}}, "resources.train.processes: expected auto, or a whole number"),
+        (
+            {"executor": "ray", "resources": {"train": {"num_gpus": 8, "processes": 1}}},
+            "resources.train.num_gpus: 8 GPUs would be reserved and 1 used: processes is 1, each with 1",
+        ),
+        (
+            {"executor": "ray", "resources": {"score": {"num_gpus": 1}}},
+            "resources.score.num_gpus: this stage, with these options, uses no GPU",
+        ),
     ],
 )
 def test_a_wrong_executor_or_resource_is_refused(

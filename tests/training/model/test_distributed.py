@@ -4,7 +4,6 @@ import json
 import shutil
 import signal
 import socket
-import sys
 from pathlib import Path
 
 import pytest
@@ -152,17 +151,14 @@ def test_offloaded_weights_train_alike(tmp_path: Path, groups: str, advantages: 
 def test_two_machines_with_all_weights_each_train_alike(
     tmp_path: Path, groups: str, advantages: str, model: Path, alone: Path
 ) -> None:
-    """Two launchers of one rank, as on two machines."""
+    """Two commands of one rank each, as on two machines; both print the summary of the whole training."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         place = f"localhost:{free.getsockname()[1]}"
-    nodes = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", place]
-    launcher = [sys.executable, "-m", "torch.distributed.run", *nodes, "--rdzv-id", "two"]
-    arguments = [groups, advantages, tmp_path / "out", *options(model, "--shard", "hybrid")]
-    both = [Training(2, *arguments, launcher=launcher) for _ in range(2)]
-    ended = [each.end() for each in both]
-    assert [each.returncode for each in ended] == [0, 0], ended[0].stderr + ended[1].stderr
-    assert sorted(bool(each.stdout) for each in ended) == [False, True]  # only rank 0 prints
+    meeting = ["--nodes", "2", "--rendezvous", place]
+    arguments = [groups, advantages, tmp_path / "out", *options(model, "--shard", "hybrid"), *meeting]
+    both = [Training(1, *arguments) for _ in range(2)]
+    assert [each.summary()["ranks"] for each in both] == [2, 2]
     assert_same_training(tmp_path / "out", alone)
 
 

@@ -14,7 +14,7 @@ from grao_pipeline.models.plain_text import MARK, PlainText
 from grao_pipeline.models.source import load_config, load_tokenizer, locate_model
 from grao_pipeline.models.templates import PLAIN_TEMPLATE, chat_template, render
 from grao_pipeline.plugins import load
-from grao_pipeline.scoring.engine_arguments import shaping_vllm_arguments, vllm_arguments
+from grao_pipeline.scoring.engine_arguments import num_devices, shaping_vllm_arguments, vllm_arguments
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
 from grao_pipeline.scoring.rewards.reward_model.base import Classifier, ClassifierOptions
 from grao_pipeline.scoring.rewards.reward_model.output import parse_output
@@ -81,6 +81,9 @@ class RewardModel(Reward):
             "output": self._output.weights,
             "vllm": shaping_vllm_arguments(self.arguments.vllm),
         }
+
+    def num_devices(self) -> int:
+        return num_devices(self.arguments.vllm)
 
     def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:
         """In order; every judgement as soon as it and those before it are known."""

@@ -1,0 +1,133 @@
+"""Ranks of a training, started and watched by torch's elastic launcher, as torchrun does."""
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from grao_pipeline.children import PARENT_VARIABLE
+from grao_pipeline.errors import Interrupted, StageFailure
+from grao_pipeline.models.devices import device_sets
+from grao_pipeline.options import YamlSection
+from grao_pipeline.options_file import write_options_file
+from grao_pipeline.processes import GRACE_SECONDS
+from grao_pipeline.progress import Progress
+from grao_pipeline.relay import Relay
+from grao_pipeline.training.options import TrainOptions
+
+RUN = "grao-train"
+"""What the machines of one training call it when they meet."""
+RESUME = "The steps of the newest checkpoint are kept: run the same command to resume."
+
+
+def ranks_to_start(options: TrainOptions) -> int:
+    """How many ranks this machine starts; 0 where this process trains by itself, or is a rank already.
+
+    Raises:
+        UsageError: there are fewer GPUs.
+    """
+    if "WORLD_SIZE" in os.environ:
+        return 0
+    count = len(device_sets(options.processes, options.device, 1))
+    return count if count > 1 or options.nodes > 1 else 0
+
+
+def train_in_processes(
+    arguments: list[str], options: TrainOptions, count: int, progress: Progress
+) -> dict[str, Any] | None:
+    """Run `grao train ARGUMENTS` in as many ranks on this machine as `count` says, and wait for them. All are stopped
+    where one fails, or this process is; they also stop when it dies.
+
+    Args:
+        arguments: the places of the groups, the advantages and the model.
+
+    Returns:
+        the summary of the training; None on a machine without the first rank.
+
+    Raises:
+        GraoError: that of the rank that failed.
+        StageFailure: a rank was killed, or failed without a message of ours.
+        Interrupted: SIGTERM or SIGINT; the finished steps are saved.
+    """
+    of_rank = options.model_copy(update={"processes": 1})
+    threads = device_sets(count, "cpu", 0)[0]  # of a rank on a GPU, too: it has as many cores to itself
+    failure = None
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grao-ranks-")))
+        relay = stack.enter_context(Relay(progress))
+        file = directory / "options.json"
+        write_options_file(file, of_rank, YamlSection("", str(file)))
+        parent = {PARENT_VARIABLE: str(os.getpid())}
+        stack.enter_context(_environment({**threads, **relay.environment, **parent}))
+        stack.enter_context(_quiet())
+        launch = elastic_launch(_config(options, count, directory), sys.executable)
+        try:
+            launch("-P", "-m", "grao_pipeline", "train", *arguments, "--options", str(file))
+        except ChildFailedError as error:
+            failure = error
+        except SignalException as stop:
+            raise Interrupted(f"Stopped by {stop.sigval.name}. {RESUME}") from None
+    if failure is not None:
+        killed = [end for end in failure.failures.values() if end.exitcode < 0 and end.exitcode != -signal.SIGTERM]
+        if killed or relay.error is None:
+            raise StageFailure(f"{_how_it_ended((killed or [failure.get_first_failure()[1]])[0])} {RESUME}")
+        raise relay.error
+    return next(iter(relay.summaries), None)
+
+
+def _config(options: TrainOptions, count: int, directory: Path) -> LaunchConfig:
+    return LaunchConfig(
+        min_nodes=options.nodes,
+        max_nodes=options.nodes,
+        nproc_per_node=count,
+        run_id=RUN,
+        rdzv_backend="c10d",
+        rdzv_endpoint=options.rendezvous or "localhost:0",
+        max_restarts=0,
+        logs_specs=DefaultLogsSpecs(str(directory)),
+        signals_to_handle="SIGTERM,SIGINT",
+        shutdown_timeout=int(GRACE_SECONDS),
+    )
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """The launcher gives its own environment to the ranks."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The launcher logs what we say in one message."""
+    logger = logging.getLogger("torch.distributed.elastic")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _how_it_ended(end: ProcessFailure) -> str:
+    which = f"Rank {end.local_rank}"
+    if end.exitcode < 0:
+        return f"{which} was ended by {signal.Signals(-end.exitcode).name}: out of memory, or by hand."
+    return f"{which} failed (exit code {end.exitcode}); what it printed is above."
