@@ -11,8 +11,6 @@ from typing import Any
 import click
 import torch
 
-from grao_pipeline.testing import make_tiny_tokenizer, prompt_row, random_model, write_table
-
 
 def random_words(rng: random.Random, count: int) -> str:
     """Words of a made-up language, of one to three syllables."""
@@ -22,12 +20,16 @@ def random_words(rng: random.Random, count: int) -> str:
 
 def make_tokenizer(path: Path, vocab_size: int) -> Any:
     """A byte-level BPE tokenizer trained on random words, with ChatML specials."""
+    from grao_pipeline.testing import make_tiny_tokenizer  # here and below: not on a GPU that only measures steps
+
     rng = random.Random(0)
     return make_tiny_tokenizer(path, texts=(random_words(rng, 20) for _ in range(2000)), vocab_size=vocab_size)
 
 
 def make_model(path: Path, hidden_size: int, num_layers: int, vocab_size: int, max_positions: int) -> Path:
     """A random Qwen2-style model (head_dim 64) with a tokenizer."""
+    from grao_pipeline.testing import random_model
+
     tokenizer = make_tokenizer(path, min(vocab_size, 4096))
     heads = max(1, hidden_size // 64)
     model = random_model(
@@ -47,6 +49,8 @@ def make_model(path: Path, hidden_size: int, num_layers: int, vocab_size: int, m
 
 def write_prompts(path: Path, count: int, words: int, seed: int) -> str:
     """A prompts table of random words, in one part."""
+    from grao_pipeline.testing import prompt_row, write_table
+
     rng = random.Random(seed)
     rows = [prompt_row(random_words(rng, words), random_words(rng, 20)) for _ in range(count)]
     return write_table(path, "prompts", rows, rows_per_part=count)

@@ -29,8 +29,8 @@ import torch
 from benchmarks.common import describe_machine, print_table
 from benchmarks.train_peers import PlainHuggingFace, TrlGrpo
 from benchmarks.train_workload import MODELS, SETTINGS, Run, Setting, make_groups, make_model
-from grao_pipeline.training.data.groups import TrainingGroup, micro_batches
 from grao_pipeline.training.data.packing import pack
+from grao_pipeline.training.data.sequences import TrainingGroup, micro_batches
 from grao_pipeline.training.micro_batch import run_micro_batch
 from grao_pipeline.training.model.attention.base import choose_attention
 from grao_pipeline.training.model.flops import FlopCounter, cost_of, measure_peak
@@ -41,9 +41,11 @@ from grao_pipeline.training.objectives.grao import Grao
 class Ours:
     """What `grao train` does with a step's groups, in micro-batches of at most this many tokens."""
 
-    def __init__(self, model: Any, bf16: bool, compiled: bool = False, tokens_per_batch: int = 16384) -> None:
+    def __init__(
+        self, model: Any, bf16: bool, compiled: bool = False, tokens_per_batch: int = 16384, attention: str = "auto"
+    ) -> None:
         device = next(model.parameters()).device
-        attention = choose_attention("auto", device, "bfloat16" if bf16 else "float32")
+        attention = choose_attention(attention, device, "bfloat16" if bf16 else "float32")
         self._policy = Policy(model.train(), attention, compiled)
         self._tokens_per_batch = tokens_per_batch
         self._device = device
@@ -59,6 +61,7 @@ class Ours:
 SIDES: dict[str, Callable[[Any, Run], Any]] = {
     "ours": lambda model, run: Ours(model, run.bf16),
     "ours, compiled": lambda model, run: Ours(model, run.bf16, compiled=True),
+    "ours, flex": lambda model, run: Ours(model, run.bf16, attention="flex"),
     "ours, by group": lambda model, run: Ours(model, run.bf16, tokens_per_batch=run.setting.group_tokens),
     "TRL, defaults": lambda model, run: TrlGrpo(model, run.bf16, run.setting.rows, defaults=True),
     "TRL, whole step": lambda model, run: TrlGrpo(model, run.bf16, run.setting.rows),
@@ -204,8 +207,7 @@ def main(
     if vocab_size:
         shape = replace(shape, vocab_size=vocab_size)
     run = Run(SETTINGS[setting], shape, dtype == "bfloat16", device, threads)
-    has_liger = device != "cpu" and importlib.util.find_spec("liger_kernel") is not None
-    names = list(sides) or [name for name in SIDES if has_liger or not name.endswith("Liger")]
+    names = list(sides) or [name for name in SIDES if _can_run(name, device)]
     if memory:
         mib = measure_memory(names, run)
         best = min((value for name, value in mib.items() if name.startswith("TRL")), default=None)
@@ -239,6 +241,15 @@ def main(
             for name in names
         ],
     )
+
+
+def _can_run(name: str, device: str) -> bool:
+    """Whether the packages and the device of a side are here."""
+    if name.startswith("TRL") and not all(map(importlib.util.find_spec, ("trl", "datasets"))):
+        return False
+    if name.endswith("Liger"):
+        return device != "cpu" and importlib.util.find_spec("liger_kernel") is not None
+    return not name.endswith("flex") or device != "cpu"
 
 
 def _ratio(seconds: Sequence[float], others: Sequence[float]) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import make_tokenizer
-from grao_pipeline.training.data.groups import TrainingGroup, TrainingSequence
+from grao_pipeline.training.data.sequences import TrainingGroup, TrainingSequence
 
 
 class TrlGrpo:

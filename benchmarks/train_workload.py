@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from grao_pipeline.training.data.groups import TrainingGroup, TrainingSequence
+from grao_pipeline.training.data.sequences import TrainingGroup, TrainingSequence
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Shape:
 
 
 MODELS = {
+    "tiny": Shape(64, 2, 2, 128, 512),
     "25m": Shape(384, 8, 6, 1024, 32768),
     "0.5b": Shape(896, 24, 14, 4864, 151936),  # Qwen2.5-0.5B and 1.5B
     "1.5b": Shape(1536, 28, 12, 8960, 151936),

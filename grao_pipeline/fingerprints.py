@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from grao_pipeline.checksums import file_checksum
+from grao_pipeline.contract import CONTRACT_VERSION
 from grao_pipeline.errors import InputError
 from grao_pipeline.messages import Message, plain_message
-from grao_pipeline.schemas import CONTRACT_VERSION
 
 DIGITS = 32
 # Written by peft and transformers for provenance; they change although the computed function stays the same.

@@ -12,10 +12,6 @@ from typing import Literal, get_args
 import numpy as np
 import pyarrow as pa
 
-CONTRACT_VERSION = 2
-READABLE_VERSIONS = (1, 2)
-"""Version 1 lacks columns and fields of messages that may be null; a reader fills them with nulls."""
-
 TOOL_CALL = pa.struct(
     [
         ("id", pa.string()),

@@ -19,6 +19,7 @@ FLOORS = {
     "redaction": 0,
     "files": 0,
     "json_text": 0,
+    "contract": 0,
     "schemas": 0,
     "messages": 0,
     "options": 0,

@@ -6,9 +6,9 @@ from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from grao_pipeline.contract import CONTRACT_VERSION, READABLE_VERSIONS
 from grao_pipeline.errors import DamagedPart, InputError
 from grao_pipeline.json_text import parse_json
-from grao_pipeline.schemas import CONTRACT_VERSION, READABLE_VERSIONS
 
 METADATA_KEY = b"grao"
 INPUT_CONTENT = "input_content"

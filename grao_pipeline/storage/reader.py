@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from grao_pipeline.checksums import bytes_checksum
+from grao_pipeline.contract import CONTRACT_VERSION
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError
 from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.plugins import require
-from grao_pipeline.schemas import CONTRACT_VERSION, TABLES, TableSchema
+from grao_pipeline.schemas import TABLES, TableSchema
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.json_columns import check_json
 from grao_pipeline.storage.manifest import Manifest, PartEntry, Provenance

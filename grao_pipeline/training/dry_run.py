@@ -14,9 +14,10 @@ from grao_pipeline.models.devices import resolve_device
 from grao_pipeline.models.source import locate_model
 from grao_pipeline.training.checkpoints.disk import GIB, MOMENT_BYTES, DiskNeed
 from grao_pipeline.training.checkpoints.export import disk_need
-from grao_pipeline.training.data.groups import TrainingSequence, TrainingSet
+from grao_pipeline.training.data.groups import TrainingSet
 from grao_pipeline.training.data.origins import Origin
 from grao_pipeline.training.data.packing import packed_tokens
+from grao_pipeline.training.data.sequences import TrainingSequence
 from grao_pipeline.training.gradient import GradientAccumulator, StepStats
 from grao_pipeline.training.inputs import load_data, open_inputs
 from grao_pipeline.training.metrics import StepMetrics

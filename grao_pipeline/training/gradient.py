@@ -7,8 +7,8 @@ import torch
 
 from grao_pipeline.errors import Interrupted, StageFailure
 from grao_pipeline.training.data.balance import balance
-from grao_pipeline.training.data.groups import TrainingGroup, TrainingSequence, micro_batches
 from grao_pipeline.training.data.packing import pack, packed_tokens
+from grao_pipeline.training.data.sequences import TrainingGroup, TrainingSequence, micro_batches
 from grao_pipeline.training.metrics import StepMetrics
 from grao_pipeline.training.micro_batch import run_micro_batch
 from grao_pipeline.training.model.distributed import Ranks

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from grao_pipeline.training.data.groups import TrainingSequence
+from grao_pipeline.training.data.sequences import TrainingSequence
 from grao_pipeline.training.objectives.base import ObjectiveInputs, ObjectiveOutputs
 from grao_pipeline.training.off_policy_metrics import RATIO_BAND, OffPolicySums, OriginSums
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from grao_pipeline.training.data.groups import TrainingSequence
 from grao_pipeline.training.data.packing import PackedBatch, pack
+from grao_pipeline.training.data.sequences import TrainingSequence
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs, ObjectiveOutputs
 from grao_pipeline.training.objectives.importance_sampling import Correction

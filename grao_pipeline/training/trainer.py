@@ -18,7 +18,8 @@ from grao_pipeline.progress import Progress
 from grao_pipeline.training.checkpoints.disk import write_errors_as_failure
 from grao_pipeline.training.checkpoints.metrics_log import MetricsLog
 from grao_pipeline.training.checkpoints.store import CheckpointStore
-from grao_pipeline.training.data.groups import TrainingGroup, TrainingSet, step_plan
+from grao_pipeline.training.data.groups import TrainingSet, step_plan
+from grao_pipeline.training.data.sequences import TrainingGroup
 from grao_pipeline.training.learner import Learner
 from grao_pipeline.training.model.distributed import Ranks
 from grao_pipeline.training.model.flops import StepCost

@@ -9,7 +9,8 @@ import torch
 
 from grao_pipeline.messages import plain_messages
 from grao_pipeline.storage.reader import open_table
-from grao_pipeline.training.data.groups import TrainingSet, micro_batches
+from grao_pipeline.training.data.groups import TrainingSet
+from grao_pipeline.training.data.sequences import micro_batches
 from grao_pipeline.training.micro_batch import run_micro_batch
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.objectives import OBJECTIVES

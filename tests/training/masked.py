@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grao_pipeline.training.data.groups import TrainingSequence
+from grao_pipeline.training.data.sequences import TrainingSequence
 from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs
 from grao_pipeline.training.objectives.make import construct
 from grao_pipeline.training.options import TrainOptions

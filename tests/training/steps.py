@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from grao_pipeline.storage.reader import open_table
-from grao_pipeline.training.data.groups import TrainingGroup, TrainingSequence, TrainingSet, micro_batches
+from grao_pipeline.training.data.groups import TrainingSet
+from grao_pipeline.training.data.sequences import TrainingGroup, TrainingSequence, micro_batches
 from grao_pipeline.training.metrics import StepMetrics
 from grao_pipeline.training.micro_batch import run_micro_batch
 from grao_pipeline.training.model.policy import Policy

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from grao_pipeline.training.data.groups import TrainingGroup, micro_batches
 from grao_pipeline.training.data.packing import pack
+from grao_pipeline.training.data.sequences import TrainingGroup, micro_batches
 from grao_pipeline.training.metrics import StepMetrics
 from grao_pipeline.training.micro_batch import run_micro_batch
 from grao_pipeline.training.model.flops import cost_of

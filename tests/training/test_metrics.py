@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from grao_pipeline.training.data.groups import TrainingSequence
 from grao_pipeline.training.data.packing import pack
+from grao_pipeline.training.data.sequences import TrainingSequence
 from grao_pipeline.training.metrics import StepMetrics
 from grao_pipeline.training.micro_batch import objective_inputs
 from grao_pipeline.training.objectives.grao import Grao

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from grao_pipeline.training.data.groups import TrainingGroup, TrainingSequence, micro_batches
+from grao_pipeline.training.data.sequences import TrainingGroup, TrainingSequence, micro_batches
 from grao_pipeline.training.micro_batch import objective_inputs, run_micro_batch
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.objectives.base import (

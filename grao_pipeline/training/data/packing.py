@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grao_pipeline.training.data.groups import TrainingSequence
+from grao_pipeline.training.data.sequences import TrainingSequence
 
 
 @dataclass(frozen=True)

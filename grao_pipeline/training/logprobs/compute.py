@@ -15,8 +15,9 @@ from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.schemas import LOGPROBS
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import TableWriter
-from grao_pipeline.training.data.groups import TrainingGroup, TrainingSequence, check_group, micro_batches
+from grao_pipeline.training.data.groups import check_group
 from grao_pipeline.training.data.packing import pack
+from grao_pipeline.training.data.sequences import TrainingGroup, TrainingSequence, micro_batches
 from grao_pipeline.training.logprobs.options import LogprobsOptions
 from grao_pipeline.training.logprobs.planning import logprobs_provenance
 from grao_pipeline.training.model.distributed import Ranks

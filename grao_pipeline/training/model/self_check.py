@@ -12,8 +12,8 @@ from torch import Tensor
 
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.progress import Progress
-from grao_pipeline.training.data.groups import TrainingSequence
 from grao_pipeline.training.data.packing import PackedBatch, pack
+from grao_pipeline.training.data.sequences import TrainingSequence
 from grao_pipeline.training.model.attention.base import UnsupportedAttention
 from grao_pipeline.training.model.policy import ROWS, Policy, unshared
 

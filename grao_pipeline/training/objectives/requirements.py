@@ -1,13 +1,17 @@
 """What an objective needs from the tables, checked before a gradient is made without it."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from grao_pipeline.errors import InputError
-from grao_pipeline.training.data.groups import TrainingSequence, TrainingSet
+from grao_pipeline.training.data.sequences import TrainingSequence
 from grao_pipeline.training.objectives.base import Objective
 
+if TYPE_CHECKING:  # a step needs no tables, and not what reads them
+    from grao_pipeline.training.data.groups import TrainingSet
 
-def check_data(objective: Objective, data: TrainingSet, name: str) -> None:
+
+def check_data(objective: Objective, data: "TrainingSet", name: str) -> None:
     """Check every group that is to be trained on.
 
     Args:

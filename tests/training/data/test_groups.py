@@ -10,14 +10,8 @@ from hypothesis import strategies as st
 
 from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.storage.reader import open_table
-from grao_pipeline.training.data.groups import (
-    TrainingGroup,
-    TrainingSequence,
-    TrainingSet,
-    epoch_order,
-    micro_batches,
-    step_plan,
-)
+from grao_pipeline.training.data.groups import TrainingSet, epoch_order, step_plan
+from grao_pipeline.training.data.sequences import TrainingGroup, TrainingSequence, micro_batches
 from tests import tiny
 
 Row = dict[str, Any]

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grao_pipeline.training.data.groups import TrainingSequence
 from grao_pipeline.training.data.packing import PromptLayout, pack, packed_tokens
+from grao_pipeline.training.data.sequences import TrainingSequence
 from tests.training.steps import sequence
 
 # Two continuations of 5 6 7, then one of 9.

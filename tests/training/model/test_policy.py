@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from torch import Tensor
 
 from grao_pipeline.errors import UsageError
-from grao_pipeline.training.data.groups import TrainingGroup
 from grao_pipeline.training.data.packing import pack
+from grao_pipeline.training.data.sequences import TrainingGroup
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.objectives.grao import Grao
 from tests.tiers import examples

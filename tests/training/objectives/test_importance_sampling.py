@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from grao_pipeline.errors import UsageError
-from grao_pipeline.training.data.groups import TrainingGroup, TrainingSequence
+from grao_pipeline.training.data.sequences import TrainingGroup, TrainingSequence
 from grao_pipeline.training.metrics import StepMetrics
 from grao_pipeline.training.micro_batch import objective_inputs, run_micro_batch
 from grao_pipeline.training.model.policy import Policy

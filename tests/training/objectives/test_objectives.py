@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from grao_pipeline.training.data.groups import micro_batches
+from grao_pipeline.training.data.sequences import micro_batches
 from grao_pipeline.training.metrics import StepMetrics
 from grao_pipeline.training.micro_batch import run_micro_batch
 from grao_pipeline.training.model.policy import Policy

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from grao_pipeline.errors import InputError
-from grao_pipeline.training.data.groups import TrainingSequence
+from grao_pipeline.training.data.sequences import TrainingSequence
 from grao_pipeline.training.micro_batch import objective_inputs
 from grao_pipeline.training.objectives import OBJECTIVES
 from grao_pipeline.training.objectives.base import Objective

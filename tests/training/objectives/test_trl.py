@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from grao_pipeline.training.data.groups import TrainingSequence
+from grao_pipeline.training.data.sequences import TrainingSequence
 from grao_pipeline.training.micro_batch import run_micro_batch
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.objectives.base import Objective
