@@ -7,7 +7,7 @@ Per group, to be minimized:
 L_GRPO is that of `grpo.py`. With `phi=true` (CHORD-φ), φ_t = p_t (1 − p_t) with p_t = π_θ(y_t): tokens that the policy
 is sure of, or holds for impossible, teach little, so that a reference does not overwrite what the policy can. φ is a
 weight; no gradient flows through it. With `phi=false`, φ_t = 1, and `mu` is all there is: CHORD-μ lowers it from 0.9 to
-0.05 in the course of the training, here round by round (`overrides` of the rounds).
+0.05 in the course of the training: `--objective-arg mu='linear(0.9, 0.05)'`.
 """
 
 import torch
