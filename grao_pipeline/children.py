@@ -13,6 +13,8 @@ from grao_pipeline.processes import GRACE_SECONDS
 PARENT_VARIABLE = "GRAO_PARENT_PID"
 """Environment variable that a parent sets for its children: a stage whose parent died stops, too."""
 POLL_SECONDS = 0.2
+WATCH = "grao-parent-watch"
+"""Name of the thread that watches; a process has one, however many commands it runs."""
 
 
 def start_child(
@@ -48,7 +50,7 @@ def stop_with_parent() -> None:
     """In a child: end when the parent ends (also by `kill -9`), as on SIGTERM, so that finished work is kept; after a
     while by force."""
     parent = os.environ.get(PARENT_VARIABLE)
-    if parent is None:
+    if parent is None or any(thread.name == WATCH for thread in threading.enumerate()):
         return
     stop = threading.Event()
 
@@ -60,7 +62,7 @@ def stop_with_parent() -> None:
                 stop.wait(GRACE_SECONDS)
                 os._exit(1)
 
-    thread = threading.Thread(target=watch, name="grao-parent-watch", daemon=True)
+    thread = threading.Thread(target=watch, name=WATCH, daemon=True)
     thread.start()
 
     def end() -> None:

@@ -1,12 +1,12 @@
-"""The process that the stages of a run are forked from. It has imported the large libraries, so a stage need not.
+"""The process that the workers of a run are forked from. It has imported the large libraries, so a worker need not.
 
     python -P -m grao_pipeline.nursery SOCKET
 
 It never computes: no thread and no device exists when it forks.
 """
 
+import gc
 import importlib
-import json
 import os
 import select
 import signal
@@ -22,9 +22,7 @@ LIBRARIES = (
     *("transformers.models.auto.tokenization_auto", "transformers.models.qwen2.modeling_qwen2"),
     *("transformers.generation", "jinja2", "pydantic", "click"),
 )
-"""Imported once. None starts a thread, which a fork would lose; Polars and PyArrow do, and are left to the stages."""
-POLL_SECONDS = 0.02
-LONGEST_REQUEST = 1 << 16
+"""Imported once. None starts a thread, which a fork would lose; Polars and PyArrow do, and are left to the workers."""
 
 
 def num_threads(process: int | str = "self") -> int:
@@ -33,57 +31,65 @@ def num_threads(process: int | str = "self") -> int:
     return len(list(tasks.iterdir())) if tasks.exists() else 1
 
 
-def serve(requests: socket.socket) -> list[str] | None:
-    """Fork for every request until the other end closes.
+def serve(requests: socket.socket) -> socket.socket | None:
+    """Fork for every socket that arrives, until the other end closes.
 
-    A request is the arguments of `grao` as JSON, and an open file for standard output. The answers are lines: the
-    process ID, then the exit code as `subprocess` counts it.
+    The answers are lines: `threads NUMBER` once, when all is imported; `started PID` for every request; and, as
+    soon as a process has ended, `ended PID CODE`, the code as `subprocess` counts it.
 
     Returns:
-        in a forked process, the arguments of its command; None in this one, at the end.
+        in a forked process, its socket; None in this one, at the end.
     """
     for name in LIBRARIES:
         with suppress(ImportError):  # the stage that needs it names the package
             importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # what is imported stays shared memory, and costs no later collection time
     os.environ[PARENT_VARIABLE] = str(os.getpid())
-    requests.sendall(f"{num_threads()}\n".encode())
+    child_ended, wakes = socket.socketpair()
+    for end in (child_ended, wakes):
+        end.setblocking(False)
+    signal.set_wakeup_fd(wakes.fileno())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    requests.sendall(f"threads {num_threads()}\n".encode())
     while True:
-        request, files, *_ = socket.recv_fds(requests, LONGEST_REQUEST, 1)
-        if not request:
-            return None
-        pid = os.fork()
-        if pid == 0:
-            requests.close()
-            os.setpgid(0, 0)  # Ctrl-C in the terminal reaches the rounds alone, which then stop the stage
-            os.dup2(files[0], sys.stdout.fileno())
+        readable, _, _ = select.select([requests, child_ended], [], [])
+        if child_ended in readable:
+            child_ended.recv(4096)
+            _tell_ended(requests)
+        if requests in readable:
+            request, files, *_ = socket.recv_fds(requests, 1, 1)
+            if not request:
+                return None
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for other in (requests, child_ended, wakes):
+                    other.close()
+                os.setpgid(0, 0)  # Ctrl-C in the terminal reaches the rounds alone, which then stop the stage
+                return socket.socket(fileno=files[0])
             os.close(files[0])
-            arguments: list[str] = json.loads(request)
-            return arguments
-        os.close(files[0])
-        requests.sendall(f"{pid}\n".encode())
-        requests.sendall(f"{_wait(pid, requests)}\n".encode())
+            requests.sendall(f"started {pid}\n".encode())
 
 
-def _wait(pid: int, requests: socket.socket) -> int:
-    """The exit code of a stage. If the rounds end before it, so does this process, and the stage with it."""
-    while True:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        readable, _, _ = select.select([requests], [], [], POLL_SECONDS)
-        if readable and not requests.recv(1, socket.MSG_PEEK):
-            os._exit(1)
+def _tell_ended(requests: socket.socket) -> None:
+    with suppress(ChildProcessError):  # no child is left
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            requests.sendall(f"ended {pid} {os.waitstatus_to_exitcode(status)}\n".encode())
 
 
 def _main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    arguments = serve(socket.socket(fileno=int(sys.argv[1])))
-    if arguments is not None:
+    commands = serve(socket.socket(fileno=int(sys.argv[1])))
+    if commands is not None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.argv = ["grao", *arguments]
-        from grao_pipeline.cli.main import main
+        from grao_pipeline.worker import work
 
-        main(prog_name="grao")
+        work(commands)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,11 @@ class Stage:
     """`devices(options) -> int`: GPUs that one process of it uses; None where it never uses any."""
     per_round: bool = True
     """Its options may change from round to round and be swept."""
+    worker: str | None = None
+    """Under `executor: resident` the stages of one worker share a process that stays; None: a process for every task,
+    for a verb that leaves something behind in its process."""
+    takes_accelerator: bool = True
+    """It may load a model: what other workers hold on an accelerator makes room."""
     always: bool = False
     """The rounds run it although the YAML has no section for it."""
     repeated: bool = False

@@ -69,6 +69,9 @@ FLOORS = {
     "view": 6,
     "cli": 7,
     "nursery": 8,
+    "worker": 8,
+    "residence": 0,
+    "loaded_code": 0,
 }
 HEAVY = ("torch", "transformers", "vllm", "datasets", "polars")
 

@@ -11,6 +11,7 @@ from grao_pipeline.generation.engines.make import (
     parse_engine_arguments,
     resolve_engine_name,
 )
+from grao_pipeline.generation.kept_engine import lent_engine
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.parsing import key_values
 from grao_pipeline.progress import Progress
@@ -51,7 +52,7 @@ def engine_maker(options: GenerateOptions, progress: Progress) -> Callable[[Engi
     parse_engine_arguments(name, arguments)
     _refuse_unsupported(name, options)
     if options.executor == "local":
-        return lambda engine_options: EngineRecipe(name, arguments, engine_options).open()
+        return lambda engine_options: lent_engine(EngineRecipe(name, arguments, engine_options))
     from grao_pipeline.generation.engines.ray import RayActors, RayEngine
 
     actors = RayActors(options.actors, options.actor_gpus, options.ray_address)

@@ -206,4 +206,5 @@ def _engine_options(options: GenerateOptions, policy: Policy) -> EngineOptions:
         gpu_memory_utilization=options.gpu_memory_utilization,
         server=server_options(options),
         reads_text=bool(options.stop),
+        weights=policy.fingerprint,
     )

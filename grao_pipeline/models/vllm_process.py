@@ -5,8 +5,9 @@ import os
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from grao_pipeline.errors import InputError, StageFailure, UsageError
 from grao_pipeline.models.process_guard import dismiss, guarded_children
 from grao_pipeline.models.stderr_tail import last_error, stderr_remembered
 from grao_pipeline.plugins import require
+from grao_pipeline.residence import RESIDENCE, Resident
 
 RESERVED = frozenset(
     {
@@ -63,10 +65,8 @@ def refuse_reserved(given: Collection[str], options: Mapping[str, str], prefix: 
         raise ValueError(f"'{prefix}{name}' cannot be set here. {instead}")
 
 
-def open_llm(
-    arguments: Mapping[str, object], given: Collection[str], option: str, name: str, device: str
-) -> tuple[Any, subprocess.Popen[bytes]]:
-    """Start an engine, and a guard that ends the engine's processes when this process ends. End both with `close_llm`.
+class VllmProcess(Resident):
+    """A `vllm.LLM`, and a guard that ends its processes when this process ends. It ends with `close`, or this object.
 
     Args:
         arguments: of `vllm.LLM`, with the defaults for a CPU (`cpu_defaults`) where the device is one.
@@ -78,6 +78,41 @@ def open_llm(
         UsageError: vLLM refuses an argument.
         InputError: vLLM cannot load the model.
     """
+
+    def __init__(
+        self, arguments: Mapping[str, object], given: Collection[str], option: str, name: str, device: str
+    ) -> None:
+        self._holds_accelerator = device != "cpu"
+        if self._holds_accelerator and RESIDENCE.is_open:
+            arguments = {"enable_sleep_mode": True, **arguments}
+        self._sleeps = False
+        self._may_sleep = bool(arguments.get("enable_sleep_mode"))
+        self.llm, guard = _open_llm(arguments, given, option, name, device)
+        self._close = weakref.finalize(self, _close_llm, self.llm.llm_engine.engine_core, guard)
+
+    def rest(self) -> bool:
+        """The weights move to the machine's memory, and the KV cache is dropped (vLLM's sleep mode)."""
+        if not self._holds_accelerator or self._sleeps:
+            return True
+        if self._may_sleep:
+            with suppress(Exception):  # where vLLM cannot, it is closed
+                self.llm.sleep(level=1)
+                self._sleeps = True
+        return self._sleeps
+
+    def wake(self) -> None:
+        if self._sleeps:
+            self.llm.wake_up()
+            self._sleeps = False
+
+    def close(self) -> None:
+        """End the engine and its guard; frees the device."""
+        self._close()
+
+
+def _open_llm(
+    arguments: Mapping[str, object], given: Collection[str], option: str, name: str, device: str
+) -> tuple[Any, subprocess.Popen[bytes]]:
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     if device == "cpu":
@@ -97,9 +132,8 @@ def open_llm(
         raise InputError(f"vLLM cannot load {name}: {last_error() or _last_line(error)}") from error
 
 
-def close_llm(llm: Any, guard: subprocess.Popen[bytes]) -> None:
-    """End an engine and its guard; frees the device."""
-    llm.llm_engine.engine_core.shutdown()
+def _close_llm(engine_core: Any, guard: subprocess.Popen[bytes]) -> None:
+    engine_core.shutdown()
     dismiss(guard)
 
 

@@ -1,5 +1,6 @@
 """`grao score`: groups → scores. Every sample is judged, and the reference like a sample."""
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 
@@ -98,6 +99,7 @@ def score_groups(
         if options.batch:
             groups_ahead = (_sequences(row, judge.reads_group, scope) for index in missing for row in rows_of(index))
             judge.ask_ahead(sequence for group in groups_ahead for sequence in group if isinstance(sequence, Candidate))
+        started = time.perf_counter()
         for index in missing:
             rows = rows_of(index)
             sequences = [_sequences(row, judge.reads_group, scope) for row in rows]
@@ -111,6 +113,7 @@ def score_groups(
                     f"{judge.misses:,} judgements made, {judge.hits:,} known already"
                 )
         _write(writer, gate.finish(), summary)
+        summary.seconds = time.perf_counter() - started if missing else 0.0
         summary.parts_left_to_other_workers = len(writer.finish())
         if not summary.parts_left_to_other_workers:
             reward.stored()

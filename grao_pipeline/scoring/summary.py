@@ -53,6 +53,8 @@ class ScoreSummary:
     """Tokens that a judge read and wrote."""
     tokens_saved: int = 0
     """Tokens that it did not have to read and write, because of the cache hits."""
+    seconds: float = 0.0
+    """Of judging the missing parts and writing them, models that are loaded meanwhile included."""
     parts_left_to_other_workers: int = 0
     fingerprint: str = ""
     name: str = ""

@@ -1,7 +1,7 @@
 """The Engine seam: token ids of prompts and sampling options in, sampled token ids and log-probs out, streamed."""
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
@@ -10,6 +10,7 @@ from grao_pipeline.arguments import NoArguments, PluginArguments
 from grao_pipeline.messages import Message
 from grao_pipeline.models.devices import resolve_device, resolve_dtype
 from grao_pipeline.options import Device, Dtype
+from grao_pipeline.residence import Resident
 from grao_pipeline.schemas import FinishReason
 
 Api = Literal["completions", "chat", "auto"]
@@ -61,6 +62,8 @@ class EngineOptions:
     server: ServerOptions | None = None
     reads_text: bool = False
     """Whether the sampling has stop strings, so that the engine needs the tokenizer."""
+    weights: str = ""
+    """Fingerprint of the weights, with the adapter's."""
 
     def resolved(self) -> "EngineOptions":
         """With `device` and `dtype` resolved for the machine on which the engine runs."""
@@ -157,7 +160,7 @@ class SampledGroup:
     samples: list[Sample]
 
 
-class Engine(ABC):
+class Engine(Resident):
     """Samples groups. A new engine is one subclass, and one line in `ENGINES` where it is built in.
 
     Example:
@@ -182,6 +185,8 @@ class Engine(ABC):
     uses_device: ClassVar[bool] = True
     """Whether it computes in its own process, so that there is one for every device of the machine; a server's does
     not."""
+    reloads: ClassVar[bool] = False
+    """Whether it may sample for one run after another, with other weights (`reload`): the rounds then keep it."""
 
     def __init__(self, options: EngineOptions, arguments: PluginArguments) -> None:
         """Load the policy.
@@ -211,6 +216,15 @@ class Engine(ABC):
     def remarks(self) -> list[str]:
         """What people should know of how it sampled, a sentence each; asked for after the last group."""
         return []
+
+    def reload(self, options: EngineOptions) -> bool:
+        """Take the weights of `options.model`, which differ from those it has; all else is as it was opened: config,
+        tokenizer, options. False where it cannot: it is closed, and a new one opened.
+        """
+        return False
+
+    def rest(self) -> bool:
+        return False
 
     def close(self) -> None:
         """Free the device."""

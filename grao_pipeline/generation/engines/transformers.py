@@ -38,6 +38,7 @@ class TransformersEngine(Engine):
 
     SamplingArguments = TransformersSamplingArguments
     sampling_options = SAMPLING_OPTIONS
+    reloads = True
 
     def __init__(self, options: EngineOptions, arguments: NoArguments) -> None:
         """Load the model.
@@ -53,15 +54,8 @@ class TransformersEngine(Engine):
             )
         options = options.resolved()
         self._device = torch.device(options.device)
-        if options.adapter is not None:
-            check_adapter(options.model, options.adapter)
-        model: Any = load_causal_lm(options.model, options.dtype)
-        if options.adapter is not None:
-            model = load_adapter(model, options.adapter)
-        self._model: Any = model.to(self._device).eval()
-        self._directory = options.model
         self._batch_size = options.batch_size
-        self._decoding = choose_decoding(self._model, self._device, options.context_length)
+        self._load(options)
 
     def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[list[SampledGroup]]:
         """Batches never cross a part's boundary, so a part does not depend on the parts before it."""
@@ -78,10 +72,30 @@ class TransformersEngine(Engine):
     def _token_text(self) -> TokenText:
         return TokenText(load_tokenizer(locate_files(self._directory)))
 
+    def reload(self, options: EngineOptions) -> bool:
+        """The old weights are gone before the new ones are read: never are both in memory."""
+        del self._model, self._decoding
+        self._load(options.resolved())
+        return True
+
+    def rest(self) -> bool:
+        """A GPU's memory is given up by closing: the next weights are read from disk anyway."""
+        return self._device.type == "cpu"
+
     def close(self) -> None:
         del self._model, self._decoding
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _load(self, options: EngineOptions) -> None:
+        if options.adapter is not None:
+            check_adapter(options.model, options.adapter)
+        model: Any = load_causal_lm(options.model, options.dtype)
+        if options.adapter is not None:
+            model = load_adapter(model, options.adapter)
+        self._model: Any = model.to(self._device).eval()
+        self._directory = options.model
+        self._decoding = choose_decoding(self._model, self._device, options.context_length)
 
     def _sample_batch(self, requests: Sequence[Request], sampling: Sampling) -> list[SampledGroup]:
         stops = StopStrings(sampling.stop, self._token_text) if sampling.stop else None

@@ -18,14 +18,13 @@ from grao_pipeline.generation.engines.base import (
     SampledGroup,
     Sampling,
 )
-from grao_pipeline.generation.engines.vllm_behavior import BehaviorLogprobs
+from grao_pipeline.generation.engines.vllm_worker import WorkerExtension
 from grao_pipeline.models.adapter import check_adapter
 from grao_pipeline.models.vllm_process import (
     DeathWatch,
-    close_llm,
+    VllmProcess,
     cpu_defaults,
     death_as_failure,
-    open_llm,
     refuse_reserved,
 )
 from grao_pipeline.plugins import require
@@ -80,6 +79,7 @@ class VllmEngine(Engine):
     Arguments = VllmArguments
     SamplingArguments = VllmSamplingArguments
     sampling_options = SAMPLING_OPTIONS
+    reloads = True
 
     def __init__(self, options: EngineOptions, arguments: VllmArguments) -> None:
         """Start vLLM.
@@ -92,17 +92,17 @@ class VllmEngine(Engine):
         given = arguments.given()
         if options.adapter is not None:
             check_adapter(options.model, options.adapter)
-        self._llm, self._guard = open_llm(
+        self._process = VllmProcess(
             llm_arguments(options, arguments), given, "engine_arg", options.model, options.device
         )
         self._names = map(str, count())
         self._returns_behavior = False
         self._adapter = self._loaded(options.adapter)
-        self._max_num_seqs = int(self._llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
+        self._max_num_seqs = int(self._process.llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
 
     def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[list[SampledGroup]]:
         """Keeps twice as many sequences in flight as vLLM runs at once, across the boundaries of parts."""
-        engine = self._llm.llm_engine
+        engine = self._process.llm.llm_engine
         self._returns_behavior = self._install_behavior_logprobs(sampling)
         pending = (request for part in parts for request in part)
         in_flight: dict[str, Request] = {}
@@ -122,16 +122,31 @@ class VllmEngine(Engine):
                 if finished:
                     yield [_sampled_group(in_flight.pop(output.request_id), output) for output in finished]
 
+    def reload(self, options: EngineOptions) -> bool:
+        """An adapter, or weights that vLLM quantizes, are loaded by a new engine."""
+        if options.adapter is not None or options.quantization is not None:
+            return False
+        try:
+            self._process.llm.collective_rpc("take_weights", args=(options.model,))
+            return bool(self._process.llm.reset_prefix_cache())
+        except Exception:  # whatever vLLM meets in the files: a new engine says what it is
+            return False
+
+    def rest(self) -> bool:
+        return self._process.rest()
+
+    def wake(self) -> None:
+        self._process.wake()
+
     def close(self) -> None:
-        close_llm(self._llm, self._guard)
-        del self._llm
+        self._process.close()
 
     def _install_behavior_logprobs(self, sampling: Sampling) -> bool:
         """Whether requests can have the log-probs of the distribution that is sampled from, and need them."""
         if sampling.is_policy or sampling.temperature == 0.0:
             return False
         with death_as_failure("The vLLM engine", REMEDY):
-            return all(self._llm.collective_rpc("install_behavior_logprobs"))
+            return all(self._process.llm.collective_rpc("install_behavior_logprobs"))
 
     def _loaded(self, adapter: str | None) -> object:
         """The request for an adapter, which vLLM has loaded: it would end its process if that failed while it samples.
@@ -143,7 +158,7 @@ class VllmEngine(Engine):
             return None
         request = require("vllm.lora.request").LoRARequest("policy", 1, adapter)
         try:
-            self._llm.llm_engine.add_lora(request)
+            self._process.llm.llm_engine.add_lora(request)
         except Exception as error:  # vLLM passes on whatever was raised, as a plain Exception
             self.close()
             raise InputError(_refused(adapter, error)) from error
@@ -169,11 +184,11 @@ class VllmEngine(Engine):
         )
         prompt = require("vllm.inputs").tokens_input(request.prompt_token_ids)
         with death_as_failure("The vLLM engine", REMEDY):
-            self._llm.llm_engine.add_request(name, prompt, parameters, lora_request=self._adapter)
+            self._process.llm.llm_engine.add_request(name, prompt, parameters, lora_request=self._adapter)
 
     def _step(self) -> list[Any]:
         with death_as_failure("The vLLM engine", REMEDY):
-            return list(self._llm.llm_engine.step())
+            return list(self._process.llm.llm_engine.step())
 
 
 def llm_arguments(options: EngineOptions, arguments: VllmArguments) -> dict[str, object]:
@@ -192,7 +207,7 @@ def llm_arguments(options: EngineOptions, arguments: VllmArguments) -> dict[str,
         "skip_tokenizer_init": not options.reads_text,
         "generation_config": "vllm",
         "enable_prefix_caching": True,
-        "worker_extension_cls": f"{BehaviorLogprobs.__module__}.{BehaviorLogprobs.__qualname__}",
+        "worker_extension_cls": f"{WorkerExtension.__module__}.{WorkerExtension.__qualname__}",
         "tensor_parallel_size": options.tensor_parallel_size,
         "quantization": options.quantization,
     }

@@ -12,7 +12,7 @@ from grao_pipeline.plugins import require
 
 
 class BehaviorLogprobs:
-    """Extension of vLLM's worker class (`worker_extension_cls`)."""
+    """Of vLLM's worker."""
 
     model_runner: Any
 

@@ -1,56 +1,92 @@
-"""Stages as processes that start in a moment: forked from one that has imported the large libraries already."""
+"""Stages in processes that stay through the run: forked from one that has imported the large libraries already."""
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 
 from grao_pipeline.errors import Interrupted, StageFailure
+from grao_pipeline.pipeline import stage_named
 from grao_pipeline.processes import GRACE_SECONDS, StopSignals
 from grao_pipeline.rounds.executors.base import Result, StageResources
 from grao_pipeline.rounds.executors.local import LocalCommands
 
+DONE = "done"
+"""What a worker answers when a command succeeded."""
+BEGUN = "begun"
+"""What it says before: a command that it has begun is not run again by another one."""
+NOT_BEGUN = ("outdated", "gone")
+"""Why a worker has not begun a command: modules of the user's have changed, or it ended before."""
+
 
 class ResidentCommands:
-    """Each command is a separate process, a fork of one that stays through the run.
+    """Each worker is a process that runs the commands of its stages (`Stage.worker`) until one fails. It keeps what it
+    has imported, and engines and models; while another worker may load a model, its own make room.
 
     Where the libraries have started threads when they are imported, which a fork would lose, the commands are started
     as `local` does.
     """
 
     def __init__(self) -> None:
-        self._nursery: _Nursery | None = None
+        self._nursery: Nursery | None = None
+        self._workers: dict[str, Worker] = {}
 
     def run(self, arguments: list[str], resources: StageResources, signals: StopSignals) -> Result:
-        if self._nursery is None:
-            self._nursery = _Nursery()
+        self._nursery = self._nursery or Nursery()
         if not self._nursery.is_ready(signals):
             return LocalCommands().run(arguments, resources, signals)
+        stage = stage_named(arguments[0])
+        if stage.takes_accelerator:
+            self._make_room(stage.worker, signals)
         with tempfile.TemporaryFile() as stdout:
-            stage = self._nursery.start(arguments, stdout.fileno())
-            try:
-                exit_code = next(signals.interruptible(self._nursery.answers()))
-            except Interrupted:
-                self._nursery.stop(stage)
-                raise
+            request = json.dumps(arguments)
+            worker = self._idle(stage.worker)
+            answer = worker.ask(request, signals, stdout.fileno())
+            if answer in NOT_BEGUN:
+                worker.close()
+                worker = self._nursery.fork()
+                answer = worker.ask(request, signals, stdout.fileno())
+            if answer == DONE and stage.worker is not None:
+                self._workers[stage.worker] = worker
+            else:
+                worker.close()
             stdout.seek(0)
-            return Result(exit_code, stdout.read())
+            return Result(0 if answer == DONE else worker.exit_code, stdout.read())
 
     def close(self) -> None:
+        for worker in self._workers.values():
+            worker.close()
         if self._nursery is not None:
             self._nursery.close()
 
+    def _idle(self, name: str | None) -> "Worker":
+        """The worker of this name, which is given away, or a new one."""
+        assert self._nursery is not None
+        worker = self._workers.pop(name, None) if name is not None else None
+        if worker is not None and worker.has_ended:
+            worker.close()
+            worker = None
+        return worker or self._nursery.fork()
 
-class _Nursery:
-    """The process that forks, seen from here."""
+    def _make_room(self, worker: str | None, signals: StopSignals) -> None:
+        """What the other workers hold on an accelerator is given up."""
+        for name in [name for name in self._workers if name != worker]:
+            if self._workers[name].ask("null", signals) != DONE:
+                self._workers.pop(name).close()
+
+
+class Nursery:
+    """The process that forks (`grao_pipeline.nursery`), seen from here."""
 
     def __init__(self) -> None:
-        self._socket, theirs = socket.socketpair()
+        self.socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "grao_pipeline.nursery", str(theirs.fileno())],
@@ -59,50 +95,141 @@ class _Nursery:
             )
         self._unread = b""
         self._num_threads: int | None = None
+        self._started: list[int] = []
+        self.ended: dict[int, int] = {}
+        """Exit codes of the processes that have ended, by process ID."""
 
     def is_ready(self, signals: StopSignals) -> bool:
         """Whether it can fork, once it has imported the libraries.
 
         Raises:
             Interrupted: a stop signal came.
+            StageFailure: it ended.
         """
-        if self._num_threads is None:
-            self._num_threads = next(signals.interruptible(self.answers()))
-        return self._num_threads == 1
 
-    def start(self, arguments: list[str], stdout: int) -> int:
-        """Start a command; its process ID. The next answer is its exit code."""
-        socket.send_fds(self._socket, [json.dumps(arguments).encode()], [stdout])
-        return next(self.answers())
+        def read_until_ready() -> Iterator[int]:
+            while self._num_threads is None:
+                self.read()
+            yield self._num_threads
 
-    def stop(self, stage: int) -> None:
-        """Ask a command once, wait, then insist."""
-        self._socket.settimeout(GRACE_SECONDS)
-        with suppress(ProcessLookupError):
-            os.kill(stage, signal.SIGTERM)
-            try:
-                next(self.answers())
-            except TimeoutError:
-                os.kill(stage, signal.SIGKILL)
+        return next(signals.interruptible(read_until_ready())) == 1
 
-    def close(self) -> None:
-        self._socket.close()
-        self._process.wait()
-
-    def answers(self) -> Iterator[int]:
-        """The numbers that it writes, one per line.
+    def fork(self) -> "Worker":
+        """A new worker.
 
         Raises:
             StageFailure: it ended.
         """
-        while True:
-            while b"\n" not in self._unread:
-                data = self._socket.recv(4096)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self.socket, [b"+"], [theirs.fileno()])
+        while not self._started:
+            self.read()
+        return Worker(self, self._started.pop(), ours)
+
+    def read(self) -> None:
+        """Wait for news, and take note of it.
+
+        Raises:
+            StageFailure: it ended.
+        """
+        data = b""
+        with suppress(ConnectionResetError):
+            data = self.socket.recv(4096)
+        if not data:
+            raise StageFailure(
+                "The process that starts the stages ended (killed, or out of memory). What was finished is kept: run "
+                "the same command again, or with 'executor: local'."
+            )
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            kind, *numbers = line.decode().split()
+            if kind == "threads":
+                self._num_threads = int(numbers[0])
+            elif kind == "started":
+                self._started.append(int(numbers[0]))
+            else:
+                self.ended[int(numbers[0])] = int(numbers[1])
+
+    def close(self) -> None:
+        self.socket.close()
+        self._process.wait()
+
+
+class Worker:
+    """A process that runs commands (`grao_pipeline.worker`), seen from here."""
+
+    def __init__(self, nursery: Nursery, pid: int, connection: socket.socket) -> None:
+        self._nursery = nursery
+        self._pid = pid
+        self._socket = connection
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it ended between two commands."""
+        while select.select([self._nursery.socket], [], [], 0)[0]:
+            self._nursery.read()
+        return self._pid in self._nursery.ended
+
+    @property
+    def exit_code(self) -> int:
+        """That of a worker that has ended, as `subprocess` counts it."""
+        return self._nursery.ended.get(self._pid, -signal.SIGKILL)
+
+    def ask(self, request: str, signals: StopSignals, *files: int) -> str:
+        """Its answer to a request; `ended` where it ended while it worked on it, and `gone` where before.
+
+        Raises:
+            Interrupted: a stop signal came; it was asked once to stop, and waited for.
+            StageFailure: the process that forked it ended.
+        """
+        with suppress(BrokenPipeError, ConnectionResetError):
+            socket.send_fds(self._socket, [f"{request}\n".encode()], files)
+        try:
+            return next(signals.interruptible(self._answers()))
+        except Interrupted:
+            self._send(signal.SIGTERM)
+            self.close()
+            raise
+        except StageFailure:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let it end: at once between two commands, and for certain after a while."""
+        self._socket.close()
+        if not self._ends_within(GRACE_SECONDS):
+            self._send(signal.SIGKILL)
+            self._ends_within(GRACE_SECONDS)
+
+    def _answers(self) -> Iterator[str]:
+        sockets, answer = [self._socket, self._nursery.socket], ""
+        while self._pid not in self._nursery.ended:
+            readable, _, _ = select.select(sockets, [], [])
+            if self._nursery.socket in readable:
+                self._nursery.read()
+            if self._socket in readable:
+                data = b""
+                with suppress(ConnectionResetError):
+                    data = self._socket.recv(4096)
                 if not data:
-                    raise StageFailure(
-                        "The process that starts the stages ended (killed, or out of memory). What was finished is "
-                        "kept: run the same command again, or with 'executor: local'."
-                    )
-                self._unread += data
-            line, _, self._unread = self._unread.partition(b"\n")
-            yield int(line)
+                    sockets.remove(self._socket)  # it is about to end
+                answer += data.decode()
+                *_, last = answer.splitlines() or [""]
+                if answer.endswith("\n") and last != BEGUN:
+                    yield last
+        yield "ended" if answer else "gone"
+
+    def _ends_within(self, seconds: float) -> bool:
+        """Whether it has ended, after waiting for that; and for the process that forked it where that has."""
+        end = time.monotonic() + seconds
+        with suppress(StageFailure):
+            while self._pid not in self._nursery.ended:
+                if not select.select([self._nursery.socket], [], [], max(0.0, end - time.monotonic()))[0]:
+                    return False
+                self._nursery.read()
+        return True
+
+    def _send(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, number)

@@ -1,6 +1,5 @@
 """A judge in this process, through vLLM."""
 
-import weakref
 from collections.abc import Generator, Iterable, Mapping
 from functools import cached_property
 from itertools import count
@@ -10,18 +9,14 @@ from pydantic import PositiveInt
 
 from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.models.devices import resolve_device, resolve_dtype
 from grao_pipeline.models.source import load_config, load_tokenizer, locate_model
 from grao_pipeline.models.templates import RefusedConversation, chat_template, render
-from grao_pipeline.models.vllm_process import (
-    DeathWatch,
-    close_llm,
-    cpu_defaults,
-    death_as_failure,
-    open_llm,
-)
+from grao_pipeline.models.vllm_process import DeathWatch, VllmProcess, cpu_defaults, death_as_failure
 from grao_pipeline.options import Dtype
 from grao_pipeline.plugins import require
+from grao_pipeline.residence import RESIDENCE
 from grao_pipeline.scoring.engine_arguments import (
     VLLM_MEMORY_REMEDY,
     num_devices,
@@ -73,7 +68,6 @@ class VllmChatModel(ChatModel):
         self._source = locate_model(arguments.model)
         self._context_length = self._positions()
         self._names = count()
-        self._close: weakref.finalize[..., Any] | None = None
 
     def num_devices(self) -> int:
         return num_devices(self.arguments.vllm)
@@ -139,10 +133,9 @@ class VllmChatModel(ChatModel):
                     engine.abort_request(list(in_flight))
 
     def close(self) -> None:
-        if self._close is not None:
-            self._close()
-            del self._llm
-            self._close = None
+        if "_process" in vars(self):
+            RESIDENCE.leave(self._resident, self._process)
+            del self._process
 
     def _add(self, name: str, question: Question) -> Reply | None:
         """Pass a question to the engine; returns the reply if it cannot be asked."""
@@ -191,8 +184,20 @@ class VllmChatModel(ChatModel):
         names = [token.content for token in words.values() if len(token.content) > 1]
         return names, special - {self._tokenizer.unk_token_id}
 
-    @cached_property
+    @property
     def _llm(self) -> Any:
+        return self._process.llm
+
+    @property
+    def _resident(self) -> str:
+        """The name under which the engine stays."""
+        return f"judge {fingerprint([dict(self.identity()), self.arguments.vllm, self.options.device])}"
+
+    @cached_property
+    def _process(self) -> VllmProcess:
+        resident = RESIDENCE.take(self._resident)
+        if isinstance(resident, VllmProcess):
+            return resident
         device = resolve_device(self.options.device)
         arguments = dict(SETTINGS) | {
             "model": str(self._source.directory),
@@ -202,9 +207,7 @@ class VllmChatModel(ChatModel):
         if device == "cpu":
             arguments |= cpu_defaults(self._context_length)
         given = self.arguments.vllm
-        llm, guard = open_llm(arguments | given, given, "reward_arg", f"the judge {self.arguments.model}", device)
-        self._close = weakref.finalize(self, close_llm, llm, guard)
-        return llm
+        return VllmProcess(arguments | given, given, "reward_arg", f"the judge {self.arguments.model}", device)
 
 
 def _reply(output: Any) -> Reply:

@@ -1,24 +1,33 @@
-"""Stages forked from one process: real processes, signals and deaths."""
+"""Workers that stay: real processes, signals, deaths and edited code."""
 
+import json
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from grao_pipeline.errors import Interrupted, StageFailure
 from grao_pipeline.processes import StopSignals
-from grao_pipeline.rounds.executors.base import ANY_MACHINE
+from grao_pipeline.rounds.executors.base import ANY_MACHINE, Result
 from grao_pipeline.rounds.executors.resident import ResidentCommands
 from grao_pipeline.testing import write_groups
 
+REWARD = """
+import os, pathlib
+
+def judge(completions):
+    pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()))
+    return [{value} for _ in completions]
+"""
 SLOW_REWARD = """
 import os, pathlib, time
 
-def slow(completions):
-    pathlib.Path(os.environ["STAGE_PID"]).write_text(str(os.getpid()))
+def judge(completions):
+    pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()))
     time.sleep(60)
     return [0.0 for _ in completions]
 """
@@ -37,47 +46,98 @@ def state_of(pid: int) -> list[str]:
         return ["Z", "1"]
 
 
-@pytest.mark.slow
-def test_commands_are_forked_one_after_another_and_may_fail(
-    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("STAGE_PID", str(tmp_path / "pid"))
-    (tmp_path / "slow_reward.py").write_text(SLOW_REWARD)
-    commands, signals = ResidentCommands(), StopSignals()
-    with signals:
-        scored = ["score", table, str(tmp_path / "scores"), "--reward", "length", "--json"]
-        result = commands.run([*scored, "--reward-arg", "target=3"], ANY_MACHINE, signals)
-        assert result.exit_code == 0
-        assert b'"samples": 2' in result.stdout
-        assert commands.run(["score", table], ANY_MACHINE, signals).exit_code == 2
-        assert "Missing argument 'OUT'" in capfd.readouterr().err
-
-        waiting = ["score", table, str(tmp_path / "slow"), "--reward", "slow_reward:slow", "--json"]
-        pid = tmp_path / "pid"
-        threading.Thread(target=_when_written, args=(pid, os.getpid(), signal.SIGTERM)).start()
-        with pytest.raises(Interrupted, match="SIGTERM"):
-            commands.run(waiting, ANY_MACHINE, signals)
-        assert state_of(int(pid.read_text()))[0] == "Z"
+@pytest.fixture(scope="module")
+def commands() -> Iterator[ResidentCommands]:
+    commands = ResidentCommands()
+    yield commands
     commands.close()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """The file of a reward; the process that judges writes its ID to the file `pid` next to it."""
+    return tmp_path / f"own_reward_{tmp_path.name}.py"
+
+
+class Judging:
+    """Scores a table with the reward of a file; every run has another OUT."""
+
+    def __init__(self, commands: ResidentCommands, table: str, reward: Path) -> None:
+        self._commands = commands
+        self._arguments = ["score", table, "--reward", f"{reward}:judge", "--no-use-cache", "--json"]
+        self._folder = reward.parent
+        self.num_runs = 0
+
+    def __call__(self, *others: str) -> tuple[Result, int]:
+        """How the command ended, and the ID of the process that judged."""
+        self.num_runs += 1
+        out = str(self._folder / f"scores-{self.num_runs}")
+        with StopSignals() as signals:
+            result = self._commands.run([*self._arguments, *others, out], ANY_MACHINE, signals)
+        return result, int((self._folder / "pid").read_text())
+
+
+def mean_reward(result: Result) -> float:
+    assert result.exit_code == 0
+    return float(json.loads(result.stdout)["mean_reward"])
+
+
+@pytest.mark.slow
+def test_a_worker_runs_command_after_command_until_one_fails_or_its_code_changes(
+    commands: ResidentCommands, table: str, own: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own.write_text(REWARD.format(value=0.5))
+    judge = Judging(commands, table, own)
+    result, first = judge()
+    assert mean_reward(result) == 0.5
+    result, second = judge()
+    assert mean_reward(result) == 0.5
+    if second != first:  # the reward's file was so new that the worker could not tell
+        first = judge()[1]
+    assert judge()[1] == first
+
+    result, _ = judge("--reward-arg", "unknown=1")
+    assert result.exit_code == 2
+    assert "unknown" in capfd.readouterr().err
+    assert state_of(first)[0] == "Z"
+    second = judge()[1]
+    assert second != first
+
+    own.write_text(REWARD.format(value=1.5))
+    result, third = judge()
+    assert mean_reward(result) == 1.5
+    assert third != second
+
+    os.kill(third, signal.SIGKILL)  # between two commands
+    assert mean_reward(judge()[0]) == 1.5
+
+
+@pytest.mark.slow
+def test_a_stop_signal_ends_the_command_and_its_worker(
+    commands: ResidentCommands, table: str, own: Path, tmp_path: Path
+) -> None:
+    own.write_text(SLOW_REWARD)
+    pid = tmp_path / "pid"
+    threading.Thread(target=_when_written, args=(pid, os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        Judging(commands, table, own)()
+    assert state_of(int(pid.read_text()))[0] == "Z"
 
 
 @pytest.mark.slow
 def test_a_killed_stage_has_failed_and_one_without_the_forking_process_stops(
-    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    table: str, own: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("STAGE_PID", str(tmp_path / "pid"))
-    (tmp_path / "slow_reward.py").write_text(SLOW_REWARD)
-    commands, signals, pid = ResidentCommands(), StopSignals(), tmp_path / "pid"
-    waiting = ["score", table, str(tmp_path / "out"), "--reward", "slow_reward:slow"]
+    own.write_text(SLOW_REWARD)
+    commands, pid = ResidentCommands(), tmp_path / "pid"
+    judge = Judging(commands, table, own)
     threading.Thread(target=_when_written, args=(pid, 0, signal.SIGKILL)).start()
-    assert commands.run(waiting, ANY_MACHINE, signals).exit_code == -signal.SIGKILL
+    assert judge()[0].exit_code == -signal.SIGKILL
 
     pid.unlink()
     threading.Thread(target=_when_written, args=(pid, -1, signal.SIGKILL)).start()
     with pytest.raises(StageFailure, match="The process that starts the stages ended"):
-        commands.run(waiting, ANY_MACHINE, signals)
+        judge()
     end = time.monotonic() + 30
     while state_of(int(pid.read_text()))[0] != "Z" and time.monotonic() < end:
         time.sleep(0.05)

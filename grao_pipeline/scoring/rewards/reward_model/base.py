@@ -1,10 +1,12 @@
 """The classifier seam of reward models: rows of token ids in, logits per row out."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from grao_pipeline.residence import Resident
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class ClassifierOptions:
     """Further arguments of the engine."""
 
 
-class Classifier(ABC):
+class Classifier(Resident):
     """A sequence classifier with its weights in memory. Constructed as `Classifier(options)`."""
 
     max_length: int | None
@@ -44,6 +46,9 @@ class Classifier(ABC):
         Raises:
             StageFailure: the memory does not suffice, or the engine died.
         """
+
+    def rest(self) -> bool:
+        return False
 
     def close(self) -> None:
         """Free the device."""

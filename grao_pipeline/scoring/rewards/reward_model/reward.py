@@ -9,11 +9,13 @@ from pydantic import PositiveInt, model_validator
 
 from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.models.devices import resolve_device
 from grao_pipeline.models.plain_text import MARK, PlainText
 from grao_pipeline.models.source import load_config, load_tokenizer, locate_model
 from grao_pipeline.models.templates import PLAIN_TEMPLATE, chat_template, render
 from grao_pipeline.plugins import load
+from grao_pipeline.residence import RESIDENCE
 from grao_pipeline.scoring.engine_arguments import num_devices, shaping_vllm_arguments, vllm_arguments
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
 from grao_pipeline.scoring.rewards.reward_model.base import Classifier, ClassifierOptions
@@ -105,7 +107,7 @@ class RewardModel(Reward):
 
     def close(self) -> None:
         if "_classifier" in vars(self):
-            self._classifier.close()
+            RESIDENCE.leave(self._resident, self._classifier)
             del self._classifier
 
     def _encode(self, candidates: Sequence[Candidate]) -> list[list[int] | Judgement]:
@@ -168,8 +170,16 @@ class RewardModel(Reward):
             batch_size=self.runtime.batch_size,
             arguments=self.arguments.vllm,
         )
+        resident = RESIDENCE.take(self._resident)
+        if isinstance(resident, Classifier):
+            return resident
         classifier: Classifier = load("classifier", self.arguments.engine, CLASSIFIERS)(options)
         return classifier
+
+    @property
+    def _resident(self) -> str:
+        """The name under which the classifier stays."""
+        return f"classifier {fingerprint([dict(self.identity()), self.runtime.device, self.runtime.batch_size])}"
 
 
 def _outputs(config: Any, model: str) -> list[str]:

@@ -23,6 +23,7 @@ class TransformersClassifier(Classifier):
     """
 
     def __init__(self, options: ClassifierOptions) -> None:
+        self._device = options.device
         self._model = _load(options)
         self._config: Any = self._model.config.get_text_config()
         self._config.use_cache = False  # nothing is generated
@@ -52,6 +53,15 @@ class TransformersClassifier(Classifier):
                 continue
             yield from zip(batch, logits, strict=True)
             del waiting[: len(batch)]
+
+    def rest(self) -> bool:
+        self._model.to("cpu")
+        if self._device == "cuda":
+            require("torch").cuda.empty_cache()
+        return True
+
+    def wake(self) -> None:
+        self._model.to(self._device)
 
     def _forward(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
         """Logits of rows that are padded to the longest [B, num_labels]. A decoder's head finds a row's last token by

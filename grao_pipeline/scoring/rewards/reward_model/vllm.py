@@ -1,17 +1,10 @@
 """Sequence classifiers with vLLM's pooling runner, in which the samples of a group share their prompt."""
 
 import itertools
-import weakref
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from grao_pipeline.models.vllm_process import (
-    CPU_DEFAULTS,
-    DeathWatch,
-    close_llm,
-    death_as_failure,
-    open_llm,
-)
+from grao_pipeline.models.vllm_process import CPU_DEFAULTS, DeathWatch, VllmProcess, death_as_failure
 from grao_pipeline.plugins import require
 from grao_pipeline.scoring.engine_arguments import VLLM_MEMORY_REMEDY
 from grao_pipeline.scoring.rewards.reward_model.base import Classifier, ClassifierOptions
@@ -28,9 +21,8 @@ class VllmClassifier(Classifier):
     def __init__(self, options: ClassifierOptions) -> None:
         arguments = _engine_arguments(options)
         name = str(options.directory)
-        self._llm, guard = open_llm(arguments, options.arguments, "reward_arg", name, options.device)
-        self._close = weakref.finalize(self, close_llm, self._llm, guard)
-        config = self._llm.llm_engine.vllm_config.model_config
+        self._process = VllmProcess(arguments, options.arguments, "reward_arg", name, options.device)
+        config = self._process.llm.llm_engine.vllm_config.model_config
         self.max_length = int(config.max_model_len)
         reads_last_token = config.pooler_config.seq_pooling_type == "LAST"
         self._pad_token_id = config.hf_text_config.pad_token_id if reads_last_token else None
@@ -40,7 +32,7 @@ class VllmClassifier(Classifier):
         """Rows are added in order, so that rows with a common prefix are neighbors and share vLLM's prefix cache."""
         parameters = require("vllm").PoolingParams(task="classify", use_activation=False)
         prompt = require("vllm.inputs").tokens_input
-        engine = self._llm.llm_engine
+        engine = self._process.llm.llm_engine
         in_flight: dict[str, int] = {}
         with death_as_failure("The reward model's vLLM engine", VLLM_MEMORY_REMEDY), DeathWatch(engine):
             for index, row in enumerate(rows):
@@ -52,8 +44,14 @@ class VllmClassifier(Classifier):
                     if output.request_id in in_flight:  # not of an earlier call that was interrupted
                         yield in_flight.pop(output.request_id), output.outputs.data.float().tolist()
 
+    def rest(self) -> bool:
+        return self._process.rest()
+
+    def wake(self) -> None:
+        self._process.wake()
+
     def close(self) -> None:
-        self._close()
+        self._process.close()
 
     def _without_padding(self, row: Sequence[int]) -> list[int]:
         """A row without the padding tokens at its end: transformers' head reads the last token before them, but vLLM

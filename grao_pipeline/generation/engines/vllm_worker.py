@@ -1,0 +1,22 @@
+"""Runs inside vLLM's worker: what its engine asks of it beyond vLLM's own methods."""
+
+from typing import Any
+
+from grao_pipeline.generation.engines.vllm_behavior import BehaviorLogprobs
+
+
+class WorkerExtension(BehaviorLogprobs):
+    """Extension of vLLM's worker class (`worker_extension_cls`)."""
+
+    reload_weights: Any
+
+    def take_weights(self, model: str) -> None:
+        """Load the weights of a model directory in place of the present ones.
+
+        On a CPU, layers multiply by a packed copy of their weights. vLLM packs those that it loads, hence not the head
+        that is tied to the embedding, which would go on with the old ones.
+        """
+        self.reload_weights(weights_path=model)
+        for layer in self.model_runner.get_model().modules():
+            if hasattr(layer, "cpu_linear") and layer.weight.numel():
+                layer.quant_method.process_weights_after_loading(layer)

@@ -1,0 +1,49 @@
+"""The real engines, whose starts are counted in the file that ENGINE_STARTS names; and a reward that may kill."""
+
+import os
+import signal
+from pathlib import Path
+
+from grao_pipeline.arguments import NoArguments
+from grao_pipeline.generation.engines.base import EngineOptions
+from grao_pipeline.generation.engines.transformers import TransformersEngine
+from grao_pipeline.generation.engines.vllm import VllmArguments, VllmEngine
+
+
+class CountedTransformers(TransformersEngine):
+    """Counts its starts."""
+
+    def __init__(self, options: EngineOptions, arguments: NoArguments) -> None:
+        _count_start()
+        super().__init__(options, arguments)
+
+
+class CountedVllm(VllmEngine):
+    """Counts its starts."""
+
+    def __init__(self, options: EngineOptions, arguments: VllmArguments) -> None:
+        _count_start()
+        super().__init__(options, arguments)
+
+
+def _count_start() -> None:
+    with Path(os.environ["ENGINE_STARTS"]).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+
+
+def take_starts() -> int:
+    """How many engines were started since the last call."""
+    path = Path(os.environ["ENGINE_STARTS"])
+    starts = len(path.read_text().split()) if path.exists() else 0
+    path.unlink(missing_ok=True)
+    return starts
+
+
+def deadly_length(completions: list[str]) -> list[float]:
+    """The number of characters. The call at which the number in the file DEADLY_CALL is 1 kills its process."""
+    path = Path(os.environ["DEADLY_CALL"])
+    left = int(path.read_text())
+    path.write_text(str(left - 1))
+    if left == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [float(len(completion)) for completion in completions]

@@ -1,0 +1,53 @@
+"""Rounds whose stages stay, against the same rounds with every stage opened anew."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.rounds.executors.counted_engines import take_starts
+from tests.rounds.running import command, run
+from tests.rounds.test_plan import write_config
+from tests.rounds.test_run import contents
+
+HERE = "tests.rounds.executors.counted_engines"
+VLLM_ARGUMENTS = ["max_num_seqs=16", "kv_cache_memory_bytes=16777216"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["transformers", "vllm"])
+def test_one_engine_samples_for_all_rounds_what_fresh_engines_do_also_after_a_kill(
+    engine: str, tmp_path: Path, model: Path, prompts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tiny model's head is tied to its embedding: vLLM's reload alone would leave it the old head on a CPU."""
+    monkeypatch.setenv("ENGINE_STARTS", str(tmp_path / "starts"))
+    monkeypatch.setenv("DEADLY_CALL", str(tmp_path / "deadly"))
+    (tmp_path / "deadly").write_text("0")
+    generate: dict[str, Any] = {"engine": f"{HERE}:Counted{engine.capitalize()}", "samples": 2, "max_new_tokens": 8}
+    generate |= {"engine_arg": VLLM_ARGUMENTS} if engine == "vllm" else {}
+    score = {"reward": f"{HERE}:deadly_length", "use_cache": False}
+    changes = {"rounds": 3, "generate": generate, "score": score}
+    configs = []
+    for name in ("apart", "resident"):
+        (tmp_path / name).mkdir()
+        configs.append(write_config(tmp_path / name, model, prompts, **changes))
+    run(configs[0])
+    assert take_starts() == 3
+
+    (tmp_path / "deadly").write_text("3")  # one call a table: that of the last round
+    process = subprocess.run(command(configs[1]), capture_output=True, text=True, check=False)
+    assert process.returncode == 1
+    assert "round-2/score-deadly_length failed (exit code -9)" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert take_starts() == 1
+    run(configs[1])
+    assert take_starts() == 0  # all was sampled before the kill
+
+    apart, resident = (contents(config) for config in configs)
+    assert resident.keys() == apart.keys()
+    for name, expected in apart.items():
+        if isinstance(expected, dict):
+            assert all(expected[key].equal(resident[name][key]) for key in expected), name
+        else:
+            assert resident[name] == expected, name
