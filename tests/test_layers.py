@@ -68,7 +68,7 @@ FLOORS = {
     "doctor": 6,
     "view": 6,
     "cli": 7,
-    "nursery": 8,
+    "nursery": 9,
     "worker": 8,
     "residence": 0,
     "loaded_code": 0,

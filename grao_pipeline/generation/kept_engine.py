@@ -12,7 +12,7 @@ from grao_pipeline.residence import RESIDENCE, Resident
 NAME = "engine"
 CONFIGS = ("config.json", "generation_config.json")
 DTYPES = {"dtype", "torch_dtype"}
-"""Of the checkpoint; an engine has a precision of its own, which its options name."""
+"""Of the checkpoint; the precision of an engine is in its options."""
 
 
 def lent_engine(recipe: EngineRecipe) -> Engine:
@@ -22,11 +22,11 @@ def lent_engine(recipe: EngineRecipe) -> Engine:
     Raises:
         UsageError, InputError: as `EngineRecipe.open`.
     """
-    kept = RESIDENCE.take(NAME)
-    if isinstance(kept, KeptEngine) and kept.takes(recipe):
-        return LentEngine(kept)
-    if kept is not None:
-        kept.close()
+    earlier = RESIDENCE.take(NAME)
+    if isinstance(earlier, KeptEngine) and earlier.takes(recipe):
+        return LentEngine(earlier)
+    if earlier is not None:
+        earlier.close()
     return LentEngine(KeptEngine(recipe)) if load_engine_class(recipe.name).reloads else recipe.open()
 
 
@@ -60,23 +60,23 @@ class KeptEngine(Resident):
 class LentEngine(Engine):
     """A kept engine for one run. One that was interrupted, or failed, is not kept."""
 
-    def __init__(self, kept: KeptEngine) -> None:
-        self._kept = kept
+    def __init__(self, lent: KeptEngine) -> None:
+        self._lent = lent
         self._has_ended = True
 
     def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[list[SampledGroup]]:
         self._has_ended = False
-        yield from self._kept.engine.generate(parts, sampling)
+        yield from self._lent.engine.generate(parts, sampling)
         self._has_ended = True
 
     def remarks(self) -> list[str]:
-        return self._kept.engine.remarks()
+        return self._lent.engine.remarks()
 
     def close(self) -> None:
         if self._has_ended:
-            RESIDENCE.leave(NAME, self._kept)
+            RESIDENCE.leave(NAME, self._lent)
         else:
-            self._kept.close()
+            self._lent.close()
 
 
 def _shape(recipe: EngineRecipe) -> str:

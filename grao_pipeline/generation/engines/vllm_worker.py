@@ -14,7 +14,7 @@ class WorkerExtension(BehaviorLogprobs):
         """Load the weights of a model directory in place of the present ones.
 
         On a CPU, layers multiply by a packed copy of their weights. vLLM packs those that it loads, hence not the head
-        that is tied to the embedding, which would go on with the old ones.
+        that is tied to the embedding, which would keep the old ones.
         """
         self.reload_weights(weights_path=model)
         for layer in self.model_runner.get_model().modules():
