@@ -20,6 +20,7 @@ OTHER_COMMANDS = {
     "view": "Browse groups with their rewards in a browser.",
     "doctor": "Try what works on this machine: packages, devices, engines, attentions, the sandbox.",
     "plugins": "List rewards, estimators, engines and other plug-ins, and show their arguments.",
+    "du": "Say what takes space in a run.",
     "cache": "Look after the cache of judgements.",
 }
 """The commands that are not stages, each in the file of its name, with a line for the list of commands."""

@@ -1,4 +1,4 @@
-"""`grao rounds run`, `plan`, `status`, `init` and `schema`."""
+"""`grao rounds run`, `plan`, `status`, `prune`, `init` and `schema`."""
 
 import json
 import shlex
@@ -124,15 +124,36 @@ def status(config: str, as_json: bool) -> None:
         return
     origins = so_far.origins
     _print_states(so_far.tasks)
-    if any(origin.report["rounds_behind"] for origin in origins):  # replay
+    if so_far.overlap or any(origin.report["rounds_behind"] for origin in origins):  # replay
         hidden = ("policy", "groups_table")
         shown = [
             {"training": origin.training, **{k: v for k, v in origin.report.items() if k not in hidden}}
             for origin in origins
         ]
-        print_summary({"groups of each training": shown}, False, "Replay:")
+        print_summary({"groups of each training": shown}, False, "Off-policy:")
     print_results(so_far.rows)
     print_stops(so_far.stops)
+
+
+@rounds.command()
+@click.argument("config")
+@click.option("--dry-run", is_flag=True, help="Delete nothing; say what would be deleted.")
+@json_option
+def prune(config: str, dry_run: bool, as_json: bool) -> None:
+    """Delete weights and optimizer states that no later round, and not the best model, needs.
+
+    What `keep` in the YAML says, by default {models: best+last}. Metrics, provenance and tables stay, and nothing is
+    made again.
+
+    \b
+    Example:
+      grao rounds prune examples/demo/rounds.yaml --dry-run
+    """
+    with errors_for_people():
+        from grao_pipeline.rounds.run import prune_rounds
+
+        summary = prune_rounds(config, dry_run)
+    print_summary(summary, as_json, "Dry run: pruned" if dry_run else "Pruned")
 
 
 @rounds.command()

@@ -16,7 +16,7 @@ def identity(inputs: Sequence[str], options: StageOptions, provenance_of: Callab
     assert isinstance(options, GenerateOptions)
     if not options.model:
         return texts_provenance(options, provenance_of(inputs[0]).fingerprint)
-    model = locate_model(options.model, options.adapter)
+    model = locate_model(options.model, options.adapter, only_identity=True)
     return groups_provenance(options, provenance_of(inputs[0]).fingerprint, model)
 
 

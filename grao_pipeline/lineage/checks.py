@@ -17,6 +17,7 @@ from grao_pipeline.fingerprints import (
 )
 from grao_pipeline.lineage.catalog import Output
 from grao_pipeline.models.manifest import METRICS, read_trained_manifest, verify_model
+from grao_pipeline.models.pruned import has_no_weights
 from grao_pipeline.pipeline import stages
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import Manifest, Provenance
@@ -55,7 +56,9 @@ def _problems_of_model(place: Path) -> Iterator[str]:
     if manifest is None:
         return  # its fingerprint was computed from its bytes when it was found
     verify_model(place, manifest)
-    if (place / "adapter_config.json").is_file():
+    if has_no_weights(place):
+        pass  # deleted on purpose: the manifest says what they were
+    elif (place / "adapter_config.json").is_file():
         adapter_fingerprint(place)
     elif model_fingerprint(place) != manifest.model:
         yield f"{place}: the fingerprint of the weights and config.json is not the one in its manifest."

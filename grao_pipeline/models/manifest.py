@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError
+from grao_pipeline.models.pruned import pruned_files
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.file_records import FileRecord, FileRecords, first_difference, parse_records
 from grao_pipeline.storage.json_record import CHECKSUM, read_record, write_record
@@ -72,12 +73,17 @@ def read_model_manifest(directory: Path) -> ModelManifest | None:
 
 
 def verify_model(directory: Path, manifest: ModelManifest) -> None:
-    """Hold the files of a trained model against its manifest.
+    """Hold the files of a trained model against its manifest; those that were pruned need not be there.
 
     Raises:
         InputError: a file is not the one that was written.
     """
-    problem = first_difference(directory, manifest.files)
+    try:
+        deleted = pruned_files(directory)
+    except DamagedPart as error:
+        raise InputError(f"{error} {REMEDY}") from error
+    records = {name: record for name, record in manifest.files.items() if name not in deleted}
+    problem = first_difference(directory, records)
     if problem is not None:
         raise InputError(
             f"{problem}. {REMEDY} If you changed it on purpose, delete {directory / MODEL_MANIFEST}: the directory is "

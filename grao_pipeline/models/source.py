@@ -8,9 +8,10 @@ from typing import Any
 
 from grao_pipeline.errors import GraoError, InputError
 from grao_pipeline.fingerprints import adapter_fingerprint, fingerprint, model_fingerprint, tokenizer_fingerprint
-from grao_pipeline.models.manifest import verify_where_trained
+from grao_pipeline.models.manifest import read_trained_manifest, verify_where_trained
 from grao_pipeline.models.outside import check_weights, named_code
 from grao_pipeline.models.stored import download_model, is_url
+from grao_pipeline.models.pruned import has_no_weights, refuse_without_weights
 from grao_pipeline.plugins import require
 
 NAME = "model_name"
@@ -37,27 +38,42 @@ class ModelSource:
         return {NAME: name if not Path(name).is_dir() else self.directory.resolve().name}
 
 
-def locate_model(model: str, adapter: str | None = None) -> ModelSource:
+def locate_model(model: str, adapter: str | None = None, only_identity: bool = False) -> ModelSource:
     """Find a model: a local directory, a URL whose files are copied, or a hub id that is downloaded (once).
 
     Args:
         adapter: a LoRA adapter (peft) on top of the model, a directory or hub id too.
+        only_identity: the weights may have been pruned; their fingerprint is then that of the manifest.
 
     Raises:
-        InputError: there is no such directory, the hub does not have the model, its weights are pickles, or a file of
-            it is damaged.
+        InputError: there is no such directory, the hub does not have the model, its weights are pickles or were pruned,
+            or a file of it is damaged.
     """
     directory = _local_directory(model)
-    verify_where_trained(directory)
-    check_weights(directory)
-    weights, tokenizer = model_fingerprint(directory), tokenizer_fingerprint(directory)
+    weights = _pruned_identity(directory, only_identity)
+    if weights is None:
+        check_weights(directory)
+        weights = model_fingerprint(directory)
+    tokenizer = tokenizer_fingerprint(directory)
     if adapter is None:
         return ModelSource(directory, weights, tokenizer)
     adapter_directory = _local_directory(adapter)
-    verify_where_trained(adapter_directory)
-    check_weights(adapter_directory)
-    both = fingerprint([weights, adapter_fingerprint(adapter_directory)])
+    both = _pruned_identity(adapter_directory, only_identity)
+    if both is None:
+        check_weights(adapter_directory)
+        both = fingerprint([weights, adapter_fingerprint(adapter_directory)])
     return ModelSource(directory, both, tokenizer, adapter_directory)
+
+
+def _pruned_identity(directory: Path, only_identity: bool) -> str | None:
+    """Verify a model that we trained; its fingerprint, where it has no weights any more."""
+    verify_where_trained(directory)
+    if not has_no_weights(directory):
+        return None
+    if not only_identity:
+        refuse_without_weights(directory)
+    manifest = read_trained_manifest(directory)
+    return None if manifest is None else manifest.model
 
 
 def refuse_missing_model(model: str) -> None:

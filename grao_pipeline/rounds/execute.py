@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from grao_pipeline.errors import Interrupted, StageFailure
@@ -11,7 +11,8 @@ from grao_pipeline.options import StageOptions
 from grao_pipeline.options_file import write_options_file
 from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import Progress
-from grao_pipeline.rounds.executors.base import ANY_MACHINE, Commands, StageResources
+from grao_pipeline.rounds.executors.base import ANY_MACHINE, Commands, Result, StageResources
+from grao_pipeline.rounds.lane import Lane
 from grao_pipeline.rounds.receipts import Receipts
 from grao_pipeline.rounds.tasks import Task
 from grao_pipeline.storage.places import Place, Url
@@ -35,7 +36,12 @@ def with_resources(task: Task, resources: StageResources) -> tuple[StageResource
 
 
 class Runner:
-    """Runs the tasks that are not done, one after another, by their commands."""
+    """Runs the tasks that are not done by their commands: one after another, and those in the background in a lane of
+    their own, from the moment when another task runs or needs them.
+
+    Args:
+        lane: for the tasks in the background; without one they run like all others.
+    """
 
     def __init__(
         self,
@@ -44,18 +50,23 @@ class Runner:
         signals: StopSignals,
         progress: Progress,
         num_tasks: int | None = None,
+        lane: Lane | None = None,
     ) -> None:
         self._commands = commands
         self._resources = resources
         self._signals = signals
         self._progress = progress
         self._receipts = Receipts(progress)
+        self._lane = lane
+        self._queued: list[Task] = []
+        self._sent: list[Task] = []
+        self._when_made: dict[str, list[Callable[[], None]]] = {}
         self.bar = progress.track("rounds", num_tasks, "tasks")
         self.made: list[str] = []
         self.found: list[str] = []
 
     def __call__(self, task: Task) -> bool:
-        """Run a task that is not done.
+        """Run a task that is not done, or put it into the background.
 
         Raises:
             StageFailure: the stage failed; its own message is on standard error.
@@ -65,23 +76,85 @@ class Runner:
             self.found.append(task.name)
             self.bar.advance(1)
             return True
-        assert task.inputs is not None
-        assert task.out is not None
-        self._progress.note(f"── {task.name}")
+        if task.in_background and self._lane is not None:
+            self._queued.append(task)
+            return True
+        self._wait_for(task.reads)
+        self._send_queued(task)
+        arguments = self._begin(task)
         started = time.perf_counter()
-        resources, options = with_resources(task, self._resources.get(task.stage.name, ANY_MACHINE))
-        file = options_file(task.out)
-        write_options_file(file, options, task.settings.source)
-        arguments = [task.stage.name, *task.inputs, str(task.out), "--options", str(file), "--json"]
         try:
             with self._progress.paused():
-                result = self._commands.run(arguments, resources, self._signals)
+                result = self._commands.run(arguments, self._resources_of(task), self._signals)
         except Interrupted as stop:
             self._receipts.spend(task, time.perf_counter() - started)
-            raise Interrupted(
-                f"{stop} The stage was {task.name}; what it had finished is kept. Run the same command again to resume."
-            ) from None
-        seconds = time.perf_counter() - started
+            raise _interrupted(task, stop) from None
+        self._end(task, result, time.perf_counter() - started)
+        return True
+
+    def when_made(self, task: Task, call: Callable[[], None]) -> None:
+        """Call as soon as the output of a task is there: at once, unless the task is in the background."""
+        if task.out is not None and any(other.out == task.out for other in (*self._queued, *self._sent)):
+            self._when_made.setdefault(str(task.out), []).append(call)
+        else:
+            call()
+
+    def finish(self) -> None:
+        """Wait for what is in the background.
+
+        Raises:
+            StageFailure, Interrupted: as for other tasks.
+        """
+        self._wait_for([str(task.out) for task in (*self._queued, *self._sent)])
+
+    def _send_queued(self, running: Task | None) -> None:
+        assert self._lane is not None or not self._queued
+        for task in self._queued:
+            meanwhile = f" (while {running.name} runs)" if running is not None else ""
+            arguments = self._begin(task, meanwhile)
+            if self._lane is not None:
+                self._lane.send(arguments, self._resources_of(task))
+        self._sent += self._queued
+        self._queued = []
+
+    def _wait_for(self, places: "list[str] | tuple[str, ...]") -> None:
+        """Wait until no task in the background has one of these outputs still to make."""
+        if any(str(task.out) in places for task in self._queued):
+            self._send_queued(None)
+        while self._lane is not None and any(str(task.out) in places for task in self._sent):
+            task = self._sent[0]
+            try:
+                with self._progress.paused():
+                    answer = self._lane.answer(self._signals)
+            except Interrupted as stop:
+                raise _interrupted(task, stop) from None
+            self._sent.pop(0)
+            self._end(task, answer.result, answer.seconds)
+            for call in self._when_made.pop(str(task.out), []):
+                call()
+
+    def _resources_of(self, task: Task) -> StageResources:
+        return self._with_resources(task)[0]
+
+    def _with_resources(self, task: Task) -> tuple[StageResources, StageOptions]:
+        return with_resources(task, self._resources.get(task.stage.name, ANY_MACHINE))
+
+    def _begin(self, task: Task, meanwhile: str = "") -> list[str]:
+        """Say that a task runs; the arguments of its command."""
+        assert task.inputs is not None
+        assert task.out is not None
+        self._progress.note(f"── {task.name}{meanwhile}")
+        file = options_file(task.out)
+        write_options_file(file, self._with_resources(task)[1], task.settings.source)
+        return [task.stage.name, *task.inputs, str(task.out), "--options", str(file), "--json"]
+
+    def _end(self, task: Task, result: Result, seconds: float) -> None:
+        """Take note of a task that has run.
+
+        Raises:
+            StageFailure: it failed, or made something else.
+        """
+        assert task.out is not None
         if result.exit_code != 0:
             self._receipts.spend(task, seconds)
             raise StageFailure(
@@ -99,4 +172,9 @@ class Runner:
         self._receipts.write(task, seconds, summary)
         self.made.append(task.name)
         self.bar.advance(1)
-        return True
+
+
+def _interrupted(task: Task, stop: Interrupted) -> Interrupted:
+    return Interrupted(
+        f"{stop} The stage was {task.name}; what it had finished is kept. Run the same command again to resume."
+    )

@@ -1,14 +1,19 @@
 """The rounds of one variant: every stage, round by round, each fed by what came before."""
 
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from grao_pipeline.evaluation.evaluate import read_evaluation
 from grao_pipeline.pipeline import stages
-from grao_pipeline.rounds.config.run_plan import RunPlan, VariantPlan
+from grao_pipeline.rounds.config.run_plan import RoundPlan, RunPlan, VariantPlan
 from grao_pipeline.rounds.config.until import Until, reason_to_stop
-from grao_pipeline.rounds.tasks import Output, Task, Tasks
-from grao_pipeline.rounds.wiring import POLICY, RoundState, Wiring, evaluate_model
-from grao_pipeline.stage import load_object
+from grao_pipeline.rounds.tasks import Output, Task, Tasks, Walk
+from grao_pipeline.rounds.wiring import RoundState, Wiring, evaluate_model
+from grao_pipeline.stage import Stage, load_object
+
+Policy = Mapping[str, Output]
+"""The model, and the adapter on top of it where there is one."""
 
 
 @dataclass(frozen=True)
@@ -26,34 +31,64 @@ class Roots:
     model: Output
 
 
-def follow(plan: RunPlan, variant: VariantPlan, tasks: Tasks, roots: Roots) -> None:
-    """Evaluate the base model, run every round, and evaluate its model; until the rounds stop."""
+def follow(
+    plan: RunPlan, variant: VariantPlan, tasks: Tasks, roots: Roots, after_round: Callable[[Walk], None]
+) -> None:
+    """Evaluate the base model, run every round, and evaluate its model; until the rounds stop.
+
+    With `overlap`, round k + 1 samples from the model that round k starts from, in the background while round k trains.
+    """
     prefix = f"{variant.name}/" if variant.name else ""
     wiring = Wiring(plan, variant, tasks, roots.held_out, prefix)
-    policy = {"model": roots.model}
-    evaluate_model(wiring, f"{prefix}base", variant.rounds[0], policy)
+    sampling, training = _phases()
+    policy: Policy = {"model": roots.model}
+    evaluate_model(wiring, f"{prefix}base", variant.rounds[0], dict(policy))
     states: list[RoundState] = []
     evaluations: list[Task] = []
-    for round_plan in variant.rounds:
+
+    def sample(round_plan: RoundPlan, sampler: Policy, in_background: bool = False) -> None:
         number = round_plan.number
         state = RoundState(
             round_plan,
             f"{prefix}round-{number}/",
-            {**policy, "prompts": roots.prompts},
+            {**sampler, "prompts": roots.prompts},
             window=states[number - min(number, plan.reuse_rounds - 1) :],
             earlier=list(states),
+            is_behind=in_background,
         )
-        for stage in stages():
-            if stage.loop is not None:
-                load_object(stage.loop)(wiring, stage, state)
-        policy = {name: state.latest[name] for name in POLICY if name in state.latest}
+        with tasks.in_background() if in_background else nullcontext():
+            _run(sampling, wiring, state)
         states.append(state)
+
+    sample(variant.rounds[0], policy)
+    for round_plan, next_plan in zip(variant.rounds, [*variant.rounds[1:], None], strict=True):
+        state = states[round_plan.number]
+        if plan.overlap and next_plan is not None:
+            sample(next_plan, policy, in_background=True)
+        state.set_policy(policy)
+        _run(training, wiring, state)
+        policy = state.policy
+        after_round(tasks.walk)
         if plan.until is not None:
-            evaluations.append(tasks.walk.evaluations[f"{prefix}round-{number}"])
+            evaluations.append(tasks.walk.evaluations[f"{prefix}round-{round_plan.number}"])
             reason = _reason(evaluations, plan.until)
             if reason is not None:
-                tasks.walk.stops[variant.name] = f"stopped after round {number}: {reason}"
+                tasks.walk.stops[variant.name] = f"stopped after round {round_plan.number}: {reason}"
                 return
+        if not plan.overlap and next_plan is not None:
+            sample(next_plan, policy)
+
+
+def _phases() -> tuple[list[Stage], list[Stage]]:
+    """The stages of a round before the model is trained, and from then on."""
+    in_loop = [stage for stage in stages() if stage.loop is not None]
+    first = next(number for number, stage in enumerate(in_loop) if stage.output == "model")
+    return in_loop[:first], in_loop[first:]
+
+
+def _run(phase: Sequence[Stage], wiring: Wiring, state: RoundState) -> None:
+    for stage in phase:
+        load_object(str(stage.loop))(wiring, stage, state)
 
 
 def _reason(evaluations: list[Task], until: Until) -> str | None:

@@ -4,19 +4,26 @@ import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from grao_pipeline.errors import InputError
 from grao_pipeline.models.source import fetch_model, refuse_missing_model
 from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.rounds.config.compile import load_plan
+from grao_pipeline.rounds.config.keep import Keep
+from grao_pipeline.rounds.config.run_plan import RunPlan
+from grao_pipeline.rounds.disk_usage import size_text
 from grao_pipeline.rounds.execute import Runner
 from grao_pipeline.rounds.executors import make_commands
+from grao_pipeline.rounds.lane import Lane
 from grao_pipeline.rounds.plan import PlannedTask, RoundsForecast, plan_tasks
+from grao_pipeline.rounds.prune import PruneSummary, prune
 from grao_pipeline.rounds.receipts import Receipts
 from grao_pipeline.rounds.results import ModelRow, OriginRow, origins, table
 from grao_pipeline.rounds.status import TaskStatus, status_of
-from grao_pipeline.rounds.tasks import Task
+from grao_pipeline.rounds.tasks import Task, Walk
 from grao_pipeline.rounds.walk import count_tasks, walk
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.locks import DirectoryLock
@@ -64,10 +71,17 @@ def run_rounds(path: str, progress: Progress = SILENT, *, log_to: Sequence[str] 
     check_trackers(list(log_to or ()), "log_to")
     plan = load_plan(path)
     fetch_model(plan.model)  # before the first stage, rather than after it
-    with _lock(plan.output), StopSignals() as signals, closing(make_commands(plan.executor)) as commands:
-        runner = Runner(commands, plan.resources, signals, progress, count_tasks(plan))
+    with (
+        _lock(plan.output),
+        StopSignals() as signals,
+        closing(make_commands(plan.executor)) as commands,
+        closing(Lane(plan.executor)) as lane,
+    ):
+        runner = Runner(commands, plan.resources, signals, progress, count_tasks(plan), lane)
         with runner.bar, followed(str(plan.output), log_to or (), progress):
-            walked = walk(plan, runner, lambda name, task: _link(plan.output / name, task))
+            walked = walk(plan, runner, partial(_link_when_made, runner, plan.output), partial(_keep, plan, progress))
+            runner.finish()
+        _keep(plan, progress, walked, is_over=True)
     rows = table(walked, Receipts(progress))
     return RunSummary(str(plan.output), runner.made, runner.found, rows, walked.stops)
 
@@ -98,20 +112,45 @@ class RunStatus:
         rows: the models that are evaluated so far.
         origins: how far off-policy the trainings were.
         stops: as in `RunSummary`.
+        overlap: whether rounds are sampled while the one before them trains.
     """
 
     tasks: list[TaskStatus]
     rows: list[ModelRow]
     origins: list[OriginRow]
     stops: dict[str, str]
+    overlap: bool
 
 
 def status_rounds(path: str, progress: Progress = SILENT) -> RunStatus:
     """What is done, what it took, and what came of it so far."""
-    walked, tasks = plan_tasks(load_plan(path))
+    plan = load_plan(path)
+    walked, tasks = plan_tasks(plan)
     receipts = Receipts(progress)
     states = [status_of(task, planned, receipts) for task, planned in tasks]
-    return RunStatus(states, table(walked, receipts), origins(walked, receipts), walked.stops)
+    return RunStatus(states, table(walked, receipts), origins(walked, receipts), walked.stops, plan.overlap)
+
+
+def prune_rounds(path: str, dry_run: bool = False) -> PruneSummary:
+    """Delete weights and optimizer states that no later round, and not the best model, needs; as `keep` says."""
+    plan = load_plan(path)
+    if isinstance(plan.store, Url):
+        raise InputError(f"{plan.store} is no local directory: models are pruned on a local disk.")
+    with _lock(plan.output):
+        return prune(plan, plan_tasks(plan)[0], plan.keep or Keep.model_validate({}), dry_run)
+
+
+def _keep(plan: RunPlan, progress: Progress, walked: Walk, is_over: bool = False) -> None:
+    """What `keep` says, after a round: only at the end where variants may share models that another one still needs."""
+    if plan.keep is None or (len(plan.variants) > 1 and not is_over):
+        return
+    summary = prune(plan, walked, plan.keep)
+    if summary.pruned:
+        progress.note(f"deleted weights or optimizer of {', '.join(summary.pruned)}: {size_text(summary.bytes)}")
+
+
+def _link_when_made(runner: Runner, output: Place, name: str, task: Task) -> None:
+    runner.when_made(task, lambda: _link(output / name, task))
 
 
 def _lock(output: Place) -> DirectoryLock | ObjectLock:

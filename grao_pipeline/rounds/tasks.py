@@ -1,6 +1,7 @@
 """The tasks of the loop, and their outputs as the inputs of later ones."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from grao_pipeline.checksums import bytes_checksum
@@ -32,6 +33,8 @@ class Task:
     reads: tuple[str, ...] = ()
     """Places of all that it reads: the inputs, and the tables and models that its options name."""
     done: bool = False
+    in_background: bool = False
+    """Whether it may run while other tasks do; what reads its output waits for it."""
 
     @property
     def options(self) -> StageOptions:
@@ -88,8 +91,18 @@ class Tasks:
         self._link = link
         self._met: dict[str, Task] = {}
         self._known: dict[str, Provenance] = {}
+        self._in_background = False
         self._changed: set[str] = set()
         """Places of tables that were mended and hold other rows than before."""
+
+    @contextmanager
+    def in_background(self) -> Iterator[None]:
+        """Tasks of this block need not be done before those that follow, unless these read their outputs."""
+        self._in_background = True
+        try:
+            yield
+        finally:
+            self._in_background = False
 
     def known(self, place: str, provenance: Provenance, key: str = "") -> Output:
         """A table or model as an input: one from outside, or one that a task made."""
@@ -135,6 +148,9 @@ class Tasks:
         """
         if key not in self._met:
             before = _content(task)
+            # What follows is named by content, or asks for it: such a task is waited for.
+            may_run_later = self._in_background and before is None and not task.stage.known_by_content
+            task = replace(task, in_background=may_run_later)
             self._met[key] = replace(task, done=self._run(task))
             if before is not None and before != _content(task):
                 self._changed.add(str(task.out))

@@ -4,6 +4,8 @@ A task's fingerprint needs its inputs' fingerprints. `walk` follows the tasks; w
 made (a plan), whatever depends on it is known to be work, but not under which fingerprint.
 """
 
+from collections.abc import Callable
+
 from grao_pipeline.errors import InputError
 from grao_pipeline.pipeline import stage_named
 from grao_pipeline.rounds.config.run_plan import RunPlan
@@ -13,12 +15,18 @@ from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
 
 
-def walk(plan: RunPlan, run: TaskRunner, link: Link = lambda name, task: None) -> Walk:
+def walk(
+    plan: RunPlan,
+    run: TaskRunner,
+    link: Link = lambda name, task: None,
+    after_round: Callable[[Walk], None] = lambda walked: None,
+) -> Walk:
     """Follow the tasks of a plan, letting `run` make what is missing. What several variants share is one task, named
     after the first of them.
 
     Args:
         link: is given the names of tasks that are done; a shared one has a name in every variant.
+        after_round: is given the tasks so far.
 
     Raises:
         GraoError: an input of the plan is not usable.
@@ -27,7 +35,7 @@ def walk(plan: RunPlan, run: TaskRunner, link: Link = lambda name, task: None) -
     prompts, held_out = _prompts(plan, tasks)
     # Known by its place: a task that reads it asks for its content.
     model = tasks.known(plan.model, Provenance("model", plan.model, {}, {}))
-    return _follow_all(plan, tasks, Roots(prompts, held_out, model))
+    return _follow_all(plan, tasks, Roots(prompts, held_out, model), after_round)
 
 
 def count_tasks(plan: RunPlan) -> int:
@@ -36,13 +44,13 @@ def count_tasks(plan: RunPlan) -> int:
     makes_prompts = plan.prompts.source is not None
     is_split = bool(plan.prompts.settings.options.resolved()["eval_fraction"]) if makes_prompts else plan.prompts.eval
     prompts, held_out, model = (Output(None, None, name) for name in ("train", "eval", "model"))
-    walked = _follow_all(plan, tasks, Roots(prompts, held_out if is_split else None, model))
+    walked = _follow_all(plan, tasks, Roots(prompts, held_out if is_split else None, model), lambda walked: None)
     return makes_prompts + len(walked.tasks)
 
 
-def _follow_all(plan: RunPlan, tasks: Tasks, roots: Roots) -> Walk:
+def _follow_all(plan: RunPlan, tasks: Tasks, roots: Roots, after_round: Callable[[Walk], None]) -> Walk:
     for variant in plan.variants:
-        follow(plan, variant, tasks, roots)
+        follow(plan, variant, tasks, roots, after_round)
     return tasks.walk
 
 

@@ -3,7 +3,7 @@
 The record of a stage names its function here (`Stage.loop`); a stage without needs of that kind uses `every_round`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,6 +29,7 @@ class RoundState:
         scores: in the order of the rewards, with their names.
         window: the earlier rounds whose groups this one trains on, too; oldest first.
         earlier: all earlier rounds, oldest first.
+        is_behind: whether other weights sampled the groups than those that the round trains (`overlap`).
     """
 
     plan: RoundPlan
@@ -37,6 +38,18 @@ class RoundState:
     window: "Sequence[RoundState]" = ()
     earlier: "Sequence[RoundState]" = ()
     scores: dict[str, Output] = field(default_factory=dict)
+    is_behind: bool = False
+
+    @property
+    def policy(self) -> dict[str, Output]:
+        """The latest model, and the adapter on top of it where there is one."""
+        return {name: self.latest[name] for name in POLICY if name in self.latest}
+
+    def set_policy(self, policy: "Mapping[str, Output]") -> None:
+        """Continue with another one than that which sampled."""
+        for name in POLICY:
+            self.latest.pop(name, None)
+        self.latest.update(policy)
 
 
 @dataclass(frozen=True)
@@ -138,8 +151,10 @@ def train(wiring: Wiring, stage: Stage, state: RoundState) -> None:
         raise UsageError(settings.source.render(message, "lora_rank"))
     if settings.options.carry_optimizer:  # the first round's has nothing to carry
         options |= {"save_optimizer": True, "carry_optimizer": bool(state.earlier)}
-    if replayed:  # other weights sampled them
-        options |= {"allow_off_policy": True, "replay": [(_place(g), _place(a)) for g, a in replayed]}
+    if replayed or state.is_behind:  # other weights sampled them
+        options["allow_off_policy"] = True
+    if replayed:
+        options["replay"] = [(_place(g), _place(a)) for g, a in replayed]
     trained = wiring.tasks.make(
         f"{state.prefix}{stage.name}",
         stage,

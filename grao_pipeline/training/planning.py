@@ -27,7 +27,9 @@ def identity(inputs: Sequence[str], options: StageOptions, provenance_of: Callab
         for groups_place, advantages_place in options.replay
     ]
     logprobs = [(name, provenance_of(place).fingerprint) for name, place in logprobs_urls(options.logprobs)]
-    return train_provenance(options, groups, advantages, locate_model(options.model, options.adapter), replay, logprobs)
+    source = locate_model(options.model, options.adapter, only_identity=True)
+    return train_provenance(options, groups, advantages, source, replay, logprobs)
+
 
 
 def devices(options: StageOptions) -> int:

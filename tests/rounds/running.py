@@ -9,6 +9,7 @@ import pytest
 from grao_pipeline.processes import StopSignals
 from grao_pipeline.rounds.executors.base import Result, StageResources
 from grao_pipeline.rounds.executors.resident import ResidentCommands
+from grao_pipeline.rounds.lane import Answer
 from tests import tiny
 
 
@@ -24,8 +25,25 @@ def run_here(_: ResidentCommands, arguments: list[str], resources: StageResource
     return Result(result.exit_code, result.stdout.encode())
 
 
+class LaneHere:
+    """A lane whose commands run in this process, as soon as they are sent."""
+
+    def __init__(self, executor: str) -> None:
+        self._answers: list[Answer] = []
+
+    def send(self, arguments: list[str], resources: StageResources) -> None:
+        self._answers.append(Answer(run_here(ResidentCommands(), arguments, resources, StopSignals()), 0.0))
+
+    def answer(self, signals: StopSignals) -> Answer:
+        return self._answers.pop(0)
+
+    def close(self) -> None:
+        pass
+
+
 def run(config: Path) -> dict[str, Any]:
     """The summary of a run that must succeed, its stages in this process: none of them waits for imports."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("grao_pipeline.rounds.run.Lane", LaneHere)
         patch.setattr(ResidentCommands, "run", run_here)
         return tiny.grao_json("rounds", "run", config)

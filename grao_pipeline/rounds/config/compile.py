@@ -4,12 +4,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from grao_pipeline.models.stored import is_url
 from grao_pipeline.options import StageOptions, option_names
 from grao_pipeline.parsing import shown
 from grao_pipeline.pipeline import stage_named, stages
 from grao_pipeline.presets import Preset
 from grao_pipeline.rounds.config.named_variants import named_variants
 from grao_pipeline.rounds.config.resources import read_resources, refuse_unused
+from grao_pipeline.rounds.config.keep import Keep
 from grao_pipeline.rounds.config.run_plan import PromptsPlan, RunPlan
 from grao_pipeline.rounds.config.sections import parse_section, refuse_unknown
 from grao_pipeline.rounds.config.sweep import expand
@@ -36,6 +38,15 @@ class RunKeys(StageOptions):
     prompts: dict[str, Any] = Field(description="source: a dataset, or train: and eval: prompts tables; and options.")
     until: dict[str, Any] | None = Field(
         None, description="Stop before the last round: at a metric's value, or when it rises no more."
+    )
+    keep: dict[str, Any] | None = Field(
+        None, description="Delete weights that no later round needs, as rounds are done."
+    )
+    overlap: int = Field(
+        0,
+        ge=0,
+        le=1,
+        description="1: sample the next round from the model that this round starts from, while it trains.",
     )
     reuse_rounds: int = Field(1, ge=1, description="Train on the groups of this many rounds, the newest included.")
     pool: bool = Field(False, description="Take a prompt's statistics over these rounds' groups, too.")
@@ -93,11 +104,20 @@ def load_plan(path: str) -> RunPlan:
         reuse_rounds=keys.reuse_rounds,
         pool=keys.pool,
         executor=keys.executor,
+        overlap=keys.overlap > 0,
+        keep=_keep(in_round(own_keys["keep"], None), keys.store or keys.output) if keys.keep is not None else None,
         until=until,
         resources=resources,
         prompts=_prompts(in_round(own_keys["prompts"], None)),
         variants=variants,
     )
+
+
+def _keep(section: Node, store: str) -> Keep:
+    section.entries("keep: expected e.g. {models: best+last}")
+    if is_url(store):
+        raise section.error(f"keep: {store} is no local directory: models are pruned on a local disk.")
+    return parse_section(Keep, section, "keep")
 
 
 def _until(section: Node, keys: RunKeys) -> Until:

@@ -5,6 +5,7 @@ from typing import Any
 from grao_pipeline.options import StageOptions
 from grao_pipeline.pipeline import stage_named
 from grao_pipeline.rounds.config.compile import RunKeys, loop_stages
+from grao_pipeline.rounds.config.keep import Keep
 from grao_pipeline.rounds.config.schedules import SHAPES
 from grao_pipeline.rounds.config.until import Until
 from grao_pipeline.rounds.executors.base import StageResources
@@ -23,10 +24,10 @@ SCHEDULE: Schema = {
 
 def rounds_schema() -> Schema:
     """JSON schema (draft 2020-12) of the rounds' YAML."""
-    properties = _properties(RunKeys, {"prompts", "resources", "until"})
+    properties = _properties(RunKeys, {"prompts", "resources", "until", "keep"})
     properties["prompts"] = _prompts()
     properties["resources"] = _section({stage.name: _options(StageResources) for stage in loop_stages()})
-    properties["until"] = _options(Until)
+    properties["until"], properties["keep"] = _options(Until), _options(Keep)
     properties["variables"] = {"type": "object", "description": "Names with their values, for ${name}."}
     for stage in loop_stages():
         properties[stage.name] = _nullable(_stage(stage))

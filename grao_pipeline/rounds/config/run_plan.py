@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from grao_pipeline.options import StageOptions, YamlSection
+from grao_pipeline.rounds.config.keep import Keep
 from grao_pipeline.rounds.config.until import Until
 from grao_pipeline.rounds.executors.base import StageResources
 from grao_pipeline.storage.places import Place
@@ -72,7 +73,9 @@ class RunPlan:
         model: the base model.
         reuse_rounds: a round trains on the groups of this many rounds, itself included.
         pool: whether a prompt's statistics are taken over these rounds' groups.
+        overlap: whether a round is sampled while the one before it trains.
         until: when the rounds stop before the last one.
+        keep: which models stay on the disk; None for all.
     """
 
     output: Place
@@ -80,7 +83,9 @@ class RunPlan:
     model: str
     reuse_rounds: int
     pool: bool
+    overlap: bool
     until: Until | None
+    keep: Keep | None
     executor: str
     resources: Mapping[str, StageResources]
     prompts: PromptsPlan

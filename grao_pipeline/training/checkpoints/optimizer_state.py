@@ -55,6 +55,11 @@ def load_optimizer(directory: Path, policy: Policy, optimizer: torch.optim.Optim
         InputError: a file is damaged.
         MismatchError: it is the state of other weights.
     """
+    if not directory.is_dir():
+        raise InputError(
+            f"{directory} was deleted by grao rounds prune (or by keep: in the rounds). To carry it delete "
+            f"{directory.parent} and train again, or begin with a new optimizer: --no-carry-optimizer."
+        )
     current = _optimizer_state(policy, optimizer)
     state: State = {"moments": current["state"], "weights": _weights(policy)}
     try:

@@ -18,12 +18,12 @@ from grao_pipeline.storage.locks import DirectoryLock
 from grao_pipeline.storage.manifest import Provenance, differences
 from grao_pipeline.training.checkpoints.disk import write_errors_as_failure
 from grao_pipeline.training.checkpoints.model_directory import remove_temporaries
+from grao_pipeline.training.checkpoints.places import CHECKPOINTS
 from grao_pipeline.training.checkpoints.record import CheckpointRecord, record_path
 from grao_pipeline.training.checkpoints.state import load_file, load_shards, save_file, save_shards
 from grao_pipeline.training.model.distributed import Ranks
 from grao_pipeline.training.model.policy import Policy
 
-CHECKPOINTS = "checkpoints"
 CLAIM = "training.json"
 LOCK = ".lock"
 FILE = "step-????????.pt"

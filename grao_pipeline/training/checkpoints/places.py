@@ -1,0 +1,3 @@
+"""Names in the directory of a training; free of torch."""
+
+CHECKPOINTS = "checkpoints"
