@@ -1,7 +1,6 @@
 """`grao rounds run`, `plan`, `status`, `prune`, `init` and `schema`."""
 
 import json
-import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,20 +11,16 @@ import click
 
 from grao_pipeline.cli.command import errors_for_people, json_option
 from grao_pipeline.cli.console import current_progress
-from grao_pipeline.cli.parameters import command_line
+from grao_pipeline.cli.rounds_tasks import WIDTH, print_commands, print_plan, print_resolved, print_states, totals
 from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.cli.terminal import echo, visible
-from grao_pipeline.pipeline import stage_named, stages
+from grao_pipeline.pipeline import stages
 from grao_pipeline.tracking.options import LOG_TO_HELP
 
 if TYPE_CHECKING:
-    from grao_pipeline.rounds.plan import PlannedTask
     from grao_pipeline.rounds.results import ModelRow
-    from grao_pipeline.rounds.status import TaskStatus
 
 METRICS = {"mean_reward": "mean reward", "ras": "RAS", "nag_win_rate": "NAG win rate", "nag_net": "NAG net"}
-WIDTH = 160
-"""Of what is printed where there is no terminal."""
 WIDE = 150
 """Columns that a line of results needs."""
 
@@ -92,14 +87,14 @@ def plan(config: str, commands: bool, resolved: bool, as_json: bool) -> None:
     tasks = forecast.tasks
     left = [task for task in tasks if task.state != "done"]
     if as_json:
-        value = {"tasks": [asdict(task) for task in tasks], "totals": _totals(left)}
+        value = {"tasks": [asdict(task) for task in tasks], "totals": totals(left)}
         print_summary({**value, "until": forecast.until, "stops": forecast.stops}, True, "")
     elif resolved:
-        _print_resolved(tasks)
+        print_resolved(tasks)
     elif commands:
-        _print_commands(left)
+        print_commands(left)
     else:
-        _print_plan(tasks, left)
+        print_plan(tasks, left)
         print_stops(forecast.stops)
         if left and forecast.until:
             echo(f"Fewer rounds are run where {forecast.until}.")
@@ -123,7 +118,7 @@ def status(config: str, as_json: bool) -> None:
         print_summary(so_far, True, "")
         return
     origins = so_far.origins
-    _print_states(so_far.tasks)
+    print_states(so_far.tasks)
     if so_far.overlap or any(origin.report["rounds_behind"] for origin in origins):  # replay
         hidden = ("policy", "groups_table")
         shown = [
@@ -143,7 +138,7 @@ def prune(config: str, dry_run: bool, as_json: bool) -> None:
     """Delete weights and optimizer states that no later round, and not the best model, needs.
 
     What `keep` in the YAML says, by default {models: best+last}. Metrics, provenance and tables stay, and nothing is
-    made again.
+    regenerated.
 
     \b
     Example:
@@ -197,76 +192,6 @@ def schema(out: str | None) -> None:
             Path(out).write_text(text + "\n", "utf-8")
             return
     echo(text)
-
-
-def _totals(left: Sequence["PlannedTask"]) -> dict[str, int | None]:
-    """What is left; None where a task's share is not known before its prompts are made."""
-
-    def total(stage: str, field: str) -> int | None:
-        amounts = [getattr(task, field) for task in left if task.stage == stage]
-        return None if None in amounts else sum(amounts)
-
-    return {
-        "tasks": len(left),
-        "tokens_to_sample": total("generate", "tokens"),
-        "tokens_to_train": total("train", "tokens"),
-        "judge_calls": total("score", "judge_calls"),
-    }
-
-
-def _amount(number: int | None) -> str:
-    return "unknown yet" if number is None else f"{number:,}"
-
-
-def _print_resolved(tasks: Sequence["PlannedTask"]) -> None:
-    import yaml
-
-    for task in tasks:
-        value = {"stage": task.stage, "inputs": list(task.inputs or ()), "out": task.out, "options": task.options}
-        echo(yaml.safe_dump({task.name: value}, sort_keys=False, allow_unicode=True, width=WIDTH).rstrip())
-
-
-def _print_commands(left: Sequence["PlannedTask"]) -> None:
-    known = [task for task in left if task.inputs is not None and task.out is not None]
-    for task in known:
-        stage = stage_named(task.stage)
-        given = stage.options_model.model_validate(task.given)
-        echo(shlex.join(command_line(stage, task.inputs or (), task.out or "", given)))
-    later = [task.name for task in left if task not in known]
-    if later:
-        echo(f"# {len(later)} tasks follow, from {later[0]} on: their places depend on what these commands make.")
-        echo("# Then print the commands again.")
-
-
-def _print_plan(tasks: Sequence["PlannedTask"], left: Sequence["PlannedTask"]) -> None:
-    for task in tasks:
-        work = f"{task.tokens:,} tokens" if task.tokens else f"{task.judge_calls:,} calls" if task.judge_calls else ""
-        mark = {"bound": "≤ ", "seen": "~ "}.get(task.basis or "", "≤ ") if work else ""
-        echo(f"  {task.state:<6} {task.name:<28} {_parts(task):>9} {mark + work:>20}  {task.out or ''}")
-    totals = _totals(left)
-    echo(f"{len(tasks) - len(left)} of {len(tasks)} tasks are cached; {len(left)} would run.")
-    if left:
-        bound = any(task.basis == "bound" for task in left)
-        basis = "upper bounds of the completions by max_new_tokens" if bound else "by mean lengths in the store"
-        echo(
-            f"Still to do: tokens to sample: {_amount(totals['tokens_to_sample'])}, tokens to train on: "
-            f"{_amount(totals['tokens_to_train'])}"
-            f"{f' ({basis})' if any(task.tokens for task in left) else ''}; judge calls, at most: "
-            f"{_amount(totals['judge_calls'])}."
-        )
-
-
-def _parts(task: "PlannedTask | TaskStatus") -> str:
-    """Parts of a table, or steps of a training, that are done."""
-    return f"{task.parts_done}/{task.parts}" if task.parts is not None else ""
-
-
-def _print_states(states: Sequence["TaskStatus"]) -> None:
-    for state in states:
-        seconds = f"{state.seconds:8.1f} s" if state.seconds is not None else " " * 10
-        facts = {**state.did, **state.cost}
-        text = ", ".join(f"{key.replace('_', ' ')} {value:,.6g}" for key, value in facts.items())
-        echo(f"  {state.state:<6} {state.name:<28} {_parts(state):>9} {seconds}  {text}")
 
 
 def print_results(rows: Sequence["ModelRow"]) -> None:

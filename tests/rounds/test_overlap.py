@@ -36,7 +36,7 @@ def overlapping(directory: Path, model: Path, prompts: str, **changes: Any) -> P
 def test_an_overlapping_run_makes_the_same_tables_whatever_its_timing(
     tmp_path: Path, model: Path, prompts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One task after another in this process; and in processes of their own with slow rewards, killed while round 2 is
+    """One task after another in this process; and in separate processes with slow rewards, killed while round 2 is
     sampled and round 1 trains, and run again."""
     monkeypatch.setenv("GRAO_TEST_DELAY", "0")
     swift = overlapping(tmp_path / "swift", model, prompts)
