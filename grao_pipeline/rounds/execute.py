@@ -36,8 +36,8 @@ def with_resources(task: Task, resources: StageResources) -> tuple[StageResource
 
 
 class Runner:
-    """Runs the tasks that are not done by their commands: one after another, and those in the background in a lane, from
-    the moment when another task runs or needs them.
+    """Runs the tasks that are not done by their commands: one after another, and those in the background in a lane,
+    from the moment when another task runs or needs them.
 
     Args:
         lane: for the tasks in the background; without one they run like all others.
