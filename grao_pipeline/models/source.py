@@ -10,8 +10,8 @@ from grao_pipeline.errors import GraoError, InputError
 from grao_pipeline.fingerprints import adapter_fingerprint, fingerprint, model_fingerprint, tokenizer_fingerprint
 from grao_pipeline.models.manifest import read_trained_manifest, verify_where_trained
 from grao_pipeline.models.outside import check_weights, named_code
-from grao_pipeline.models.stored import download_model, is_url
 from grao_pipeline.models.pruned import has_no_weights, refuse_without_weights
+from grao_pipeline.models.stored import download_model, is_url
 from grao_pipeline.plugins import require
 
 NAME = "model_name"

@@ -31,7 +31,6 @@ def identity(inputs: Sequence[str], options: StageOptions, provenance_of: Callab
     return train_provenance(options, groups, advantages, source, replay, logprobs)
 
 
-
 def devices(options: StageOptions) -> int:
     """GPUs that one rank uses."""
     assert isinstance(options, TrainOptions)

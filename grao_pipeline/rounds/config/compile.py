@@ -9,9 +9,9 @@ from grao_pipeline.options import StageOptions, option_names
 from grao_pipeline.parsing import shown
 from grao_pipeline.pipeline import stage_named, stages
 from grao_pipeline.presets import Preset
+from grao_pipeline.rounds.config.keep import Keep
 from grao_pipeline.rounds.config.named_variants import named_variants
 from grao_pipeline.rounds.config.resources import read_resources, refuse_unused
-from grao_pipeline.rounds.config.keep import Keep
 from grao_pipeline.rounds.config.run_plan import PromptsPlan, RunPlan
 from grao_pipeline.rounds.config.sections import parse_section, refuse_unknown
 from grao_pipeline.rounds.config.sweep import expand
