@@ -23,7 +23,7 @@ def change(config: Path, **values: Any) -> None:
 
 
 @pytest.mark.slow
-def test_after_a_prune_nothing_is_remade_and_a_longer_run_goes_on_from_the_last_model(
+def test_after_a_prune_nothing_is_remade_and_the_last_model_is_trained_further(
     tmp_path: Path, model: Path, prompts: str
 ) -> None:
     config = write_config(
