@@ -13,6 +13,14 @@ from grao_pipeline.training.objectives.make import construct
 from grao_pipeline.training.options import TrainOptions
 from tests.training import oracle
 
+TEACHER = "teacher"
+REQUIRED = {
+    "dr-grpo": ["max_completion_length=8"],
+    "distillation": [f"teacher={TEACHER}"],
+    "trpa": ["levels=[0.9, 0.3]"],
+}
+"""Arguments of the objectives that do not work without them."""
+
 
 def by_hand(model: Any, sequences: Sequence[TrainingSequence]) -> ObjectiveInputs:
     """The inputs of an objective with the tokens of tools taken out by hand, from transformers' own forward."""
@@ -45,9 +53,17 @@ def by_hand(model: Any, sequences: Sequence[TrainingSequence]) -> ObjectiveInput
         rewards=numbers([float("nan") if one.reward is None else one.reward for one in sequences]),
         group_mean_reward=numbers([one.group_mean_reward for one in sequences]),
         group=torch.tensor([names.index(one.group_id) for one in sequences]),
+        group_tokens=numbers(
+            [
+                sum(sum(mask) for other, mask in pairs if other.group_id == one.group_id and not other.is_reference)
+                for one in sequences
+            ]
+        ),
+        logprobs={TEACHER: numbers([row(one.logprobs[TEACHER], mask, 0.0) for one, mask in pairs])}
+        if all(one.logprobs for one in sequences)
+        else {},
     )
 
 
 def objective_named(name: str) -> Objective:
-    arguments = ["max_completion_length=8"] if name == "dr-grpo" else []
-    return construct(TrainOptions(model="m", objective=name, objective_arg=arguments))
+    return construct(TrainOptions(model="m", objective=name, objective_arg=REQUIRED.get(name, [])))

@@ -41,7 +41,8 @@ def test_a_sequence_carries_what_its_weight_depends_on(tmp_path: Path) -> None:
     # G counts the two samples that have an advantage; their mean advantage is (1 − 0.5) / 2.
     prompt = [1, 7, 8]
     of_group: Row = {"group_size": 2, "group_mean_advantage": 0.25, "group_has_reference": True}
-    of_group |= {"group_id": group["group_id"], "group_mean_reward": 1.0}
+    # Tokens of the samples with an advantage: three each.
+    of_group |= {"group_id": group["group_id"], "group_mean_reward": 1.0, "group_tokens": 6}
     behavior = [-1.0, -1.0, -1.0]
     assert data[0] == TrainingGroup(
         group["group_id"],
