@@ -128,7 +128,6 @@ CASES = [
     ("generate {prompts} {out} --model {model} --engine transformers --max-model-len 9999", 2, "positions end at 256"),
     ("advantages {groups} {out} --scores {scores}=heavy", 2, "--scores: the weight 'heavy' is not a number"),
     ("train {groups} {advantages} {out} --model {model} --lambda -1", 2, "--lambda: input should be"),
-    ("train {groups} {advantages} s3://bucket/model --model {model}", 2, "a local directory"),
     # contradictory options
     ("evaluate {groups} {scores} {out} --base-groups {groups}", 2, "give both or neither"),
     (
