@@ -17,7 +17,7 @@ from grao_pipeline.training.objectives import OBJECTIVES
 from tests import tiny
 from tests.training import families, oracle
 from tests.training.families import twin
-from tests.training.masked import by_hand, objective_named
+from tests.training.masked import by_hand, objective_named, with_teacher
 from tests.training.oracle import backward
 from tests.training.steps import relative_distance, take_gradient
 
@@ -179,7 +179,7 @@ def test_the_gradient_is_that_of_tool_tokens_masked_by_hand(
     """In float64, with shared prompts, in one micro-batch and with every sequence in its own."""
     plain = families.compute_norms_in_float64(oracle.load_model(model, "float64"))
     data = TrainingSet(open_table(str(with_logprobs / "out/groups")), open_table(str(with_logprobs / "advantages")))
-    [group] = [data[index] for index in range(len(data))]
+    [group] = with_teacher([data[index] for index in range(len(data))])
     objective, policy = objective_named(name), Policy(twin(plain), "split")
     for sequences in micro_batches([group], tokens_per_batch, objective.traits.couples_group):
         backward(run_micro_batch(policy, objective, sequences).surrogate)

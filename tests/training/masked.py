@@ -1,13 +1,14 @@
 """Tokens that the policy did not sample, taken out by hand: what an objective must see of a masked sample."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import compress
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from grao_pipeline.training.data.sequences import TrainingSequence
+from grao_pipeline.training.data.sequences import TrainingGroup, TrainingSequence
 from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs
 from grao_pipeline.training.objectives.make import construct
 from grao_pipeline.training.options import TrainOptions
@@ -20,6 +21,15 @@ REQUIRED = {
     "trpa": ["levels=[0.9, 0.3]"],
 }
 """Arguments of the objectives that do not work without them."""
+
+
+def with_teacher(groups: Sequence[TrainingGroup]) -> list[TrainingGroup]:
+    """The groups with log-probs of a teacher, which prefers small token IDs."""
+
+    def taught(one: TrainingSequence) -> TrainingSequence:
+        return replace(one, logprobs={TEACHER: [-token_id / 10 for token_id in one.token_ids]})
+
+    return [replace(group, sequences=[taught(one) for one in group.sequences]) for group in groups]
 
 
 def by_hand(model: Any, sequences: Sequence[TrainingSequence]) -> ObjectiveInputs:
@@ -59,9 +69,7 @@ def by_hand(model: Any, sequences: Sequence[TrainingSequence]) -> ObjectiveInput
                 for one in sequences
             ]
         ),
-        logprobs={TEACHER: numbers([row(one.logprobs[TEACHER], mask, 0.0) for one, mask in pairs])}
-        if all(one.logprobs for one in sequences)
-        else {},
+        logprobs={TEACHER: numbers([row(one.logprobs.get(TEACHER), mask, 0.0) for one, mask in pairs])},
     )
 
 

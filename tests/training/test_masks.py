@@ -1,13 +1,12 @@
 """Tokens that the policy did not sample are context: every objective trains on the others alone, however cut."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from grao_pipeline.training.data.packing import pack
-from grao_pipeline.training.data.sequences import TrainingGroup, TrainingSequence, micro_batches
+from grao_pipeline.training.data.sequences import TrainingGroup, micro_batches
 from grao_pipeline.training.metrics import StepMetrics
 from grao_pipeline.training.micro_batch import run_micro_batch
 from grao_pipeline.training.model.flops import cost_of
@@ -17,7 +16,7 @@ from grao_pipeline.training.objectives.importance_sampling import Correction, tr
 from tests import tiny
 from tests.training import families
 from tests.training.families import VOCABULARY, twin
-from tests.training.masked import TEACHER, by_hand, objective_named
+from tests.training.masked import by_hand, objective_named, with_teacher
 from tests.training.oracle import backward
 from tests.training.steps import advantage_row, relative_distance, sequence, take_gradient, training_groups
 
@@ -47,15 +46,7 @@ def groups(tmp_path_factory: pytest.TempPathFactory) -> list[TrainingGroup]:
         advantage_row(masked, [1.0, 0.0, 0.5], [1.5, -0.5, 0.25], 0.75, WEIGHTS),
         advantage_row(plain, [1.0, 0.0], [1.0, -1.0], None),
     ]
-    return [
-        replace(group, sequences=[with_teacher(one) for one in group.sequences])
-        for group in training_groups(tmp_path_factory.mktemp("masks"), [masked, plain], advantages)
-    ]
-
-
-def with_teacher(one: TrainingSequence) -> TrainingSequence:
-    """With log-probs of a teacher, which prefers small token IDs."""
-    return replace(one, logprobs={TEACHER: [-token_id / 10 for token_id in one.token_ids]})
+    return with_teacher(training_groups(tmp_path_factory.mktemp("masks"), [masked, plain], advantages))
 
 
 @pytest.mark.parametrize("attention", ["split", "rows"])
