@@ -18,9 +18,11 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, model: Path, prompts:
     return make_run(tmp_path_factory.mktemp("reported"), model, prompts)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
-    """One Chromium for all tests: that of the system, or of playwright."""
+    """One Chromium for all tests: that of the system, or of playwright. While it runs, so does an event loop in this
+    thread, so that it must not outlive the package: other tests start theirs.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: the extra dev")
     command = next(filter(None, map(shutil.which, COMMANDS)), None)
     with playwright.sync_playwright() as drivers:
