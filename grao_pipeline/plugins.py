@@ -47,6 +47,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 }
 """Optional package → the extras of pyproject.toml that list it."""
 BROUGHT_BY = {
+    "httpx": "transformers",
     "huggingface_hub": "transformers",
     "jsonschema_specifications": "jsonschema",
     "tokenizers": "transformers",
