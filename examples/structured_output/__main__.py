@@ -1,4 +1,4 @@
-"""`make demo-real`: the real model, the prompts, the rounds, then answers of the base model and of the last one."""
+"""`make demo-real`: the real model, the prompts, the rounds; answers of the base model and of the last one, a report."""
 
 import os
 import sys
@@ -16,6 +16,7 @@ from grao_pipeline.cli.main import main as grao
 
 CONFIG = "examples/structured_output/rounds.yaml"
 MODEL, DATA, RUN = Path("runs/smollm2"), Path("runs/structured-output-data"), Path("runs/structured-output")
+REPORT = Path("runs/structured-output-report.html")
 NUM_TRAINED, NUM_HELD_OUT, NUM_NEVER_TRAINED = 32, 20, 20
 """Prompts to train on; held-out ones of the same kinds, and of kinds that are never trained on."""
 
@@ -52,7 +53,9 @@ if __name__ == "__main__":
     make_inputs()
     try:
         grao(["rounds", "run", CONFIG], standalone_mode=False)
+        show_answers()
+        grao(["report", str(RUN), str(REPORT), "--quiet"], standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    show_answers()
+    click.echo(f"\nThe report, with every sample: {REPORT.resolve().as_uri()}\nLive: grao view {RUN}")
