@@ -1,4 +1,4 @@
-"""`make demo-real`: the real model, the prompts, the rounds; answers of the base model and of the last one, a report."""
+"""`make demo-real`: the real model, the prompts, the rounds; answers of the base model and the last one; a report."""
 
 import os
 import sys
