@@ -2,17 +2,20 @@
 
 import atexit
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from grao_pipeline.processes import GRACE_SECONDS
 
 PARENT_VARIABLE = "GRAO_PARENT_PID"
 """Environment variable that a parent sets for its children: a stage whose parent died stops, too."""
 POLL_SECONDS = 0.2
+STANDARD_ERROR = 2
 WATCH = "grao-parent-watch"
 """Name of the thread that watches; a process has one, however many commands it runs."""
 
@@ -57,7 +60,7 @@ def stop_with_parent() -> None:
     def watch() -> None:
         while not stop.wait(POLL_SECONDS):
             if os.getppid() != int(parent):
-                sys.stderr.write("The process that started this one is gone; stopping.\n")
+                _say("The process that started this one is gone; stopping.")
                 os.kill(os.getpid(), signal.SIGTERM)
                 stop.wait(GRACE_SECONDS)
                 os._exit(1)
@@ -71,3 +74,11 @@ def stop_with_parent() -> None:
         thread.join()
 
     atexit.register(end)
+
+
+def _say(message: str) -> None:
+    """One line on standard error, unless nobody can read it: what ended the parent may have closed the terminal, or
+    stopped the reader of a pipe. `sys.stderr` would raise, or wait for what another thread waits to write."""
+    with suppress(OSError, ValueError):
+        if select.select([], [STANDARD_ERROR], [], 0)[1]:
+            os.write(STANDARD_ERROR, f"{message}\n".encode())

@@ -48,14 +48,14 @@ class StopSignals:
         """Why to stop, e.g. `Stopped by SIGTERM.`, once a signal arrived; None until then. Does not wait."""
         return None if self._received is None else f"Stopped by {self._received}."
 
-    def wait(self, process: "subprocess.Popen[bytes]") -> bytes:
-        """Wait for a child process to end; what it wrote to its standard output, where that is a pipe.
+    def wait(self, process: "subprocess.Popen[bytes]") -> int:
+        """Wait for a child process to end; its exit code. What it writes must go to a file: a process that it leaves
+        behind keeps a pipe open.
 
         Raises:
             Interrupted: a signal came. The process still runs: stopping it is up to the caller.
         """
-        stdout, _ = self._interruptibly(process.communicate)
-        return stdout or b""
+        return self._interruptibly(process.wait)
 
     def interruptible(self, items: Iterator[Item]) -> Iterator[Item]:
         """The items of `items`. Only the wait for the next item is interrupted, never what the caller does with it.

@@ -48,10 +48,10 @@ class Command:
 
     def __init__(self, *arguments: object, ranks: int = 1, environment: Mapping[str, str] | None = None) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="grao-command-"))
-        weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
         texts = [str(argument) for argument in arguments]
         given = (texts, ranks, dict(os.environ if environment is None else environment), self._directory)
         self._process = forked(_start, *given)
+        weakref.finalize(self, _end, self._process, self._directory)
 
     @property
     def pid(self) -> int:
@@ -88,6 +88,14 @@ class Command:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+
+def _end(process: ForkServerProcess, directory: Path) -> None:
+    """Leave nothing behind: after a failed test, the interpreter would wait at its end for a command that waits."""
+    if process.is_alive():
+        process.kill()
+        process.join()
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _start(arguments: list[str], ranks: int, environment: dict[str, str], directory: Path) -> None:

@@ -1,6 +1,6 @@
 """Stages as child processes of this one."""
 
-import subprocess
+import tempfile
 
 from grao_pipeline.children import start_child, stop_child
 from grao_pipeline.errors import Interrupted
@@ -13,13 +13,15 @@ class LocalCommands:
     free their memory for certain only by ending."""
 
     def run(self, arguments: list[str], resources: StageResources, signals: StopSignals) -> Result:
-        process = start_child(arguments, subprocess.PIPE)
-        try:
-            stdout = signals.wait(process)
-        except Interrupted:
-            stop_child(process)
-            raise
-        return Result(process.returncode, stdout)
+        with tempfile.TemporaryFile() as stdout:
+            process = start_child(arguments, stdout.fileno())
+            try:
+                exit_code = signals.wait(process)
+            except Interrupted:
+                stop_child(process)
+                raise
+            stdout.seek(0)
+            return Result(exit_code, stdout.read())
 
     def close(self) -> None:
         pass
