@@ -41,7 +41,7 @@ def references(present: int, rows: int, kind: str = "") -> Iterator[str]:
     """No or few rows with a reference.
 
     Args:
-        kind: `scored ` where what counts is their reward.
+        kind: `scored ` where what counts is their reward, `trainable ` where it is their token IDs.
     """
     if rows and present == 0:
         yield (
@@ -123,8 +123,9 @@ def unscored(count: int, samples: int, example: str = "") -> Iterator[str]:
     if count and count >= MANY_UNSCORED * samples:
         why = f", e.g.: {example}" if example else ""
         yield (
-            f"{of(count, samples, 'samples')} have no reward{why}. They are not trained on. Errors are judged again by "
-            "grao score … --retry-errors; --when or --missing skip name the rows that the reward is not meant for."
+            f"{of(count, samples, 'samples')} have no reward{why}. They are not trained on, and no mean counts them. "
+            "An aborted sample stays without a reward; other errors are judged again by grao score … --retry-errors. "
+            "--when or --missing skip name the rows that the reward is not meant for."
         )
 
 

@@ -132,7 +132,7 @@ class Tally:
         summary = self.summary
         num_references = summary.groups - summary.groups_without_reference
         unscored = sum(counts.unscored for counts in summary.rewards)
-        yield from notes.references(num_references, summary.groups)
+        yield from notes.references(num_references, summary.groups, "trainable ")
         yield from notes.unscored(min(unscored, summary.unscored_samples), summary.samples)
         if num_references:
             yield from notes.unscored_references(summary.unscored_references, num_references)

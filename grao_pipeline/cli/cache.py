@@ -4,13 +4,13 @@ from dataclasses import asdict
 
 import click
 
-from grao_pipeline.cli.command import errors_for_people, given_options, options_of
+from grao_pipeline.cli.command import CommandGroup, errors_for_people, given_options, options_of
 from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.cli.terminal import echo
 from grao_pipeline.scoring.options import CacheInfoOptions, CachePruneOptions
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def cache() -> None:
     """Look after the cache of judgements.
 

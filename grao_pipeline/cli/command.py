@@ -44,6 +44,16 @@ class StageUsageError(StageError):
     exit_code = 2
 
 
+class CommandGroup(click.Group):
+    """A group whose list of commands has their first sentences in full."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, command.get_short_help_str(limit=1000)) for name, command in sorted(self.commands.items())]
+            )
+
+
 class StageCommand(click.Command):
     """A command whose help also shows the arguments of the plug-ins that the command line names."""
 
@@ -66,10 +76,12 @@ class StageCommand(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}
         title, fields = "Options", self.options_model.model_fields
         for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Argument):  # the help above explains them
+                continue
             title = self.options_model.help_sections.get(parameter.name or "", title)
             record = parameter.get_help_record(ctx)
             if record is not None:
-                is_common = not isinstance(parameter, click.Argument) and parameter.name not in fields
+                is_common = parameter.name not in fields
                 sections.setdefault("Other options" if is_common and len(sections) > 1 else title, []).append(record)
         for name, records in sections.items():
             if records:

@@ -35,7 +35,9 @@ def inspect(path: str, as_json: bool, **values: object) -> None:
         print_summary(inspection, True, "")
         return
     print_summary(inspection["counts"], False, f"{inspection['path']}: {inspection['kind']}")
-    _section("columns", {name: f"{kind:<40} {doc}" for name, (kind, doc) in inspection["columns"].items()})
+    kinds = {name: _short(kind) for name, (kind, _) in inspection["columns"].items()}
+    width = max(map(len, kinds.values()), default=0)
+    _section("columns", {name: f"{kinds[name]:<{width}}  {doc}" for name, (_, doc) in inspection["columns"].items()})
     _section("provenance", {name: json.dumps(value) for name, value in inspection["provenance"].items() if value})
     _section("distributions", {name: _line(values) for name, values in inspection["distributions"].items()})
     for index, row in enumerate(inspection["examples"]):
@@ -45,8 +47,15 @@ def inspect(path: str, as_json: bool, **values: object) -> None:
 def _section(title: str, lines: dict[str, str]) -> None:
     if lines:
         echo(title)
+        width = max(26, *map(len, lines))
         for name, text in lines.items():
-            echo(f"  {name:<26} {text}")
+            echo(f"  {name:<{width}} {text}")
+
+
+def _short(kind: str) -> str:
+    """`list<item: struct<role: string, …>>` as `list<struct>`."""
+    before, struct, _ = kind.replace("item: ", "").partition("struct<")
+    return f"{before}struct{'>' * before.count('<')}" if struct else before
 
 
 def _line(values: dict[str, float | None]) -> str:

@@ -29,8 +29,9 @@ def write_plugin_help(model: type[StageOptions], words: Sequence[str], formatter
 def write_description(plugin: PluginDescription, formatter: click.HelpFormatter) -> None:
     """A plug-in's summary, and its arguments with types, defaults and help."""
     with formatter.section(f"{plugin.kind} '{plugin.name}'"):
-        formatter.write_text(plugin.summary)
-        formatter.write_paragraph()
+        if plugin.summary:
+            formatter.write_text(plugin.summary)
+            formatter.write_paragraph()
         if plugin.method is not None:
             formatter.write_text(f"Source: {plugin.method.source}.")
             formatter.write(textwrap.indent(plugin.method.formula, "    ") + "\n")

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import click
 
 from grao_pipeline.arguments import described_arguments
-from grao_pipeline.cli.command import errors_for_people, json_option
+from grao_pipeline.cli.command import CommandGroup, errors_for_people, json_option
 from grao_pipeline.cli.plugin_help import write_description
 from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.cli.terminal import echo
@@ -18,7 +18,7 @@ KIND_NAMES = [kind.name for kind in KINDS]
 kind_option = click.option("--kind", type=click.Choice(KIND_NAMES), help="Only plug-ins of this kind.")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def plugins() -> None:
     """List rewards, estimators, engines and other plug-ins, and show their arguments.
 
@@ -53,7 +53,7 @@ def list_plugins(kind: str | None, as_json: bool) -> None:
         return
     formatter = click.HelpFormatter(max_width=110)
     for name, summaries in rows.items():
-        with formatter.section(name.replace("_", " ")):
+        with formatter.section(name):
             formatter.write_dl(list(summaries.items()))
     echo(formatter.getvalue().rstrip())
 

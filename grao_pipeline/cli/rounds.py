@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from grao_pipeline.cli.command import errors_for_people, json_option
+from grao_pipeline.cli.command import CommandGroup, errors_for_people, json_option
 from grao_pipeline.cli.console import current_progress
 from grao_pipeline.cli.rounds_tasks import WIDTH, print_commands, print_plan, print_resolved, print_states, totals
 from grao_pipeline.cli.summaries import print_summary
@@ -25,7 +25,7 @@ WIDE = 150
 """Columns that a line of results needs."""
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def rounds() -> None:
     """Run generate → score → advantages → train → evaluate in rounds.
 
@@ -135,7 +135,7 @@ def status(config: str, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Delete nothing; say what would be deleted.")
 @json_option
 def prune(config: str, dry_run: bool, as_json: bool) -> None:
-    """Delete weights and optimizer states that no later round, and not the best model, needs.
+    """Delete weights and optimizer states that neither a later round nor the best model needs.
 
     What `keep` in the YAML says, by default {models: best+last}. Metrics, provenance and tables stay, and nothing is
     regenerated.

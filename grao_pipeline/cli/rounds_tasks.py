@@ -59,15 +59,19 @@ def print_commands(left: Sequence["PlannedTask"]) -> None:
 
 def print_plan(tasks: Sequence["PlannedTask"], left: Sequence["PlannedTask"]) -> None:
     """A line for every task, and what is left."""
+    width = max((len(task.name) for task in tasks), default=0)
     for task in tasks:
         work = f"{task.tokens:,} tokens" if task.tokens else f"{task.judge_calls:,} calls" if task.judge_calls else ""
         mark = {"bound": "≤ ", "seen": "~ "}.get(task.basis or "", "≤ ") if work else ""
-        echo(f"  {task.state:<6} {task.name:<28} {_parts(task):>9} {mark + work:>20}  {task.out or ''}")
+        echo(f"  {task.state:<6} {task.name:<{width}} {_parts(task):>9} {mark + work:>20}  {task.out or ''}".rstrip())
     amounts = totals(left)
     echo(f"{len(tasks) - len(left)} of {len(tasks)} tasks are cached; {len(left)} would run.")
     if left:
         bound = any(task.basis == "bound" for task in left)
         basis = "upper bounds of the completions by max_new_tokens" if bound else "by mean lengths in the store"
+        if all(amount is None for name, amount in amounts.items() if name != "tasks"):
+            echo("How much there is to sample, judge and train on is known once the prompts are made.")
+            return
         echo(
             f"Still to do: tokens to sample: {_amount(amounts['tokens_to_sample'])}, tokens to train on: "
             f"{_amount(amounts['tokens_to_train'])}"
@@ -83,8 +87,9 @@ def _parts(task: "PlannedTask | TaskStatus") -> str:
 
 def print_states(states: Sequence["TaskStatus"]) -> None:
     """A line for every task: what it did, took and cost."""
+    width = max((len(state.name) for state in states), default=0)
     for state in states:
         seconds = f"{state.seconds:8.1f} s" if state.seconds is not None else " " * 10
         facts = {**state.did, **state.cost}
         text = ", ".join(f"{key.replace('_', ' ')} {value:,.6g}" for key, value in facts.items())
-        echo(f"  {state.state:<6} {state.name:<28} {_parts(state):>9} {seconds}  {text}")
+        echo(f"  {state.state:<6} {state.name:<{width}} {_parts(state):>9} {seconds}  {text}".rstrip())

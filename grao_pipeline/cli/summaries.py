@@ -1,6 +1,8 @@
 """Summaries on standard output: for people, or as one JSON object."""
 
 import json
+import re
+import shutil
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -9,7 +11,9 @@ import click
 from grao_pipeline.cli.terminal import echo
 from grao_pipeline.redaction import without_credentials
 
-LONGEST_CELL = 24
+FINGERPRINT = re.compile("[0-9a-f]{24,}")
+WIDTH = 80
+"""Columns where there is no terminal."""
 SHOWN_IF_ANY = {
     "parts_left_to_other_workers",
     "parts_rewritten",
@@ -34,6 +38,7 @@ SHOWN_IF_ANY = {
     "groups_too_old",
     "skipped_steps",
     "resumed_from_step",
+    "was_complete",
 }
 """Counts of what is unusual: people are shown them where they are not 0."""
 
@@ -79,13 +84,32 @@ def readable(value: object) -> str:
         return ", ".join(f"{key} {readable(item)}" for key, item in value.items())
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(readable, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _readable_rows(rows: list[dict[str, object]]) -> str:
-    """Dictionaries of the same keys as a table; long words are cut."""
+    """Dictionaries of the same keys as a table; fingerprints are cut. A table too wide has a line per key instead."""
     lines = [[key.replace("_", " ") for key in rows[0]]]
-    lines += [["–" if item is None else readable(item) for item in row.values()] for row in rows]
-    lines = [[cell if len(cell) <= LONGEST_CELL else f"{cell[:8]}…" for cell in line] for line in lines]
+    lines += [[_cell(item) for item in row.values()] for row in rows]
+    upright = _aligned(lines, [any(isinstance(row[key], str) for row in rows) for key in rows[0]])
+    turned = _aligned([list(line) for line in zip(*lines, strict=True)], [True] + [False] * len(rows))
+    columns = shutil.get_terminal_size((WIDTH, 24)).columns
+    is_narrower = max(map(len, turned)) <= columns < max(map(len, upright))
+    return "\n".join(turned if is_narrower else upright)
+
+
+def _cell(item: object) -> str:
+    text = "–" if item is None else readable(item)
+    return f"{text[:8]}…" if FINGERPRINT.fullmatch(text) else text
+
+
+def _aligned(lines: list[list[str]], are_left: list[bool]) -> list[str]:
+    """The lines of a table: texts to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("    " + "  ".join(map(str.rjust, line, widths)) for line in lines)
+    align = [str.ljust if is_left else str.rjust for is_left in are_left]
+    padded = [[pad(cell, width) for pad, cell, width in zip(align, line, widths, strict=True)] for line in lines]
+    return ["    " + "  ".join(line).rstrip() for line in padded]

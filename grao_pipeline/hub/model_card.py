@@ -121,15 +121,18 @@ def _license_of(base: tuple[str, Path | None]) -> str | None:
 
 
 def _evaluations(model: Output, catalog: Catalog) -> Iterator[tuple[Output, Mapping[str, Any]]]:
-    """The evaluations of groups that this model sampled, with their metrics."""
+    """The evaluations of groups that this model sampled, with their metrics; those without any are left out."""
     for output in catalog.outputs():
         if output.kind != "evaluation" or output.provenance is None:
             continue
         groups = catalog.find(str(output.provenance.inputs.get("groups")))
         sampled_by = groups.provenance.inputs.get("model") if groups and groups.provenance else None
         summary = read_evaluation(str(output.place)) if sampled_by == model.weights else None
-        if summary is not None:
-            yield output, {name: value for name, value in summary.metrics.items() if value is not None}
+        metrics = (
+            {} if summary is None else {name: value for name, value in summary.metrics.items() if value is not None}
+        )
+        if any(name in metrics for name in METRIC_NAMES):
+            yield output, metrics
 
 
 def _metrics(evaluations: list[tuple[Output, Mapping[str, Any]]]) -> str:

@@ -51,11 +51,17 @@ class VerifySummary:
     def for_people(self) -> dict[str, object]:
         """Counts, and a line for each output."""
         lines = [
-            {"state": one.state, "role": one.role, "fingerprint": one.fingerprint, "place": one.place}
+            {"state": one.state, "role": one.role, "fingerprint": one.fingerprint, "place": _shown(one.place)}
             for one in self.chain
         ]
         intact = sum(one.state == "intact" for one in self.chain)
         return {"intact": f"{intact} of {len(self.chain)}", "chain": lines, "notes": self.notes}
+
+
+def _shown(place: str) -> str:
+    """A place in the current directory without the way to that."""
+    here = Path.cwd()
+    return str(Path(place).relative_to(here)) if place and Path(place).is_relative_to(here) else place
 
 
 def verify_chain(path: str, options: VerifyOptions, progress: Progress = SILENT) -> VerifySummary:

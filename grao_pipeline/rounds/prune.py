@@ -1,4 +1,4 @@
-"""Delete weights and optimizer states that no later round, and not the best model, needs. All else stays."""
+"""Delete weights and optimizer states that neither a later round nor the best model needs. All else stays."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -132,7 +132,7 @@ def status_rounds(path: str, progress: Progress = SILENT) -> RunStatus:
 
 
 def prune_rounds(path: str, dry_run: bool = False) -> PruneSummary:
-    """Delete weights and optimizer states that no later round, and not the best model, needs; as `keep` says."""
+    """Delete weights and optimizer states that neither a later round nor the best model needs; as `keep` says."""
     plan = load_plan(path)
     if isinstance(plan.store, Url):
         raise InputError(f"{plan.store} is no local directory: models are pruned on a local disk.")

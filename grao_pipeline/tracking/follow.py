@@ -28,10 +28,12 @@ class LogSummary:
 
     Attributes:
         steps: by run; those that an earlier run of this command logged do not count.
+        places: by tracker, what it keeps and how to look at it.
     """
 
     steps: dict[str, int] = field(default_factory=dict)
     trackers: list[str] = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)
 
 
 def check_trackers(names: list[str], option: str) -> None:
@@ -73,7 +75,7 @@ def log_run(path: str, options: LogOptions, progress: Progress = SILENT) -> LogS
             continue
         sinks = [_Sink(name, load("tracker", name, TRACKERS)(folder, options.project), folder) for name in options.to]
         source = _Source(folder)
-        summary = LogSummary(trackers=list(options.to))
+        summary = LogSummary(trackers=list(options.to), places=_places(path, options))
         has_metrics = False
         while True:
             is_last = not options.follow or ending.wait(0) or source.is_finished
@@ -91,6 +93,16 @@ def log_run(path: str, options: LogOptions, progress: Progress = SILENT) -> LogS
     if not has_metrics and not options.follow:
         raise InputError(f"{path} holds no metrics: neither a metrics.jsonl of a training nor evaluations of rounds.")
     return summary
+
+
+def _places(path: str, options: LogOptions) -> dict[str, str]:
+    """The first line of every tracker's description, with the folder and the project in question."""
+    first_lines = {name: (load("tracker", name, TRACKERS).__doc__ or "").partition("\n")[0] for name in options.to}
+    return {
+        name: line.replace("FOLDER", path.rstrip("/")).replace("PROJECT", options.project)
+        for name, line in first_lines.items()
+        if line
+    }
 
 
 class _Ending:

@@ -61,7 +61,7 @@ def test_what_depends_on_prompts_that_are_not_made_is_unknown(tmp_path: Path, mo
     totals = tiny.grao_json("rounds", "plan", config)["totals"]
     assert totals == {"tasks": 9, "tokens_to_sample": None, "tokens_to_train": None, "judge_calls": None}
     text = tiny.grao("rounds", "plan", config).stdout
-    assert "tokens to sample: unknown yet, tokens to train on: unknown yet; judge calls, at most: unknown yet." in text
+    assert "How much there is to sample, judge and train on is known once the prompts are made." in text
 
 
 def test_a_model_that_does_not_exist_is_named_before_anything_runs(
