@@ -1,6 +1,6 @@
 """`grao view` on a large table: time to the first page, memory while paging, an order and a search over everything.
 
-    python -m benchmarks.view --groups 1000000 --directory /tmp/view
+    python -m benchmarks.view --groups 1000000 --directory runs/view
 
 Writes the table (once), starts the command as a user does, and asks it over HTTP. Memory is that of the server.
 """

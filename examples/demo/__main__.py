@@ -8,7 +8,7 @@ import click
 import polars as pl
 
 from examples.demo.task import write_prompts
-from grao_pipeline.cli.main import main as grao
+from examples.run import run_and_report
 
 CONFIG = "examples/demo/rounds.yaml"
 PROMPTS, BASE, RUN = Path("runs/demo-prompts.jsonl"), Path("runs/demo-base"), Path("runs/demo")
@@ -40,11 +40,4 @@ def show_answers(num: int = 3) -> None:
 
 if __name__ == "__main__":
     make_inputs()
-    try:
-        grao(["rounds", "run", CONFIG], standalone_mode=False)
-        show_answers()
-        grao(["report", str(RUN), str(REPORT), "--quiet"], standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    click.echo(f"\nThe report, with every sample: {REPORT.resolve().as_uri()}\nLive: grao view {RUN}")
+    run_and_report(CONFIG, RUN, REPORT, show_answers)

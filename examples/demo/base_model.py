@@ -3,10 +3,12 @@
 Run it with `python -m examples.demo.base_model OUT`; the pre-training itself is in pretraining.py.
 """
 
-import shutil
 from pathlib import Path
+from typing import Any
 
 import click
+
+from examples.saving import save_once
 
 
 @click.command()
@@ -15,25 +17,15 @@ import click
 def main(out: Path, seed: int) -> None:
     """Pre-train the base model and write it with its tokenizer to OUT; if OUT holds a model, do nothing.
 
-    OUT appears whole or not at all: a run that is killed leaves only a hidden folder next to it.
-
     Example: python -m examples.demo.base_model runs/demo/base
     """
-    if (out / "config.json").exists():
-        click.echo(f"{out} already holds a model, nothing to do", err=True)
-        return
-    if out.exists() and any(out.iterdir()):
-        raise click.ClickException(f"{out} holds something that is not a model. Name another folder.")
 
-    from examples.demo.pretraining import pretrain  # torch and transformers: seconds, and needed only now
+    def make() -> tuple[Any, Any]:
+        from examples.demo.pretraining import pretrain  # torch and transformers: seconds, and needed only now
 
-    model, tokenizer = pretrain(seed)
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    partial.replace(out)
-    click.echo(f"wrote {out}", err=True)
+        return pretrain(seed)
+
+    save_once(out, make)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,17 @@
 """`make demo-real`: the real model, the prompts, the rounds; answers of the base model and the last one; a report."""
 
 import os
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 import polars as pl
 
+from examples.run import run_and_report
 from examples.smollm2 import main as make_smollm2
 from examples.structured_output.records import NEVER_TRAINED, TRAINED
 from examples.structured_output.task import write_prompts
 from grao_pipeline import PromptsOptions, build_prompts
-from grao_pipeline.cli.main import main as grao
 
 CONFIG = "examples/structured_output/rounds.yaml"
 MODEL, DATA, RUN = Path("runs/smollm2"), Path("runs/structured-output-data"), Path("runs/structured-output")
@@ -51,11 +50,4 @@ def show_answers() -> None:
 if __name__ == "__main__":
     os.environ.setdefault("ENGINE", "vllm" if find_spec("vllm") else "transformers")
     make_inputs()
-    try:
-        grao(["rounds", "run", CONFIG], standalone_mode=False)
-        show_answers()
-        grao(["report", str(RUN), str(REPORT), "--quiet"], standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    click.echo(f"\nThe report, with every sample: {REPORT.resolve().as_uri()}\nLive: grao view {RUN}")
+    run_and_report(CONFIG, RUN, REPORT, show_answers)

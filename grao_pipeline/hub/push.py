@@ -59,14 +59,14 @@ def push_path(path: str, repository: str, options: PushOptions, progress: Progre
         push_path("runs/model", "me/aligned", PushOptions(dry_run=True)).card
 
     Raises:
-        UsageError: `repository` is no name of a repository.
+        UsageError: `repository` is not the name of a repository.
         InputError: there is nothing to push at `path`, a file of it is damaged, or the hub refuses.
     """
     if not REPOSITORY.fullmatch(repository):
         raise UsageError(f"REPO '{repository}': expected the name of a repository, e.g. me/aligned.")
     place = Path(path)
     if not place.is_dir():
-        raise InputError(f"{path} is no local directory. Push a trained model, a table, or a folder of tables.")
+        raise InputError(f"{path} is not a local directory. Push a trained model, a table, or a folder of tables.")
     with progress.track(f"verifying {path}"):
         content = _content(place, repository, options)
     size = sum(file.stat().st_size for file in content.files.values()) + len(content.card.encode())

@@ -78,10 +78,12 @@ def verify_chain(path: str, options: VerifyOptions, progress: Progress = SILENT)
     """
     place = Path(path)
     if not place.is_dir():
-        raise InputError(f"{path} is no local directory. Verify a table, a model, an evaluation or a folder of them.")
+        raise InputError(
+            f"{path} is not a local directory. Verify a table, a model, an evaluation or a folder of them."
+        )
     for root in options.look_in:
         if not Path(root).is_dir():
-            raise InputError(f"{root} is no local directory: --look-in names a folder to look through.")
+            raise InputError(f"{root} is not a local directory: --look-in names a folder to look through.")
     with progress.track("looking for inputs"):
         catalog = Catalog([*default_roots(place), *map(Path, options.look_in)])
     summary = VerifySummary()

@@ -89,7 +89,7 @@ def refuse_missing_model(model: str) -> None:
 
 
 def fetch_model(model: str) -> None:
-    """Download a model that is no local directory, unless the hub's cache has it.
+    """Download a model that is not a local directory, unless the hub's cache has it.
 
     Raises:
         InputError: there is no such directory, or the hub does not have the model.

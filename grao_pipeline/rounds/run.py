@@ -135,7 +135,7 @@ def prune_rounds(path: str, dry_run: bool = False) -> PruneSummary:
     """Delete weights and optimizer states that neither a later round nor the best model needs; as `keep` says."""
     plan = load_plan(path)
     if isinstance(plan.store, Url):
-        raise InputError(f"{plan.store} is no local directory: models are pruned on a local disk.")
+        raise InputError(f"{plan.store} is not a local directory: models are pruned on a local disk.")
     with _lock(plan.output):
         return prune(plan, plan_tasks(plan)[0], plan.keep or Keep.model_validate({}), dry_run)
 

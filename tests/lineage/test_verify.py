@@ -107,7 +107,7 @@ def test_inputs_elsewhere_are_said_to_be_missing_until_their_folder_is_named(cha
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nothing"], "nothing is no local directory"),
+        (["nothing"], "nothing is not a local directory"),
         (["{empty}"], "holds no table, trained model or evaluation of ours"),
         (["{empty}", "--look-in", "nothing"], "--look-in names a folder"),
     ],

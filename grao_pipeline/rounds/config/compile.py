@@ -116,7 +116,7 @@ def load_plan(path: str) -> RunPlan:
 def _keep(section: Node, store: str) -> Keep:
     section.entries("keep: expected e.g. {models: best+last}")
     if is_url(store):
-        raise section.error(f"keep: {store} is no local directory: models are pruned on a local disk.")
+        raise section.error(f"keep: {store} is not a local directory: models are pruned on a local disk.")
     return parse_section(Keep, section, "keep")
 
 
