@@ -1,6 +1,7 @@
 """What a stage's numbers say about the work that follows: a note says what was measured, and what to do.
 
-Every stage's summary ends with `notes`. The thresholds stand here, and in the table of docs/notes.md.
+Every stage's summary ends with `notes`. The thresholds stand here (those of trainings in
+`training/notes.py`), and in the table of docs/notes.md.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,11 +26,6 @@ POSITION_BIAS = 0.7
 """Share of a judge's decided verdicts for the same position."""
 FEWEST_COMPARISONS = 8
 """Shares of fewer comparisons say nothing."""
-FEW_STEPS = 10
-"""Optimizer steps."""
-LEARNING_RATES = {"full": (5e-8, 1e-4), "LoRA": (5e-6, 5e-3)}
-"""Lowest and highest usual learning rate, by the kind of training."""
-USUAL_RATES = {"full": "1e-7 to 1e-5", "LoRA": "1e-5 to 5e-4"}
 
 
 def of(count: int, total: int, what: str) -> str:
@@ -243,40 +239,6 @@ def unscored_references(count: int, references: int) -> Iterator[str]:
             f"{of(count, references, 'references')} have no reward, so they get no advantage and are not trained on. "
             "Score them: grao score judges the reference like a sample."
         )
-
-
-def few_steps(steps: int, groups: int, groups_per_step: int) -> Iterator[str]:
-    """A training that is over before it begins."""
-    if steps < FEW_STEPS:
-        yield (
-            f"{steps} optimizer step{'s' * (steps != 1)} ({groups:,} groups, {groups_per_step} per step): little can "
-            "be learned. Lower --groups-per-step, raise --epochs, or sample more prompts."
-        )
-
-
-def learning_rate(rate: float, is_lora: bool) -> Iterator[str]:
-    """A learning rate far from what the kind of training needs."""
-    kind = "LoRA" if is_lora else "full"
-    lowest, highest = LEARNING_RATES[kind]
-    if not lowest <= rate <= highest:
-        what = "a LoRA adapter" if is_lora else "all weights of a pretrained model"
-        word = "low" if rate < lowest else "high"
-        yield (
-            f"--learning-rate {rate:g} is {word} for training {what}, where {USUAL_RATES[kind]} is usual"
-            f"{': the weights will hardly move.' if word == 'low' else ': watch the objective and the KL.'}"
-        )
-
-
-def skipped_steps(skipped: int, steps: int) -> Iterator[str]:
-    """Steps without an update."""
-    if skipped:
-        yield f"{of(skipped, steps, 'steps')} were skipped, because the loss or the gradient was not finite."
-
-
-def no_imitation(trained_references: int, trained_groups: int) -> Iterator[str]:
-    """GRAO without references."""
-    if trained_groups and trained_references == 0:
-        yield "No reference is trained on: GRAO's imitation term and regularizer are off."
 
 
 def all_ties(ties: float | None) -> Iterator[str]:

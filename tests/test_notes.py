@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from grao_pipeline import notes
+from grao_pipeline.training import notes as training_notes
 
 PAGE = (Path(__file__).parents[1] / "docs" / "notes.md").read_text()
 
@@ -21,9 +22,9 @@ PAGE = (Path(__file__).parents[1] / "docs" / "notes.md").read_text()
         ("contradicting verdicts", f"{notes.FEW_CONSISTENT:.0%}"),
         ("ties", f"{notes.MANY_TIES:.0%}"),
         ("groups without signal", f"{notes.MANY_WITHOUT_SIGNAL:.0%}"),
-        ("few optimizer steps", f"fewer than {notes.FEW_STEPS}"),
-        ("learning rate far from", "outside {:g} to {:g}".format(*notes.LEARNING_RATES["full"])),
-        ("learning rate far from", "for LoRA {:g} to {:g}".format(*notes.LEARNING_RATES["LoRA"])),
+        ("few optimizer steps", f"fewer than {training_notes.FEW_STEPS}"),
+        ("learning rate far from", "outside {:g} to {:g}".format(*training_notes.LEARNING_RATES["full"])),
+        ("learning rate far from", "for LoRA {:g} to {:g}".format(*training_notes.LEARNING_RATES["LoRA"])),
     ],
 )
 def test_the_page_states_the_threshold(row: str, threshold: str) -> None:
@@ -44,7 +45,7 @@ def test_the_page_states_the_threshold(row: str, threshold: str) -> None:
     ],
 )
 def test_a_usual_learning_rate_has_no_note(rate: float, is_lora: bool, word: str) -> None:
-    lines = list(notes.learning_rate(rate, is_lora))
+    lines = list(training_notes.learning_rate(rate, is_lora))
     assert [f"is {word} for training" in line for line in lines] == [True] * bool(word)
 
 

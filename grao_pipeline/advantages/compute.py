@@ -10,9 +10,6 @@ import pyarrow as pa
 
 from grao_pipeline.advantages.combine import check_combination
 from grao_pipeline.advantages.estimate import (
-    Recipe,
-    RecipeResult,
-    Statistic,
     add_advantages,
     advantages_table,
     count_rewards,
@@ -25,6 +22,7 @@ from grao_pipeline.advantages.inputs import ScoredGroups, open_scored_groups
 from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.advantages.own_functions import own_sources
 from grao_pipeline.advantages.pool import Pool, open_pool
+from grao_pipeline.advantages.recipe import Recipe, RecipeResult, Statistic
 from grao_pipeline.advantages.summary import AdvantagesSummary, Tally
 from grao_pipeline.advantages.table_std import Moments
 from grao_pipeline.advantages.token_weights.weigh import GROUP_COLUMNS, STEP_COLUMNS, TOKEN_ADVANTAGES, weighed

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 from grao_pipeline.advantages.combine import check_combination
 from grao_pipeline.advantages.compute import advantages_provenance
-from grao_pipeline.advantages.estimate import Recipe
 from grao_pipeline.advantages.estimators.load import load_estimator
 from grao_pipeline.advantages.inputs import feature_urls
 from grao_pipeline.advantages.options import AdvantagesOptions
+from grao_pipeline.advantages.recipe import Recipe
 from grao_pipeline.options import StageOptions
 from grao_pipeline.storage.manifest import Provenance
 

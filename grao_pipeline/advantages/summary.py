@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from grao_pipeline import notes
-from grao_pipeline.advantages.estimate import Masked, Recipe, RecipeResult
+from grao_pipeline.advantages.recipe import Masked, Recipe, RecipeResult
 from grao_pipeline.errors import InputError
 
 

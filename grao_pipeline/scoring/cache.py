@@ -7,20 +7,17 @@ Every row carries a checksum of its key and its value: a damaged row is unknown,
 is an error; one that can no longer be written is a warning, since what was judged is in the scores, too.
 """
 
-import hashlib
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from grao_pipeline.cache_directory import cache_directory
 from grao_pipeline.errors import InputError
-from grao_pipeline.fingerprints import fingerprint, message_key
 from grao_pipeline.progress import SILENT, Progress
-from grao_pipeline.scoring.rewards.base import Candidate, Judgement
+from grao_pipeline.scoring.judgements import DAMAGED, SECONDS_PER_DAY, CacheLine, row_checksum
+from grao_pipeline.scoring.rewards.base import Judgement
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS rewards (
@@ -41,11 +38,9 @@ CREATE TABLE IF NOT EXISTS judgements (
 ) WITHOUT ROWID;
 """
 LOCK_TIMEOUT_SECONDS = 60.0
-SECONDS_PER_DAY = 86_400
 ADVICE = {"locked": "Another process holds it: try again later", "full": "Free some space"}
 """By a word of SQLite's message."""
 DELETE = "Move or delete the file (its judgements will be made anew)"
-DAMAGED = "damaged"
 UNCHECKED = ["reward", "candidate", "value", "status", "detail", "tokens", "used"]
 """The columns of judgements before they had checksums."""
 INTACT = "is_intact(fingerprint, candidate, value, status, detail, tokens, checksum)"
@@ -55,67 +50,6 @@ INTACT = "is_intact(fingerprint, candidate, value, status, detail, tokens, check
 def default_cache_path() -> Path:
     """`judgements.sqlite` in `GRAO_CACHE`, or in the user's cache directory."""
     return cache_directory() / "judgements.sqlite"
-
-
-def candidate_fingerprint(candidate: Candidate, reads_group: bool) -> str:
-    """Identity of everything that the reward sees of a candidate.
-
-    Args:
-        reads_group: whether the reward sees the other samples of the group.
-    """
-    messages = [message_key(message) for message in candidate.messages]
-    others = list(candidate.others) if reads_group else []
-    texts = [candidate.completion, candidate.finish_reason, candidate.reference]
-    return fingerprint([messages, *texts, dict(candidate.metadata), others])
-
-
-def row_checksum(reward: object, candidate: object, *value: object) -> bytes:
-    """The checksum of a judgement.
-
-    Args:
-        reward, candidate: its key: the fingerprint of the reward, and that of the candidate as bytes.
-        value: reward, status, detail, tokens.
-    """
-    return hashlib.blake2b(repr((reward, candidate, *value)).encode(), digest_size=8).digest()
-
-
-@dataclass(frozen=True)
-class CacheLine:
-    """One line of `grao cache info`."""
-
-    reward: str
-    """Fingerprint of the reward."""
-    name: str
-    judgements: int
-    tokens: int
-    """Tokens that the judge read and wrote for them."""
-    days_unused: float
-    """Days since one of them was last used."""
-    damaged: int = 0
-    """Judgements whose checksum is wrong; they are not used."""
-
-
-class Judgements(Protocol):
-    """A place of judgements: a file of one machine (`JudgementCache`), a directory of several (`SharedJudgements`)."""
-
-    damaged: int
-
-    @property
-    def place(self) -> str: ...
-    @property
-    def num_bytes(self) -> int: ...
-    def find(self, reward: str, candidates: Sequence[str]) -> list[Judgement | None]: ...
-    def add(self, reward: str, name: str, judged: Iterable[tuple[str, Judgement]]) -> None: ...
-    def remarks(self) -> list[str]: ...
-    def info(self) -> list[CacheLine]: ...
-    def prune(
-        self,
-        unused_days: float | None = None,
-        reward: str | None = None,
-        status: str | None = None,
-        dry_run: bool = False,
-    ) -> int: ...
-    def close(self) -> None: ...
 
 
 class JudgementCache:

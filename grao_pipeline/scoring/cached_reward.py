@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from grao_pipeline.errors import StageFailure
-from grao_pipeline.scoring.cache import Judgements, candidate_fingerprint
+from grao_pipeline.scoring.judgements import Judgements, candidate_fingerprint
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
 
 JUDGEMENTS_PER_WRITE = 16

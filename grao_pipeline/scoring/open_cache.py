@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from grao_pipeline.progress import SILENT, Progress
-from grao_pipeline.scoring.cache import JudgementCache, Judgements, default_cache_path
+from grao_pipeline.scoring.cache import JudgementCache, default_cache_path
+from grao_pipeline.scoring.judgements import Judgements
 from grao_pipeline.scoring.shared_cache import SharedJudgements
 
 

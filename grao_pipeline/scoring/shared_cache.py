@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from grao_pipeline.errors import DamagedPart, InputError
 from grao_pipeline.progress import SILENT, Progress
-from grao_pipeline.scoring.cache import DAMAGED, SECONDS_PER_DAY, CacheLine, row_checksum
+from grao_pipeline.scoring.judgements import DAMAGED, SECONDS_PER_DAY, CacheLine, row_checksum
 from grao_pipeline.scoring.rewards.base import Judgement
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.parquet import decode, encode_plain, key_values

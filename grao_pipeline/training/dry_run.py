@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from grao_pipeline import notes
 from grao_pipeline.errors import UsageError
 from grao_pipeline.models.devices import resolve_device
 from grao_pipeline.models.source import locate_model
+from grao_pipeline.training import notes
 from grao_pipeline.training.checkpoints.disk import GIB, MOMENT_BYTES, DiskNeed
 from grao_pipeline.training.checkpoints.export import disk_need
 from grao_pipeline.training.data.groups import TrainingSet

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from grao_pipeline import notes
 from grao_pipeline.errors import MismatchError, UsageError
 from grao_pipeline.models.devices import resolve_device
 from grao_pipeline.models.manifest import read_model_manifest, verify_model
@@ -17,6 +16,7 @@ from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.storage.manifest import differences
 from grao_pipeline.tracking.follow import check_trackers
 from grao_pipeline.tracking.following import followed
+from grao_pipeline.training import notes
 from grao_pipeline.training.carried import carried_optimizer
 from grao_pipeline.training.checkpoints.export import export, prepare_export
 from grao_pipeline.training.checkpoints.model_directory import remove_temporaries

@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 
 from grao_pipeline.advantages.compute import compute_advantages
-from grao_pipeline.advantages.estimate import Masked
 from grao_pipeline.advantages.options import AdvantagesOptions, WeightedScores
+from grao_pipeline.advantages.recipe import Masked
 from grao_pipeline.advantages.summary import RewardCounts
 from grao_pipeline.errors import InputError, MismatchError, UsageError
 from grao_pipeline.options import parse_options

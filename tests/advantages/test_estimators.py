@@ -11,11 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from grao_pipeline.advantages.estimate import Recipe, RecipeResult, add_advantages, advantages_table, count_rewards
+from grao_pipeline.advantages.estimate import add_advantages, advantages_table, count_rewards
 from grao_pipeline.advantages.estimators.base import Estimator, group_std
 from grao_pipeline.advantages.estimators.grao import Grao
 from grao_pipeline.advantages.flat_view import flat_view
 from grao_pipeline.advantages.options import AdvantagesOptions
+from grao_pipeline.advantages.recipe import Recipe, RecipeResult
 from grao_pipeline.arguments import NoArguments
 from grao_pipeline.errors import UsageError
 from grao_pipeline.schemas import GROUPS, SCORES

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from grao_pipeline.advantages.estimate import Masked
 from grao_pipeline.advantages.filters.by_options import FILTERS
 from grao_pipeline.advantages.options import AdvantagesOptions
+from grao_pipeline.advantages.recipe import Masked
 from grao_pipeline.storage.reader import open_table
 from tests.advantages.common import Group, compute
 from tests.advantages.test_options import OTHER_VALUES

@@ -6,17 +6,10 @@ from typing import Any
 import polars as pl
 
 from grao_pipeline.advantages.columns import load_column
-from grao_pipeline.advantages.estimate import (
-    Recipe,
-    RecipeResult,
-    Statistic,
-    add_advantages,
-    count_rewards,
-    reward_values,
-    table_values,
-)
+from grao_pipeline.advantages.estimate import add_advantages, count_rewards, reward_values, table_values
 from grao_pipeline.advantages.estimators.load import load_estimator
 from grao_pipeline.advantages.options import AdvantagesOptions
+from grao_pipeline.advantages.recipe import Recipe, RecipeResult, Statistic
 from grao_pipeline.advantages.table_std import Moments
 
 Values = Sequence[float | None]

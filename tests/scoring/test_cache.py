@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grao_pipeline.errors import InputError
-from grao_pipeline.scoring.cache import JudgementCache, candidate_fingerprint
+from grao_pipeline.scoring.cache import JudgementCache
+from grao_pipeline.scoring.judgements import candidate_fingerprint
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, FakeReward, Judgement
 from grao_pipeline.scoring.score import score_groups
