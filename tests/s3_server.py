@@ -6,12 +6,15 @@ import os
 import random
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 Fault = str | None
@@ -34,21 +37,33 @@ ENVIRONMENT = {
 def s3_server(*buckets: str) -> Iterator[str]:
     """A running server with these buckets; its URL."""
     import boto3
-    from moto.server import ThreadedMotoServer
 
     os.environ.update(ENVIRONMENT)
+    command = [sys.executable, "-m", __name__]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=Path(__file__).parents[1]) as server:
+        assert server.stdin is not None and server.stdout is not None
+        url = server.stdout.readline().strip()
+        client = boto3.client("s3", endpoint_url=url)
+        for bucket in buckets:
+            client.create_bucket(Bucket=bucket)
+        try:
+            yield url
+        finally:
+            server.stdin.close()
+
+
+def _serve() -> None:
+    """Serve until standard input closes: in a process of its own, because vLLM cannot start where Flask is imported."""
+    from moto.server import ThreadedMotoServer
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    client = boto3.client("s3", endpoint_url=url)
-    for bucket in buckets:
-        client.create_bucket(Bucket=bucket)
-    try:
-        yield url
-    finally:
-        server.stop()
+    print(f"http://{host}:{port}", flush=True)
+    sys.stdin.read()
+    server.stop()
 
 
 @dataclass
@@ -168,3 +183,7 @@ class _ProxyHandler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
+
+
+if __name__ == "__main__":
+    _serve()
