@@ -42,7 +42,8 @@ def s3_server(*buckets: str) -> Iterator[str]:
     command = [sys.executable, "-m", __name__]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=Path(__file__).parents[1]) as server:
-        assert server.stdin is not None and server.stdout is not None
+        assert server.stdin is not None
+        assert server.stdout is not None
         url = server.stdout.readline().strip()
         client = boto3.client("s3", endpoint_url=url)
         for bucket in buckets:
