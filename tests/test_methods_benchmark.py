@@ -6,8 +6,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from click import ClickException
 
-from benchmarks.methods.results import Result, choose_rate, grid_runs, write_result
+from benchmarks.methods.results import Result, Results, choose_rate, grid_runs
 from benchmarks.methods.sampling import Scored
 from benchmarks.methods.settings import FIRST_SEED, TUNING_SEEDS, Run
 from benchmarks.methods.statistics import first_step, t_interval
@@ -80,12 +81,20 @@ def test_in_the_mixed_task_each_side_knows_what_the_other_does_not() -> None:
 
 
 def test_the_rate_is_chosen_by_the_mean_over_the_tuning_seeds(tmp_path: Path) -> None:
-    """1e-3 has the best single run, 3e-4 the best mean."""
+    """1e-3 has the best single run, 3e-4 the best mean. The file gives back what was added."""
     ends = {1e-4: (0.1, 0.1, 0.1), 3e-4: (0.6, 0.6, 0.6), 1e-3: (0.9, 0.3, 0.3), 3e-3: (0.0, 0.0, 0.0)}
+    results = Results(tmp_path / "results.jsonl")
     for rate, rewards in ends.items():
         for seed, reward_at_end in zip(TUNING_SEEDS, rewards, strict=True):
             run = Run("mixed", "grao", rate, seed)
-            write_result(tmp_path, Result(run, 1.0, [{"step": 80.0, "mean_reward": reward_at_end}], []))
-    assert choose_rate(tmp_path, "mixed", "grao") == 3e-4
-    assert all(run.is_tuning for run in grid_runs("mixed", "grao"))
+            results.add(Result(run, 1.0, [{"step": 80.0, "mean_reward": reward_at_end}], []))
+    assert choose_rate(Results(tmp_path / "results.jsonl"), "mixed", "grao") == 3e-4
+    assert all(run.is_tuning and run in results for run in grid_runs("mixed", "grao"))
     assert not Run("mixed", "grao", 1e-3, FIRST_SEED).is_tuning
+
+
+def test_runs_of_other_settings_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"GROUPS_PER_STEP": "3"}\n')
+    with pytest.raises(ClickException, match="other settings"):
+        Results(path)

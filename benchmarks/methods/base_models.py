@@ -1,6 +1,5 @@
 """A task's base model and its answers to the held-out prompts, made once per output folder."""
 
-import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +28,11 @@ class Base:
     model: Path
     held_out: dict[str, Scored]
 
+    def metrics(self) -> Values:
+        """Of its answers to the held-out prompts of the reported runs."""
+        scored = self.held_out["reported"]
+        return metrics_of(scored, scored, self.model.parent / "evaluation")
+
 
 def held_out_rows(task: Task, use: str) -> list[dict[str, Any]]:
     """The held-out prompts of a use."""
@@ -50,12 +54,9 @@ def make_base(task: Task, out: Path) -> Base:
         model, {use: Scored(*(str(folder / use / name) for name in ("groups", "scores"))) for use in HELD_OUT_SEEDS}
     )
     for use in HELD_OUT_SEEDS:
-        metrics = folder / f"{use}.json"
-        if not metrics.exists():
-            scored = sample_and_score(
-                task, model, held_out_rows(task, use), folder / use, EVALUATION_SAMPLES, BASE_SEED
-            )
-            metrics.write_text(json.dumps(metrics_of(scored, scored, folder / use / "evaluation")))
+        if not (folder / use / "done").exists():
+            sample_and_score(task, model, held_out_rows(task, use), folder / use, EVALUATION_SAMPLES, BASE_SEED)
+            (folder / use / "done").touch()
     return base
 
 

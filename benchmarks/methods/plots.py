@@ -1,4 +1,4 @@
-"""The plots, from the JSON files alone: learning curves, and the components' shares of GRAO's loss."""
+"""The plots, from the finished runs alone: learning curves, and the components' shares of GRAO's loss."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.methods.methods import METHODS, TITLES
-from benchmarks.methods.results import curve_of, reported
+from benchmarks.methods.results import Results, curve_of, reported
 from benchmarks.methods.statistics import t_interval
 from benchmarks.methods.tasks import Task
 from grao_pipeline.training.metrics import COMPONENTS
@@ -19,13 +19,13 @@ PANELS = {
 DPI = 80
 
 
-def plot_curves(out: Path, task: Task, seeds: Sequence[int], path: Path) -> None:
+def plot_curves(finished: Results, task: Task, seeds: Sequence[int], path: Path) -> None:
     """Held-out reward over optimizer steps: mean and 95 % interval over seeds; methods left, ablations right."""
     figure = Figure(figsize=(11, 4))
     axes = figure.subplots(1, 2, sharey=True)
     for axis, (title, methods) in zip(axes, PANELS.items(), strict=True):
         for method in methods:
-            steps, values = curve_of(out, reported(out, task.name, method, seeds), "mean_reward")
+            steps, values = curve_of(finished, reported(finished, task.name, method, seeds), "mean_reward")
             intervals = [t_interval(column) for column in zip(*values, strict=True)]
             means = np.array([interval.mean for interval in intervals])
             halves = np.array([interval.half_width for interval in intervals])
@@ -38,12 +38,12 @@ def plot_curves(out: Path, task: Task, seeds: Sequence[int], path: Path) -> None
     _save(figure, path)
 
 
-def plot_shares(out: Path, tasks: Sequence[Task], seeds: Sequence[int], path: Path) -> None:
+def plot_shares(finished: Results, tasks: Sequence[Task], seeds: Sequence[int], path: Path) -> None:
     """Each component's share of the loss magnitude, |component| / Σ |components|, over steps: the mean over seeds."""
     figure = Figure(figsize=(11, 3.5))
     axes = figure.subplots(1, len(tasks), sharey=True, squeeze=False)
     for axis, task in zip(axes[0], tasks, strict=True):
-        runs = [result.shares for result in reported(out, task.name, "grao", seeds)]
+        runs = [result.shares for result in reported(finished, task.name, "grao", seeds)]
         for component in COMPONENTS:
             shares = np.array([[np.nan if s[component] is None else s[component] for s in run] for run in runs], float)
             axis.plot(

@@ -1,24 +1,32 @@
-"""The finished runs of an output folder, and the learning rate that the tuning runs choose."""
+"""The finished runs, lines of one JSONL file, and the learning rate that the tuning runs choose."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import click
+
+from benchmarks.methods import settings
 from benchmarks.methods.settings import LEARNING_RATES, TUNING_SEEDS, Run
 from benchmarks.methods.tasks import TASKS
+
+DIGITS = 5
+"""Of the shares in the file."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run, as its JSON file has it.
+    """A finished run.
 
     Attributes:
         seconds: CPU time of training, sampling and judging.
-        curve: metrics after every round, each with its `step`.
-        shares: per step, the components' shares of the loss magnitude; empty for methods without components.
+        curve: metrics after every round, each with its `step`; of a base model, those of step 0.
+        shares: of a reported run, per step, the components' shares of the loss magnitude; empty for methods without
+            components.
     """
 
     run: Run
@@ -27,30 +35,50 @@ class Result:
     shares: list[dict[str, float | None]]
 
 
-def path_of(out: Path, run: Run) -> Path:
-    """The JSON file of a run."""
-    return out / "runs" / f"{run.name}.json"
+class Results:
+    """The runs of one file. Its first line says the settings, which all of its runs share.
+
+    Raises:
+        click.ClickException: the file holds runs of other settings.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._results: dict[Run, Result] = {}
+        names = [name for name in dir(settings) if name.isupper()]
+        now = {name: str(getattr(settings, name)) for name in names}
+        lines = path.read_text().splitlines() if path.exists() else []
+        if not lines:
+            self._append(now)
+        elif json.loads(lines[0]) != now:
+            raise click.ClickException(f"{path} holds runs of other settings. Name another file.")
+        for line in lines[1:]:
+            value: dict[str, Any] = json.loads(line)
+            result = Result(**{**value, "run": Run(**value["run"])})
+            self._results[result.run] = result
+
+    def __contains__(self, run: Run) -> bool:
+        return run in self._results
+
+    def __getitem__(self, run: Run) -> Result:
+        return self._results[run]
+
+    def add(self, result: Result) -> None:
+        """Keep a run; on disk when this returns."""
+        self._append(vars(result) | {"run": vars(result.run)})
+        self._results[result.run] = result
+
+    def _append(self, value: dict[str, Any]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a") as file:
+            file.write(json.dumps(value) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
-def write_result(out: Path, result: Result) -> None:
-    """Write a run's JSON file, whole or not at all."""
-    path = path_of(out, result.run)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(vars(result) | {"run": vars(result.run)}, indent=1) + "\n")
-    partial.replace(path)
-
-
-def read_result(out: Path, run: Run) -> Result:
-    """The result of a finished run."""
-    value: dict[str, Any] = json.loads(path_of(out, run).read_text())
-    return Result(**{**value, "run": Run(**value["run"])})
-
-
-def read_base(out: Path, task: str) -> dict[str, float]:
-    """The base model's metrics on the held-out prompts of the reported runs."""
-    values: dict[str, float] = json.loads((out / "base" / task / "reported.json").read_text())
-    return values
+def base_run(task: str) -> Run:
+    """By which the base model's metrics on the held-out prompts of the reported runs are kept."""
+    return Run(task, "base", 0.0, settings.FIRST_SEED)
 
 
 def grid_runs(task: str, method: str) -> list[Run]:
@@ -58,30 +86,31 @@ def grid_runs(task: str, method: str) -> list[Run]:
     return [Run(task, method, rate, seed) for rate in LEARNING_RATES for seed in TUNING_SEEDS]
 
 
-def tuning_rewards(out: Path, task: str, method: str) -> dict[float, float]:
+def tuning_rewards(results: Results, task: str, method: str) -> dict[float, float]:
     """Learning rate → the mean held-out reward at the end, over the tuning seeds."""
-    results = [read_result(out, run) for run in grid_runs(task, method)]
+    runs = grid_runs(task, method)
     return {
-        rate: fmean(result.curve[-1]["mean_reward"] for result in results if result.run.learning_rate == rate)
+        rate: fmean(results[run].curve[-1]["mean_reward"] for run in runs if run.learning_rate == rate)
         for rate in LEARNING_RATES
     }
 
 
-def choose_rate(out: Path, task: str, method: str) -> float:
+def choose_rate(results: Results, task: str, method: str) -> float:
     """The rate with the highest mean held-out reward at the end; the lowest of equally good ones."""
-    rewards = tuning_rewards(out, task, method)
+    rewards = tuning_rewards(results, task, method)
     return max(rewards, key=rewards.__getitem__)
 
 
-def reported(out: Path, task: str, method: str, seeds: Sequence[int]) -> list[Result]:
+def reported(results: Results, task: str, method: str, seeds: Sequence[int]) -> list[Result]:
     """A method's runs with the chosen rate."""
-    rate = choose_rate(out, task, method)
-    return [read_result(out, Run(task, method, rate, seed)) for seed in seeds]
+    rate = choose_rate(results, task, method)
+    return [results[Run(task, method, rate, seed)] for seed in seeds]
 
 
-def curve_of(out: Path, results: Sequence[Result], metric: str) -> tuple[list[int], list[list[float]]]:
+def curve_of(results: Results, runs: Sequence[Result], metric: str) -> tuple[list[int], list[list[float]]]:
     """Steps, from 0 (the base model), and the values of every run at these steps."""
-    budget = TASKS[results[0].run.task].budget
+    task = runs[0].run.task
+    budget = TASKS[task].budget
     steps = [number * budget.steps for number in range(budget.rounds + 1)]
-    start = read_base(out, results[0].run.task)[metric]
-    return steps, [[start, *(point[metric] for point in result.curve)] for result in results]
+    start = results[base_run(task)].curve[0][metric]
+    return steps, [[start, *(point[metric] for point in run.curve)] for run in runs]

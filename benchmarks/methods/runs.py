@@ -1,4 +1,4 @@
-"""One run: train by a method, judge after every round, write one JSON file."""
+"""One run: train by a method, judge after every round."""
 
 import json
 import tempfile
@@ -11,7 +11,7 @@ import transformers
 
 from benchmarks.methods.base_models import held_out_rows, judge, make_base
 from benchmarks.methods.methods import METHODS
-from benchmarks.methods.results import Result, write_result
+from benchmarks.methods.results import DIGITS, Result, base_run
 from benchmarks.methods.settings import Run
 from benchmarks.methods.tasks import TASKS, draw_rows
 from grao_pipeline.training.metrics import COMPONENTS
@@ -28,7 +28,7 @@ def quieten() -> None:
 
 
 def perform(run: Run, out: Path) -> Result:
-    """Do a run and write its result. The base model must be there; imports are not in its CPU seconds."""
+    """Do a run. The base model must be there; imports are not in its CPU seconds."""
     quieten()
     task = TASKS[run.task]
     base = make_base(task, out)
@@ -45,14 +45,26 @@ def perform(run: Run, out: Path) -> Result:
         for number, model in enumerate(models, start=1):
             values = judge(task, base, use, model, Path(scratch) / f"judged-{number}", seed=1 + run.seed)
             curve.append({"step": number * task.budget.steps, **values})
-            shares += read_shares(model)
-    result = Result(run, time.process_time() - started, curve, shares)
-    write_result(out, result)
-    return result
+            shares += [] if run.is_tuning else read_shares(model)
+    return Result(run, time.process_time() - started, curve, shares)
+
+
+def judge_base(task: str, out: Path) -> Result:
+    """Make the base model, and judge it on the held-out prompts of the reported runs."""
+    quieten()
+    started = time.process_time()
+    base = make_base(TASKS[task], out)
+    values = {"step": 0, **base.metrics()}
+    return Result(base_run(task), time.process_time() - started, [values], [])
 
 
 def read_shares(model: Path) -> list[dict[str, Any]]:
     """The components' shares of the loss magnitude, step by step; empty for a model that GRAO did not train."""
     path = model / "metrics.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return [{name: line[f"{name}_share"] for name in COMPONENTS} for line in lines if "exploration_share" in line]
+    of_grao = [line for line in lines if "exploration_share" in line]
+    return [{name: _rounded(line[f"{name}_share"]) for name in COMPONENTS} for line in of_grao]
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, DIGITS)
