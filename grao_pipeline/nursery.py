@@ -12,7 +12,8 @@ import select
 import signal
 import socket
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from grao_pipeline.children import PARENT_VARIABLE
@@ -23,6 +24,8 @@ LIBRARIES = (
     *("transformers.generation", "jinja2", "pydantic", "click"),
 )
 """Imported once. None starts a thread, which a fork would lose; Polars and PyArrow do, and are left to the workers."""
+BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+"""NumPy's linear algebra starts its threads at its import, unless there is to be one only. torch has others."""
 
 
 def num_threads(process: int | str = "self") -> int:
@@ -40,9 +43,10 @@ def serve(requests: socket.socket) -> socket.socket | None:
     Returns:
         in a forked process, its socket; None in this one, at the end.
     """
-    for name in LIBRARIES:
-        with suppress(ImportError):  # the stage that needs it names the package
-            importlib.import_module(name)
+    with _one_blas_thread():
+        for name in LIBRARIES:
+            with suppress(ImportError):  # the stage that needs it names the package
+                importlib.import_module(name)
     gc.collect()
     gc.freeze()  # what is imported stays shared memory, and costs no later collection time
     os.environ[PARENT_VARIABLE] = str(os.getpid())
@@ -71,6 +75,18 @@ def serve(requests: socket.socket) -> socket.socket | None:
                 return socket.socket(fileno=files[0])
             os.close(files[0])
             requests.sendall(f"started {pid}\n".encode())
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """For this process and its forks; the commands that they start count their cores anew."""
+    given = os.environ.get(BLAS_THREADS)
+    os.environ[BLAS_THREADS] = "1"
+    yield
+    if given is None:
+        del os.environ[BLAS_THREADS]
+    else:
+        os.environ[BLAS_THREADS] = given
 
 
 def _tell_ended(requests: socket.socket) -> None:

@@ -37,10 +37,12 @@ class ResidentCommands:
     def __init__(self) -> None:
         self._nursery: Nursery | None = None
         self._workers: dict[str, Worker] = {}
+        self._has_said = False
 
     def run(self, arguments: list[str], resources: StageResources, signals: StopSignals) -> Result:
         self._nursery = self._nursery or Nursery()
         if not self._nursery.is_ready(signals):
+            self._say_that_nothing_stays()
             return LocalCommands().run(arguments, resources, signals)
         stage = stage_named(arguments[0])
         if stage.takes_accelerator:
@@ -65,6 +67,14 @@ class ResidentCommands:
             worker.close()
         if self._nursery is not None:
             self._nursery.close()
+
+    def _say_that_nothing_stays(self) -> None:
+        if not self._has_said:
+            sys.stderr.write(
+                "note: a library starts threads when it is imported, so every task has a process of its own, as with "
+                "'executor: local': it imports and loads anew.\n"
+            )
+        self._has_said = True
 
     def _idle(self, name: str | None) -> "Worker":
         """The worker of this name, which is given away, or a new one."""

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,18 @@ def _when_written(pid: Path, to: int, number: signal.Signals) -> None:
         time.sleep(0.02)
     stage = int(pid.read_text())
     os.kill(to if to > 0 else int(state_of(stage)[1]) if to < 0 else stage, number)
+
+
+@pytest.mark.slow
+def test_workers_stay_on_a_machine_whose_libraries_use_all_cores(
+    monkeypatch: pytest.MonkeyPatch, table: str, own: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As users have it: nothing is said of threads, and NumPy's linear algebra would start one for every core."""
+    for name in [name for name in os.environ if name.endswith("_NUM_THREADS")]:
+        monkeypatch.delenv(name)
+    own.write_text(REWARD.format(value=0.5))
+    with closing(ResidentCommands()) as commands:
+        judge = Judging(commands, table, own)
+        assert {mean_reward(judge()[0]) for _ in range(3)} == {0.5}
+        assert judge()[1] == judge()[1] != os.getpid()
+    assert "executor: local" not in capfd.readouterr().err
