@@ -1,7 +1,7 @@
 """Click options from the fields of an options model, and the way back: a command line from options."""
 
 import types
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 from click.shell_completion import CompletionItem
@@ -79,6 +79,8 @@ def _declaration(name: str, field: FieldInfo) -> Declaration:
 def _click_type(annotation: object) -> tuple[object, bool]:
     """(click type, whether it may be repeated) of a field's annotation."""
     origin = get_origin(annotation)
+    if origin is Annotated:
+        return _click_type(get_args(annotation)[0])
     if origin is Literal:
         return click.Choice(list(get_args(annotation))), False
     if origin is list:
