@@ -39,7 +39,16 @@ def find_weights() -> Path:
 def load() -> tuple[Any, Any]:
     """The dequantized model, in float32, and its tokenizer."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoTokenizer,
+        GenerationConfig,
+        LlamaConfig,
+        LlamaForCausalLM,
+        logging,
+    )
+
+    logging.disable_progress_bar()
 
     path = find_weights()
     place = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
