@@ -1,4 +1,4 @@
-"""Start, watch and close a `vllm.LLM` in this process, and translate its errors."""
+"""Start, watch and close a `vllm.LLM`, and translate its errors."""
 
 import json
 import os
@@ -78,6 +78,8 @@ class VllmProcess(Resident):
         given: names of the arguments that the user set.
         option: the option by which the user set them, e.g. `engine_arg`.
         name: of the model, for messages.
+        is_alone: no other one is open in this process. It may compute here then, where that is faster: on a CPU the
+            imports of two more processes take longer than a small model.
 
     Raises:
         UsageError: vLLM refuses an argument.
@@ -85,14 +87,22 @@ class VllmProcess(Resident):
     """
 
     def __init__(
-        self, arguments: Mapping[str, object], given: Collection[str], option: str, name: str, device: str
+        self,
+        arguments: Mapping[str, object],
+        given: Collection[str],
+        option: str,
+        name: str,
+        device: str,
+        is_alone: bool = False,
     ) -> None:
         self._holds_accelerator = device != "cpu"
         if self._holds_accelerator and RESIDENCE.is_open:
             arguments = {"enable_sleep_mode": True, **arguments}
         self._sleeps = False
         self._may_sleep = bool(arguments.get("enable_sleep_mode"))
-        self.llm, guard = _open_llm(arguments, given, option, name, device)
+        computes_here = is_alone and device == "cpu" and arguments.get("tensor_parallel_size", 1) == 1
+        with _environment({"VLLM_ENABLE_V1_MULTIPROCESSING": "0"} if computes_here else {}):
+            self.llm, guard = _open_llm(arguments, given, option, name, device)
         self._close = weakref.finalize(self, _close_llm, self.llm.llm_engine.engine_core, guard)
 
     def rest(self) -> bool:
@@ -137,6 +147,18 @@ def _open_llm(
         raise InputError(f"vLLM cannot load {name}: {reasons}") from error
     except (ValueError, OSError, RuntimeError, MemoryError, require("safetensors").SafetensorError) as error:
         raise InputError(f"vLLM cannot load {name}: {last_error() or _last_line(error)}") from error
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """With these variables in this block, but for those that the user has set."""
+    missing = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(missing)
+    try:
+        yield
+    finally:
+        for name in missing:
+            os.environ.pop(name, None)
 
 
 def _close_llm(engine_core: Any, guard: subprocess.Popen[bytes]) -> None:

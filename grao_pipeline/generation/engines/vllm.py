@@ -93,7 +93,7 @@ class VllmEngine(Engine):
         if options.adapter is not None:
             check_adapter(options.model, options.adapter)
         self._process = VllmProcess(
-            llm_arguments(options, arguments), given, "engine_arg", options.model, options.device
+            llm_arguments(options, arguments), given, "engine_arg", options.model, options.device, is_alone=True
         )
         self._names = map(str, count())
         self._returns_behavior = False
