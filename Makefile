@@ -13,7 +13,7 @@ IS_NEW_ENOUGH := import sys; sys.exit('grao-pipeline needs Python 3.11 or newer'
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 FAST := -m "not slow and not vllm and not ray" --hypothesis-profile dev --cpu-limit 5
 
-.PHONY: setup browser demo demo-real check types test test-fast test-one coverage chaos clean
+.PHONY: setup browser site demo demo-real check types test test-fast test-one coverage chaos clean
 
 setup: $(VENV)/.installed
 
@@ -36,6 +36,10 @@ browser: setup
 	@command -v chromium-headless-shell || command -v chromium || command -v google-chrome || \
 	  { timeout 60 apt-get update -qq && timeout 300 apt-get install -y -qq --no-install-recommends \
 	    chromium-headless-shell; } || echo 'no Chromium: its tests are skipped'
+
+# The documentation, to be opened from disk: build/site/index.html
+site: setup
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet && echo build/site/index.html
 
 demo: setup
 	@$(BIN)/python -m examples.demo

@@ -165,6 +165,14 @@ def constant_reward(value: float, samples: int) -> Iterator[str]:
     )
 
 
+def constant_rewards(name: str, groups: int) -> Iterator[str]:
+    """A reward that is constant in every group, so that nothing can be said of it within groups."""
+    yield (
+        f"{name} is constant within each of the {groups:,} groups: it pushes no sample up or down, and nothing can be "
+        "correlated with it. Look at its details with grao inspect."
+    )
+
+
 def weak_references(mean: float, samples_mean: float, num_references: int, are_worst: bool) -> Iterator[str]:
     """References that score badly.
 

@@ -69,6 +69,8 @@ class StageOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
     help_sections: ClassVar[Mapping[str, str]] = {}
     """Field → title of the section of `--help` that begins with it; fields before the first one are `Options`."""
+    first_options: ClassVar[tuple[str, ...]] = ()
+    """The few that most people give: `--help` lists them before all others, under `Options`."""
 
     @field_validator("*", mode="before")
     @classmethod

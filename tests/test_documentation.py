@@ -15,7 +15,7 @@ from grao_pipeline.pipeline import stages
 ROOT = Path(__file__).parents[1]
 COMMANDS = [*(stage.name for stage in stages()), *OTHER_COMMANDS]
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_the_layout_in_the_documents_is_the_tree_of_folders() -> None:

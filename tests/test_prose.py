@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "grao_pipeline").rglob("*.py"))
 SOURCES = [
     path
-    for folder in ("grao_pipeline", "stages", "examples", "benchmarks", "tests")
+    for folder in ("grao_pipeline", "stages", "examples", "benchmarks", "tests", "website")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 DOCUMENTS = [

@@ -45,11 +45,13 @@ class AdvantagesOptions(StageOptions):
     """`grao advantages`: groups + scores → advantages."""
 
     help_sections: ClassVar[Mapping[str, str]] = {
+        "pool": "Further inputs",
         "combine": "Combining rewards",
         "estimator": "Estimator",
         "max_rounds_behind": "Filters",
         "dry_run": "Running",
     }
+    first_options: ClassVar[tuple[str, ...]] = ("scores", "estimator", "statistics", "combine", "preset")
 
     preset: Preset = preset_option(STABLE)
     scores: list[WeightedScores] = tables([], "Scores table as PATH or PATH=WEIGHT. Repeatable.", metavar="TABLE")

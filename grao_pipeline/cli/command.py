@@ -71,22 +71,27 @@ class StageCommand(click.Command):
         except click.UsageError as error:
             raise click.UsageError(shortened(error.format_message() + _closest_choice(error)), ctx) from None
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The options under the titles of the options model."""
+    def sections(self, ctx: click.Context) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+        """(title, options with their help) under the titles of the options model, the most needed options first."""
+        model, title = self.options_model, "Options"
+        titles: dict[str, str] = {}
+        for name in model.model_fields:
+            title = model.help_sections.get(name, title)
+            titles[name] = "Options" if name in model.first_options else title
+        order = {name: place for place, name in enumerate(model.first_options)}
+        parameters = [item for item in self.get_params(ctx) if isinstance(item, click.Option)]  # the help has the rest
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}
-        title, fields = "Options", self.options_model.model_fields
-        for parameter in self.get_params(ctx):
-            if isinstance(parameter, click.Argument):  # the help above explains them
-                continue
-            title = self.options_model.help_sections.get(parameter.name or "", title)
+        for parameter in sorted(parameters, key=lambda item: order.get(item.name or "", len(order))):
+            title = titles.get(parameter.name or "", "Other options" if model.help_sections else "Options")
             record = parameter.get_help_record(ctx)
             if record is not None:
-                is_common = parameter.name not in fields
-                sections.setdefault("Other options" if is_common and len(sections) > 1 else title, []).append(record)
-        for name, records in sections.items():
-            if records:
-                with formatter.section(name):
-                    formatter.write_dl(records)
+                sections.setdefault(title, []).append(record)
+        yield from ((name, records) for name, records in sections.items() if records)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, records in self.sections(ctx):
+            with formatter.section(title):
+                formatter.write_dl(records)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_plugin_help(self.options_model, ctx.meta.get("grao.arguments", ()), formatter)

@@ -1,14 +1,39 @@
 """`grao doctor`."""
 
+import shutil
+import textwrap
+from typing import TYPE_CHECKING
+
 import click
 
 from grao_pipeline.cli.command import StageError, errors_for_people, given_options, options_of
 from grao_pipeline.cli.console import current_progress
-from grao_pipeline.cli.summaries import print_summary
+from grao_pipeline.cli.summaries import WIDTH, print_summary
 from grao_pipeline.cli.terminal import echo, visible
 from grao_pipeline.doctor.options import DoctorOptions
 
+if TYPE_CHECKING:
+    from grao_pipeline.doctor.examine import Trial
+
 MARKS = {"works": "✓", "fails": "✗", "not installed": "–", "not here": "–"}
+
+
+MARGIN = 42
+"""Columns before the detail of a trial."""
+
+
+def _short(trial: "Trial") -> str:
+    """The detail of a trial, on lines of its own where it is too long for the terminal; a command is not broken."""
+    text = trial.detail
+    if trial.state == "not installed":
+        text = text.partition("Run: ")[2] or text
+    width = shutil.get_terminal_size((WIDTH, 24)).columns
+    if len(text) + MARGIN <= width:
+        return text
+    indent = " " * 4
+    return "\n" + textwrap.fill(
+        text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 @click.command()
@@ -37,7 +62,7 @@ def doctor(as_json: bool, **values: object) -> None:
         for place, free in diagnosis.disks.items():
             echo(f"  {free:>9,.1f} GB free      {place}")
         for trial in diagnosis.trials:
-            echo(f"{MARKS[trial.state]} {trial.name:<24} {trial.state:<14} {trial.detail}")
+            echo(f"{MARKS[trial.state]} {trial.name:<24} {trial.state:<14} {_short(trial)}")
         for note in diagnosis.notes:
             echo(f"note: {note}")
     if diagnosis.failures:

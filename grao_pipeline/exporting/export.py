@@ -28,14 +28,14 @@ class ExportSummary:
     """What an export wrote.
 
     Attributes:
-        groups: rows of the table that was read.
+        read: rows of the table, by its kind: groups or prompts.
         rows: of the file.
         left_out: how many samples, pairs or prompts are not in the file, by reason.
         labels: number of desirable and undesirable rows, where rows have labels.
         was_complete: OUT held exactly this already.
     """
 
-    groups: int = 0
+    read: dict[str, int] = field(default_factory=dict)
     rows: int = 0
     format: str = ""
     left_out: dict[str, int] = field(default_factory=dict)
@@ -64,7 +64,9 @@ def export_table(table: str, out: str, options: ExportOptions, progress: Progres
     tools = [("tools", pa.string())] if has_tools and "tools" not in dict(chosen.fields(turns)) else []
     schema = pa.schema([*chosen.fields(turns), *(tools if chosen.needs_samples else [])])
     provenance = _provenance(reader, companion, options)
-    summary = ExportSummary(format=options.format, fingerprint=provenance.fingerprint)
+    summary = ExportSummary(
+        {reader.schema.name: reader.num_rows}, 0, options.format, fingerprint=provenance.fingerprint
+    )
     left_out: Counter[str] = Counter()
     labels: Counter[str] = Counter()
     with new_file(out) as path:
@@ -76,7 +78,6 @@ def export_table(table: str, out: str, options: ExportOptions, progress: Progres
                 rows = [row for group in groups for row in chosen.rows(group, options, left_out)]
                 labels.update(_label(row) for row in rows if isinstance(row.get("label"), bool))
                 writer.write(rows)
-                summary.groups += len(groups)
                 summary.rows += len(rows)
                 bar.advance(len(groups), rows=summary.rows)
         summary.left_out = dict(left_out.most_common())

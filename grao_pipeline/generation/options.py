@@ -31,6 +31,7 @@ class GenerateOptions(StageOptions):
         "base_url": "Server (--engine openai)",
         "processes": "Several processes",
     }
+    first_options: ClassVar[tuple[str, ...]] = ("model", "engine", "samples", "max_new_tokens", "temperature", "limit")
 
     engine: str = runtime(
         "auto",

@@ -14,7 +14,7 @@ BATCH_BYTES = 32 << 20
 OF_SEQUENCES = ["source", "num_tokens", "mean_logprob"]
 COLUMNS = {
     "prompts": ["reference", "rejected"],
-    "groups": ["finish_reasons", "policy", "prompt_token_ids", *columns_to_read(OF_SEQUENCES)],
+    "groups": ["reference", "finish_reasons", "policy", "prompt_token_ids", *columns_to_read(OF_SEQUENCES)],
     "scores": ["rewards", "reference_reward", "statuses"],
     "logprobs": ["sample_logprobs", "reference_logprobs"],
     "advantages": ["rewards", "advantages", "reference_reward", "reference_advantage", "reward_mean", "reward_std"],
@@ -68,6 +68,7 @@ def _slim(kind: str, batch: pa.Table) -> dict[str, pl.Series]:
     if kind == "groups":
         view = flat_view(batch, {}, OF_SEQUENCES).filter(pl.col("source") == "sample")
         return {
+            "references": frame["reference"].is_not_null(),
             "finish_reasons": frame["finish_reasons"].explode().cast(pl.Categorical),
             "policies": frame["policy"].unique(),
             "prompt_tokens": frame["prompt_token_ids"].list.len(),
@@ -90,7 +91,8 @@ def _counts(kind: str, series: dict[str, pl.Series]) -> dict[str, object]:
     if kind == "groups":
         return {
             "samples": len(series["completion_tokens"]),
-            "references": series["reference_tokens"].count(),
+            "references": int(series["references"].sum()),
+            "references_without_tokens": int((series["references"] & series["reference_tokens"].is_null()).sum()),
             "finish_reasons": _by_word(series["finish_reasons"]),
             "policies": series["policies"].n_unique(),
         }

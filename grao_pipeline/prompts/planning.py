@@ -1,7 +1,6 @@
 """What the rounds need to know of `grao prompts` and `grao curriculum` before they run."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from grao_pipeline.checksums import file_checksum
 from grao_pipeline.fingerprints import fingerprint
@@ -11,6 +10,7 @@ from grao_pipeline.prompts.curriculum import curriculum_provenance
 from grao_pipeline.prompts.detect import format_named
 from grao_pipeline.prompts.formats import FORMATS
 from grao_pipeline.prompts.options import CurriculumOptions, PromptsOptions
+from grao_pipeline.prompts.sources import local_path
 from grao_pipeline.redaction import without_credentials
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.places import Place
@@ -34,9 +34,13 @@ def prompts_identity(
     inputs: Sequence[str], options: StageOptions, provenance_of: Callable[[str], Provenance]
 ) -> Provenance:
     """The place of the prompts in a store: by the bytes of a local file, or the name of another source. The table's own
-    fingerprint is that of its rows, which are not read yet."""
-    source = Path(inputs[0])
-    content = file_checksum(source) if source.is_file() else without_credentials(inputs[0])
+    fingerprint is that of its rows, which are not read yet.
+
+    Raises:
+        InputError: a local source does not exist.
+    """
+    source = local_path(inputs[0])
+    content = file_checksum(source) if source is not None and source.is_file() else without_credentials(inputs[0])
     name = str(options.content()["format"])
     own_source = {} if name == "auto" else named_source("format", name, FORMATS)
     key = fingerprint(["prompts", content, {**options.content(), **own_source}])

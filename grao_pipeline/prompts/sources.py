@@ -59,13 +59,27 @@ def open_source(source: str, split: str, subset: str | None, progress: Progress)
         with local_copy(source, progress) as copy:
             yield _open_path(copy, source, split, subset, progress)
         return
-    path = Path(source).expanduser()
-    if path.exists():
+    path = local_path(source)
+    if path is not None:
         yield _open_path(path, source, split, subset, progress)
-    elif _looks_like_path(source):
-        raise InputError(f"{source}: no such file or directory.")
     else:
         yield Source(read_hub(source, subset, split, progress))
+
+
+def local_path(source: str) -> Path | None:
+    """The file or directory that a source is; None for a URL or a dataset of the hub.
+
+    Raises:
+        InputError: the source is a path, and nothing is there.
+    """
+    path = Path(source).expanduser()
+    if is_url(source):
+        return None
+    if path.exists():
+        return path
+    if _looks_like_path(source):
+        raise InputError(f"{source}: no such file or directory.")
+    return None
 
 
 def _open_path(path: Path, source: str, split: str, subset: str | None, progress: Progress) -> Source:

@@ -22,6 +22,7 @@ class ReferencesOptions(GenerateOptions):
         "groups": "Best samples, tables",
         "reward": "Choice of the best of several samples",
     }
+    first_options: ClassVar[tuple[str, ...]] = ("model", "groups", "scores", "from_", "overwrite_references")
 
     model: str = runtime(
         "",

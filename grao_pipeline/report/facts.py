@@ -15,6 +15,9 @@ from grao_pipeline.models.manifest import METRICS
 from grao_pipeline.pipeline import stages
 from grao_pipeline.report.outputs import Output
 from grao_pipeline.rounds.receipts import Receipt, read_receipt
+from grao_pipeline.rounds.tournament import RESULT
+from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.json_record import read_record
 
 Json = dict[str, Any]
 MOST_STEPS = 1000
@@ -37,6 +40,17 @@ def evaluations(outputs: Sequence[Output]) -> list[Json]:
                 }
             )
     return rows
+
+
+def tournament(root: Path) -> Json | None:
+    """What `grao tournament` found of a run; None where there was none.
+
+    Raises:
+        DamagedPart: its file is damaged.
+        MismatchError: another program wrote it.
+    """
+    record = read_record(Directory(root), RESULT)
+    return None if record is None else {**record, "source": RESULT}
 
 
 def trainings(outputs: Sequence[Output]) -> list[Json]:

@@ -72,12 +72,18 @@ def write_report(run: str, out: str, options: ReportOptions, progress: Progress 
     shown = Counter(group["set"] for group in groups)
     costs, more = facts.costs(outputs)
     problems += more
+    try:
+        tournament = facts.tournament(root)
+    except (DamagedPart, MismatchError) as error:
+        tournament = None
+        problems.append(str(error))
     title = options.title or root.resolve().name
     report = {
         "title": title,
         "run": run,
         "version": version("grao-pipeline"),
         "evaluations": facts.evaluations(outputs),
+        "tournament": tournament,
         "trainings": facts.trainings(outputs),
         "sets": [{**set_record(tables), "shown": shown[tables.of.key]} for tables in opened],
         "rewards": [one.of_reward(name) for one in numbers for name in one.rewards.columns if name != "row"],

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from grao_pipeline import notes
 from grao_pipeline.advantages.flat_view import columns_to_read, flat_view
 from grao_pipeline.evaluation.intervals import Estimate, bootstrap_mean
 from grao_pipeline.progress import SILENT, Bar, Progress
@@ -104,14 +105,20 @@ def audit_scores(groups_url: str, scores_url: str, options: AuditOptions, progre
         rounds = sorted((_read(pair, bar) for pair in pairs), key=lambda rows: rows.number)
         rows = [_feature_row(part, name, error, options) for part in rounds for name in FEATURES]
         favorites = _favorites(pairs[-1], second, bar, options.confidence) if second else None
-    notes = [_flag(row, rows) for row in rows if row.flagged]
+    flags = [_flag(row, rows) for row in rows if row.flagged]
     if favorites is not None and favorites.flagged:
-        notes.append(
+        flags.append(
             f"The samples that this reward likes best are worse than the average of their group by the second reward: "
             f"{favorites.value:+.2f} [{favorites.low:+.2f}, {favorites.high:+.2f}] standard deviations over "
             f"{favorites.groups} groups. Read some of them before training on this reward."
         )
-    return AuditSummary(rows, favorites, len(notes), notes)
+    constant = [part for part in rounds if not part.varies]
+    remarks = [
+        remark
+        for part in constant
+        for remark in notes.constant_rewards(f"The reward of round {part.number}", part.samples["row"].n_unique())
+    ]
+    return AuditSummary(rows, favorites, len(flags), [*flags, *remarks])
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,12 @@ class _Round:
     number: int
     samples: pl.DataFrame
     """`row`, `reward` and the features, one line per sample."""
+
+    @property
+    def varies(self) -> bool:
+        """Whether the reward distinguishes the samples of any group."""
+        ranges = self.samples.group_by("row").agg(pl.col("reward").max() - pl.col("reward").min())
+        return bool((ranges["reward"] > 0).any())
 
 
 def _read(pair: TablePair, bar: Bar) -> _Round:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from grao_pipeline import notes
 from grao_pipeline.advantages.compute import Batch, open_computation
 from grao_pipeline.advantages.options import AdvantagesOptions, WeightedScores
 from grao_pipeline.evaluation.intervals import bootstrap_mean
@@ -59,6 +60,7 @@ class Comparison:
     other_best: int
     """Groups whose highest weight is that of another sample."""
     differ_most: list[DifferingGroup] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def for_people(self) -> dict[str, object]:
         """Counts with their shares, and the groups that differ most, shortened."""
@@ -78,6 +80,7 @@ class Comparison:
                 f"      A prefers  {_short(group.best_a)}\n      B prefers  {_short(group.best_b)}"
                 for place, group in enumerate(self.differ_most, start=1)
             },
+            "notes": self.notes,
         }
 
 
@@ -135,6 +138,7 @@ class _Tally:
         self._counts = np.zeros((3, 3), dtype=np.int64)
         self._sums = np.zeros(2)
         self._other_best = 0
+        self._varied = {"reward": 0, "reward_b": 0}
         self._correlations: list[float] = []
         self._candidates: list[tuple[float, int, int, dict[str, Any]]] = []
 
@@ -144,6 +148,9 @@ class _Tally:
         a, b = (with_weights(batch.rows, options.beta, options.lambda_).select(columns) for batch in (one, other))
         rows = a.with_columns(*(b[name].alias(f"{name}_b") for name in columns[2:]))
         samples = rows.filter(pl.col("sample_index") >= 0)
+        ranges = samples.group_by("row").agg(pl.col(*self._varied).max() - pl.col(*self._varied).min())
+        for name in self._varied:
+            self._varied[name] += int((ranges[name] > 0).sum())
         signs = (samples.select(pl.col("advantage", "advantage_b").fill_null(0.0).sign().cast(pl.Int8)) + 1).to_numpy()
         np.add.at(self._counts, (signs[:, 0], signs[:, 1]), 1)
         moved = (pl.col("weight") - pl.col("weight_b")).abs()
@@ -182,6 +189,12 @@ class _Tally:
             kappa=kappa(self._counts),
             other_best=self._other_best,
             differ_most=[_described(groups, *candidate[1:]) for candidate in self._candidates if candidate[0] > 0],
+            notes=[
+                note
+                for name, varied in zip(("Reward A", "Reward B"), self._varied.values(), strict=True)
+                if not varied
+                for note in notes.constant_rewards(name, self.groups)
+            ],
         )
 
 

@@ -1,6 +1,7 @@
 """Running one task: its stage's command in a separate process, and a receipt of what it took."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -60,6 +61,7 @@ class Runner:
         self._lane = lane
         self._queued: list[Task] = []
         self._sent: list[Task] = []
+        self._told: set[tuple[str, str]] = set()
         self._when_made: dict[str, list[Callable[[], None]]] = {}
         self.bar = progress.track("rounds", num_tasks, "tasks")
         self.made: list[str] = []
@@ -133,6 +135,16 @@ class Runner:
             for call in self._when_made.pop(str(task.out), []):
                 call()
 
+    def _tell(self, task: Task, notes: "list[str]") -> None:
+        """The notes of a task; of those that differ from an earlier round's in their numbers alone, their number."""
+        kinds = [(task.stage.name, re.sub(r"[\d.,]+", "", note)) for note in notes]
+        new = [note for note, kind in zip(notes, kinds, strict=True) if kind not in self._told]
+        self._told.update(kinds)
+        for note in new:
+            self._progress.note(f"note: {note}")
+        if len(new) < len(notes):
+            self._progress.note(f"note: {len(notes) - len(new)} as before; grao report shows all")
+
     def _resources_of(self, task: Task) -> StageResources:
         return self._with_resources(task)[0]
 
@@ -167,8 +179,7 @@ class Runner:
                 f"{task.name} wrote {summary['fingerprint']}, and the plan was {task.out.name}: an input, a model or "
                 f"a reward's source file changed meanwhile. Delete {task.out} and run the same command again."
             )
-        for note in summary.get("notes", []):
-            self._progress.note(f"note: {note}")
+        self._tell(task, summary.get("notes", []))
         self._receipts.write(task, seconds, summary)
         self.made.append(task.name)
         self.bar.advance(1)

@@ -61,7 +61,11 @@ def _prompts(plan: RunPlan, tasks: Tasks) -> tuple[Output, Output | None]:
         return _table(source.train, tasks), _table(source.eval, tasks) if source.eval else None
     assert source.source is not None
     stage, options = stage_named("prompts"), source.settings.options
-    key = stage.identity_of((source.source,), options, lambda place: Provenance("source", place, {}, {})).fingerprint
+    try:
+        identity = stage.identity_of((source.source,), options, lambda place: Provenance("source", place, {}, {}))
+    except InputError as error:
+        raise InputError(source.settings.source.render(str(error), "source")) from error
+    key = identity.fingerprint
     out = plan.store / stage.name / key
     is_split = bool(options.resolved()["eval_fraction"])
     task = Task(stage.name, stage, source.settings, (source.source,), out, (source.source,), stage.has_finished(out))

@@ -1,7 +1,7 @@
 """The seam of trackers: numbers by step, run by run."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,6 +26,8 @@ class Tracker(ABC):
 
     package: ClassVar[str] = ""
     """What it needs; empty where it needs nothing."""
+    has_tables: ClassVar[bool] = False
+    """Whether `log_samples` keeps rows."""
 
     def __init__(self, folder: Path, project: str) -> None:
         if self.package:
@@ -36,6 +38,15 @@ class Tracker(ABC):
     @abstractmethod
     def log(self, run: str, step: int, values: Mapping[str, float]) -> None:
         """Keep the numbers of one step. Steps of a run come in order; those of several runs may alternate."""
+
+    def log_samples(self, run: str, step: int, rows: Sequence[Mapping[str, object]]) -> None:
+        """Keep some samples as a table.
+
+        Args:
+            step: the round that they belong to.
+            rows: all with the same keys; values are texts, numbers or None.
+        """
+        return
 
     def close(self) -> None:
         """Write what is still in memory."""

@@ -14,6 +14,7 @@ from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.json_record import read_record, write_record
 from grao_pipeline.tracking.base import Tracker
 from grao_pipeline.tracking.options import UNTIL_END_OF_INPUT, LogOptions
+from grao_pipeline.tracking.samples import samples
 from grao_pipeline.tracking.sources import Entry, TrainingLog, evaluations, training_logs
 from grao_pipeline.tracking.trackers import TRACKERS
 
@@ -74,7 +75,7 @@ def log_run(path: str, options: LogOptions, progress: Progress = SILENT) -> LogS
         while not folder.is_dir() and not ending.wait(POLL_SECONDS):
             continue
         sinks = [_Sink(name, load("tracker", name, TRACKERS)(folder, options.project), folder) for name in options.to]
-        source = _Source(folder)
+        source = _Source(folder, any(sink.has_tables for sink in sinks))
         summary = LogSummary(trackers=list(options.to), places=_places(path, options))
         has_metrics = False
         while True:
@@ -127,18 +128,22 @@ class _Ending:
 class _Source:
     """What a folder holds, and comes to hold."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, with_samples: bool) -> None:
         self._folder = folder
+        self._with_samples = with_samples
         self._logs: dict[str, TrainingLog] = {}
-        self._evaluated: set[tuple[str, int]] = set()
+        self._whole: set[tuple[str, int]] = set()
 
     def new(self) -> Iterator[Entry]:
         for name, log in training_logs(self._folder).items():
             yield from self._logs.setdefault(name, log).new()
         for entry in evaluations(self._folder):
-            if (entry.run, entry.step) not in self._evaluated:
-                self._evaluated.add((entry.run, entry.step))
+            if (entry.run, entry.step) not in self._whole:
+                self._whole.add((entry.run, entry.step))
                 yield entry
+        for entry in samples(self._folder, self._whole) if self._with_samples else ():
+            self._whole.add((entry.run, entry.step))
+            yield entry
 
     @property
     def is_finished(self) -> bool:
@@ -161,11 +166,18 @@ class _Sink:
         self._last: dict[str, int] = {} if record is None else record["steps"]
         self._unsaved = 0
 
+    @property
+    def has_tables(self) -> bool:
+        return self._tracker.has_tables
+
     def log(self, entry: Entry) -> bool:
         """Log a step, unless the tracker has it; whether it was logged."""
-        if entry.step <= self._last.get(entry.run, -1):
+        if entry.step <= self._last.get(entry.run, -1) or (entry.rows and not self.has_tables):
             return False
-        self._tracker.log(entry.run, entry.step, entry.values)
+        if entry.rows:
+            self._tracker.log_samples(entry.run, entry.step, entry.rows)
+        else:
+            self._tracker.log(entry.run, entry.step, entry.values)
         self._last[entry.run] = entry.step
         self._unsaved += 1
         if self._unsaved >= SAVE_EVERY:

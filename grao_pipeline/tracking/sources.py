@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ class Entry:
     run: str
     step: int
     values: Mapping[str, float]
+    rows: Sequence[Mapping[str, object]] = ()
+    """Samples, in place of values."""
 
 
 class TrainingLog:
@@ -71,14 +73,14 @@ def numbers(record: Mapping[str, Any]) -> dict[str, float]:
 
 def training_logs(folder: Path) -> dict[str, TrainingLog]:
     """The logs of trainings in a folder, by the name of the run: its path in the folder of the rounds."""
-    if (folder / METRICS).is_file() or not _places(folder, METRICS):
+    if (folder / METRICS).is_file() or not places_of(folder, METRICS):
         return {folder.resolve().name: TrainingLog(folder / METRICS, folder.resolve().name)}
-    return {name: TrainingLog(path, name) for name, path in _places(folder, METRICS).items()}
+    return {name: TrainingLog(path, name) for name, path in places_of(folder, METRICS).items()}
 
 
 def evaluations(folder: Path) -> Iterator[Entry]:
     """The evaluations of rounds: step 0 is the base model, step n + 1 that of round n."""
-    for name, path in _places(folder, EVALUATION).items():
+    for name, path in places_of(folder, EVALUATION).items():
         match = ROUND.search(name)
         metrics = _object(path.read_bytes()).get("summary", {}).get("metrics", {})
         values = {key: float(metric["value"]) for key, metric in metrics.items() if isinstance(metric, Mapping)}
@@ -87,7 +89,7 @@ def evaluations(folder: Path) -> Iterator[Entry]:
             yield Entry("/".join(filter(None, (variant, "evaluation"))), int(match[1]) + 1 if match else 0, values)
 
 
-def _places(folder: Path, name: str) -> dict[str, Path]:
+def places_of(folder: Path, name: str) -> dict[str, Path]:
     """Files of this name by the path of their folder; links into the store are followed, the store itself is not."""
     places = {}
     for root, folders, files in os.walk(folder, followlinks=True):
@@ -98,7 +100,12 @@ def _places(folder: Path, name: str) -> dict[str, Path]:
         )
         if name in files and relative != ".":
             places[relative.replace(os.sep, "/")] = Path(root) / name
-    return places
+    return dict(sorted(places.items(), key=lambda item: _by_number(item[0])))
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """Orders `round-2` before `round-10`: trackers take the steps of a run in order."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _object(line: bytes) -> dict[str, Any]:

@@ -17,6 +17,7 @@ class TrainOptions(StageOptions):
     """`grao train`: groups + advantages → model."""
 
     help_sections: ClassVar[Mapping[str, str]] = {
+        "adapter": "Further inputs",
         "objective": "Objective",
         "preset": "Stability, and groups of older policies",
         "learning_rate": "Optimization",
@@ -24,6 +25,16 @@ class TrainOptions(StageOptions):
         "lora_rank": "LoRA",
         "gradient_checkpointing": "Running",
     }
+    first_options: ClassVar[tuple[str, ...]] = (
+        "model",
+        "objective",
+        "beta",
+        "lambda_",
+        "learning_rate",
+        "groups_per_step",
+        "epochs",
+        "lora_rank",
+    )
 
     model: str = runtime(..., "Model to train: a Hugging Face model directory or hub id.")
     adapter: str | None = runtime(

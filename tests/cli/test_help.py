@@ -1,7 +1,10 @@
 """Help texts in sections, and advice for what is misspelled."""
 
+import re
+
 import pytest
 
+from grao_pipeline.options import option_flag
 from grao_pipeline.pipeline import stages
 from grao_pipeline.stage import Stage
 from tests import tiny
@@ -35,6 +38,15 @@ def test_help_shows_the_options_under_the_titles_of_their_stage(stage: Stage) ->
     assert places == sorted(places)
     assert set(sections) <= set(stage.options_model.model_fields)
     assert text.count("\n  -q, --quiet") == 1
+
+
+@pytest.mark.parametrize("stage", [stage for stage in stages() if len(stage.options_model.model_fields) > 24])
+def test_a_long_help_begins_with_the_few_options_that_matter(stage: Stage) -> None:
+    model = stage.options_model
+    first = tiny.grao(stage.name, "--help").stdout.split("\nOptions:\n")[1].split("\n\n")[0]
+    flags = re.findall(r"^  (--[a-z-]+)", first, re.MULTILINE)
+    assert flags[: len(model.first_options)] == [option_flag(name) for name in model.first_options]
+    assert 3 <= len(flags) <= 10
 
 
 def test_a_directory_that_does_not_exist_is_called_that() -> None:

@@ -50,7 +50,7 @@ def test_a_pair_is_the_best_and_the_worst_sample(tables: tuple[str, str], tmp_pa
         ("question 2", "2b", "2a"),
     ]
     assert [(row["score_chosen"], row["score_rejected"], row["margin"]) for row in rows] == [(1, 0.25, 0.75), (1, 0, 1)]
-    assert (summary["groups"], summary["rows"]) == (3, 2)
+    assert (summary["read"], summary["rows"]) == ({"groups": 3}, 2)
     assert summary["left_out"] == {
         "a sample has no reward": 1,
         "the rewards of a pair do not differ by more than the margin": 1,

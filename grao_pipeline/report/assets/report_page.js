@@ -3,7 +3,7 @@
 import { SampleBrowser } from "./browser.js";
 import { duration, el, number, percent, visible } from "./dom.js";
 import { MemorySource } from "./memory_source.js";
-import { costs, lengths, modelName, origins, outcome, remarks, rewards, sweep, training, variantsOf } from "./sections.js";
+import { costs, lengths, modelName, origins, outcome, remarks, rewards, sweep, tournament, training, variantsOf } from "./sections.js";
 
 /** JSON that was compressed by gzip and written in base 64. */
 async function unpacked(text) {
@@ -55,7 +55,7 @@ async function main() {
   const report = JSON.parse(document.getElementById("report-data").textContent);
   const app = document.getElementById("app");
   const [header, nav] = top(report.title);
-  const sections = [outcome, sweep, training, rewards, lengths, costs, remarks, origins].map((make) => make(report)).filter(Boolean);
+  const sections = [outcome, tournament, sweep, training, rewards, lengths, costs, remarks, origins].map((make) => make(report)).filter(Boolean);
   const page = el(
     "main",
     { class: "report" },

@@ -63,6 +63,53 @@ export function outcome(report) {
   return section("outcome", "Outcome", `Of every model, with ${confidence}.`, figures(charts));
 }
 
+/** A line for each variant: its value and interval, the first one filled. */
+function intervals(rows, others = []) {
+  return {
+    height: 40 + 26 * rows.length,
+    draw: (width) => ({
+      marginLeft: Math.min(width / 2, 20 + 6.5 * Math.max(...rows.map((row) => row.variant.length))),
+      y: { type: "point", domain: rows.map((row) => row.variant), label: null, padding: 0.6 },
+      x: { label: null, grid: true, ticks: 5, nice: true },
+      marks: [
+        ...others,
+        Plot.ruleY(rows, { y: "variant", x1: "low", x2: "high", stroke: INK.accent, strokeWidth: 1.4 }),
+        Plot.dot(rows, { y: "variant", x: "value", r: 3.4, fill: (_, index) => (index === 0 ? "var(--accent)" : "var(--paper)"), stroke: INK.accent, strokeWidth: 1.6 }),
+      ],
+    }),
+  };
+}
+
+export function tournament(report) {
+  const found = report.tournament;
+  if (!found) return null;
+  const against = found.rows.filter((row) => row.difference).map((row) => ({ ...row.difference, variant: row.method }));
+  against.sort((a, b) => b.value - a.value);
+  const methods = found.rows.map((row) => [
+    row.method === found.baseline ? `${row.method} (baseline)` : row.method,
+    ...[row.mean_reward, row.difference].flatMap((metric) => (metric ? [metric.value, metric.low, metric.high] : [null, null, null])),
+    row.costs.tokens_trained,
+    row.seconds,
+  ]);
+  const shared = `Paid once for all: ${number(found.shared.tokens_sampled)} tokens sampled, ${number(found.shared.judgements)} judgements, ${duration(found.shared.seconds)}.`;
+  return section(
+    "tournament",
+    "Tournament",
+    `The last models of all methods on the same held-out prompts, against ${found.baseline}, prompt by prompt. ${shared}`,
+    against.length > 0 && figures(
+      figure({
+        title: `Mean reward less that of ${found.baseline}`,
+        text: "where an interval contains 0, the prompts do not tell the two models apart",
+        isWide: true,
+        ...intervals(against, [Plot.ruleX([0], { stroke: INK.line })]),
+        columns: ["method", "difference", "low", "high", "n", "source"],
+        rows: against.map((row) => [row.variant, row.value, row.low, row.high, row.n, found.source]),
+      }),
+    ),
+    table(["method", "mean reward", "low", "high", "difference", "low", "high", "tokens trained", "own seconds"], methods),
+  );
+}
+
 export function sweep(report) {
   const variants = variantsOf(report);
   if (variants.length < 2) return null;
@@ -73,16 +120,7 @@ export function sweep(report) {
     rows.sort((a, b) => b.value - a.value);
     return figure({
       title: `${title} of the last models`,
-      height: 40 + 26 * rows.length,
-      draw: (width) => ({
-        marginLeft: Math.min(width / 2, 20 + 6.5 * Math.max(...rows.map((row) => row.variant.length))),
-        y: { type: "point", domain: rows.map((row) => row.variant), label: null, padding: 0.6 },
-        x: { label: null, grid: true, ticks: 5, nice: true },
-        marks: [
-          Plot.ruleY(rows, { y: "variant", x1: "low", x2: "high", stroke: INK.accent, strokeWidth: 1.4 }),
-          Plot.dot(rows, { y: "variant", x: "value", r: 3.4, fill: (_, index) => (index === 0 ? "var(--accent)" : "var(--paper)"), stroke: INK.accent, strokeWidth: 1.6 }),
-        ],
-      }),
+      ...intervals(rows),
       columns: ["variant", "model", "value", "low", "high", "n", "source"],
       rows: rows.map((row) => [row.variant, row.model, row.value, row.low, row.high, row.n, row.source]),
     });

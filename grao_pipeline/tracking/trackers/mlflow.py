@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ class MlflowTracker(Tracker):
     """An experiment of MLflow: `mlflow ui --backend-store-uri FOLDER/mlflow`."""
 
     package: ClassVar[str] = "mlflow"
+    has_tables: ClassVar[bool] = True
 
     def __init__(self, folder: Path, project: str) -> None:
         super().__init__(folder, project)
@@ -28,16 +29,23 @@ class MlflowTracker(Tracker):
         self._runs: dict[str, str] = {}
 
     def log(self, run: str, step: int, values: Mapping[str, float]) -> None:
-        if run not in self._runs:
-            self._runs[run] = self._run_named(run)
         now = int(time.time() * 1000)
         metrics = [self._metric(name, value, now, step) for name, value in values.items()]
-        self._client.log_batch(self._runs[run], metrics=metrics)
+        self._client.log_batch(self._run(run), metrics=metrics)
+
+    def log_samples(self, run: str, step: int, rows: Sequence[Mapping[str, object]]) -> None:
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        self._client.log_table(self._run(run), columns, f"samples/round-{step}.json")
 
     def close(self) -> None:
         for identity in self._runs.values():
             self._client.set_terminated(identity)
         self._runs = {}
+
+    def _run(self, name: str) -> str:
+        if name not in self._runs:
+            self._runs[name] = self._run_named(name)
+        return self._runs[name]
 
     def _run_named(self, name: str) -> str:
         """The run of this name, of an earlier process or a new one."""

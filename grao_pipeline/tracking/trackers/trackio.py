@@ -1,6 +1,6 @@
 """The tracker `trackio`: Hugging Face's local dashboard; its folder is that of TRACKIO_DIR."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ class TrackioTracker(Tracker):
     """A project of Trackio: `trackio show --project PROJECT`."""
 
     package: ClassVar[str] = "trackio"
+    has_tables: ClassVar[bool] = True
 
     def __init__(self, folder: Path, project: str) -> None:
         super().__init__(folder, project)
@@ -19,9 +20,16 @@ class TrackioTracker(Tracker):
         self._runs: dict[str, Any] = {}
 
     def log(self, run: str, step: int, values: Mapping[str, float]) -> None:
-        if run not in self._runs:
-            self._runs[run] = self._trackio.init(project=self.project, name=run, resume="allow", embed=False)
-        self._runs[run].log(dict(values), step=step)
+        self._run(run).log(dict(values), step=step)
+
+    def log_samples(self, run: str, step: int, rows: Sequence[Mapping[str, object]]) -> None:
+        frame = require("pandas").DataFrame(list(rows))
+        self._run(run).log({"samples": self._trackio.Table(dataframe=frame)}, step=step)
+
+    def _run(self, name: str) -> Any:
+        if name not in self._runs:
+            self._runs[name] = self._trackio.init(project=self.project, name=name, resume="allow", embed=False)
+        return self._runs[name]
 
     def close(self) -> None:
         for run in self._runs.values():

@@ -1,6 +1,6 @@
 """The tracker `wandb`: Weights & Biases, with its variables (WANDB_MODE=offline, WANDB_DIR, …)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ class WandbTracker(Tracker):
     """A project of Weights & Biases; a training that is resumed stays one run."""
 
     package: ClassVar[str] = "wandb"
+    has_tables: ClassVar[bool] = True
 
     def __init__(self, folder: Path, project: str) -> None:
         super().__init__(folder, project)
@@ -20,12 +21,19 @@ class WandbTracker(Tracker):
         self._runs: dict[str, Any] = {}
 
     def log(self, run: str, step: int, values: Mapping[str, float]) -> None:
-        if run not in self._runs:
-            identity = fingerprint([self.project, str(self.folder.resolve()), run])
-            self._runs[run] = self._wandb.init(
-                project=self.project, name=run, id=identity, resume="allow", reinit="create_new"
+        self._run(run).log(dict(values), step=step)
+
+    def log_samples(self, run: str, step: int, rows: Sequence[Mapping[str, object]]) -> None:
+        table = self._wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
+        self._run(run).log({"samples": table}, step=step)
+
+    def _run(self, name: str) -> Any:
+        if name not in self._runs:
+            identity = fingerprint([self.project, str(self.folder.resolve()), name])
+            self._runs[name] = self._wandb.init(
+                project=self.project, name=name, id=identity, resume="allow", reinit="create_new"
             )
-        self._runs[run].log(dict(values), step=step)
+        return self._runs[name]
 
     def close(self) -> None:
         for run in self._runs.values():

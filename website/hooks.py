@@ -1,0 +1,30 @@
+"""What MkDocs calls while it builds: pages that are not files of docs/, and links between all of them."""
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+from website import commands, links
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Give every command its place in the navigation."""
+    names = (f"commands/{name}" for name, _ in commands.pages())
+    config.nav = [{"Commands": list(names)} if "Commands" in item else item for item in config.nav or ()]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the commands, the documents of the repository, and the files that pages link to."""
+    for name, text in commands.pages():
+        files.append(File.generated(config, f"commands/{name}", content=text))
+    for origin, path in links.DOCUMENTS.items():
+        files.append(File.generated(config, path, content=(links.ROOT / origin).read_text()))
+    for path in sorted(links.linked_files()):
+        files.append(File.generated(config, links.on_site(path), abs_src_path=str(links.ROOT / path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Links as they are in the repository, where they work on any host of it, become links of the site."""
+    return markdown if page.file.src_uri.startswith("commands/") else links.rewritten(markdown, page.file.src_uri)
