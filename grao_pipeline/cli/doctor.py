@@ -18,22 +18,18 @@ if TYPE_CHECKING:
 MARKS = {"works": "✓", "fails": "✗", "not installed": "–", "not here": "–"}
 
 
-MARGIN = 42
-"""Columns before the detail of a trial."""
-
-
-def _short(trial: "Trial") -> str:
-    """The detail of a trial, on lines of its own where it is too long for the terminal; a command is not broken."""
-    text = trial.detail
-    if trial.state == "not installed":
-        text = text.partition("Run: ")[2] or text
+def _line(head: str, text: str) -> str:
+    """What something is called and what is said of it, which goes below where both are too long for the terminal."""
     width = shutil.get_terminal_size((WIDTH, 24)).columns
-    if len(text) + MARGIN <= width:
-        return text
-    indent = " " * 4
-    return "\n" + textwrap.fill(
-        text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
+    if len(head) + len(text) < width:
+        return f"{head} {text}"
+    below = textwrap.wrap(text, width - 4, break_long_words=False, break_on_hyphens=False)
+    return "\n    ".join([head.rstrip(), *below])
+
+
+def _detail(trial: "Trial") -> str:
+    """Of what is not installed, the command alone."""
+    return trial.detail.partition("Run: ")[2] or trial.detail if trial.state == "not installed" else trial.detail
 
 
 @click.command()
@@ -58,11 +54,11 @@ def doctor(as_json: bool, **values: object) -> None:
         print_summary(diagnosis, True, "")
     else:
         for name, fact in diagnosis.machine.items():
-            echo(f"  {name:<24} {fact}")
+            echo(_line(f"  {name:<24}", fact))
         for place, free in diagnosis.disks.items():
-            echo(f"  {free:>9,.1f} GB free      {place}")
+            echo(_line(f"  {free:>9,.1f} GB free     ", place))
         for trial in diagnosis.trials:
-            echo(f"{MARKS[trial.state]} {trial.name:<24} {trial.state:<14} {_short(trial)}")
+            echo(_line(f"{MARKS[trial.state]} {trial.name:<24} {trial.state:<13}", _detail(trial)))
         for note in diagnosis.notes:
             echo(f"note: {note}")
     if diagnosis.failures:

@@ -35,7 +35,8 @@ def test_a_package_that_breaks_or_dies_does_not_stop_the_others(
     names = ["package jinja2", "package jsonschema", "package openai", "package safetensors", "package torchao"]
     result = tiny.grao("doctor", *(word for name in names for word in ("--only", name)))
     assert result.exit_code == 1
-    lines = {line[2:26].strip(): line for line in result.stdout.splitlines() if line[:2] in ("✓ ", "✗ ", "– ")}
+    whole = result.stdout.replace("\n    ", " ")  # what is too long for 80 columns goes below
+    lines = {line[2:26].strip(): line for line in whole.splitlines() if line[:2] in ("✓ ", "✗ ", "– ")}
     assert list(lines) == names
     assert "RuntimeError: compiled for another machine" in lines["package jsonschema"]
     assert "its process ended with code 7" in lines["package openai"]
@@ -52,6 +53,19 @@ def test_what_is_not_installed_comes_with_its_command(monkeypatch: pytest.Monkey
     diagnosis = tiny.grao_json("doctor", "--only", "package bitsandbytes")
     state, detail = states(diagnosis)["package bitsandbytes"]
     assert (state, "pip install 'grao-pipeline[quantized]'" in detail) == ("not installed", True)
+
+
+def test_packages_have_the_names_of_pip_and_lines_fit_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['math_verify'] = None\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[2]}")
+    result = tiny.grao("doctor", "--only", "package math-verify", "--only", "package jinja2")
+    assert result.exit_code == 0, result.stderr
+    assert "package math-verify      not installed" in result.stdout
+    assert "pip install 'grao-pipeline[score]'" in result.stdout
+    assert "math_verify" not in result.stdout
+    assert [line for line in result.stdout.splitlines() if len(line) > 80 and line.count(" ") > 12] == []
 
 
 def test_a_misspelled_trial_is_refused_with_the_nearest_one() -> None:

@@ -34,6 +34,7 @@ class MlflowTracker(Tracker):
         self._client.log_batch(self._run(run), metrics=metrics)
 
     def log_samples(self, run: str, step: int, rows: Sequence[Mapping[str, object]]) -> None:
+        require("pandas")
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         self._client.log_table(self._run(run), columns, f"samples/round-{step}.json")
 
