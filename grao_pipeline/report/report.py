@@ -78,13 +78,14 @@ def write_report(run: str, out: str, options: ReportOptions, progress: Progress 
         tournament = None
         problems.append(str(error))
     title = options.title or root.resolve().name
+    evaluations, trainings = facts.evaluations(outputs), facts.trainings(outputs)
     report = {
         "title": title,
         "run": run,
         "version": version("grao-pipeline"),
-        "evaluations": facts.evaluations(outputs),
+        "evaluations": evaluations,
         "tournament": tournament,
-        "trainings": facts.trainings(outputs),
+        "trainings": trainings,
         "sets": [{**set_record(tables), "shown": shown[tables.of.key]} for tables in opened],
         "rewards": [one.of_reward(name) for one in numbers for name in one.rewards.columns if name != "row"],
         "histograms": histograms(numbers),
@@ -99,8 +100,8 @@ def write_report(run: str, out: str, options: ReportOptions, progress: Progress 
     return ReportSummary(
         out,
         len(text),
-        len(report["evaluations"]),
-        len(report["trainings"]),
+        len(evaluations),
+        len(trainings),
         sum(one.groups for one in numbers),
         len(groups),
         _num_cut(groups),

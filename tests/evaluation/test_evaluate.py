@@ -120,6 +120,10 @@ def test_a_metric_that_cannot_be_computed_is_none(tmp_path: Path) -> None:
     nothing = {"ras", "mean_reward", "nag_win_rate", "nag_net", "nag_ties", "base_mean_reward", "base_ras"}
     assert {name for name, metric in summary.metrics.items() if metric is None} == nothing
     assert value_and_n(summary, "reference_reward") == (1.0, 1)
+    lines = tiny.grao("evaluate", *urls, tmp_path / "printed").stdout.splitlines()
+    for name in ("mean reward", "ras"):
+        [line] = [line for line in lines if line.startswith(f"  {name} ")]
+        assert line.endswith("–  (no prompt has what it is computed from)")
 
 
 def test_parts_do_not_matter(tuned: tuple[str, str], tmp_path: Path) -> None:

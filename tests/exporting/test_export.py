@@ -175,6 +175,7 @@ def test_prompts_of_verl_and_openrlhf_come_from_prompts_and_from_groups(
     prompts = write_table(tmp_path / "prompts", "prompts", rows)
     verl, openrlhf = tmp_path / "verl.parquet", tmp_path / "openrlhf.jsonl"
     summary = tiny.grao_json("export", prompts, verl, "--format", "verl", "--data-source", "sums")
+    assert summary["read"] == {"prompts": 2}
     assert summary["left_out"] == {"the metadata of a prompt has no answer (--answer-field)": 1}
     [row] = exported(verl)
     assert (row["data_source"], row["reward_model"]) == ("sums", {"style": "rule", "ground_truth": "4"})

@@ -29,6 +29,14 @@ def test_a_groups_table_is_described_by_its_counts_and_distributions(tmp_path: P
     assert inspection["columns"]["group_id"][0] == "string"
 
 
+def test_references_are_counted_as_generate_counts_them(tmp_path: Path) -> None:
+    """One is too long for the model: it has a text and no tokens."""
+    rows = [tiny.group_row("one", ["a"]), tiny.group_row("two", ["a"]), tiny.group_row("three", ["a"], reference=None)]
+    rows[1]["reference_token_ids"] = None
+    counts = tiny.grao_json("inspect", tiny.write_table(tmp_path / "groups", "groups", rows))["counts"]
+    assert (counts["references"], counts["references_without_tokens"]) == (2, 1)
+
+
 def test_rewards_advantages_and_nulls_are_counted(tmp_path: Path) -> None:
     scores = [
         {"group_id": "a", "rewards": [1.0, None], "reference_reward": 0.5, "statuses": ["ok", "error"], "details": None}

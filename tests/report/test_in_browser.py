@@ -1,5 +1,6 @@
 """The page of `grao report` in Chromium: drawn, searched, sorted, compared; hostile texts execute nothing."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ HOSTILE = [
 def page(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of the finished run."""
     out = tmp_path_factory.mktemp("page") / "report.html"
+    tiny.grao_json("tournament", finished_run.with_name("rounds.yaml"))  # its two variants: all is done already
     summary = tiny.grao_json("report", finished_run, out)
     assert summary["notes"] == []
     return out
@@ -40,7 +42,16 @@ def test_the_report_is_drawn_without_an_error_or_a_request(
         # Marks, not frames alone: intervals of the outcome, lines of the training, bars of the rewards.
         for mark in ("[data-mark=rule] line", "[data-mark=line] path", "[data-mark=bar] rect"):
             assert seen.page.locator(f"figure svg[role=img] {mark}").count() > 1, mark
-        for title in ("Outcome", "Sweep", "Training", "Rewards", "Lengths", "Time and cost", "Where it came from"):
+        for title in (
+            "Outcome",
+            "Tournament",
+            "Sweep",
+            "Training",
+            "Rewards",
+            "Lengths",
+            "Time and cost",
+            "Where it came from",
+        ):
             assert seen.page.get_by_role("heading", name=title, exact=True).count() == 1
         width = seen.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert width[0] <= width[1], "the page is wider than the screen"
@@ -49,6 +60,28 @@ def test_the_report_is_drawn_without_an_error_or_a_request(
         seen.page.wait_for_selector(".row .title")
         assert seen.serious_violations() == []
         assert (seen.requests, seen.problems) == ([], [])
+
+
+def test_the_report_shows_the_differences_of_a_tournament(chromium: Any, page: Path, finished_run: Path) -> None:
+    """The numbers of the table are those of tournament.json."""
+    result = json.loads((finished_run / "tournament.json").read_text())
+    with visit(chromium, on_disk(page)) as seen:
+        section = seen.page.locator("#tournament")
+        assert f"against {result['baseline']}, prompt by prompt" in section.inner_text()
+        assert section.locator("figure svg[role=img] [data-mark=dot] circle").count() == len(result["rows"]) - 1
+        for row in result["rows"]:
+            cells = section.locator("tr", has=seen.page.get_by_text(row["method"])).last.locator("td").all_inner_texts()
+            assert cells[1] == f"{row['mean_reward']['value']:.4f}"
+            difference = row["difference"]
+            assert cells[4] == (f"{difference['value']:.4f}" if difference else "–")
+        assert seen.problems == []
+
+
+def test_a_damaged_tournament_is_named_in_the_report(tmp_path: Path) -> None:
+    write_table(tmp_path / "run" / "groups", "groups", [group_row("q", ["a", "b"])])
+    (tmp_path / "run" / "tournament.json").write_text("{}")
+    [note] = tiny.grao_json("report", tmp_path / "run", tmp_path / "report.html")["notes"]
+    assert "tournament.json" in note
 
 
 def test_a_group_is_found_sorted_and_compared_by_keyboard(chromium: Any, page: Path) -> None:

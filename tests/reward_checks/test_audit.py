@@ -118,6 +118,15 @@ def test_few_groups_are_not_flagged(tmp_path: Path) -> None:
     assert {row.groups for row in summary.rows if row.feature in ("markup", "list_items")} == {0}
 
 
+def test_a_constant_reward_is_named_and_is_no_flag(tmp_path: Path) -> None:
+    groups, scores = write(tmp_path, 4)
+    rows = [score_row(row["group_id"], [0.5] * len(row["rewards"]), 0.0) for row in tiny_rows(scores)]
+    constant = tiny.write_table(tmp_path / "constant", "scores", rows, 64, inputs={"groups": f"{4:032d}"})
+    summary = audit_scores(groups, constant, AuditOptions())
+    assert summary.flags == 0
+    assert summary.notes[0].startswith(f"The reward of round 0 is constant within each of the {NUM_GROUPS} groups")
+
+
 def test_scores_of_other_groups_are_refused(tmp_path: Path) -> None:
     one, other = write(tmp_path, 4), write(tmp_path, 5)
     with pytest.raises(MismatchError):

@@ -64,6 +64,16 @@ def test_what_depends_on_prompts_that_are_not_made_is_unknown(tmp_path: Path, mo
     assert "How much there is to sample, judge and train on is known once the prompts are made." in text
 
 
+@pytest.mark.parametrize("source", ["nothing.jsonl", "./data/questions", "~/nosuch.csv"])
+def test_a_plan_refuses_a_local_source_that_is_missing(tmp_path: Path, model: Path, source: str) -> None:
+    """A name such as openai/gsm8k may be a data set of the hub: only `grao prompts` can tell."""
+    config = write_config(tmp_path, model, "", prompts={"source": source})
+    result = tiny.grao("rounds", "plan", config)
+    assert (result.exit_code, "Traceback" in result.stderr) == (1, False)
+    assert f"rounds.yaml:10: prompts.source: {source}: no such file or directory." in result.stderr
+    assert tiny.grao("rounds", "plan", write_config(tmp_path, model, "", prompts={"source": "a/b"})).exit_code == 0
+
+
 def test_a_model_that_does_not_exist_is_named_before_anything_runs(
     tmp_path: Path, prompts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +122,8 @@ def test_the_printed_commands_do_what_the_loop_would(tmp_path: Path, model: Path
         train = tasks[f"round-{number}/train"]
         assert train["parts_done"] == train["parts"]
     assert tiny.grao_json("rounds", "run", config)["made"] == []
+    nothing = tiny.grao("rounds", "plan", config, "--commands").stdout
+    assert nothing == "# Every task is done: no command is left.\n"
 
 
 def test_half_done_tables_are_counted_and_lengths_are_those_seen(tmp_path: Path, model: Path, prompts: str) -> None:

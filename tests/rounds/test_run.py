@@ -13,9 +13,10 @@ import yaml
 from safetensors.torch import load_file
 
 from grao_pipeline.progress import RecordedProgress
+from grao_pipeline.rounds.executors.resident import ResidentCommands
 from grao_pipeline.rounds.run import run_rounds
 from tests import tiny
-from tests.rounds.running import command, run
+from tests.rounds.running import command, run, run_here
 
 
 def write_config(directory: Path, model: Path, table: str, **changes: Any) -> Path:
@@ -101,6 +102,45 @@ def test_a_run_makes_every_task_once_and_finds_them_all_the_second_time(finished
     assert again.made == []
     assert again.found == names
     assert (progress.bar("rounds").done, progress.bar("rounds").total) == (10, 10)
+
+
+def test_rounds_are_logged_while_they_run(finished: Path, tmp_path: Path) -> None:
+    """All is done already, so that only the follower works: its event files hold what the training wrote."""
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
+    result = tiny.grao("rounds", "run", finished, "--log-to", "tensorboard")
+    assert result.exit_code == 0, result.stderr
+    output = finished.parent / "run"
+    written = [json.loads(line) for line in (output / "round-0" / "train" / "metrics.jsonl").read_text().splitlines()]
+    [file] = (output / "tensorboard" / "round-0" / "train").glob("events.*")
+    logged = {
+        event.step: {value.tag for value in event.summary.value}
+        for event in loader.LegacyEventFileLoader(str(file)).Load()
+        if event.summary.value
+    }
+    assert sorted(logged) == [step["step"] for step in written]
+    assert all({"J", "reward"} <= names for names in logged.values())
+    assert list((output / "tensorboard" / "evaluation").glob("events.*"))
+    for words in (["--log-to", "tensorbord"], ["--log-to", "nosuch:Tracker"]):
+        refused = tiny.grao("rounds", "run", finished, *words)
+        assert (refused.exit_code, "--log-to" in refused.stderr) == (2, True), refused.stderr
+
+
+def test_a_note_that_a_later_round_repeats_is_counted(tmp_path: Path, model: Path, prompts: str) -> None:
+    """The reward is constant in both rounds: one note in full, and one line that says that there are more."""
+    config = write_config(tmp_path, model, prompts, rounds=2)
+    values = yaml.safe_load(config.read_text())
+    values["score"] = [{"reward": "regex", "reward_arg": ["pattern=."]}]
+    values["advantages"] = {"keep_zero_variance": True}
+    values["train"]["epochs"] = 1
+    del values["prompts"]["eval"], values["evaluate"]
+    config.write_text(yaml.safe_dump(values))
+    progress = RecordedProgress()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ResidentCommands, "run", run_here)
+        run_rounds(str(config), progress)
+    notes = [note for note in progress.notes if note.startswith("note: ")]
+    assert sum("got the same reward" in note for note in notes) == 1
+    assert any(note.endswith("as before; grao report shows all") for note in notes)
 
 
 def test_the_table_holds_the_evaluations_and_what_each_stage_took(finished: Path) -> None:

@@ -94,6 +94,67 @@ def test_rounds_are_runs_with_their_evaluations(tmp_path: Path) -> None:
     assert rewards == {0: {"mean_reward": 0.25}, 1: {"mean_reward": 0.5}, 2: {"mean_reward": 0.75}}
 
 
+ROUNDS = 12
+
+
+@pytest.fixture
+def rounds(tmp_path: Path) -> Path:
+    """Twelve rounds, each with two groups of two samples and their advantages; the second group is unscored."""
+    for number in range(ROUNDS):
+        place = tmp_path / "rounds" / f"round-{number}"
+        groups = [tiny.group_row(f"round {number}, group {n}", [f"a{n}", f"b{n}"], reference="r") for n in range(2)]
+        computed = [
+            {
+                "group_id": group["group_id"],
+                "rewards": [1.0, 0.0] if n == 0 else [None, None],
+                "advantages": [0.5, -0.5] if n == 0 else [None, None],
+                "reference_advantage": None,
+                "reward_mean": 0.5,
+                "reward_std": 0.5,
+                "reference_reward": None,
+                "token_weights": None,
+                "masked_by": None,
+            }
+            for n, group in enumerate(groups)
+        ]
+        tiny.write_table(place / "generate", "groups", groups)
+        tiny.write_table(place / "advantages", "advantages", computed)
+    return tmp_path / "rounds"
+
+
+def expected_sample(number: int, n: int, text: str, reward: float | None, advantage: float | None) -> list[object]:
+    """Prompt, completion, reward and advantage of a row."""
+    return [f"round {number}, group {n}", f"{text}{n}", reward, advantage]
+
+
+def expected_samples(number: int) -> list[list[object]]:
+    scored = [expected_sample(number, 0, "a", 1.0, 0.5), expected_sample(number, 0, "b", 0.0, -0.5)]
+    return [*scored, *(expected_sample(number, 1, text, None, None) for text in "ab")]
+
+
+def test_samples_of_every_round_are_logged_once_and_in_order(rounds: Path, tmp_path: Path) -> None:
+    """A tracker with tables writes what it gets; rounds after the tenth come after the second."""
+    (tmp_path / "tables.py").write_text(
+        "import json\nfrom grao_pipeline.tracking.base import Tracker\n\n"
+        "class Tables(Tracker):\n    has_tables = True\n\n    def log(self, run, step, values):\n        return\n\n"
+        "    def log_samples(self, run, step, rows):\n"
+        "        with open(self.folder / 'samples.jsonl', 'a') as file:\n"
+        "            print(json.dumps([run, step, rows]), file=file)\n"
+    )
+    for logged in ({"samples": ROUNDS}, {}):
+        assert tiny.grao_json("log", rounds, "--to", f"{tmp_path}/tables.py:Tables")["steps"] == logged
+    lines = [json.loads(line) for line in (rounds / "samples.jsonl").read_text().splitlines()]
+    assert [(run, step) for run, step, _ in lines] == [("samples", number) for number in range(ROUNDS)]
+    names = ("prompt", "completion", "reward", "advantage")
+    for number, (_, _, rows) in enumerate(lines):
+        assert [[row[name] for name in names] for row in rows] == expected_samples(number)
+
+
+def test_a_tracker_without_tables_gets_no_samples(rounds: Path) -> None:
+    write_steps(rounds / "round-0" / "train", STEPS)
+    assert tiny.grao_json("log", rounds, "--to", "tensorboard")["steps"] == {"round-0/train": 3}
+
+
 @pytest.mark.skipif(importlib.util.find_spec("trackio") is None, reason="Trackio is not installed")
 def test_trackio_holds_the_metrics(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sqlite3

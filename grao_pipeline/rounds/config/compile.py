@@ -1,5 +1,6 @@
 """A rounds file → a typed plan of everything that its rounds will run. See docs/rounds.md."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field
@@ -13,7 +14,7 @@ from grao_pipeline.rounds.config.keep import Keep
 from grao_pipeline.rounds.config.named_variants import named_variants
 from grao_pipeline.rounds.config.resources import read_resources, refuse_unused
 from grao_pipeline.rounds.config.run_plan import PromptsPlan, RunPlan
-from grao_pipeline.rounds.config.sections import parse_section, refuse_unknown
+from grao_pipeline.rounds.config.sections import parse_section, refuse_unknown, source_of
 from grao_pipeline.rounds.config.sweep import expand
 from grao_pipeline.rounds.config.until import Until
 from grao_pipeline.rounds.config.variables import in_round, read_variables, substitute
@@ -154,4 +155,5 @@ def _prompts(section: Node) -> PromptsPlan:
             raise section.find([name]).error(f"prompts.{name}: expected a path, found {shown(value)}.")
     rest = Node({key: node for key, node in section.value.items() if key not in PLACES}, section.where)
     settings = stage_settings(stage_named("prompts"), rest, {})
+    settings = replace(settings, source=source_of(section, "prompts"))  # the lines of the places, too
     return PromptsPlan(places.get("source"), places.get("train"), places.get("eval"), settings)

@@ -71,7 +71,7 @@ class ResidentCommands:
     def _say_that_nothing_stays(self) -> None:
         if not self._has_said:
             sys.stderr.write(
-                "note: a library starts threads when it is imported, so every task has a process of its own, as with "
+                "note: a library starts threads when it is imported, so every task has its own process, as with "
                 "'executor: local': it imports and loads anew.\n"
             )
         self._has_said = True
