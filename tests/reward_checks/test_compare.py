@@ -188,11 +188,11 @@ def test_a_reward_that_is_constant_within_groups_is_named(tmp_path: Path) -> Non
     groups = write_groups(tmp_path, 6)
     varied: Rewards = [([float(place) for place in range(sizes(number))], None) for number in range(6)]
     constant: Rewards = [([float(number)] * sizes(number), None) for number in range(6)]
-    urls = [write(tmp_path / name, drawn, name, group_rows(6)) for name, drawn in (("a", varied), ("b", constant))]
-    [note] = compare_scores(groups, *urls, CompareOptions()).notes
+    a, b = (write(tmp_path / name, drawn, name, group_rows(6)) for name, drawn in (("a", varied), ("b", constant)))
+    [note] = compare_scores(groups, a, b, CompareOptions()).notes
     assert note.startswith("Reward B is constant within each of the 6 groups")
-    assert note in tiny.grao("compare", groups, *urls).stdout
-    assert compare_scores(groups, urls[0], urls[0], CompareOptions()).notes == []
+    assert note in tiny.grao("compare", groups, a, b).stdout
+    assert compare_scores(groups, a, a, CompareOptions()).notes == []
 
 
 def test_the_weights_are_those_of_the_objective(compared: tuple[Path, Comparison]) -> None:

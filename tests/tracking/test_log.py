@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,47 @@ def test_samples_of_every_round_are_logged_once_and_in_order(rounds: Path, tmp_p
     names = ("prompt", "completion", "reward", "advantage")
     for number, (_, _, rows) in enumerate(lines):
         assert [[row[name] for name in names] for row in rows] == expected_samples(number)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("trackio") is None, reason="Trackio is not installed")
+def test_trackio_holds_the_samples(rounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlite3
+
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    log_run(str(rounds), LogOptions(to=["trackio"], project="p"))
+    [database] = (tmp_path / "trackio").glob("*.db")
+    with sqlite3.connect(database) as connection:
+        query = "SELECT metrics FROM metrics WHERE run_name = 'samples' ORDER BY step"
+        texts = [text for (text,) in connection.execute(query)]
+    assert [completions_in(text) for text in texts] == [["a0", "b0", "a1", "b1"]] * ROUNDS
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="MLflow is not installed")
+def test_mlflow_holds_the_samples(rounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlflow").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    log_run(str(rounds), LogOptions(to=["mlflow"], project="p"))
+    for number in range(ROUNDS):
+        [file] = (tmp_path / "mlflow").glob(f"*/*/artifacts/samples/round-{number}.json")
+        table = json.loads(file.read_text())
+        rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+        names = ("prompt", "completion", "reward", "advantage")
+        assert [[row[name] for name in names] for row in rows] == expected_samples(number)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed")
+def test_wandb_holds_the_samples(rounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    log_run(str(rounds), LogOptions(to=["wandb"], project="p"))
+    files = list((tmp_path / "wandb").glob("offline-run-*/files/media/table/samples_*.json"))
+    assert len(files) == ROUNDS
+    assert all(completions_in(file.read_text()) == ["a0", "b0", "a1", "b1"] for file in files)
+
+
+def completions_in(text: str) -> list[str]:
+    """The completions in the JSON of a table, in order."""
+    return re.findall(r'"([ab]\d)"', text)
 
 
 def test_a_tracker_without_tables_gets_no_samples(rounds: Path) -> None:
