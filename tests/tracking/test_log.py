@@ -152,16 +152,22 @@ def test_samples_of_every_round_are_logged_once_and_in_order(rounds: Path, tmp_p
 
 
 @pytest.mark.skipif(importlib.util.find_spec("trackio") is None, reason="Trackio is not installed")
-def test_trackio_holds_the_samples(rounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trackio_holds_the_metrics_and_the_samples(
+    rounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One test: Trackio reads its variable when it is imported."""
     import sqlite3
 
+    write_steps(rounds / "round-0" / "train", STEPS)
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     log_run(str(rounds), LogOptions(to=["trackio"], project="p"))
     [database] = (tmp_path / "trackio").glob("*.db")
     with sqlite3.connect(database) as connection:
-        query = "SELECT metrics FROM metrics WHERE run_name = 'samples' ORDER BY step"
-        texts = [text for (text,) in connection.execute(query)]
-    assert [completions_in(text) for text in texts] == [["a0", "b0", "a1", "b1"]] * ROUNDS
+        rows = connection.execute("SELECT run_name, step, metrics FROM metrics ORDER BY step").fetchall()
+    metrics = {step: json.loads(text) for run, step, text in rows if run == "round-0/train"}
+    assert same(metrics, EXPECTED)
+    tables = [json.dumps(json.loads(text)) for run, _, text in rows if run == "samples"]
+    assert [completions_in(text) for text in tables] == [["a0", "b0", "a1", "b1"]] * ROUNDS
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="MLflow is not installed")
@@ -195,18 +201,6 @@ def completions_in(text: str) -> list[str]:
 def test_a_tracker_without_tables_gets_no_samples(rounds: Path) -> None:
     write_steps(rounds / "round-0" / "train", STEPS)
     assert tiny.grao_json("log", rounds, "--to", "tensorboard")["steps"] == {"round-0/train": 3}
-
-
-@pytest.mark.skipif(importlib.util.find_spec("trackio") is None, reason="Trackio is not installed")
-def test_trackio_holds_the_metrics(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sqlite3
-
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
-    log_run(str(run), LogOptions(to=["trackio"], project="p"))
-    [database] = (tmp_path / "trackio").glob("*.db")
-    with sqlite3.connect(database) as connection:
-        rows = connection.execute("SELECT step, metrics FROM metrics WHERE run_name = 'model'").fetchall()
-    assert same({step: json.loads(text) for step, text in rows}, EXPECTED)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="MLflow is not installed")
