@@ -37,7 +37,7 @@ browser: setup
 	  { timeout 60 apt-get update -qq && timeout 300 apt-get install -y -qq --no-install-recommends \
 	    chromium-headless-shell; } || echo 'no Chromium: its tests are skipped'
 
-# The documentation, to be opened from disk: build/site/index.html
+# The documentation. Search needs a server: python -m http.server --directory build/site
 site: setup
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet && echo build/site/index.html
 

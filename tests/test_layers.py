@@ -154,6 +154,13 @@ print([name for name in ("torch", "transformers", "vllm", "datasets") if name in
     assert process.stdout.strip() == "[]"
 
 
+def test_the_sample_browser_starts_without_the_rounds() -> None:
+    """They would be a third of its start; the YAML of rounds, where one is given, needs them."""
+    code = "import sys, grao_pipeline.view.serve; print('grao_pipeline.rounds.config.compile' in sys.modules)"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert process.stdout.strip() == "False"
+
+
 def test_every_stage_also_runs_as_a_script() -> None:
     """One is started; those of the other stages are the same but for the name."""
     command = [sys.executable, str(ROOT / "stages" / "score.py"), "--help"]

@@ -14,9 +14,9 @@ from grao_pipeline.report.group_sets import GroupSet, group_sets
 from grao_pipeline.report.options import ReportOptions
 from grao_pipeline.report.outputs import outputs_below
 from grao_pipeline.report.page import page
+from grao_pipeline.report.run_directory import run_directory
 from grao_pipeline.report.samples import OpenSet, read_groups, set_record
 from grao_pipeline.report.statistics import SetNumbers, histograms, set_numbers
-from grao_pipeline.rounds.config.compile import load_plan
 from grao_pipeline.storage.atomic import write_atomically
 from grao_pipeline.storage.outside_errors import refused
 
@@ -107,28 +107,6 @@ def write_report(run: str, out: str, options: ReportOptions, progress: Progress 
         _num_cut(groups),
         problems,
     )
-
-
-def run_directory(run: str) -> Path:
-    """The directory that holds the outputs of a run.
-
-    Raises:
-        InputError: it does not exist, or lies on another machine.
-        UsageError: the YAML is wrong.
-    """
-    if "://" in run:
-        raise InputError(f"{run} is a URL; this needs a run in a local directory. Copy it first.")
-    path = Path(run)
-    if path.suffix in (".yaml", ".yml") and path.is_file():
-        output = str(load_plan(run).output)
-        if "://" in output:
-            raise InputError(f"{run} writes to {output}; this needs a run in a local directory. Copy it first.")
-        path = Path(output)
-        if not path.is_dir():
-            raise InputError(f"{run} has not been run: {path} does not exist. Start it: grao rounds run {run}")
-    if not path.is_dir():
-        raise InputError(f"{run} does not exist or is no directory.")
-    return path
 
 
 def _open_sets(sets: Sequence[GroupSet], bar: Bar) -> tuple[list[OpenSet], list[SetNumbers], list[str]]:

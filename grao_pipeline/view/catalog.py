@@ -9,7 +9,7 @@ from pathlib import Path
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError, UsageError
 from grao_pipeline.report.group_sets import GroupSet, group_sets, scores_by_reward
 from grao_pipeline.report.outputs import Output, outputs_below
-from grao_pipeline.report.report import run_directory
+from grao_pipeline.report.run_directory import run_directory
 from grao_pipeline.report.samples import OpenSet
 from grao_pipeline.storage.row_access import open_rows
 from grao_pipeline.view.options import ViewOptions

@@ -1,0 +1,29 @@
+"""Where the outputs of a run are."""
+
+from pathlib import Path
+
+from grao_pipeline.errors import InputError
+
+
+def run_directory(run: str) -> Path:
+    """The directory that holds the outputs of a run.
+
+    Raises:
+        InputError: it does not exist, or lies on another machine.
+        UsageError: the YAML is wrong.
+    """
+    if "://" in run:
+        raise InputError(f"{run} is a URL; this needs a run in a local directory. Copy it first.")
+    path = Path(run)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        from grao_pipeline.rounds.config.compile import load_plan  # takes a third of the start of `grao view`
+
+        output = str(load_plan(run).output)
+        if "://" in output:
+            raise InputError(f"{run} writes to {output}; this needs a run in a local directory. Copy it first.")
+        path = Path(output)
+        if not path.is_dir():
+            raise InputError(f"{run} has not been run: {path} does not exist. Start it: grao rounds run {run}")
+    if not path.is_dir():
+        raise InputError(f"{run} does not exist or is no directory.")
+    return path
