@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,10 +124,8 @@ class RayCommandGroup:
     def _stop(self, except_for: int | None = None) -> None:
         actors = [actor for number, actor in enumerate(self._actors) if number != except_for]
         for stopping in [actor.stop.remote() for actor in actors]:
-            try:
+            with suppress(self._ray.exceptions.RayError):  # it has not started, or is gone already
                 _show(self._ray.get(stopping, timeout=GRACE_SECONDS + 5))
-            except self._ray.exceptions.RayError:
-                pass  # it has not started, or is gone already
 
 
 class CommandActor:

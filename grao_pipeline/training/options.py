@@ -79,7 +79,7 @@ class TrainOptions(StageOptions):
     schedule: Literal["constant", "linear", "cosine"] = option("constant", "Learning rate after warm-up.")
     dtype: Literal["auto", "float32", "bfloat16"] = option(
         "auto",
-        "Precision of forward and backward; weights and optimizer stay float32. auto is bfloat16 on CUDA, else float32.",
+        "Precision of forward and backward; weights and optimizer are float32. auto: bfloat16 on CUDA, else float32.",
     )
     save_dtype: Dtype = option("auto", "Precision of the saved weights; auto is that of --model.")
     seed: int = option(0, "Seed of the order of groups and of dropout.", ge=0)
