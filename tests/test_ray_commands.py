@@ -71,7 +71,8 @@ def test_scores_and_advantages_are_those_of_this_machine(ray_cluster: Any, many_
         assert bytes_of(here / table) == bytes_of(there / table)
     (scored_here, computed_here), (scored_there, computed_there) = summaries
     assert computed_there == computed_here
-    assert (scored_there.parts_made, scored_there.mean_reward) == (6, scored_here.mean_reward)
+    assert scored_there.parts_made == 6
+    assert scored_there.mean_reward == pytest.approx(scored_here.mean_reward, rel=1e-6)  # of the stored float32
     assert {path.name for path in there.iterdir()} == {"scores", "advantages"}, "nothing is left behind"
 
 

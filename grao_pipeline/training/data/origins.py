@@ -58,4 +58,4 @@ def find_origins(rows: pl.DataFrame, tables: Sequence[str], max_rounds_behind: i
     trained = kept.filter("is_trained").join(
         numbered, on=["table", "round", "policy"], how="left", maintain_order="left"
     )
-    return GroupIndex(origins, trained, int(rows["is_trained"].sum() - kept["is_trained"].sum()))
+    return GroupIndex(origins, trained, int(rows["is_trained"].sum()) - int(kept["is_trained"].sum()))
