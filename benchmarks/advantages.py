@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ import click
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.common import describe_machine, print_table
+from benchmarks.common import describe_machine, installed_environment, print_table
 from grao_pipeline.schemas import MESSAGES
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.writer import TableWriter
@@ -72,10 +72,10 @@ class Measured:
     peak_gib: float
 
 
-def run(command: Sequence[str]) -> Measured:
+def run(command: Sequence[str], environment: Mapping[str, str]) -> Measured:
     """Run a process; its wall time and its peak of resident memory."""
     start, before, peak = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN), 0
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     while process.poll() is None:
         # Not rusage, which starts from the parent's peak at the fork.
         match = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
@@ -183,13 +183,13 @@ def compare(place: Path, num_samples: int, groups_per_part: int, pandas: Sequenc
     ]
     # The tables were just written: read them once, so that neither side pays for the disk.
     bare = [sys.executable, "-c", BARE_POLARS, groups, scores]
-    run([*bare, str(place / "warm")])
-    sides = {"grao advantages": run(command), "bare Polars": run([*bare, str(place / "bare")])}
+    environment = installed_environment()
+    run([*bare, str(place / "warm")], environment)
+    ours, others = run(command, environment), run([*bare, str(place / "bare")], environment)
+    sides = {"grao advantages": ours, "bare Polars": others}
     for kind in pandas:
-        sides[f"pandas, {kind}"] = run(
-            [sys.executable, "-c", PANDAS, groups, scores, str(place / f"{kind}.parquet"), kind]
-        )
-    ours = sides["grao advantages"]
+        out = str(place / f"{kind}.parquet")
+        sides[f"pandas, {kind}"] = run([sys.executable, "-c", PANDAS, groups, scores, out, kind], environment)
     rows = []
     for name, side in sides.items():
         what = f"{num_samples:,}, {groups_per_part:,} groups a part"

@@ -3,6 +3,8 @@
 import os
 import platform
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 
 import click
 import torch
+
+import grao_pipeline
 
 
 def random_words(rng: random.Random, count: int) -> str:
@@ -54,6 +58,15 @@ def write_prompts(path: Path, count: int, words: int, seed: int) -> str:
     rng = random.Random(seed)
     rows = [prompt_row(random_words(rng, words), random_words(rng, 20)) for _ in range(count)]
     return write_table(path, "prompts", rows, rows_per_part=count)
+
+
+def installed_environment() -> dict[str, str]:
+    """The environment of processes that find their modules compiled, as those of an installed package, whatever the
+    settings of this process are. It compiles this package."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-m", "compileall", "-q", str(Path(grao_pipeline.__file__).parent)]
+    subprocess.run(command, env=environment, check=True)
+    return environment
 
 
 def describe_machine() -> str:

@@ -23,7 +23,7 @@ from typing import Any
 import click
 import yaml
 
-from benchmarks.common import describe_machine, make_model, print_table, write_prompts
+from benchmarks.common import describe_machine, installed_environment, make_model, print_table, write_prompts
 from examples.demo.task import write_prompts as write_demo_prompts
 
 DEMO = Path("examples/demo/rounds.yaml")
@@ -70,7 +70,7 @@ def run(config: Mapping[str, Any], root: Path, executor: str) -> dict[str, float
     output = root / executor
     path = root / f"{executor}.yaml"
     path.write_text(yaml.safe_dump({**config, "output": str(output), "executor": executor}))
-    environment = {**os.environ, "GRAO_CACHE": str(root / f"{executor}-cache")}
+    environment = {**installed_environment(), "GRAO_CACHE": str(root / f"{executor}-cache")}
     command = [sys.executable, "-m", "grao_pipeline", "rounds", "run", str(path), "--json"]
     started, cpu = time.perf_counter(), cpu_seconds()
     process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

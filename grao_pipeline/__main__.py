@@ -1,5 +1,15 @@
-"""`python -m grao_pipeline`: the command `grao`."""
+"""`python -m grao_pipeline`, and the command `grao`."""
 
-from grao_pipeline.cli.main import main
+import gc
 
-main(prog_name="grao")
+
+def run() -> None:
+    """Run the command that the command line names."""
+    gc.set_threshold(100_000)  # importing makes many objects that stay, and each collection would look at all of them
+    from grao_pipeline.cli.main import main
+
+    main(prog_name="grao")
+
+
+if __name__ == "__main__":
+    run()

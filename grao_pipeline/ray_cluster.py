@@ -6,6 +6,9 @@ from typing import Any
 from grao_pipeline.errors import StageFailure
 from grao_pipeline.plugins import require
 
+RAY_ADDRESS_HELP = "Address of the Ray cluster; RAY_ADDRESS, or a Ray started on this machine, by default."
+"""Of the options `ray_address`."""
+
 
 class RayCluster:
     """A connection to a Ray cluster. `close` ends it, unless this process was connected before.

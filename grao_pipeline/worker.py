@@ -12,8 +12,11 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
+from grao_pipeline.errors import GraoError
 from grao_pipeline.loaded_code import LoadedCode
+from grao_pipeline.pipeline import stages
 from grao_pipeline.residence import RESIDENCE
+from grao_pipeline.stage import load_object
 
 BEGUN, DONE, OUTDATED = b"begun\n", b"done\n", b"outdated\n"
 CHUNK = 1 << 16
@@ -26,6 +29,7 @@ def work(requests: socket.socket) -> None:
       more: it failed, and this process ends as the command does. `outdated` at once: a module of the user's that was
       imported here is another one now, so that a new process must run the command.
     - `null`: the residents rest, which is `done`.
+    - the name of a worker: the modules of its stages are imported. There is no answer.
     """
     from grao_pipeline.cli.main import main
 
@@ -35,6 +39,9 @@ def work(requests: socket.socket) -> None:
     try:
         while answer == DONE and (request := _receive(requests)) is not None:
             arguments, files = request
+            if isinstance(arguments, str):
+                _prepare(arguments)
+                continue
             if arguments is None:
                 RESIDENCE.rest()
             elif code.has_changed():
@@ -52,6 +59,17 @@ def work(requests: socket.socket) -> None:
         RESIDENCE.close()
 
 
+def _prepare(worker: str) -> None:
+    """Import what the stages of this worker need, before there is work."""
+    from grao_pipeline.cli.main import stage_command
+
+    for stage in stages():
+        if stage.worker == worker and stage.loop is not None:
+            stage_command(stage.name)
+            with suppress(ImportError, GraoError):  # the command says what is missing
+                load_object(stage.verb)
+
+
 def _succeed(command: Callable[..., object]) -> None:
     """Run a command of `sys.argv`.
 
@@ -66,7 +84,7 @@ def _succeed(command: Callable[..., object]) -> None:
     sys.stdout.flush()
 
 
-def _receive(requests: socket.socket) -> tuple[list[str] | None, list[int]] | None:
+def _receive(requests: socket.socket) -> tuple[list[str] | str | None, list[int]] | None:
     """A request and its open files; None at the end."""
     line, files = b"", []
     while not line.endswith(b"\n"):

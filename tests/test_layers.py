@@ -40,6 +40,7 @@ FLOORS = {
     "lazy": 0,
     "notes": 0,
     "ray_cluster": 0,
+    "ray_commands": 1,
     "pipeline": 3,
     "stage": 2,
     "options_file": 1,

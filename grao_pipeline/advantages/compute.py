@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -88,12 +90,14 @@ class Computation:
         columns = needed_columns(self.recipe, self.inputs.features)
         pool = Pool.of(self.inputs, self.pooled, columns) if self.pooled else None
         newest_round = self.inputs.newest_round() if "round" in columns else None
-        of_rewards = _statistics(self._viewed(columns, pool), lambda view: reward_values(view, self.recipe))
+        viewed = partial(self._viewed, columns, pool)
+        of_rewards, unread = _statistics(viewed(), lambda view: reward_values(view, self.recipe))
         self.result = RecipeResult(newest_round, of_rewards)
         if self.recipe.estimator.reads_table_std:
-            of_table = _statistics(self._counted(columns, pool), lambda view: table_values(view, self.recipe))
+            counted = self._counted(unread or viewed())
+            of_table, unread = _statistics(counted, lambda view: table_values(view, self.recipe))[0], None
             self.result = RecipeResult(newest_round, of_rewards, of_table)
-        for batch in self._counted(columns, pool):
+        for batch in self._counted(unread or viewed()):
             rows = add_advantages(batch.rows, self.recipe, self.result, batch.is_own)
             yield replace(batch, rows=rows if pool is None else rows.filter(pl.Series(batch.is_own)))
 
@@ -114,9 +118,9 @@ class Computation:
             start += len(groups)
         return pa.concat_tables(weighed_parts)
 
-    def _counted(self, columns: list[str], pool: Pool | None) -> Iterator[Batch]:
+    def _counted(self, viewed: Iterator[Batch]) -> Iterator[Batch]:
         """The batches after the filters before the statistics."""
-        for batch in self._viewed(columns, pool):
+        for batch in viewed:
             yield replace(batch, rows=count_rewards(batch.rows, self.recipe, self.result, batch.is_own))
 
     def _viewed(self, columns: list[str], pool: Pool | None) -> Iterator[Batch]:
@@ -134,17 +138,21 @@ class Computation:
             yield Batch(parts, view, is_own, group_ids)
 
 
-def _statistics(batches: Iterator[Batch], values_of: Callable[[pl.DataFrame], pl.DataFrame]) -> dict[str, Statistic]:
-    """Statistics over the table of the columns that a function makes of a view. Nothing is read where it makes none."""
+def _statistics(
+    batches: Iterator[Batch], values_of: Callable[[pl.DataFrame], pl.DataFrame]
+) -> tuple[dict[str, Statistic], Iterator[Batch] | None]:
+    """Statistics over the table of the columns that a function makes of a view. Where it makes none, also the batches:
+    one of them has been read for that, and is not read again.
+    """
     moments: dict[str, Moments] = {}
     for batch in batches:
         values = values_of(batch.rows)
         if not values.width:
-            return {}
+            return {}, chain([batch], batches)
         for name in values.columns:
             of_table = values[name].filter(pl.Series(batch.is_own)).drop_nulls()
             moments.setdefault(name, Moments()).add(of_table.to_numpy())
-    return {name: Statistic(of_name.mean(), of_name.std(), of_name.count) for name, of_name in moments.items()}
+    return {name: Statistic(of_name.mean(), of_name.std(), of_name.count) for name, of_name in moments.items()}, None
 
 
 def open_computation(groups_url: str, options: AdvantagesOptions) -> Computation:
@@ -192,6 +200,12 @@ def compute_advantages(
         MismatchError: see `open_computation`; or `out` holds a table with another fingerprint.
         InputError: no sample has a combined reward. Nothing is written then.
     """
+    if options.executor == "ray":
+        from grao_pipeline.ray_commands import run_stage_on_ray
+
+        here = options.model_copy(update={"executor": "local"})
+        (of_command,) = run_stage_on_ray("advantages", [groups_url], out, [here], address=options.ray_address)
+        return AdvantagesSummary.from_json(of_command)
     computation = open_computation(groups_url, options)
     groups = computation.inputs.groups
     writer = TableWriter(out, computation.provenance, groups.num_parts, progress)

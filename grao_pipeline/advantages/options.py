@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from grao_pipeline.options import StageOptions, option, runtime, tables
 from grao_pipeline.parsing import finite_number
 from grao_pipeline.presets import Preset, preset_option, with_preset
+from grao_pipeline.ray_cluster import RAY_ADDRESS_HELP
 
 STABLE = {"reference_floor": 0.0}
 """What the preset `stable` sets."""
@@ -49,7 +50,7 @@ class AdvantagesOptions(StageOptions):
         "combine": "Combining rewards",
         "estimator": "Estimator",
         "max_rounds_behind": "Filters",
-        "dry_run": "Running",
+        "executor": "Running",
     }
     first_options: ClassVar[tuple[str, ...]] = ("scores", "estimator", "statistics", "combine", "preset")
 
@@ -161,6 +162,10 @@ class AdvantagesOptions(StageOptions):
     bottom_k: int | None = option(
         None, "Keep the K lowest-reward samples per group (with --top-k: and the K highest).", ge=1
     )
+    executor: Literal["local", "ray"] = runtime(
+        "local", "Where they are computed: on this machine, or on one of a Ray cluster."
+    )
+    ray_address: str | None = runtime(None, RAY_ADDRESS_HELP)
     dry_run: bool = runtime(
         False, "Write nothing: print what each filter masks and how the advantages are distributed."
     )

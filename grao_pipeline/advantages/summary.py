@@ -1,7 +1,8 @@
 """What `grao advantages` computed: counts over the whole table, and what they mean for the training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -47,6 +48,13 @@ class AdvantagesSummary:
     """What each filter masked, in the order of application."""
     fingerprint: str = ""
     notes: list[str] = field(default_factory=list)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "AdvantagesSummary":
+        """That of another process."""
+        rewards = [RewardCounts(**counts) for counts in value["rewards"]]
+        masked = {name: Masked(**counts) for name, counts in value["masked"].items()}
+        return AdvantagesSummary(**{**value, "rewards": rewards, "masked": masked})
 
 
 class Tally:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
-from grao_pipeline.evaluation.intervals import bootstrap_mean
+from grao_pipeline.evaluation.intervals import bootstrap_means
 from grao_pipeline.evaluation.metrics import mean_reward, nag, pass_at, ras, success_rate
 from grao_pipeline.evaluation.options import EvaluateOptions
 from grao_pipeline.evaluation.scored_prompts import ScoredPrompt
@@ -22,28 +22,25 @@ def estimates_of(
         tuned, base: by prompt ID; no base model, no NAG.
     """
 
-    def estimate(values: Iterable[float | None]) -> dict[str, Any] | None:
-        present = [value for value in values if value is not None]
-        mean = bootstrap_mean(present, options.confidence, options.bootstrap_samples, options.seed)
-        return asdict(mean) if mean else None
-
     prompts = list(tuned.values())
-    metrics = {
-        "ras": estimate(ras(p.rewards, p.reference_reward) for p in prompts),
-        "mean_reward": estimate(mean_reward(p.rewards) for p in prompts),
-        "reference_reward": estimate(p.reference_reward for p in prompts),
-        "tokens_per_sample": estimate(sum(p.num_tokens) / len(p.num_tokens) for p in prompts),
-        "truncated_share": estimate(p.truncated for p in prompts),
+    values: dict[str, Iterable[float | None]] = {
+        "ras": (ras(p.scored, p.reference_reward) for p in prompts),
+        "mean_reward": (mean_reward(p.scored) for p in prompts),
+        "reference_reward": (p.reference_reward for p in prompts),
+        "tokens_per_sample": (sum(p.num_tokens) / len(p.num_tokens) for p in prompts),
+        "truncated_share": (p.truncated for p in prompts),
     }
     if options.pass_at:
-        metrics["success_rate"] = estimate(success_rate(p.rewards, options.success) for p in prompts)
+        values["success_rate"] = (success_rate(p.scored, options.success) for p in prompts)
     for k in sorted(set(options.pass_at)):
-        metrics[f"pass@{k}"] = estimate(pass_at(k, p.rewards, options.success) for p in prompts)
+        values[f"pass@{k}"] = [pass_at(k, p.scored, options.success) for p in prompts]
     if base is not None:
-        common = [prompt_id for prompt_id in tuned if prompt_id in base]
-        pairs = [nag(tuned[prompt_id].rewards, base[prompt_id].rewards) for prompt_id in common]
+        common = [(prompt, base[prompt_id]) for prompt_id, prompt in tuned.items() if prompt_id in base]
+        pairs = [nag(prompt.scored, of_base.scored) for prompt, of_base in common]
         for place, name in enumerate(("nag_win_rate", "nag_net", "nag_ties")):
-            metrics[name] = estimate(pair[place] if pair else None for pair in pairs)
-        metrics["base_mean_reward"] = estimate(mean_reward(base[prompt_id].rewards) for prompt_id in common)
-        metrics["base_ras"] = estimate(ras(base[i].rewards, base[i].reference_reward) for i in common)
-    return metrics
+            values[name] = [pair[place] if pair else None for pair in pairs]
+        values["base_mean_reward"] = (mean_reward(of_base.scored) for _, of_base in common)
+        values["base_ras"] = (ras(of_base.scored, of_base.reference_reward) for _, of_base in common)
+    present = [[value for value in of_metric if value is not None] for of_metric in values.values()]
+    estimates = bootstrap_means(present, options.confidence, options.bootstrap_samples, options.seed)
+    return {name: asdict(mean) if mean else None for name, mean in zip(values, estimates, strict=True)}

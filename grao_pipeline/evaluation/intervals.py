@@ -29,15 +29,33 @@ def bootstrap_mean(values: Sequence[float], confidence: float, num_samples: int,
         confidence: coverage, e.g. 0.95.
         num_samples: bootstrap resamples of the prompts.
     """
-    array = np.asarray(values, dtype=np.float64)
-    if array.size == 0:
-        return None
-    generator = np.random.default_rng(seed)
-    rows = max(1, CHUNK_VALUES // array.size)
-    means = [
-        array[generator.integers(array.size, size=(min(rows, num_samples - start), array.size))].mean(axis=1)
-        for start in range(0, num_samples, rows)
-    ]
+    return bootstrap_means([values], confidence, num_samples, seed)[0]
+
+
+def bootstrap_means(
+    columns: Sequence[Sequence[float]], confidence: float, num_samples: int, seed: int
+) -> list[Estimate | None]:
+    """As `bootstrap_mean`, of several columns. Those of the same length are resampled by the same draws."""
+    arrays = [np.asarray(values, dtype=np.float64) for values in columns]
+    estimates: list[Estimate | None] = [None] * len(arrays)
     tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(np.concatenate(means), [tail, 1.0 - tail])
-    return Estimate(float(array.mean()), float(low), float(high), int(array.size))
+    for size in {array.size for array in arrays if array.size}:
+        places = [place for place, array in enumerate(arrays) if array.size == size]
+        means = _resampled_means([arrays[place] for place in places], num_samples, seed)
+        for place, of_samples in zip(places, means, strict=True):
+            low, high = np.quantile(of_samples, [tail, 1.0 - tail])
+            estimates[place] = Estimate(float(arrays[place].mean()), float(low), float(high), size)
+    return estimates
+
+
+def _resampled_means(arrays: Sequence[np.ndarray], num_samples: int, seed: int) -> np.ndarray:
+    """The mean of every array [n] in each resample: [len(arrays), num_samples]."""
+    size = arrays[0].size
+    generator = np.random.default_rng(seed)
+    means = np.empty((len(arrays), num_samples))
+    rows = max(1, CHUNK_VALUES // size)
+    for start in range(0, num_samples, rows):
+        drawn = generator.integers(size, size=(min(rows, num_samples - start), size))
+        for place, array in enumerate(arrays):
+            means[place, start : start + rows] = array[drawn].mean(axis=1)
+    return means

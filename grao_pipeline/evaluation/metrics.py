@@ -17,20 +17,22 @@ from math import comb
 
 import numpy as np
 
-Rewards = Sequence[float | None]
+Scored = np.ndarray[tuple[int], np.dtype[np.float64]]
+Rewards = Sequence[float | None] | Scored
+"""One per sample, None where it is unscored; or those of the scored ones."""
 
 
 def ras(rewards: Rewards, reference_reward: float | None) -> float | None:
     """The share of scored samples that beat the reference; None without a scored sample or reference."""
-    scored = _scored(rewards)
-    if reference_reward is None or scored.size == 0:
+    present = scored(rewards)
+    if reference_reward is None or present.size == 0:
         return None
-    return float((scored > reference_reward).mean())
+    return float((present > reference_reward).mean())
 
 
 def nag(rewards: Rewards, base_rewards: Rewards) -> tuple[float, float, float] | None:
     """(win rate, wins − losses, ties) over all pairs of a tuned and a base sample; None without a pair."""
-    tuned, base = _scored(rewards), _scored(base_rewards)
+    tuned, base = scored(rewards), scored(base_rewards)
     if tuned.size == 0 or base.size == 0:
         return None
     difference = tuned[:, None] - base[None, :]
@@ -44,8 +46,8 @@ def pass_at(k: int, rewards: Rewards, success: float) -> float | None:
     Args:
         success: the reward from which on a sample counts as a success.
     """
-    scored = _scored(rewards)
-    num, failures = scored.size, int((scored < as_stored(success)).sum())
+    present = scored(rewards)
+    num, failures = present.size, int((present < as_stored(success)).sum())
     if num < k:
         return None
     return 1.0 - comb(failures, k) / comb(num, k)
@@ -53,8 +55,8 @@ def pass_at(k: int, rewards: Rewards, success: float) -> float | None:
 
 def success_rate(rewards: Rewards, success: float) -> float | None:
     """The share of scored samples that succeed; None without one."""
-    scored = _scored(rewards)
-    return float((scored >= as_stored(success)).mean()) if scored.size else None
+    present = scored(rewards)
+    return float((present >= as_stored(success)).mean()) if present.size else None
 
 
 def as_stored(threshold: float) -> float:
@@ -64,9 +66,12 @@ def as_stored(threshold: float) -> float:
 
 def mean_reward(rewards: Rewards) -> float | None:
     """The mean reward of the scored samples."""
-    scored = _scored(rewards)
-    return float(scored.mean()) if scored.size else None
+    present = scored(rewards)
+    return float(present.mean()) if present.size else None
 
 
-def _scored(rewards: Rewards) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def scored(rewards: Rewards) -> Scored:
+    """The rewards of the scored samples."""
+    if isinstance(rewards, np.ndarray):
+        return rewards
     return np.array([reward for reward in rewards if reward is not None], dtype=np.float64)

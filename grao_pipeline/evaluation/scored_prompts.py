@@ -3,14 +3,15 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import polars as pl
-import pyarrow as pa
 
 from grao_pipeline.advantages.flat_view import columns_to_read, flat_view
 from grao_pipeline.errors import InputError
+from grao_pipeline.evaluation.metrics import Scored, scored
 from grao_pipeline.progress import Bar
-from grao_pipeline.storage.table_pair import TablePair, refuse_other_sample_counts
+from grao_pipeline.storage.table_pair import TablePair, refuse_other_counts
 
 NO_VALUE = "(none)"
 
@@ -30,6 +31,11 @@ class ScoredPrompt:
     metadata: dict[str, str] = field(default_factory=dict)
     """The requested fields as text; `(none)` where the prompt has no such field."""
 
+    @cached_property
+    def scored(self) -> Scored:
+        """The rewards of the scored samples."""
+        return scored(self.rewards)
+
 
 def read_scored_prompts(tables: TablePair, bar: Bar, fields: Sequence[str] = ()) -> dict[str, ScoredPrompt]:
     """The scored samples by prompt ID.
@@ -43,13 +49,20 @@ def read_scored_prompts(tables: TablePair, bar: Bar, fields: Sequence[str] = ())
     """
     prompts: dict[str, ScoredPrompt] = {}
     columns = ["prompt_id", *columns_to_read(["num_tokens"]), *(["metadata"] if fields else [])]
-    for groups, scores in tables.parts(columns, ["rewards", "reference_reward"]):
-        refuse_other_sample_counts(groups, scores, tables.companion.url)
-        for prompt_id, reasons, num_tokens, score, metadata in zip(
-            groups.column("prompt_id").to_pylist(),
-            groups.column("finish_reasons").to_pylist(),
+    for parts in tables.groups.batches():
+        groups = tables.groups.frame(parts, columns)
+        score_columns = ["rewards", "reference_reward"]
+        scores = tables.companion.aligned_frame(tables.groups, groups["group_id"], parts, score_columns)
+        sizes = groups["finish_reasons"].list.len()
+        num_rewards = scores["rewards"].list.len().to_numpy()
+        refuse_other_counts(groups["group_id"], sizes.to_numpy(), num_rewards, tables.companion.url)
+        for prompt_id, size, truncated, num_tokens, rewards, reference_reward, metadata in zip(
+            groups["prompt_id"],
+            sizes,
+            groups["finish_reasons"].list.count_matches("length"),
             _sampled_tokens(groups),
-            scores.to_pylist(),
+            scores["rewards"].to_list(),
+            scores["reference_reward"],
             _metadata(groups, fields),
             strict=True,
         ):
@@ -59,20 +72,20 @@ def read_scored_prompts(tables: TablePair, bar: Bar, fields: Sequence[str] = ())
                     "prompt once. Keep one group per prompt."
                 )
             prompts[prompt_id] = ScoredPrompt(
-                rewards=score["rewards"],
-                reference_reward=score["reference_reward"],
+                rewards=rewards,
+                reference_reward=reference_reward,
                 num_tokens=num_tokens,
-                truncated=reasons.count("length") / len(reasons),
+                truncated=truncated / size,
                 metadata=metadata,
             )
-        bar.advance(1, prompts=len(prompts))
+        bar.advance(len(parts), prompts=len(prompts))
     return prompts
 
 
-def _metadata(groups: pa.Table, fields: Sequence[str]) -> list[dict[str, str]]:
+def _metadata(groups: pl.DataFrame, fields: Sequence[str]) -> list[dict[str, str]]:
     if not fields:
-        return [{} for _ in range(groups.num_rows)]
-    rows = [json.loads(text) for text in groups.column("metadata").to_pylist()]
+        return [{} for _ in range(len(groups))]
+    rows = [json.loads(text) for text in groups["metadata"]]
     return [{name: _text(row.get(name)) for name in fields} for row in rows]
 
 
@@ -82,7 +95,7 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-def _sampled_tokens(groups: pa.Table) -> list[list[int]]:
+def _sampled_tokens(groups: pl.DataFrame) -> list[list[int]]:
     """Number of tokens that the policy sampled, of every sample of every group."""
     view = flat_view(groups, {}, ["num_tokens", "source"]).filter(pl.col("source") == "sample")
     sizes: list[list[int]] = view.group_by("row", maintain_order=True).agg("num_tokens")["num_tokens"].to_list()

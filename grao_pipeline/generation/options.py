@@ -17,6 +17,7 @@ from grao_pipeline.models.templates import (
     TemplateDate,
 )
 from grao_pipeline.options import Device, Dtype, Processes, StageOptions, option, runtime
+from grao_pipeline.ray_cluster import RAY_ADDRESS_HELP
 
 MOST_SAMPLES = 100_000
 """Of a prompt: a group is one row, and in memory as a whole."""
@@ -135,9 +136,7 @@ class GenerateOptions(StageOptions):
         "local", "Where engines run: in this process, or in actors on a Ray cluster."
     )
     actors: int = runtime(1, "Engines on the Ray cluster.", ge=1)
-    ray_address: str | None = runtime(
-        None, "Address of the Ray cluster; RAY_ADDRESS, or a Ray started on this machine, by default."
-    )
+    ray_address: str | None = runtime(None, RAY_ADDRESS_HELP)
     actor_gpus: float | None = runtime(
         None, "GPUs per actor; by default --tensor-parallel-size where the cluster has GPUs, else 0.", ge=0.0
     )

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, model_validator
 
 from grao_pipeline.options import Device, Processes, StageOptions, option, runtime
+from grao_pipeline.ray_cluster import RAY_ADDRESS_HELP
 from grao_pipeline.scoring.condition import Condition
 
 CACHE_HELP = (
@@ -73,6 +74,16 @@ class ScoreOptions(StageOptions):
     )
     worker: str | None = runtime(
         None, "i/N: write only the parts whose number is i modulo N. The last of the N writes the manifest."
+    )
+    executor: Literal["local", "ray"] = runtime(
+        "local", "Where samples are judged: on this machine, or in actors on a Ray cluster."
+    )
+    actors: int = runtime(
+        1, "Processes on the Ray cluster, each with its own reward and its own share of the parts.", ge=1
+    )
+    ray_address: str | None = runtime(None, RAY_ADDRESS_HELP)
+    actor_gpus: float | None = runtime(
+        None, "GPUs per actor; by default as many as the reward uses where the cluster has GPUs, else 0.", ge=0.0
     )
     batch: bool = runtime(
         False,

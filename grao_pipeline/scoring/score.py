@@ -21,9 +21,8 @@ from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.retry import Row, Sequences, num_candidates, without_judged
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
 from grao_pipeline.scoring.seen_texts import SeenTexts
-from grao_pipeline.scoring.several_processes import shares_of
+from grao_pipeline.scoring.several_processes import judge_in_processes, shares_of
 from grao_pipeline.scoring.summary import SUMMARY_COLUMNS, ScoreSummary, ScoreTally
-from grao_pipeline.shares import run_shares
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import PartShare, TableWriter
 
@@ -56,7 +55,7 @@ def score_groups(
     """
     groups = open_table(groups_url, "groups")
     is_given = reward is not None
-    if is_given and options.processes not in ("auto", 1):
+    if is_given and (options.processes not in ("auto", 1) or options.executor == "ray"):
         raise UsageError("a reward object judges in its own process.", option="processes")
     with ExitStack() as stack:
         reward = reward or stack.enter_context(closing(make_reward(options, progress, f"{out}.batches")))
@@ -86,9 +85,11 @@ def score_groups(
         num_missing = sum(groups.manifest.parts[index].rows for index in missing)
         bar = stack.enter_context(progress.track("scoring", committed + num_missing, "groups", committed))
         shares = [] if is_given else shares_of(options, reward, missing)
-        if len(shares) > 1:
-            for of_process in run_shares("score", [groups_url], out, shares, progress, {"scoring": bar}):
+        if len(shares) > 1 or (shares and options.executor == "ray"):
+            for of_process in judge_in_processes(groups_url, out, options, reward, shares, progress, bar):
                 summary.add_process(of_process)
+            if options.executor == "ray":
+                bar.advance(num_missing)
             writer = TableWriter(out, provenance, groups.num_parts, progress, PartShare.parse(options.worker))
             missing = writer.missing()
         if options.retry_errors:

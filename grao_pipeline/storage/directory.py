@@ -5,13 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
 from grao_pipeline.errors import InputError
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.storage.local_files import LocalFiles
-from grao_pipeline.storage.object_store import ObjectStore
 from grao_pipeline.storage.outside_errors import attempt, reason_of
 
 Result = TypeVar("Result")
@@ -57,13 +53,10 @@ class Directory:
             raise InputError("Expected a path or a URL, found an empty text.")
         self.url = given if given.endswith("://") else given.rstrip("/") or "/"
         self._progress = progress
-        try:
-            filesystem, root = fsspec.core.url_to_fs(self.url)
-        except Exception as error:  # a driver's constructor raises its own classes
-            raise InputError(f"Cannot open {self.url}: {reason_of(error)}.") from error
-        self.is_local = isinstance(filesystem, LocalFileSystem)
-        root = root.rstrip("/")
-        self._files: Files = LocalFiles(root) if self.is_local else ObjectStore(filesystem, root)
+        self._files: Files = (
+            LocalFiles(os.path.join(os.getcwd(), self.url)) if _is_path(self.url) else _opened(self.url)
+        )
+        self.is_local = isinstance(self._files, LocalFiles)
 
     def path(self, name: str) -> str:
         """The URL of a file, for messages."""
@@ -141,3 +134,23 @@ class Directory:
 
     def _attempt(self, action: str, where: str, operation: Callable[[], Result]) -> Result:
         return attempt(action, where, operation, self.is_local, self._progress)
+
+
+def _is_path(url: str) -> bool:
+    """Whether it is certainly the path of a local directory; what fsspec knows of it costs its import."""
+    return not any(sign in url for sign in ("://", "::")) and not url.startswith(("~", "file:", "local:"))
+
+
+def _opened(url: str) -> Files:
+    """Raises InputError: the URL's protocol is unknown, or its driver is not installed."""
+    import fsspec
+    from fsspec.implementations.local import LocalFileSystem
+
+    from grao_pipeline.storage.object_store import ObjectStore
+
+    try:
+        filesystem, root = fsspec.core.url_to_fs(url)
+    except Exception as error:  # a driver's constructor raises its own classes
+        raise InputError(f"Cannot open {url}: {reason_of(error)}.") from error
+    root = root.rstrip("/")
+    return LocalFiles(root) if isinstance(filesystem, LocalFileSystem) else ObjectStore(filesystem, root)

@@ -43,16 +43,22 @@ class LocalFiles:
             return file.readall()
 
     def write(self, name: str, data: bytes | memoryview, durable: bool) -> None:
-        self._root.mkdir(parents=True, exist_ok=True)
-        write_atomically(f"{self._root}/{name}", data, durable)
+        self._in_directory(lambda: write_atomically(f"{self._root}/{name}", data, durable))
 
     def create(self, name: str, data: bytes | memoryview, durable: bool) -> bool:
-        self._root.mkdir(parents=True, exist_ok=True)
         try:
-            create_atomically(f"{self._root}/{name}", data, durable)
+            self._in_directory(lambda: create_atomically(f"{self._root}/{name}", data, durable))
         except FileExistsError:
             return False
         return True
+
+    def _in_directory(self, write: Callable[[], None]) -> None:
+        """Write, after the directory was made where it does not exist."""
+        try:
+            write()
+        except FileNotFoundError:
+            self._root.mkdir(parents=True, exist_ok=True)
+            write()
 
     def flush(self, names: Sequence[str]) -> None:
         flush(self._root, names)

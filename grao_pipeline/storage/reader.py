@@ -94,14 +94,21 @@ class TableReader:
         if self.foreign or self.provenance.contract != CONTRACT_VERSION or not parts:
             tables = [self.part(index, columns) for index in parts]
             return pl.DataFrame(pl.from_arrow(pa.concat_tables(tables)))
-        frames, waiting, size = [], [], 0
-        for index in parts:
-            waiting.append(self._verified_bytes(self.manifest.parts[index]))
-            size += len(waiting[-1])
-            if size >= BYTES_AT_ONCE or index == parts[-1]:
-                frames.append(pl.scan_parquet(waiting).select(columns).collect())
-                waiting, size = [], 0
+        frames = []
+        for batch in self.batches(parts):
+            files = [self._verified_bytes(self.manifest.parts[index]) for index in batch]
+            frames.append(pl.scan_parquet(files).select(columns).collect())
         return pl.concat(frames)
+
+    def batches(self, within: range | None = None) -> Iterator[range]:
+        """Consecutive parts, by default of all, whose files have about as many bytes together; see `frame`."""
+        within = range(self.num_parts) if within is None else within
+        start, size = within.start, 0
+        for index in within:
+            size += self.manifest.parts[index].bytes
+            if size >= BYTES_AT_ONCE or index == within[-1]:
+                yield range(start, index + 1)
+                start, size = index + 1, 0
 
     def parts(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The parts in order."""

@@ -1,12 +1,9 @@
 """Estimate memory, disk and time of a training: from the data, and by its largest micro-batch. Writes nothing."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
 
 from grao_pipeline.errors import UsageError
 from grao_pipeline.models.devices import resolve_device
@@ -14,6 +11,7 @@ from grao_pipeline.models.source import locate_model
 from grao_pipeline.training import notes
 from grao_pipeline.training.checkpoints.disk import GIB, MOMENT_BYTES, DiskNeed
 from grao_pipeline.training.checkpoints.export import disk_need
+from grao_pipeline.training.choices import DeviceReport, choose_recomputation, settled
 from grao_pipeline.training.data.groups import TrainingSet
 from grao_pipeline.training.data.origins import Origin
 from grao_pipeline.training.data.packing import packed_tokens
@@ -21,6 +19,7 @@ from grao_pipeline.training.data.sequences import TrainingSequence
 from grao_pipeline.training.gradient import GradientAccumulator, StepStats
 from grao_pipeline.training.inputs import load_data, open_inputs
 from grao_pipeline.training.metrics import StepMetrics
+from grao_pipeline.training.model.activations import stored_for_backward
 from grao_pipeline.training.model.attention.base import choose_attention
 from grao_pipeline.training.model.distributed import Ranks, joined
 from grao_pipeline.training.model.flops import StepCost
@@ -48,6 +47,7 @@ class DryRun:
         model_gib, checkpoint_gib: sizes on disk of the trained model (or adapter), and of a checkpoint.
         disk_gib: the most that lies in OUT at once.
         origins: origins of the groups, with their staleness.
+        chosen: what `auto` meant and why, by option.
     """
 
     steps: int
@@ -69,6 +69,7 @@ class DryRun:
     disk_gib: float
     origins: list[Origin]
     notes: list[str] = field(default_factory=list)
+    chosen: dict[str, str] = field(default_factory=dict)
 
 
 def estimate_training(groups_url: str, advantages_url: str, options: TrainOptions) -> DryRun:
@@ -79,8 +80,10 @@ def estimate_training(groups_url: str, advantages_url: str, options: TrainOption
         StageFailure: the largest micro-batch does not fit in memory.
         UsageError: it was started on several ranks.
     """
-    choose_attention(options.attention, torch.device(resolve_device(options.device)), options.dtype)
+    device = DeviceReport.of(torch.device(resolve_device(options.device)))
     inputs = open_inputs(groups_url, advantages_url, options, locate_model(options.model, options.adapter))
+    options, chosen = settled(options, device)
+    choose_attention(options.attention, torch.device(device.kind), options.dtype)
     data = load_data(inputs, options)
     objective, correction = make_objective(options, data)
     with joined(resolve_device(options.device), options) as ranks:
@@ -88,8 +91,11 @@ def estimate_training(groups_url: str, advantages_url: str, options: TrainOption
             raise UsageError("a dry run is a single process. Leave out torchrun and --cpu-offload.", option="dry_run")
         policy, _ = load_policy(inputs.source, options, ranks)
         gradient = GradientAccumulator(policy, objective, correction, options, ranks)
+        first = [data[index] for index in make_plan(data, options)[0][1]]
+        chosen |= choose_recomputation(policy, first, gradient, options, ranks, device)
         need = disk_need(policy, inputs.source, options, len(make_plan(data, options)))
-        return _estimate(policy, gradient, data, options, ranks, need)
+        estimate = _estimate(policy, gradient, data, options, ranks, need)
+        return replace(estimate, chosen=chosen)
 
 
 def _estimate(
@@ -148,8 +154,7 @@ def _run(
     policy: Policy, gradient: GradientAccumulator, sequences: list[TrainingSequence], ranks: Ranks
 ) -> tuple[float, int]:
     """Seconds of a micro-batch after a warm-up, and the bytes that it stores for the backward pass."""
-    stored: dict[int, int] = {}
-    with _stored_for_backward(policy, stored):
+    with stored_for_backward(policy) as stored:
         gradient.add_batch(sequences, 1, StepStats(StepMetrics(1), StepCost()))
     _wait(ranks.device)
     started = time.perf_counter()
@@ -158,21 +163,6 @@ def _run(
     seconds = time.perf_counter() - started
     policy.zero_grad(set_to_none=True)
     return seconds, sum(stored.values())
-
-
-@contextmanager
-def _stored_for_backward(policy: Policy, stored: dict[int, int]) -> Iterator[None]:
-    """Fill `stored` with the bytes of every storage that autograd saves, except those of the weights."""
-    weights = {parameter.untyped_storage().data_ptr() for parameter in policy.parameters()}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            stored[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        yield
 
 
 def _bytes(parameters: list[torch.nn.Parameter]) -> int:

@@ -92,7 +92,7 @@ class GradientAccumulator:
             StageFailure: out of memory; the message names the groups and what to lower.
         """
         with out_of_memory_is(lambda: self._out_of_memory(sequences)):
-            with self._precision():
+            with self.precision():
                 objective, device = self._objective.at(progress), self._ranks.device
                 micro_batch = run_micro_batch(self._policy, objective, sequences, device, self._correction, progress)
             (micro_batch.surrogate * self._ranks.size / num_groups).backward()  # type: ignore[no-untyped-call]
@@ -103,11 +103,12 @@ class GradientAccumulator:
         """Run forward and backward on the step's shortest sequence with a loss of 0."""
         shortest = min((s for group in groups for s in group.sequences), key=lambda sequence: sequence.num_tokens)
         batch = pack([shortest], self._ranks.device)
-        with self._precision():
+        with self.precision():
             surrogate, _ = self._policy(batch, lambda logprobs: (logprobs * 0.0).sum(), True)
         surrogate.backward()
 
-    def _precision(self) -> torch.autocast:
+    def precision(self) -> torch.autocast:
+        """The context in which the policy computes."""
         is_half = self._options.dtype == "bfloat16"
         return torch.autocast(self._ranks.device.type, dtype=torch.bfloat16, enabled=is_half)
 

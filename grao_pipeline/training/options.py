@@ -88,8 +88,9 @@ class TrainOptions(StageOptions):
     max_steps: int | None = option(None, "Stop after this many optimizer steps.", ge=1)
     warmup_steps: int = option(0, "Steps of linear warm-up from 0 to the peak.", ge=0)
     schedule: Literal["constant", "linear", "cosine"] = option("constant", "Learning rate after warm-up.")
-    dtype: Literal["float32", "bfloat16"] = option(
-        "float32", "Precision of forward and backward; weights and optimizer stay float32."
+    dtype: Literal["auto", "float32", "bfloat16"] = option(
+        "auto",
+        "Precision of forward and backward; weights and optimizer are float32. auto: bfloat16 on CUDA, else float32.",
     )
     save_dtype: Dtype = option("auto", "Precision of the saved weights; auto is that of --model.")
     seed: int = option(0, "Seed of the order of groups and of dropout.", ge=0)
@@ -119,7 +120,11 @@ class TrainOptions(StageOptions):
     lora_dropout: float = option(0.0, "Dropout on the adapter's input.", ge=0.0, lt=1.0)
     save_adapter: bool = option(False, "Write only the adapter instead of the model with the adapter merged.")
     load_in_4bit: bool = option(False, "Store the frozen weights in 4 bits (QLoRA, bitsandbytes); needs --lora-rank.")
-    gradient_checkpointing: bool = runtime(False, "Recompute activations in the backward pass to save memory.")
+    gradient_checkpointing: bool | None = runtime(
+        None,
+        "Recompute activations in the backward pass to save memory; by default on CUDA where an estimate says that the "
+        "training does not fit without.",
+    )
     compile: bool = runtime(False, "Compile the model's layers (torch.compile).")
     processes: Processes = runtime(
         "auto", "Processes (ranks) on this machine, each with its own GPU; auto: one for every GPU, else 1."
@@ -138,6 +143,9 @@ class TrainOptions(StageOptions):
         ge=1,
     )
     checkpoint_steps: int = runtime(50, "Steps between checkpoints for exact resume; 0 writes none.", ge=0)
+    keep_checkpoints: int = runtime(
+        1, "Newest checkpoints that stay until the training is finished: to go back, delete the last ones.", ge=1
+    )
     log_to: list[str] = runtime([], LOG_TO_HELP)
     dry_run: bool = runtime(False, "Write nothing: time one micro-batch, and report steps, tokens, memory and time.")
     profile: bool = runtime(False, "Write a profiler trace of a few steps to OUT/profile (chrome://tracing).")

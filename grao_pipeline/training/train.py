@@ -1,7 +1,7 @@
 """`grao train`: groups + advantages → model."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from grao_pipeline.training.checkpoints.export import export, prepare_export
 from grao_pipeline.training.checkpoints.model_directory import remove_temporaries
 from grao_pipeline.training.checkpoints.optimizer_state import load_optimizer
 from grao_pipeline.training.checkpoints.store import CheckpointStore, remove_checkpoints
+from grao_pipeline.training.choices import DeviceReport, choose_recomputation, settled
 from grao_pipeline.training.data.groups import TrainingSet
 from grao_pipeline.training.gradient import GradientAccumulator
 from grao_pipeline.training.inputs import TrainingInputs, load_data, open_inputs
@@ -49,6 +50,7 @@ class TrainSummary:
         padding_share: share of padding in the tokens that the model processed.
         flops_utilization: relative to a plain matrix product on this device (see `model.flops.FlopCounter`); None
             where the model's operations cannot be counted.
+        chosen: what `auto` meant and why, by option.
         origins: staleness of every origin, and how far off-policy its samples were in the first epoch (see
             `origin_reports`).
     """
@@ -67,6 +69,7 @@ class TrainSummary:
     flops_utilization: float | None = 0.0
     ranks: int = 1
     final_objective: float | None = None
+    chosen: dict[str, str] = field(default_factory=dict)
     origins: list[dict[str, Any]] = field(default_factory=list)
     fingerprint: str = ""
     model: str = ""
@@ -108,13 +111,15 @@ def train_model(
         return TrainSummary(**(of_rank or (manifest.summary if manifest else {})))
     with joined(resolve_device(options.device), options) as ranks:
         on_first = progress if ranks.is_first else SILENT
+        device = DeviceReport.of(ranks.device)
+        given, (options, chosen) = options, settled(options, device)
         choose_attention(options.attention, ranks.device, options.dtype)  # refused before anything is read
         source = ranks.from_first(
             lambda: locate_model(options.model, options.adapter)
         )  # It hashes the weights: once is enough.
 
         def open_all() -> TrainingInputs:
-            return open_inputs(groups_url, advantages_url, options, source)
+            return open_inputs(groups_url, advantages_url, given, source)
 
         # Every rank reads the tables, after rank 0 has reported what is wrong with them.
         inputs = ranks.on_first(open_all) or open_all()
@@ -123,7 +128,9 @@ def train_model(
             return finished
 
         def prepare() -> _Prepared:
-            return _prepare(inputs, Path(out), options, on_first)
+            store = CheckpointStore(Path(out), inputs.provenance, options.keep_checkpoints)
+            with on_first.track("reading groups and advantages"):
+                return _Prepared(inputs, store, load_data(inputs, options), device, chosen)
 
         return _train(ranks.on_first(prepare) or prepare(), Path(out), options, ranks, on_first)
 
@@ -157,6 +164,9 @@ class _Prepared:
     inputs: TrainingInputs
     store: CheckpointStore
     data: TrainingSet
+    device: DeviceReport
+    chosen: dict[str, str]
+    """What `auto` meant and why, by option."""
 
 
 def _finished(inputs: TrainingInputs, out: Path, progress: Progress) -> TrainSummary | None:
@@ -175,12 +185,6 @@ def _finished(inputs: TrainingInputs, out: Path, progress: Progress) -> TrainSum
     remove_checkpoints(out)
     progress.note(f"{out} already holds the model of this training; nothing to do.")
     return TrainSummary(**{**manifest.summary, "was_complete": True, "model": manifest.model})
-
-
-def _prepare(inputs: TrainingInputs, out: Path, options: TrainOptions, progress: Progress) -> _Prepared:
-    store = CheckpointStore(out, inputs.provenance)
-    with progress.track("reading groups and advantages"):
-        return _Prepared(inputs, store, load_data(inputs, options))
 
 
 def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, progress: Progress) -> TrainSummary:
@@ -207,13 +211,23 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
         earlier_steps = carried.steps if carried else 0
         trainer = Trainer(options, data, learner, store, ranks, progress, earlier_steps)
         check_attention(policy, data, options, ranks, progress)
-        num_steps = len(make_plan(data, options))
+        plan = make_plan(data, options)
+        num_steps, first_step = len(plan), [data[index] for index in plan[0][1]]
+        chosen = dict(prepared.chosen)
+        if options.attention == "auto":
+            chosen["attention"] = (
+                f"{policy.attention}: the device is {ranks.device.type}, the precision {options.dtype}"
+            )
+        chosen |= choose_recomputation(policy, first_step, gradient, options, ranks, prepared.device)
+        provenance = replace(inputs.provenance, details={**inputs.provenance.details, "chosen": chosen})
+        inputs = replace(inputs, provenance=provenance)
         ranks.on_first(lambda: prepare_export(policy, inputs, options, num_steps, out))
         with followed(str(out), options.log_to if ranks.is_first else [], progress):
             state = trainer.run()
         summary = _summarize(state, data, ranks, flops, peak)
         summary.groups_trained = len(trainer.trained)
         summary.optimizer_steps = earlier_steps + summary.steps - summary.skipped_steps
+        summary.chosen = chosen
         summary.notes = list(_notes(summary, data, trainer.trained, options))
         summary.fingerprint = inputs.provenance.fingerprint
         with progress.track(f"writing {out}"):
@@ -259,5 +273,5 @@ def _notes(summary: TrainSummary, data: TrainingSet, trained: Collection[int], o
     yield from notes.learning_rate(options.learning_rate, is_lora=options.lora_rank > 0)
     yield from notes.skipped_steps(summary.skipped_steps, summary.steps)
     if options.objective == "grao" and (options.beta or options.lambda_):
-        num_references = sum(sequence.is_reference for index in trained for sequence in data[index].sequences)
+        num_references = len(set(trained).intersection(data.which("has_reference")))
         yield from notes.no_imitation(num_references, len(trained))

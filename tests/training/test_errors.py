@@ -250,6 +250,24 @@ def test_how_often_checkpoints_are_written_is_not_another_training(
     assert progress.notes[0].startswith("resuming after step 1 from ")
 
 
+def test_the_newest_checkpoints_stay_and_the_last_may_be_deleted_to_go_back(
+    tmp_path: Path, groups: str, advantages: str, model: Path
+) -> None:
+    options: dict[str, Any] = {"groups_per_step": 2, "checkpoint_steps": 1, "keep_checkpoints": 2}
+    out, undisturbed = tmp_path / "out", tmp_path / "undisturbed"
+    with pytest.raises(Interrupted):
+        train(groups, advantages, model, out, interrupt_after(4), **options)
+    kept = out / "checkpoints"
+    assert sorted(path.name for path in kept.glob("*.pt")) == ["step-00000002.pt", "step-00000003.pt"]
+    (kept / "step-00000003.pt").unlink()
+    notes: list[str] = []
+    train(groups, advantages, model, out, RecordedProgress(notes.append), **options)
+    assert any("resuming after step 2 " in note for note in notes)
+    assert not kept.exists()
+    train(groups, advantages, model, undisturbed, **options)
+    assert (out / "model.safetensors").read_bytes() == (undisturbed / "model.safetensors").read_bytes()
+
+
 @pytest.mark.parametrize(
     "damage",
     [

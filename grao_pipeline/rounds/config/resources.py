@@ -32,6 +32,8 @@ def read_resources(section: Node, root: Node, executor: str) -> dict[str, StageR
                 )
         if "processes" in keys and "processes" not in stage_named(name).options_model.model_fields:
             raise keys["processes"].error(f"resources.{name}.processes: this stage is one process.")
+        if "nodes" in keys and "nodes" not in stage_named(name).options_model.model_fields:
+            raise keys["nodes"].error(f"resources.{name}.nodes: this stage runs on one machine.")
         of_stage = root.value.get(name) if "processes" in keys else None
         if of_stage is not None and isinstance(of_stage.value, dict) and "processes" in of_stage.value:
             raise keys["processes"].error(f"resources.{name}.processes: {name}.processes says it, too. Keep one.")

@@ -13,6 +13,7 @@ class StageResources(StageOptions):
     """What a stage gets: processes of its machine, and with `executor: ray` what it reserves of the cluster."""
 
     processes: Processes | None = Field(None, description="As the stage's option of this name.")
+    nodes: int = Field(1, ge=1, description="Machines that train together, each with what follows.")
     num_cpus: float = Field(1.0, ge=0.0, description="CPU cores.")
     num_gpus: float = Field(0.0, ge=0.0, description="GPUs.")
     resources: dict[str, float] = Field(default_factory=dict, description="Custom resources of the cluster, by name.")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from grao_pipeline.errors import Interrupted, StageFailure
-from grao_pipeline.pipeline import stage_named
+from grao_pipeline.pipeline import stage_named, stages
 from grao_pipeline.processes import GRACE_SECONDS, StopSignals
 from grao_pipeline.rounds.executors.base import Result, StageResources
 from grao_pipeline.rounds.executors.local import LocalCommands
@@ -38,12 +38,14 @@ class ResidentCommands:
         self._nursery: Nursery | None = None
         self._workers: dict[str, Worker] = {}
         self._has_said = False
+        self._are_prepared = False
 
     def run(self, arguments: list[str], resources: StageResources, signals: StopSignals) -> Result:
         self._nursery = self._nursery or Nursery()
         if not self._nursery.is_ready(signals):
             self._say_that_nothing_stays()
             return LocalCommands().run(arguments, resources, signals)
+        self._prepare_workers(self._nursery)
         stage = stage_named(arguments[0])
         if stage.takes_accelerator:
             self._make_room(stage.worker, signals)
@@ -76,6 +78,15 @@ class ResidentCommands:
             )
         self._has_said = True
 
+    def _prepare_workers(self, nursery: "Nursery") -> None:
+        """Once: start the workers of the rounds, which import what their stages need while others work."""
+        if not self._are_prepared:
+            self._are_prepared = True
+            for name in dict.fromkeys(stage.worker for stage in stages() if stage.loop is not None):
+                if name is not None:
+                    self._workers[name] = nursery.fork()
+                    self._workers[name].prepare(name)
+
     def _idle(self, name: str | None) -> "Worker":
         """The worker of this name, which is given away, or a new one."""
         assert self._nursery is not None
@@ -87,7 +98,7 @@ class ResidentCommands:
 
     def _make_room(self, worker: str | None, signals: StopSignals) -> None:
         """What the other workers hold on an accelerator is given up."""
-        for name in [name for name in self._workers if name != worker]:
+        for name in [name for name, other in self._workers.items() if name != worker and other.has_worked]:
             if self._workers[name].ask("null", signals) != DONE:
                 self._workers.pop(name).close()
 
@@ -163,6 +174,8 @@ class Nursery:
 
     def close(self) -> None:
         self.socket.close()
+        if self._num_threads is None:  # it imports, and has no children
+            self._process.kill()
         self._process.wait()
 
 
@@ -173,6 +186,8 @@ class Worker:
         self._nursery = nursery
         self._pid = pid
         self._socket = connection
+        self.has_worked = False
+        """Whether it was asked for anything, and may hold something."""
 
     @property
     def has_ended(self) -> bool:
@@ -186,6 +201,11 @@ class Worker:
         """That of a worker that has ended, as `subprocess` counts it."""
         return self._nursery.ended.get(self._pid, -signal.SIGKILL)
 
+    def prepare(self, name: str) -> None:
+        """Let it import what the stages of a worker of this name need. Does not wait."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._socket.sendall(f"{json.dumps(name)}\n".encode())
+
     def ask(self, request: str, signals: StopSignals, *files: int) -> str:
         """Its answer to a request; `ended` where it ended while it worked on it, and `gone` where before.
 
@@ -193,6 +213,7 @@ class Worker:
             Interrupted: a stop signal came; it was asked once to stop, and waited for.
             StageFailure: the process that forked it ended.
         """
+        self.has_worked = True
         with suppress(BrokenPipeError, ConnectionResetError):
             socket.send_fds(self._socket, [f"{request}\n".encode()], files)
         try:

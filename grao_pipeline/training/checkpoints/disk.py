@@ -28,8 +28,8 @@ class DiskNeed:
     Attributes:
         model: the trained model or adapter, with its optimizer's state where that is saved, without its small files.
         checkpoint: one checkpoint.
-        peak: the most that lies on the disk at once: a checkpoint is deleted after the next one is written, the last
-            one after the model is.
+        peak: the most that lies on the disk at once: the oldest of `--keep-checkpoints` is deleted after the next one
+            is written, the last ones after the model is.
     """
 
     model: int
@@ -50,10 +50,10 @@ class DiskNeed:
         if options.save_optimizer:  # the weights, too, where the model's are rounded
             is_rounded = not options.save_adapter and saved_bytes < 4
             model += trained * (MOMENT_BYTES[options.optimizer] + 4 * is_rounded)
-        writes_checkpoints = 0 < options.checkpoint_steps < num_steps
-        several = 0 < 2 * options.checkpoint_steps < num_steps
-        peak = checkpoint * (1 + several) if writes_checkpoints else 0
-        return DiskNeed(model, checkpoint, max(peak, model + (checkpoint if writes_checkpoints else 0)))
+        saves = (num_steps - 1) // options.checkpoint_steps if options.checkpoint_steps else 0
+        kept = min(saves, options.keep_checkpoints)
+        peak = max(checkpoint * min(saves, options.keep_checkpoints + 1), model + checkpoint * kept)
+        return DiskNeed(model, checkpoint, peak)
 
 
 def check_space(out: Path, need: DiskNeed) -> None:

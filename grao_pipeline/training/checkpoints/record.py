@@ -53,7 +53,10 @@ class CheckpointRecord:
         Raises:
             InputError: a file of the checkpoint, or the record, is damaged.
         """
-        path, remedy = record_path(checkpoint), f"Delete {checkpoint} to start again from the first step."
+        path = record_path(checkpoint)
+        others = [other.name for other in checkpoint.parent.glob("step-????????*") if other.suffix != ".json"]
+        earlier = max((name for name in others if name < checkpoint.name), default="the first step")
+        remedy = f"Delete {checkpoint} to start again from {earlier}."
         try:
             value = read_record(Directory(path.parent), path.name)
             if value is None:

@@ -46,18 +46,22 @@ class Checkpoint:
 
 
 class CheckpointStore:
-    """The checkpoints of one training run, in `OUT/checkpoints`; only the newest stays on disk.
+    """The checkpoints of one training run, in `OUT/checkpoints`; only the newest stay on disk.
 
     `OUT/checkpoints/training.json` is written before anything else and deleted when the model is complete. While it
     exists, the content of `OUT` belongs to the unfinished training whose provenance it holds, once that has done a
     step.
 
+    Args:
+        keep: how many stay.
+
     Raises (on construction):
         MismatchError: `OUT` holds something else, which is neither mixed with this training nor overwritten.
     """
 
-    def __init__(self, out: Path, provenance: Provenance) -> None:
+    def __init__(self, out: Path, provenance: Provenance, keep: int = 1) -> None:
         self.out = out
+        self._keep = keep
         self._root = out / CHECKPOINTS
         self._provenance = provenance
         self._lock: DirectoryLock | None = None
@@ -107,7 +111,7 @@ class CheckpointStore:
         ranks: Ranks,
         totals: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write a checkpoint and its record, then delete the one before it. A collective: all ranks must call it.
+        """Write a checkpoint and its record, then delete those that are too many. A collective: all ranks must call it.
 
         Args:
             totals: of all steps so far, as JSON; only rank 0's count.
@@ -138,9 +142,8 @@ class CheckpointStore:
                 remove_temporaries(self._root)
             raise
         if ranks.is_first:
-            for checkpoint in self._checkpoints():
-                if checkpoint.path != final:
-                    _remove(checkpoint.path)
+            for checkpoint in self._checkpoints()[: -self._keep]:
+                _remove(checkpoint.path)
 
     def load(
         self, checkpoint: Checkpoint, policy: Policy, optimizer: torch.optim.Optimizer, ranks: Ranks

@@ -4,33 +4,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.storage.reader import TableReader
 from grao_pipeline.storage.table_pair import TablePair
 from grao_pipeline.training.data.origins import find_origins
+from grao_pipeline.training.data.scan import scan
 from grao_pipeline.training.data.sequences import TrainingGroup, TrainingSequence
-from grao_pipeline.training.data.tables import logprobs_of, refuse_shared_groups, training_parts
+from grao_pipeline.training.data.tables import KeptParts, logprobs_of, refuse_shared_groups
 
-GROUP_COLUMNS = [
-    "group_id",
-    "prompt_token_ids",
-    "reference_token_ids",
-    "completion_token_ids",
-    "completion_logprobs",
-    "completion_masks",
-    "completion_behavior_logprobs",
-    "policy",
-    "round",
-]
-ADVANTAGE_COLUMNS = ["group_id", "rewards", "advantages", "reference_advantage", "reference_reward", "token_weights"]
 TOKEN_ADVANTAGES = "token_advantages"
 """Detail of an advantages table's provenance: tokens of a sample have advantages of different signs."""
 
 
 class TrainingSet:
-    """The groups that have at least one sequence to train on, in memory as Arrow: those of the main tables, then those
-    of the replayed tables.
+    """The groups that have at least one sequence to train on: those of the main tables, then those of the replayed
+    tables. They are read once to know them; their tokens are read again when they are asked for (`KeptParts`).
 
     Args:
         max_rounds_behind: skip groups that are more than this many rounds older than the newest group of all tables.
@@ -57,15 +47,14 @@ class TrainingSet:
         logprobs: Sequence[tuple[str, TableReader]] = (),
     ) -> None:
         pairs = [TablePair(*pair) for pair in ((groups, advantages), *replay)]
-        self._parts = [
-            part
-            for pair in pairs
-            for part in training_parts(pair, GROUP_COLUMNS, ADVANTAGE_COLUMNS, logprobs_of(pair.groups, logprobs))
-        ]
-        refuse_shared_groups(pairs, self._parts)
-        index = find_origins(self._parts, max_rounds_behind)
-        self.origins, self._rows, self.num_too_old = index.origins, index.rows, index.num_too_old
-        self.num_groups = sum(part.groups.num_rows for part in self._parts)
+        others = [logprobs_of(pair.groups, logprobs) for pair in pairs]
+        rows = pl.concat([scan(number, pair, others[number]) for number, pair in enumerate(pairs)])
+        refuse_shared_groups(pairs)
+        index = find_origins(rows, [pair.groups.fingerprint for pair in pairs], max_rounds_behind)
+        self.origins, self.num_too_old, self.num_groups = index.origins, index.num_too_old, len(rows)
+        self._rows = index.rows
+        self._places = index.rows.select("table", "part", "row", "origin").to_numpy()
+        self._parts = KeptParts(pairs, others)
         details = [str(pair.companion.provenance.details.get(TOKEN_ADVANTAGES, "")) for pair in pairs]
         self.token_advantages = next(filter(None, details), "")
 
@@ -78,11 +67,15 @@ class TrainingSet:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> TrainingGroup:
-        number, row, origin = self._rows[index]
-        part = self._parts[number]
+        number, part_index, row, origin = map(int, self._places[index])
+        part = self._parts.part(number, part_index)
         values = {**part.groups.slice(row, 1).to_pylist()[0], **part.advantages.slice(row, 1).to_pylist()[0]}
         others = {name: table.slice(row, 1).to_pylist()[0] for name, table in part.logprobs.items()}
         return _training_group(values, origin, others)
+
+    def which(self, *facts: str) -> list[int]:
+        """Indices of the groups of which one of these facts is true: columns of `scan`. Nothing is read."""
+        return self._rows.select(pl.any_horizontal(facts).arg_true()).to_series().to_list()
 
     def check_fits(self, vocab_size: int, context_length: int | None) -> None:
         """Check every trained sequence against the model.
@@ -90,8 +83,12 @@ class TrainingSet:
         Raises:
             InputError: a prompt is empty, a token id is outside the vocabulary, or a sequence is longer than the
             model's positions.
+            MismatchError: what is stored of a group's samples does not go together.
         """
-        for index in range(len(self)):
+        suspect = pl.col("is_odd") | (pl.col("lowest") < 0) | (pl.col("highest") >= vocab_size)
+        if context_length is not None:
+            suspect |= pl.col("longest") > context_length
+        for index in self._rows.select(suspect.arg_true()).to_series():
             check_group(self[index], vocab_size, context_length)
 
 

@@ -1,44 +1,88 @@
-"""The tables of a training: groups with their advantages, and the replayed tables."""
+"""The tables of a training: groups with their advantages, and the replayed tables; read part by part."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from grao_pipeline.errors import InputError, MismatchError, UsageError
+from grao_pipeline.errors import MismatchError, UsageError
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.storage.table_pair import TablePair
-from grao_pipeline.training.data.origins import Part
 
 BEHAVIOR = "completion_behavior_logprobs"
+GROUP_COLUMNS = [
+    "group_id",
+    "prompt_token_ids",
+    "reference_token_ids",
+    "completion_token_ids",
+    "completion_logprobs",
+    "completion_masks",
+    BEHAVIOR,
+    "policy",
+    "round",
+]
+ADVANTAGE_COLUMNS = ["group_id", "rewards", "advantages", "reference_advantage", "reference_reward", "token_weights"]
+ROOM = 1 << 30
+"""Bytes of the parts that stay in memory: some ten million tokens of samples with their log-probs, in each process."""
 
 
-def training_parts(
-    pair: TablePair, groups: Sequence[str], advantages: Sequence[str], logprobs: Mapping[str, TableReader] | None = None
-) -> Iterator[Part]:
-    """These columns of a groups table and of its advantages, part by part, with the log-probs under other models.
+@dataclass(frozen=True)
+class Part:
+    """A part of a groups table, the advantages of the same rows, and their log-probs under other models by name."""
 
-    Raises:
-        MismatchError: the tables do not hold the same groups.
-        InputError: there are groups, but no token in any of them.
+    groups: pa.Table
+    advantages: pa.Table
+    logprobs: Mapping[str, pa.Table]
+
+    @property
+    def num_bytes(self) -> int:
+        """What it takes in memory."""
+        return sum(int(table.nbytes) for table in (self.groups, self.advantages, *self.logprobs.values()))
+
+
+class KeptParts:
+    """The parts of the tables of a training, read when a row of them is asked for; the last ones stay in memory.
+
+    Args:
+        logprobs: for each pair, the log-probs of its groups under other models, by name.
+        room: bytes of the parts that stay.
     """
-    pair.companion.refuse_other_groups(pair.groups)
-    has_tokens = not pair.groups.num_rows
-    is_unknown = _samples_from_unknown(pair.groups.provenance)
-    for index, (part, aligned) in enumerate(pair.parts(groups, advantages)):
-        ids = part.column("group_id")
-        others = {name: reader.aligned_part(ids, index) for name, reader in (logprobs or {}).items()}
-        if is_unknown:
-            part = _with_unknown_behavior(part)
-        ids = part.column("completion_token_ids")
-        has_tokens |= bool(pc.any(pc.greater(pc.list_value_length(pc.list_flatten(ids)), 0)).as_py())
-        yield Part(pair.groups.fingerprint, part, aligned, others)
-    if not has_tokens:
-        raise InputError(
-            f"{pair.groups.url} has texts but no token ids, so it cannot be trained on. "
-            "Import it again with --tokenizer MODEL."
-        )
+
+    def __init__(
+        self, pairs: Sequence[TablePair], logprobs: Sequence[Mapping[str, TableReader]], room: int = ROOM
+    ) -> None:
+        self._pairs = pairs
+        self._logprobs = logprobs
+        self._room = room
+        self._kept: OrderedDict[tuple[int, int], Part] = OrderedDict()
+        self._size = 0
+
+    def part(self, number: int, index: int) -> Part:
+        """Part `index` of a pair of tables.
+
+        Raises:
+            DamagedPart: the bytes of a part are not the ones that were committed.
+            MismatchError: the tables do not hold the same groups.
+        """
+        key = number, index
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        part = self._kept[key] = self._read(self._pairs[number], index, self._logprobs[number])
+        self._size += part.num_bytes
+        while self._size > self._room and len(self._kept) > 1:
+            self._size -= self._kept.popitem(last=False)[1].num_bytes
+        return part
+
+    def _read(self, pair: TablePair, index: int, logprobs: Mapping[str, TableReader]) -> Part:
+        groups = pair.groups.part(index, GROUP_COLUMNS)
+        ids = groups.column("group_id")
+        if samples_from_unknown(pair.groups.provenance):
+            groups = _with_unknown_behavior(groups)
+        others = {name: reader.aligned_part(ids, index) for name, reader in logprobs.items()}
+        return Part(groups, pair.companion.aligned_part(ids, index, ADVANTAGE_COLUMNS), others)
 
 
 def logprobs_of(groups: TableReader, tables: Sequence[tuple[str, TableReader]]) -> dict[str, TableReader]:
@@ -63,7 +107,7 @@ def logprobs_of(groups: TableReader, tables: Sequence[tuple[str, TableReader]]) 
     return chosen
 
 
-def _samples_from_unknown(provenance: Provenance) -> bool:
+def samples_from_unknown(provenance: Provenance) -> bool:
     """Whether the distribution of the samples is neither the policy's nor stored: in tables of version 1, which had no
     column for it, where they were sampled at another temperature or from a part of the tokens.
     """
@@ -99,23 +143,20 @@ def open_pairs(groups_url: str, advantages_url: str, replay: Sequence[tuple[str,
     return pairs
 
 
-def refuse_shared_groups(pairs: Sequence[TablePair], parts: Sequence[Part]) -> None:
+def refuse_shared_groups(pairs: Sequence[TablePair]) -> None:
     """Check that no group is in two tables.
 
     Raises:
         MismatchError: names the first group that is, and the tables.
     """
-    ids = [_group_ids(pair, parts) for pair in pairs]
+    if len(pairs) == 1:
+        return
+    ids = [pair.groups.frame(range(pair.groups.num_parts), ["group_id"])["group_id"] for pair in pairs]
     for number, pair in enumerate(pairs):
         for other, other_ids in zip(pairs[:number], ids, strict=False):
-            shared = ids[number].filter(pc.is_in(ids[number], value_set=other_ids))
+            shared = ids[number].filter(ids[number].is_in(other_ids.implode()))
             if len(shared):
                 raise MismatchError(
                     f"{len(shared)} groups are in {other.groups.url} and in {pair.groups.url}, e.g. {shared[0]}. "
                     "A group must come from a single table: leave one of the tables out."
                 )
-
-
-def _group_ids(pair: TablePair, parts: Sequence[Part]) -> pa.Array:
-    chunks = [part.groups["group_id"] for part in parts if part.groups_table == pair.groups.fingerprint]
-    return pa.concat_arrays([chunk.combine_chunks() for chunk in chunks]) if chunks else pa.array([], pa.string())

@@ -74,6 +74,12 @@ class Policy(nn.Module):
         self._modes.set(mode, adapter_dropout)
         return self
 
+    def recompute(self) -> None:
+        """From now on, recompute the layers' activations in the backward pass (gradient checkpointing)."""
+        self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self._modes = TrainingModes(self.model)
+        self.train(self.training)
+
     def layers(self) -> list[nn.Module]:
         """The decoder's layers, in order."""
         return decoder_layers(self._decoder())

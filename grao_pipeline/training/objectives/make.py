@@ -30,7 +30,7 @@ def make_objective(options: TrainOptions, data: TrainingSet) -> tuple[Objective,
     _refuse_token_advantages(objective, data, options)
     _refuse_unknown_models(objective, options)
     check_data(objective, data, options.objective)
-    if correction.needs_behavior and len(data) and not _has_behavior(data):
+    if correction.needs_behavior and len(data) and not data.which("has_logprobs"):
         raise InputError(
             f"--correction {options.correction}: no sample has completion_logprobs to compare with. Leave it out, or "
             "sample with log-probs."
@@ -105,7 +105,7 @@ def _refuse_token_advantages(objective: Objective, data: TrainingSet, options: T
     """λ weighs the reference by the mean advantage of samples, which says nothing where each token has another one."""
     if not (data.token_advantages and objective.traits.uses_beta_and_lambda and options.lambda_):
         return
-    if any(data[index].sequences[0].group_has_reference for index in range(len(data))):
+    if data.which("has_reference"):
         raise UsageError(
             f"{options.lambda_:g} does not go together with --token-weights {data.token_advantages}, which gives each "
             "token its own advantage: the regularizer weighs a reference by the mean advantage of whole samples. "
@@ -130,15 +130,9 @@ def _refuse_unknown_models(objective: Objective, options: TrainOptions) -> None:
         raise UsageError(f"objective '{options.objective}' does not compare with '{unused[0]}'.", option="logprobs")
 
 
-def _has_behavior(data: TrainingSet) -> bool:
-    return any(
-        sequence.behavior_logprobs is not None for index in range(len(data)) for sequence in data[index].sequences
-    )
-
-
 def _unknown_sampling(data: TrainingSet) -> str | None:
     """The first group with a sample from a distribution whose log-probs are not stored."""
-    groups = (data[index] for index in range(len(data)))
+    groups = (data[index] for index in data.which("may_lack_sampling_logprobs"))
     return next(
         (group.group_id for group in groups if any(sequence.sampling_is_unknown for sequence in group.sequences)), None
     )

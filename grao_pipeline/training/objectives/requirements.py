@@ -24,12 +24,14 @@ def check_data(objective: Objective, data: "TrainingSet", name: str) -> None:
     needs_anything = traits.needs_behavior_logprobs or traits.needs_rewards or traits.needs_references
     if not needs_anything or not len(data):
         return
-    has_reference = False
-    for index in range(len(data)):
-        sequences = data[index].sequences
-        check_sequences(objective, sequences)
-        has_reference |= sequences[0].group_has_reference
-    if traits.needs_references and not has_reference:
+    lacking = []
+    if objective.compares_with_behavior:
+        lacking = sorted(set(range(len(data))) - set(data.which("has_logprobs")))
+    if traits.needs_rewards:
+        lacking = sorted({*lacking, *data.which("may_lack_rewards")})
+    for index in lacking:
+        check_sequences(objective, data[index].sequences)
+    if traits.needs_references and not data.which("has_reference"):
         raise InputError(
             f"Objective '{name}' trains on references, and no group has one with an advantage. Give the prompts "
             "references, score them, and see `grao advantages --keep-zero-variance`."

@@ -42,6 +42,9 @@ def free(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
         ({"checkpoint_steps": 50}, 60, 4, 12, 16),
         ({"checkpoint_steps": 10}, 60, 4, 12, 24),
         ({"checkpoint_steps": 10, "optimizer": "adamw-8bit"}, 60, 4, 6, 12),
+        # four of five checkpoints at once; then two, all that there are, and the model
+        ({"checkpoint_steps": 10, "keep_checkpoints": 3}, 60, 4, 12, 48),
+        ({"checkpoint_steps": 25, "keep_checkpoints": 3}, 60, 4, 12, 28),
     ],
 )
 def test_the_need_of_a_training(
