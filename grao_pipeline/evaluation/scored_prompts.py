@@ -30,6 +30,8 @@ class ScoredPrompt:
     """The share of samples that ended at the token limit."""
     metadata: dict[str, str] = field(default_factory=dict)
     """The requested fields as text; `(none)` where the prompt has no such field."""
+    num_unscored: int = 0
+    """Samples that should have a reward, and have none."""
 
     @cached_property
     def scored(self) -> Scored:
@@ -37,7 +39,19 @@ class ScoredPrompt:
         return scored(self.rewards)
 
 
-def read_scored_prompts(tables: TablePair, bar: Bar, fields: Sequence[str] = ()) -> dict[str, ScoredPrompt]:
+NOT_APPLICABLE = "not_applicable"
+
+
+@dataclass(frozen=True)
+class ScoredPrompts:
+    """The prompts that the reward is meant for, by their ID."""
+
+    prompts: dict[str, ScoredPrompt]
+    num_not_applicable: int
+    """Prompts of other tasks: no sample of theirs is one that the reward is meant for."""
+
+
+def read_scored_prompts(tables: TablePair, bar: Bar, fields: Sequence[str] = ()) -> ScoredPrompts:
     """The scored samples by prompt ID.
 
     Args:
@@ -48,38 +62,49 @@ def read_scored_prompts(tables: TablePair, bar: Bar, fields: Sequence[str] = ())
         MismatchError: a group does not have one reward per sample.
     """
     prompts: dict[str, ScoredPrompt] = {}
+    others: set[str] = set()
     columns = ["prompt_id", *columns_to_read(["num_tokens"]), *(["metadata"] if fields else [])]
     for parts in tables.groups.batches():
         groups = tables.groups.frame(parts, columns)
-        score_columns = ["rewards", "reference_reward"]
+        score_columns = ["rewards", "reference_reward", "statuses"]
         scores = tables.companion.aligned_frame(tables.groups, groups["group_id"], parts, score_columns)
         sizes = groups["finish_reasons"].list.len()
         num_rewards = scores["rewards"].list.len().to_numpy()
         refuse_other_counts(groups["group_id"], sizes.to_numpy(), num_rewards, tables.companion.url)
-        for prompt_id, size, truncated, num_tokens, rewards, reference_reward, metadata in zip(
+        for prompt_id, size, truncated, num_tokens, rewards, reference_reward, statuses, metadata in zip(
             groups["prompt_id"],
             sizes,
             groups["finish_reasons"].list.count_matches("length"),
             _sampled_tokens(groups),
             scores["rewards"].to_list(),
             scores["reference_reward"],
+            scores["statuses"].to_list(),
             _metadata(groups, fields),
             strict=True,
         ):
-            if prompt_id in prompts:
+            if prompt_id in prompts or prompt_id in others:
                 raise InputError(
                     f"{tables.groups.url} has two groups of prompt {prompt_id}; an evaluation counts every "
                     "prompt once. Keep one group per prompt."
                 )
+            if set(statuses) == {NOT_APPLICABLE}:
+                others.add(prompt_id)
+                continue
             prompts[prompt_id] = ScoredPrompt(
                 rewards=rewards,
                 reference_reward=reference_reward,
                 num_tokens=num_tokens,
                 truncated=truncated / size,
                 metadata=metadata,
+                num_unscored=_num_unscored(rewards, statuses),
             )
         bar.advance(len(parts), prompts=len(prompts))
-    return prompts
+    return ScoredPrompts(prompts, len(others))
+
+
+def _num_unscored(rewards: Sequence[float | None], statuses: Sequence[str]) -> int:
+    pairs = zip(rewards, statuses, strict=True)
+    return sum(reward is None and status != NOT_APPLICABLE for reward, status in pairs)
 
 
 def _metadata(groups: pl.DataFrame, fields: Sequence[str]) -> list[dict[str, str]]:
