@@ -233,6 +233,29 @@ STAGES: tuple[Stage, ...] = (
         costs={"tokens_trained": "tokens"},
     ),
     Stage(
+        name="merge",
+        summary="Add models of one architecture, each with a weight.",
+        description="OUT becomes a model directory with the sum of the models' weights, the files of the first one "
+        "otherwise. In the rounds `merge: {momentum: 0.3}` or `merge: {average: 0.5}` follows every training: the next "
+        "round starts from the trained model moved on, or averaged with the one that it started from.",
+        examples=(
+            "grao merge runs/further --model runs/r1/model=1.3 --model runs/r0/model=-0.3",
+            "grao merge runs/mean --model runs/r0/model --model runs/r1/model --model runs/r2/model",
+        ),
+        inputs=(),
+        output="model",
+        options="grao_pipeline.training.merging.options:MergeOptions",
+        verb="grao_pipeline.training.merging.merge:merge_models",
+        takes_accelerator=False,
+        identity="grao_pipeline.training.merging.planning:identity",
+        loop="grao_pipeline.rounds.merging:merge",
+        check="grao_pipeline.training.merging.planning:check",
+        is_complete="grao_pipeline.training.checkpoints.model_directory:is_complete",
+        decided_by_loop=frozenset({"models"}),
+        known_by_content=True,
+        did=("parameters", "distance"),
+    ),
+    Stage(
         name="evaluate",
         summary="Compare a model's samples with the references and with its base.",
         description="GROUPS and SCORES are the model's samples on evaluation prompts and their rewards; "

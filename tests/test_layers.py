@@ -27,6 +27,7 @@ FLOORS = {
     "checksums": 0,
     "fingerprints": 0,
     "plugins": 0,
+    "plugin_functions": 0,
     "plugin_modules": 0,
     "plugin_source": 0,
     "own_code": 0,
