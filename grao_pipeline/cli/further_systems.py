@@ -90,7 +90,7 @@ FURTHER = (
         "2408.07471",
         "--estimator grao",
         "--objective bridged-pair --objective-arg against=ref --logprobs ref=REF",
-        "references that are edited samples: grao references, or a column of the dataset",
+        "references that are edited samples, of grao references or of the dataset",
     ),
     System(
         "Rationales",
