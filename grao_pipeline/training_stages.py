@@ -68,7 +68,6 @@ TRAINING_STAGES: tuple[Stage, ...] = (
         loop="grao_pipeline.rounds.merging:merge",
         check="grao_pipeline.training.merging.planning:check",
         is_complete="grao_pipeline.training.checkpoints.model_directory:is_complete",
-        decided_by_loop=frozenset({"models"}),
         known_by_content=True,
         did=("parameters", "distance"),
     ),

@@ -38,7 +38,8 @@ def load_rewrite(options: PromptsOptions) -> Rewrite | None:
                 raise StageFailure(f"Rewrite '{name}' returned {result!r:.100}; it must return a Prompt, or None.")
         if dropped:
             raise DroppedRow(dropped)
-        return result
+        rewritten: Prompt = result
+        return rewritten
 
     return rewrite
 

@@ -1,4 +1,4 @@
-"""How a round goes on from its trained model: moved on from an earlier one, or averaged with it."""
+"""What a round makes of its trained model: moved on from an earlier one, or averaged with it."""
 
 from grao_pipeline.errors import UsageError
 from grao_pipeline.rounds.tasks import Output
@@ -24,8 +24,8 @@ def merge(wiring: Wiring, stage: Stage, state: RoundState) -> None:
     train_options = state.plan.stages["train"][0].options
     assert isinstance(train_options, TrainOptions)
     if train_options.save_adapter or train_options.carry_optimizer:
-        kept = "an adapter (save_adapter)" if train_options.save_adapter else "the optimizer's state (carry_optimizer)"
-        message = f"the rounds keep {kept}, and only whole models are merged. Leave one of the two out."
+        what = "an adapter (save_adapter)" if train_options.save_adapter else "the optimizer's state (carry_optimizer)"
+        message = f"the rounds keep {what}, and only whole models are merged. Leave one of the two out."
         raise UsageError(settings.source.render(message))
     earlier = state.start
     if settings.options.momentum is not None and state.earlier:

@@ -42,8 +42,8 @@ def prune(plan: RunPlan, walked: Walk, keep: Keep, dry_run: bool = False) -> Pru
     needed_whole, needed_weights = set(reads), set(reads)
     for variant in plan.variants:
         rounds = list(_trained(walked, f"{variant.name}/" if variant.name else ""))
-        models |= {str(task.out): (name, Path(str(task.out))) for made in rounds for name, task in made.items()}
-        needed_whole |= {str(task.out) for made in rounds[-1 - plan.overlap :] for task in made.values()}
+        models |= {str(task.out): (name, Path(str(task.out))) for tasks in rounds for name, task in tasks.items()}
+        needed_whole |= {str(task.out) for tasks in rounds[-1 - plan.overlap :] for task in tasks.values()}
         if keep.models == "best+last":
             needed_weights |= {str(task.out) for task in _best(walked, rounds, keep.metric)}
     summary = PruneSummary()
@@ -64,18 +64,18 @@ def _trained(walked: Walk, prefix: str) -> Iterator[dict[str, Task]]:
     number = 0
     while True:
         start = f"{prefix}round-{number}/"
-        made = {n: t for n, t in walked.named.items() if n.startswith(start) and t.stage.output == "model"}
-        if not made or not all(task.done for task in made.values()):
+        tasks = {n: t for n, t in walked.named.items() if n.startswith(start) and t.stage.output == "model"}
+        if not tasks or not all(task.done for task in tasks.values()):
             return
-        yield {f"{start}{task.stage.name}": task for task in made.values()}
+        yield {f"{start}{task.stage.name}": task for task in tasks.values()}
         number += 1
 
 
 def _best(walked: Walk, rounds: list[dict[str, Task]], metric: str) -> list[Task]:
     """The first round's model of the highest value of a metric; none where no model was evaluated."""
     values: list[tuple[float, Task]] = []
-    for made in rounds:
-        name, evaluated = list(made.items())[-1]
+    for tasks in rounds:
+        name, evaluated = list(tasks.items())[-1]
         evaluation = walked.evaluations.get(name.rpartition("/")[0])
         record = read_evaluation(str(evaluation.out)) if evaluation is not None and evaluation.done else None
         value = record.metrics.get(metric) if record is not None else None

@@ -30,7 +30,7 @@ def row_checksum(reward: object, candidate: object, *value: object) -> bytes:
 
     Args:
         reward, candidate: its key: the fingerprint of the reward, and that of the candidate as bytes.
-        value: reward, status, detail, tokens, and the text of the steps, which does not count where there are none:
+        value: reward, status, detail, tokens, and the text of the steps, which does not count where it is None:
             the judgements of earlier versions have no steps.
     """
     counted = value[:-1] if value[-1] is None else value

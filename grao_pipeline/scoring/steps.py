@@ -51,7 +51,7 @@ def steps_of_text(text: str | None) -> tuple[Step, ...]:
 
 def steps_column(
     per_sample: Sequence[Sequence[Step]], starts: Sequence[int | None]
-) -> list[list[dict[str, object]] | None] | None:
+) -> Sequence[Sequence[Mapping[str, object]] | None] | None:
     """The column `steps` of a row of scores, in characters of whole completions; None where no sample has steps.
 
     Args:

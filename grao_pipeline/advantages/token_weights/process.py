@@ -23,7 +23,7 @@ Whole = Annotated[float, Field(description="Share of the sample's own advantage 
 )
 @traits(gives="advantages", reads_steps=True)
 def process(tokens: Tokens, *, scores: Scores, whole: Whole = 0.0) -> np.ndarray:
-    """Gives a token the standardized rewards of its own step and of all later ones.
+    """Gives a token the standardized rewards of the step that it is in, and of all later ones.
 
     Tokens after the last step, and steps without a reward, add nothing. The paper has whole=0.
     """

@@ -22,7 +22,7 @@ from grao_pipeline.scoring.rewards.reward_model.classifier_reward import Classif
 class PreferenceModel(ClassifierReward):
     """The mean chance of being preferred to the other samples of the group; preferences may run in circles.
 
-    The model is any sequence classifier with 2k outputs: those of the authors have code of their own, which is not run
+    The model is any sequence classifier with 2k outputs: those of the authors have custom code, which is not run
     here; copy their head into `score.weight`. The reward of a sample without others is ½. It suits `sppo`.
     """
 
@@ -52,13 +52,13 @@ class PreferenceModel(ClassifierReward):
         for candidate in candidates:
             yield self._judge(*(vectors[_key(candidate, text)] for text in (candidate.completion, *candidate.others)))
 
-    def _judge(self, own: list[float] | Judgement, *others: list[float] | Judgement) -> Judgement:
-        if isinstance(own, Judgement):
-            return own
+    def _judge(self, judged: list[float] | Judgement, *others: list[float] | Judgement) -> Judgement:
+        if isinstance(judged, Judgement):
+            return judged
         known = [other for other in others if not isinstance(other, Judgement)]
         if not known:
             return Judgement.of(0.5, "no other sample to compare with")
-        chances = [preference(self._unit(own), self._unit(other), self.arguments.tau) for other in known]
+        chances = [preference(self._unit(judged), self._unit(other), self.arguments.tau) for other in known]
         return Judgement.of(sum(chances) / len(chances), f"compared with {len(known)} of {len(others)} others")
 
     def _unit(self, vector: Sequence[float]) -> list[float]:

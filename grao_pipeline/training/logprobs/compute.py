@@ -152,8 +152,8 @@ class _Pass:
         is_half = self._options.dtype == "bfloat16"
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=is_half):
             top = self._options.top_k
-            found = self._policy.top_logprobs(batch, top) if top else (self._policy.logprobs(batch),)
-        pieces = [values.cpu().split(batch.lengths.tolist()) for values in found]
+            computed = self._policy.top_logprobs(batch, top) if top else (self._policy.logprobs(batch),)
+        pieces = [values.cpu().split(batch.lengths.tolist()) for values in computed]
         return {
             (sequence.group_id, sequence.origin): _Computed(*(piece.tolist() for piece in of_sequence))
             for sequence, *of_sequence in zip(sequences, *pieces, strict=True)
