@@ -1,7 +1,7 @@
 """What the rows of a source become as groups: without duplicates, with their rewards where they have some."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -211,7 +211,7 @@ def _columns(
         "completion_logprobs": _unless_all_null([sample.logprobs for sample in tokens]),
         "completion_behavior_logprobs": _unless_all_null([sample.behavior_logprobs for sample in tokens]),
         "completion_masks": _unless_all_null([sample.mask for sample in tokens]),
-        "completion_token_ends": None,
+        "completion_token_ends": _unless_all_null([sample.token_ends for sample in encoded]),
         "finish_reasons": [sample.finish_reason for sample in encoded],
         "policy": POLICY,
         "round": 0,
@@ -221,5 +221,5 @@ def _columns(
     }
 
 
-def _unless_all_null(values: list[list[float] | None] | list[list[bool] | None]) -> object:
+def _unless_all_null(values: Sequence[Sequence[float] | None]) -> object:
     return None if all(value is None for value in values) else values
