@@ -134,7 +134,7 @@ class JudgementCache:
             [(_now(), number, key) for key, is_intact in zip(keys, are_intact, strict=True) if is_intact],
         )
         return [
-            Judgement(*row[:4], steps=steps_of_text(row[4])) if is_intact else None
+            Judgement(row[0], row[1], row[2], row[3], steps_of_text(row[4])) if is_intact else None
             for row, is_intact in zip(rows, are_intact, strict=True)
         ]
 

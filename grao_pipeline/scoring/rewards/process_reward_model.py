@@ -1,7 +1,7 @@
 """`process-reward-model`: a token classifier that judges every step of a completion."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from grao_pipeline.arguments import PluginArguments, argument
@@ -12,7 +12,7 @@ from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, Rew
 from grao_pipeline.scoring.rewards.token_model import TokenModel
 from grao_pipeline.scoring.steps import Step
 
-AGGREGATES = {
+AGGREGATES: Mapping[str, Callable[[Sequence[float]], float]] = {
     "min": min,
     "mean": lambda values: sum(values) / len(values),
     "product": math.prod,

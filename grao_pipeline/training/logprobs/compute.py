@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -153,10 +154,11 @@ class _Pass:
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=is_half):
             top = self._options.top_k
             computed = self._policy.top_logprobs(batch, top) if top else (self._policy.logprobs(batch),)
-        pieces = [values.cpu().split(batch.lengths.tolist()) for values in computed]
+        by_token = [values.tolist() for values in computed]
+        bounds = pairwise(accumulate([0, *batch.lengths.tolist()]))
         return {
-            (sequence.group_id, sequence.origin): _Computed(*(piece.tolist() for piece in of_sequence))
-            for sequence, *of_sequence in zip(sequences, *pieces, strict=True)
+            (sequence.group_id, sequence.origin): _Computed(*(values[start:end] for values in by_token))
+            for sequence, (start, end) in zip(sequences, bounds, strict=True)
         }
 
     def _load(self, groups: list[TrainingGroup], progress: Progress) -> Policy:
