@@ -63,9 +63,12 @@ if TYPE_CHECKING:  # what `_EXPORTS` says, for type checkers and editors
     from grao_pipeline.scoring.rewards.base import Judgement as Judgement
     from grao_pipeline.scoring.rewards.base import Reward as Reward
     from grao_pipeline.scoring.score import score_groups as score_groups
+    from grao_pipeline.scoring.steps import Step as Step
     from grao_pipeline.storage.reader import open_table as open_table
     from grao_pipeline.training.logprobs.compute import compute_logprobs as compute_logprobs
     from grao_pipeline.training.logprobs.options import LogprobsOptions as LogprobsOptions
+    from grao_pipeline.training.merging.merge import merge_models as merge_models
+    from grao_pipeline.training.merging.options import MergeOptions as MergeOptions
     from grao_pipeline.training.objectives.base import Objective as Objective
     from grao_pipeline.training.options import TrainOptions as TrainOptions
     from grao_pipeline.training.train import train_model as train_model
@@ -103,9 +106,12 @@ _MODULES = {
     "scoring.options": "ScoreOptions",
     "scoring.rewards.base": "Candidate Judgement Reward",
     "scoring.score": "score_groups",
+    "scoring.steps": "Step",
     "storage.reader": "open_table",
     "training.logprobs.compute": "compute_logprobs",
     "training.logprobs.options": "LogprobsOptions",
+    "training.merging.merge": "merge_models",
+    "training.merging.options": "MergeOptions",
     "training.objectives.base": "Objective",
     "training.options": "TrainOptions",
     "training.train": "train_model",

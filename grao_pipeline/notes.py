@@ -71,6 +71,14 @@ def truncation(truncated: int, samples: int) -> Iterator[str]:
         )
 
 
+def steps_left_out(samples: int) -> Iterator[str]:
+    """Samples whose steps have no place."""
+    yield (
+        f"{samples:,} samples have their answer in several pieces of the completion, so that the steps of the reward "
+        "have no place in it and are left out. Judge whole texts with --score-on all."
+    )
+
+
 def thoughts(unfinished: int, samples: int) -> Iterator[str]:
     """Samples whose reasoning never ends."""
     if unfinished and unfinished >= MANY_UNFINISHED_THOUGHTS * samples:

@@ -123,6 +123,13 @@ class PluginKind:
 KINDS = (
     PluginKind("format", "grao_pipeline.prompts.formats:FORMATS", "grao prompts SOURCE OUT --format", "", ("row",)),
     PluginKind(
+        "rewrite",
+        "grao_pipeline.prompts.rewrites:REWRITES",
+        "grao prompts SOURCE OUT --rewrite",
+        "rewrite_arg",
+        ("prompt",),
+    ),
+    PluginKind(
         "reward",
         "grao_pipeline.scoring.rewards:REWARDS",
         "grao score GROUPS OUT --reward",

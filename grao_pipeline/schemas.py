@@ -200,6 +200,15 @@ LOGPROBS = TableSchema(
         Column("sample_logprobs", pa.list_(pa.list_(pa.float32())), "of each token of each sample, in nats"),
         Column("reference_logprobs", pa.list_(pa.float32()), "of each token of the reference, in nats", nullable=True),
         Column("policy", pa.string(), "fingerprint of the model"),
+        Column(
+            "sample_top_ids",
+            pa.list_(pa.list_(pa.list_(pa.int32()))),
+            "the K likeliest tokens at the place of each token of each sample, the likeliest first",
+            nullable=True,
+        ),
+        Column("sample_top_logprobs", pa.list_(pa.list_(pa.list_(pa.float32()))), "their log-probs", nullable=True),
+        Column("reference_top_ids", pa.list_(pa.list_(pa.int32())), "the same of the reference", nullable=True),
+        Column("reference_top_logprobs", pa.list_(pa.list_(pa.float32())), "their log-probs", nullable=True),
     ),
 )
 """Log-probs at temperature 1 under another model than the one that sampled."""

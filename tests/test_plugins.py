@@ -12,9 +12,11 @@ from grao_pipeline.advantages.estimators import ESTIMATORS
 from grao_pipeline.advantages.estimators.grao import Grao
 from grao_pipeline.errors import MissingDependency, UsageError
 from grao_pipeline.generation.engines import ENGINES
-from grao_pipeline.plugins import BROUGHT_BY, EXTRAS, load, require
+from grao_pipeline.plugins import BROUGHT_BY, EXTRAS, KINDS, PluginKind, entry_point_group, load, require
 from grao_pipeline.scoring.rewards import REWARDS
+from grao_pipeline.storage.reader import open_table
 from grao_pipeline.training.objectives import OBJECTIVES
+from tests import tiny
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +65,81 @@ def test_an_installed_package_publishes_names_by_entry_points(place: Path) -> No
     assert load("reward", "gsm8k", REWARDS).__module__.startswith("grao_pipeline.")  # a built-in is not replaced
     with pytest.raises(UsageError, match="unknown estimator 'polite'"):
         load("estimator", "polite", ESTIMATORS)
+
+
+def publish(place: Path, group: str, name: str, target: str) -> None:
+    """An installed package with one entry point."""
+    folder = place / "here_package-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: here-package\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text(f"[{group}]\n{name} = {target}\n")
+    sys.path.insert(0, str(place))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: str(kind.name))
+def test_a_package_of_others_publishes_a_plugin_of_every_kind(kind: PluginKind, place: Path) -> None:
+    """By its name and by its place it is one object."""
+    (place / "here_all.py").write_text("def thing(*given, **arguments):\n    return 'thing'\n")
+    publish(place, entry_point_group(kind.name), "their-thing", "here_all:thing")
+    registry = kind.built_in()
+    published = load(kind.name, "their-thing", registry)
+    assert published is load(kind.name, "here_all:thing", registry)
+    assert published() == "thing"
+    assert "their-thing" in kind.names()
+
+
+OWN = """
+from dataclasses import replace
+
+from grao_pipeline.training.objectives.base import Objective, ObjectiveOutputs, Traits
+
+
+class Plain(Objective):
+    traits = Traits(is_linear=True)
+
+    def __call__(self, inputs):
+        return ObjectiveOutputs(-(inputs.advantages * inputs.sample_share() * inputs.mean_logprobs()).sum(), {})
+
+
+def words(completions, short="3"):
+    return [(len(text.split()) <= int(short), [(len(text), 1.0)]) for text in completions]
+
+
+def shout(prompt, *, mark: str = "!"):
+    return replace(prompt, reference=prompt.reference.upper() + mark)
+"""
+
+
+def test_what_others_publish_makes_the_same_tables_and_models_as_their_module(
+    place: Path, groups: str, model: Path
+) -> None:
+    """A rewrite, a reward with steps and an objective, by entry point and by module:attribute."""
+    (place / "here_own.py").write_text(OWN)
+    names = {"rewrites": "shout", "rewards": "words", "objectives": "Plain"}
+    for group, name in names.items():
+        folder = place / f"here_{group}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: here-{group}\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(f"[grao_pipeline.{group}]\ntheirs = here_own:{name}\n")
+    sys.path.insert(0, str(place))
+    (place / "rows.jsonl").write_text('{"prompt": "q", "reference": "a"}\n')
+    made = []
+    for way, (rewrite, reward, objective) in {
+        "theirs": ("theirs", "theirs", "theirs"),
+        "place": ("here_own:shout", "here_own:words", "here_own:Plain"),
+    }.items():
+        out = place / way
+        tiny.grao_json("prompts", "rows.jsonl", out / "prompts", "--rewrite", rewrite, "--rewrite-arg", "mark=?")
+        tiny.grao_json("score", groups, out / "scores", "--reward", reward, "--reward-arg", "short=4", "--name", "w")
+        advantages = ["--statistics", "samples", "--keep-zero-variance"]
+        tiny.grao_json("advantages", groups, out / "advantages", "--scores", out / "scores", *advantages)
+        training = ["--model", model, "--device", "cpu", "--max-steps", 1, "--objective", objective]
+        summary = tiny.grao_json("train", groups, out / "advantages", out / "model", *training)
+        rows = [open_table(str(out / name)).arrow().to_pylist() for name in ("prompts", "scores", "advantages")]
+        made.append((rows, summary["model"]))
+    assert made[0] == made[1]
+    assert made[0][0][0][0]["reference"] == "A?"
+    assert made[0][0][1][0]["steps"] is not None
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:

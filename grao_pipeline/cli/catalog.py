@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 
-from grao_pipeline.cli.systems import SYSTEMS, System
+from grao_pipeline.cli.system import System
+from grao_pipeline.cli.systems import SYSTEMS
 from grao_pipeline.plugins import KINDS, PluginDescription, describe_plugin
 
 TITLES = {
+    "rewrite": "Rewrites of prompts",
+    "reward": "Rewards",
     "estimator": "Estimators",
     "combination": "Combinations of rewards",
     "reshape": "Reshapes of the reward",
@@ -14,6 +17,8 @@ TITLES = {
     "objective": "Objectives",
 }
 """Kinds whose plug-ins are published methods, in the order of the catalog."""
+PARTLY = ("reward",)
+"""Kinds of which only those that declare one are."""
 PLAIN_COMMAND = "grao advantages GROUPS OUT --scores SCORES"
 TRAIN_COMMAND = "grao train GROUPS OUT MODEL --model BASE"
 
@@ -22,7 +27,8 @@ def method_descriptions() -> Iterator[PluginDescription]:
     """Every built-in plug-in of these kinds."""
     for kind in KINDS:
         if kind.name in TITLES:
-            yield from (describe_plugin(kind.name, name) for name in kind.built_in())
+            described = (describe_plugin(kind.name, name) for name in kind.built_in())
+            yield from (one for one in described if one.method is not None or kind.name not in PARTLY)
 
 
 def catalog() -> str:
@@ -32,7 +38,8 @@ def catalog() -> str:
         "# Methods",
         "",
         "Made by `grao plugins catalog` from the plug-ins themselves: do not edit. One file each, in the rooms",
-        "`advantages` and `training/objectives`; `grao plugins show NAME` prints arguments. R is the combined",
+        "`prompts`, `scoring/rewards`, `advantages` and `training/objectives`; `grao plugins show NAME` prints",
+        "arguments. R is the combined",
         "reward, μ and σ mean and deviation of its group, Â its advantage, ℓ the mean log-prob per token,",
         "r_t the ratio of the trained policy to the one that sampled, G the number of samples, y the reference.",
         "",
@@ -61,7 +68,8 @@ def _systems() -> list[str]:
     lines = [
         f"The first options belong to `{PLAIN_COMMAND}`,",
         f"the second to `{TRAIN_COMMAND}`. A and B are the scores of two rewards, FEATURE",
-        "those of a reward that knows what the method needs, REF the table of `grao logprobs`.",
+        "those of a reward that knows what the method needs, REF the table of `grao logprobs` (with `--top-k` for",
+        "`gkd`), BASE the model that sampled. Without such options, the further command is the method.",
         "",
         "| system | source | advantages | train | further, and what differs |",
         "|---|---|---|---|---|",

@@ -119,7 +119,8 @@ def make_stage_command(stage: Stage) -> click.Command:
                     relay.finish(asdict(summary))
                 return
         is_preview = getattr(options, "dry_run", False)
-        title = f"{'Dry run' if is_preview else stage.output.capitalize()}: {' + '.join(inputs)} → {out}"
+        what = "Dry run" if is_preview else stage.output.capitalize()
+        title = " ".join([f"{what}:", *filter(None, [" + ".join(inputs)]), "→", out])
         if is_first_rank():
             print_summary(summary, as_json, title)
 

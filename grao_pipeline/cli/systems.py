@@ -1,35 +1,7 @@
 """Published systems, and how each is run here: the table of docs/methods.md."""
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class System:
-    """One published system.
-
-    Attributes:
-        source: its arXiv number.
-        advantages, train: options of the two stages that make it, where they do. A and B are scores of two rewards,
-            FEATURE scores with steps, REF the log-probs of another model.
-        otherwise: how it is run where these two stages are not all.
-        limits: what is not the published system.
-    """
-
-    name: str
-    source: str
-    advantages: str = ""
-    train: str = ""
-    otherwise: str = ""
-    limits: str = ""
-
-    @property
-    def is_offered(self) -> bool:
-        return bool(self.advantages or self.train or self.otherwise)
-
-
-SAMPLES = "--statistics samples"
-KEEP = "--statistics samples --keep-zero-variance"
-NO_REFERENCE = "--beta 0 --lambda 0"
+from grao_pipeline.cli.further_systems import FURTHER
+from grao_pipeline.cli.system import KEEP, NO_REFERENCE, SAMPLES, System
 
 SYSTEMS = (
     System("GRAO", "2508.07750", "--estimator grao", "--objective grao"),
@@ -92,7 +64,7 @@ SYSTEMS = (
         "2410.02197",
         f"--estimator dr-grpo {SAMPLES}",
         "--objective sppo --objective-arg target=score",
-        limits="its loss; not its preference model",
+        limits="its loss; its preference model is GPM",
     ),
     System("REC", "2509.24203", f"--estimator dr-grpo {SAMPLES}", "--objective rec"),
     System("RED", "2509.24203", f"--estimator red {SAMPLES}", f"--objective grao {NO_REFERENCE}"),
@@ -236,7 +208,7 @@ SYSTEMS = (
         limits="its threshold is unknown",
     ),
     System(
-        "GEPO",
+        "GEPO, OORL",
         "class means",
         f"--estimator grpo {SAMPLES} --feature f=FEATURE --reshape class-mean --reshape-arg class-mean.feature=f",
         "--objective grpo",
@@ -255,39 +227,5 @@ SYSTEMS = (
         f"--estimator grpo {SAMPLES}",
         "--objective grpo --objective-arg kl=0.01 --objective-arg kl_against=ref --logprobs ref=REF",
     ),
-    System("Knapsack RL", "2509.25849", limits="budgets of samples by prompt are not built yet"),
-    System(
-        "CurES", "2510.01037", limits="its priorities are not built yet; grao curriculum has the variance of rewards"
-    ),
-    System(
-        "MMR1", "2509.21268", limits="its priorities are not built yet; grao curriculum has the variance of rewards"
-    ),
-    System("Datarus", "2508.13382", limits="the weight of a reward has no schedule over the rounds yet"),
-    System("AMFT", "2508.06944", limits="a controller by measurement is not built yet; the paper is withdrawn"),
-    System("TON", "2505.16854", limits="rewrites of rows are not built yet; edit the dataset"),
-    System("APO, PEO", "2410.06293", limits="arithmetic of models is not built yet"),
-    System(
-        "MultiRole-R1", "2507.20187", limits="its diversity reward is not built: its own table contradicts its scale"
-    ),
-    System("GPM", "2410.02197", limits="its preference model is not built: no code of a model directory is run"),
-    System("Listener", "likelihood of the answer", limits="not built yet: a reward that asks a model for a likelihood"),
-    System(
-        "R1-Router, OORL", "step rewards", limits="built-in rewards have no steps; a table of scores with steps is read"
-    ),
-    System("BranchGRPO", "tree sampling", limits="needs an engine that samples trees"),
-    System(
-        "TW-GRPO",
-        "2505.24718",
-        limits="needs every sample's distribution over the vocabulary at every place, for a whole group at once",
-    ),
-    System("SparsePO", "2410.05102", limits="its masks are trained from hidden states"),
-    System("MAESTRO", "2601.07208", limits="needs hidden states, and a second learner inside of the training"),
-    System("BMC", "2408.07471", limits="needs edited references with factors of their tokens"),
-    System(
-        "Rationales",
-        "2407.14477",
-        limits="a joint loss needs a third kind of sequence; train on a table whose references are rationales",
-    ),
-    System("SSPO", "losers of old checkpoints", limits="a group has one policy"),
-    System("MAPL", "unread", limits="its formulas were not read"),
+    *FURTHER,
 )

@@ -1,7 +1,7 @@
 """What the rows of a source become as groups: without duplicates, with their rewards where they have some."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -221,7 +221,5 @@ def _columns(
     }
 
 
-def _unless_all_null(
-    values: list[list[float] | None] | list[list[bool] | None] | list[list[int] | None],
-) -> object:
+def _unless_all_null(values: Sequence[Sequence[float] | None]) -> object:
     return None if all(value is None for value in values) else values

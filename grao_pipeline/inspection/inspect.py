@@ -101,7 +101,7 @@ def _inspect_model(path: str) -> Inspection:
     if manifest is not None:
         training = manifest.provenance
         provenance |= {"training": training.fingerprint, "options": training.options, "inputs": training.inputs}
-        counts |= {name: manifest.summary[name] for name in ("steps", "groups_trained")}
+        counts |= {name: manifest.summary[name] for name in ("steps", "groups_trained") if name in manifest.summary}
     return Inspection(path, "model", counts, provenance=provenance)
 
 

@@ -12,6 +12,7 @@ from grao_pipeline.prompts.formats import FORMATS
 from grao_pipeline.prompts.intake import Intake, holds_table, take_in
 from grao_pipeline.prompts.ledger import PromptLedger
 from grao_pipeline.prompts.options import PromptsOptions
+from grao_pipeline.prompts.rewriting import rewrite_source
 from grao_pipeline.prompts.summary import PromptsSummary, notes_on
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.writer import TableWriter
@@ -57,6 +58,7 @@ def build_prompts(source: str, out: str, options: PromptsOptions, progress: Prog
         references=ledger.counts["reference"],
         rejected=ledger.counts["rejected"],
         tools=ledger.counts["tools"],
+        rewritten=ledger.num_rewritten,
         reasoning=ledger.counts["reference_reasoning"],
         metadata=dict(ledger.metadata),
         lost=dict(ledger.lost),
@@ -86,7 +88,7 @@ def _tables(out: str, ledger: PromptLedger, eval_fraction: float) -> dict[str, t
 
 
 def _provenance(output: str, ledger: PromptLedger, intake: Intake, options: PromptsOptions) -> Provenance:
-    own_source = named_source("format", ledger.format.name, FORMATS)
+    own_source = named_source("format", ledger.format.name, FORMATS) | rewrite_source(options)
     content = {**options.content(), "format": ledger.format.name, "output": output, **own_source}
     inputs = {"source": intake.fingerprint}
     fingerprint = stage_fingerprint("prompts", content, inputs)

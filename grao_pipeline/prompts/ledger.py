@@ -16,6 +16,7 @@ from grao_pipeline.prompts.holdout import is_held_out
 from grao_pipeline.prompts.intake import ArrowRows
 from grao_pipeline.prompts.options import PromptsOptions
 from grao_pipeline.prompts.pairing import REPEATED, Pairing, RatedRow
+from grao_pipeline.prompts.rewriting import load_rewrite
 from grao_pipeline.prompts.turns import texts_of
 from grao_pipeline.schemas import PROMPTS
 
@@ -32,6 +33,7 @@ class PromptLedger:
         metadata: number of prompts by field of their metadata.
         lost: number of prompts by what of their row no column can hold.
         num_paired: rows that became a part of the prompt of another row.
+        num_rewritten: prompts that the rewrite changed.
     """
 
     format: PromptFormat
@@ -41,7 +43,9 @@ class PromptLedger:
         self.counts: Counter[str] = Counter()
         self.metadata: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
+        self.num_rewritten = 0
         self._options = options
+        self._rewrite = load_rewrite(options)
         self._blank: dict[str, None] = {}
         self._num_rows = 0
         self._prompt_ids: set[str] = set()
@@ -79,9 +83,7 @@ class PromptLedger:
         messages = prompt.messages
         if self._options.system is not None and messages[0]["role"] not in ("system", "developer"):
             prompt = replace(prompt, messages=[{"role": "system", "content": self._options.system}, *messages])
-        metadata = canonical_json(prompt.metadata)
-        texts = [text for message in prompt.messages for text in texts_of(message)]
-        check_unicode(*texts, *(getattr(prompt, name) for name in COUNTED), metadata)
+        metadata = _checked(prompt)
         if self.format.pairs_rows:
             self._pairing.add(RatedRow(number, row, prompt))
         else:
@@ -93,6 +95,11 @@ class PromptLedger:
         return ((rated.number, rated.row, reason) for rated, reason in self._pairing.left_out)
 
     def _add(self, prompt: Prompt, metadata: str) -> None:
+        if self._rewrite is not None:
+            rewritten = self._rewrite(prompt)
+            metadata = _checked(rewritten)
+            self.num_rewritten += rewritten != prompt
+            prompt = rewritten
         prompt_id = prompt_fingerprint(
             prompt.messages, prompt.reference, prompt.rejected, metadata, prompt.tools, prompt.reference_reasoning
         )
@@ -113,3 +120,15 @@ class PromptLedger:
                 "metadata": metadata,
             }
         )
+
+
+def _checked(prompt: Prompt) -> str:
+    """The metadata of a prompt as JSON.
+
+    Raises:
+        DroppedRow: a text is not valid Unicode.
+    """
+    metadata = canonical_json(prompt.metadata)
+    texts = [text for message in prompt.messages for text in texts_of(message)]
+    check_unicode(*texts, *(getattr(prompt, name) for name in COUNTED), metadata)
+    return metadata

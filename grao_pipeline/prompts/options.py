@@ -35,6 +35,13 @@ class PromptsOptions(SourceOptions):
         "the one that fits the columns.",
         plugin="format",
     )
+    rewrite: str | None = option(
+        None,
+        "Change every prompt before it is written, or drop it: thought-dropout, or module:function of your own.",
+        plugin="rewrite",
+        added=True,
+    )
+    rewrite_arg: list[str] = option([], "Argument of the rewrite as key=value, e.g. share=0.3. Repeatable.", added=True)
     system: str | None = option(None, "System message to put before every conversation without one.")
     eval_fraction: float = option(
         0.0, "Share of prompts to write, by hash, to OUT/eval; the others are written to OUT/train.", ge=0.0, lt=1.0

@@ -10,6 +10,7 @@ from grao_pipeline.prompts.curriculum import curriculum_provenance
 from grao_pipeline.prompts.detect import format_named
 from grao_pipeline.prompts.formats import FORMATS
 from grao_pipeline.prompts.options import CurriculumOptions, PromptsOptions
+from grao_pipeline.prompts.rewriting import load_rewrite, rewrite_source
 from grao_pipeline.prompts.sources import local_path
 from grao_pipeline.redaction import without_credentials
 from grao_pipeline.storage.manifest import Provenance
@@ -20,14 +21,15 @@ SIDES = ("train", "eval")
 
 
 def check(options: StageOptions) -> None:
-    """Refuse a format that does not exist.
+    """Refuse a format or rewrite that does not exist.
 
     Raises:
-        UsageError: there is no such format.
+        UsageError: there is no such format or rewrite, or an argument of it is wrong.
     """
     assert isinstance(options, PromptsOptions)
     if options.format != "auto":
         format_named(options.format)
+    load_rewrite(options)
 
 
 def prompts_identity(
@@ -42,7 +44,7 @@ def prompts_identity(
     source = local_path(inputs[0])
     content = file_checksum(source) if source is not None and source.is_file() else without_credentials(inputs[0])
     name = str(options.content()["format"])
-    own_source = {} if name == "auto" else named_source("format", name, FORMATS)
+    own_source = rewrite_source(options) | ({} if name == "auto" else named_source("format", name, FORMATS))
     key = fingerprint(["prompts", content, {**options.content(), **own_source}])
     return Provenance("prompts", key, options.content(), {"source": content}, versions={})
 

@@ -24,6 +24,7 @@ class PromptsSummary:
         references: prompts that have a reference; so for the counts of rejected answers, tools and reasoning.
         metadata: number of prompts that have a value, by column that went to the metadata.
         lost: number of prompts by what of their row the table cannot hold.
+        rewritten: prompts that the rewrite changed.
         split: the split that was read.
         files: the files that were read; empty for a hub dataset.
         other_splits: splits of the source that were not read.
@@ -50,6 +51,7 @@ class PromptsSummary:
     other_splits: tuple[str, ...]
     left_out: tuple[str, ...]
     cached: bool
+    rewritten: int = 0
     notes: tuple[str, ...] = ()
 
     def for_people(self) -> dict[str, object]:

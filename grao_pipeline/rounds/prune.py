@@ -41,11 +41,11 @@ def prune(plan: RunPlan, walked: Walk, keep: Keep, dry_run: bool = False) -> Pru
     models: dict[str, tuple[str, Path]] = {}
     needed_whole, needed_weights = set(reads), set(reads)
     for variant in plan.variants:
-        trained = list(_trained(walked, f"{variant.name}/" if variant.name else ""))
-        models |= {str(task.out): (name, Path(str(task.out))) for name, task in trained}
-        needed_whole |= {str(task.out) for _, task in trained[-1 - plan.overlap :]}
+        rounds = list(_trained(walked, f"{variant.name}/" if variant.name else ""))
+        models |= {str(task.out): (name, Path(str(task.out))) for tasks in rounds for name, task in tasks.items()}
+        needed_whole |= {str(task.out) for tasks in rounds[-1 - plan.overlap :] for task in tasks.values()}
         if keep.models == "best+last":
-            needed_weights |= {str(task.out) for task in _best(walked, trained, keep.metric)}
+            needed_weights |= {str(task.out) for task in _best(walked, rounds, keep.metric)}
     summary = PruneSummary()
     for place, (name, out) in models.items():
         manifest = read_trained_manifest(out) if keep.models != "all" and place not in needed_whole else None
@@ -59,27 +59,28 @@ def prune(plan: RunPlan, walked: Walk, keep: Keep, dry_run: bool = False) -> Pru
     return summary
 
 
-def _trained(walked: Walk, prefix: str) -> Iterator[tuple[str, Task]]:
-    """(name, task) of the finished trainings of a variant, in the order of the rounds."""
+def _trained(walked: Walk, prefix: str) -> Iterator[dict[str, Task]]:
+    """Of every finished round of a variant, its models by name: the trained one, then what it was merged to."""
     number = 0
     while True:
         start = f"{prefix}round-{number}/"
-        task = next((t for n, t in walked.named.items() if n.startswith(start) and t.stage.output == "model"), None)
-        if task is None or not task.done:
+        tasks = {n: t for n, t in walked.named.items() if n.startswith(start) and t.stage.output == "model"}
+        if not tasks or not all(task.done for task in tasks.values()):
             return
-        yield f"{start}{task.stage.name}", task
+        yield {f"{start}{task.stage.name}": task for task in tasks.values()}
         number += 1
 
 
-def _best(walked: Walk, trained: list[tuple[str, Task]], metric: str) -> list[Task]:
-    """The first training of the highest value of a metric; none where no model was evaluated."""
+def _best(walked: Walk, rounds: list[dict[str, Task]], metric: str) -> list[Task]:
+    """The first round's model of the highest value of a metric; none where no model was evaluated."""
     values: list[tuple[float, Task]] = []
-    for name, task in trained:
+    for tasks in rounds:
+        name, evaluated = list(tasks.items())[-1]
         evaluation = walked.evaluations.get(name.rpartition("/")[0])
         record = read_evaluation(str(evaluation.out)) if evaluation is not None and evaluation.done else None
         value = record.metrics.get(metric) if record is not None else None
         if value is not None:
-            values.append((float(value["value"]), task))
+            values.append((float(value["value"]), evaluated))
     return [max(values, key=lambda pair: pair[0])[1]] if values else []
 
 

@@ -30,6 +30,8 @@ class RoundState:
         window: the earlier rounds whose groups this one trains on, too; oldest first.
         earlier: all earlier rounds, oldest first.
         is_behind: whether other weights sampled the groups than those that the round trains (`overlap`).
+        start: the model that the round trains further.
+        trained: the model that it trained, before it is merged with another one.
     """
 
     plan: RoundPlan
@@ -39,6 +41,8 @@ class RoundState:
     earlier: "Sequence[RoundState]" = ()
     scores: dict[str, Output] = field(default_factory=dict)
     is_behind: bool = False
+    start: Output | None = None
+    trained: Output | None = None
 
     @property
     def policy(self) -> dict[str, Output]:
@@ -50,6 +54,7 @@ class RoundState:
         for name in POLICY:
             self.latest.pop(name, None)
         self.latest.update(policy)
+        self.start = policy.get("model")
 
 
 @dataclass(frozen=True)
@@ -165,7 +170,7 @@ def train(wiring: Wiring, stage: Stage, state: RoundState) -> None:
     if settings.options.save_adapter:
         state.latest["adapter"] = trained
     else:
-        state.latest["model"] = trained
+        state.latest["model"] = state.trained = trained
         state.latest.pop("adapter", None)
 
 

@@ -18,6 +18,7 @@ from grao_pipeline.errors import InputError
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.scoring.judgements import DAMAGED, SECONDS_PER_DAY, CacheLine, row_checksum
 from grao_pipeline.scoring.rewards.base import Judgement
+from grao_pipeline.scoring.steps import steps_of_text, steps_text
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS rewards (
@@ -34,6 +35,7 @@ CREATE TABLE IF NOT EXISTS judgements (
     tokens INTEGER NOT NULL,
     used INTEGER NOT NULL,
     checksum BLOB NOT NULL,
+    steps TEXT,
     PRIMARY KEY (reward, candidate)
 ) WITHOUT ROWID;
 """
@@ -43,7 +45,7 @@ ADVICE = {"locked": "Another process holds it: try again later", "full": "Free s
 DELETE = "Move or delete the file (its judgements will be made anew)"
 UNCHECKED = ["reward", "candidate", "value", "status", "detail", "tokens", "used"]
 """The columns of judgements before they had checksums."""
-INTACT = "is_intact(fingerprint, candidate, value, status, detail, tokens, checksum)"
+INTACT = "is_intact(fingerprint, candidate, value, status, detail, tokens, steps, checksum)"
 """SQL; `fingerprint` is that of the reward."""
 
 
@@ -92,7 +94,16 @@ class JudgementCache:
             self._progress.warn(f"The judgements in {self.path} have no checksums; they are set aside, and made anew.")
         self._connection.executescript(SCHEMA)
         self._connection.execute("SELECT checksum FROM judgements LIMIT 1")
-        self._connection.create_function("is_intact", 7, _is_intact, deterministic=True)
+        if columns and columns != UNCHECKED and "steps" not in columns:  # written before judgements had steps
+            self._add_steps()
+        self._connection.create_function("is_intact", 8, _is_intact, deterministic=True)
+
+    def _add_steps(self) -> None:
+        try:
+            self._connection.execute("ALTER TABLE judgements ADD COLUMN steps TEXT")
+        except sqlite3.OperationalError as error:
+            if "duplicate column" not in str(error):  # another process was faster
+                raise
 
     @property
     def place(self) -> str:
@@ -109,7 +120,9 @@ class JudgementCache:
 
     def find(self, reward: str, candidates: Sequence[str]) -> list[Judgement | None]:
         """The judgement per candidate (fingerprint) by a reward (fingerprint); None for unknown and damaged ones."""
-        query = "SELECT value, status, detail, tokens, checksum FROM judgements WHERE reward = ? AND candidate = ?"
+        query = (
+            "SELECT value, status, detail, tokens, steps, checksum FROM judgements WHERE reward = ? AND candidate = ?"
+        )
         keys = [bytes.fromhex(candidate) for candidate in candidates]
         with self._errors():
             number = self._reward_id(reward)
@@ -120,7 +133,10 @@ class JudgementCache:
             f"UPDATE judgements SET used = ? WHERE reward = ? AND candidate = ? AND used < {_now() - SECONDS_PER_DAY}",
             [(_now(), number, key) for key, is_intact in zip(keys, are_intact, strict=True) if is_intact],
         )
-        return [Judgement(*row[:4]) if is_intact else None for row, is_intact in zip(rows, are_intact, strict=True)]
+        return [
+            Judgement(row[0], row[1], row[2], row[3], steps_of_text(row[4])) if is_intact else None
+            for row, is_intact in zip(rows, are_intact, strict=True)
+        ]
 
     def add(self, reward: str, name: str, judged: Iterable[tuple[str, Judgement]]) -> None:
         """Store judgements of candidates (fingerprints), except errors: the next run tries those again. Where the file
@@ -130,13 +146,20 @@ class JudgementCache:
         if not valid:
             return
         self._write("INSERT OR IGNORE INTO rewards (fingerprint, name) VALUES (?, ?)", [(reward, name)])
-        select = "SELECT id, ?, ?, ?, ?, ?, ?, ? FROM rewards WHERE fingerprint = ?"
+        columns = "reward, candidate, value, status, detail, tokens, steps, used, checksum"
+        select = "SELECT id, ?, ?, ?, ?, ?, ?, ?, ? FROM rewards WHERE fingerprint = ?"
         rows = []
         for candidate, judgement in valid:
             key = bytes.fromhex(candidate)
-            value = (judgement.reward, judgement.status, judgement.detail, judgement.tokens)
+            value = (
+                judgement.reward,
+                judgement.status,
+                judgement.detail,
+                judgement.tokens,
+                steps_text(judgement.steps),
+            )
             rows.append((key, *value, _now(), row_checksum(reward, key, *value), reward))
-        self._write(f"INSERT OR REPLACE INTO judgements {select}", rows)
+        self._write(f"INSERT OR REPLACE INTO judgements ({columns}) {select}", rows)
 
     def remarks(self) -> list[str]:
         """What people should know of the file, a sentence each."""

@@ -77,7 +77,7 @@ class CachedReward:
         """Ask the reward; every judgement is in the cache before it is yielded."""
         if not candidates:
             return
-        stream = _with_keys(self._reward.score(candidates), keys)
+        stream = _with_keys(self._reward.score(candidates), keys, candidates)
         while batch := list(islice(stream, JUDGEMENTS_PER_WRITE)):
             if self._cache is not None:
                 self._cache.add(self._fingerprint, self._name, batch)
@@ -86,12 +86,21 @@ class CachedReward:
             yield from batch
 
 
-def _with_keys(judgements: Iterable[Judgement], keys: list[str]) -> Iterator[tuple[str, Judgement]]:
+def _with_keys(
+    judgements: Iterable[Judgement], keys: list[str], candidates: Sequence[Candidate]
+) -> Iterator[tuple[str, Judgement]]:
     count = 0
     for count, judgement in enumerate(judgements, start=1):
         if count <= len(keys):
-            yield keys[count - 1], judgement
+            yield keys[count - 1], _within(judgement, candidates[count - 1].completion)
     if count != len(keys):
         raise StageFailure(
             f"The reward returned {count} judgements for {len(keys)} sequences; it must return one per sequence."
         )
+
+
+def _within(judgement: Judgement, text: str) -> Judgement:
+    """The judgement, or an error where a step of it ends behind the text."""
+    if not judgement.steps or judgement.steps[-1].end <= len(text):
+        return judgement
+    return Judgement(None, "error", f"a step ends at character {judgement.steps[-1].end}; the text has {len(text)}")

@@ -30,9 +30,11 @@ def row_checksum(reward: object, candidate: object, *value: object) -> bytes:
 
     Args:
         reward, candidate: its key: the fingerprint of the reward, and that of the candidate as bytes.
-        value: reward, status, detail, tokens.
+        value: reward, status, detail, tokens, and the text of the steps, which does not count where it is None:
+            the judgements of earlier versions have no steps.
     """
-    return hashlib.blake2b(repr((reward, candidate, *value)).encode(), digest_size=8).digest()
+    counted = value[:-1] if value[-1] is None else value
+    return hashlib.blake2b(repr((reward, candidate, *counted)).encode(), digest_size=8).digest()
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
+from grao_pipeline.scoring.steps import Step
 
 Row = dict[str, Any]
 Sequences = list[Candidate | Judgement]
 
 
-def without_judged(sequences: Sequences, stored: Row) -> Sequences:
+def without_judged(sequences: Sequences, stored: Row, starts: Sequence[int | None]) -> Sequences:
     """The sequences of a group, with the stored judgement in place of each that is no error.
 
     The status of a reference is not stored: one without a reward is judged once more.
@@ -17,9 +18,16 @@ def without_judged(sequences: Sequences, stored: Row) -> Sequences:
     Args:
         sequences: the samples, then the reference if the group has one.
         stored: the row of the scores.
+        starts: see `SeenTexts`.
     """
-    details = stored["details"] or [None] * len(stored["statuses"])
-    judgements = [Judgement(*sample) for sample in zip(stored["rewards"], stored["statuses"], details, strict=True)]
+    nothing = [None] * len(stored["statuses"])
+    samples = zip(stored["rewards"], stored["statuses"], stored["details"] or nothing, strict=True)
+    judgements = [
+        Judgement(
+            *sample, steps=[Step(step["end"] - (start or 0), step["reward"], step["state"]) for step in steps or []]
+        )
+        for sample, steps, start in zip(samples, stored.get("steps") or nothing, starts, strict=True)
+    ]
     if len(sequences) > len(judgements):
         reward = stored["reference_reward"]
         judgements.append(Judgement(reward, "error" if reward is None else "ok"))

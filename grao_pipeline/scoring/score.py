@@ -22,6 +22,7 @@ from grao_pipeline.scoring.retry import Row, Sequences, num_candidates, without_
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
 from grao_pipeline.scoring.seen_texts import SeenTexts
 from grao_pipeline.scoring.several_processes import judge_in_processes, shares_of
+from grao_pipeline.scoring.steps import steps_column
 from grao_pipeline.scoring.summary import SUMMARY_COLUMNS, ScoreSummary, ScoreTally
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import PartShare, TableWriter
@@ -105,7 +106,7 @@ def score_groups(
             rows = rows_of(index)
             sequences = [_sequences(row, judge.reads_group, scope) for row in rows]
             judged = list(zip(rows, _judge(sequences, judge, bar), strict=True))
-            scores = [_scores_row(row, judgements) for row, judgements in judged]
+            scores = [_scores_row(row, judgements, summary) for row, judgements in judged]
             tally.add(scores, [row["reference"] is not None for row in rows])
             if parts := gate.admit((index, scores), _failures(judged)):
                 _write(writer, parts, summary)
@@ -142,12 +143,14 @@ def _retry_errors(
         for index in writer.committed():
             rows, stored = rows_of(index), writer.read(index).to_pylist()
             sequences = [
-                without_judged(_sequences(row, judge.reads_group, scope), of_row)
+                without_judged(_sequences(row, judge.reads_group, scope), of_row, row["starts"])
                 for row, of_row in zip(rows, stored, strict=True)
             ]
             if num_candidates(sequences):
                 judged = list(zip(rows, _judge(sequences, judge, Bar()), strict=True))
-                scores = [{**of_row, **_scores_row(*pair)} for of_row, pair in zip(stored, judged, strict=True)]
+                scores = [
+                    {**of_row, **_scores_row(*pair, summary)} for of_row, pair in zip(stored, judged, strict=True)
+                ]
                 _count_retried(sequences, judged, summary)
                 if scores != stored:
                     writer.replace(index, pa.Table.from_pylist(scores, schema=SCORES.arrow()))
@@ -223,15 +226,18 @@ def _metadata(row: Row) -> dict[str, object]:
         raise InputError(f"Group {row['group_id']}: 'metadata' is not a JSON object ({error}).") from error
 
 
-def _scores_row(row: Row, judgements: list[Judgement]) -> Row:
+def _scores_row(row: Row, judgements: list[Judgement], summary: ScoreSummary) -> Row:
     """A row of the scores table."""
     samples = judgements[: len(row["completions"])]
+    steps = [judgement.steps for judgement in samples]
+    summary.steps_left_out += sum(bool(of) and start is None for of, start in zip(steps, row["starts"], strict=True))
     return {
         "group_id": row["group_id"],
         "rewards": [judgement.reward for judgement in samples],
         "reference_reward": judgements[-1].reward if row["reference"] is not None else None,
         "statuses": [judgement.status for judgement in samples],
         "details": [judgement.detail for judgement in samples],
+        "steps": steps_column(steps, row["starts"]),
     }
 
 

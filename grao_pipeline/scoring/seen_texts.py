@@ -24,9 +24,11 @@ class SeenTexts:
     def row(self, row: Mapping[str, Any]) -> Row:
         """The row with the texts that rewards see: an answer is empty where the reasoning never ends. Groups that do
         not know their answers (imported ones, older ones) are split where they have `<think>`.
+
+        `starts` says where in each completion that text begins; None where it is no single stretch of it.
         """
         if self._is_everything:
-            return dict(row)
+            return {**row, "starts": [0] * len(row["completions"])}
         answers = row["answers"] or [None] * len(row["completions"])
         reasoning = row["reasoning"] or [None] * len(row["completions"])
         reference = row["reference"]
@@ -34,7 +36,9 @@ class SeenTexts:
             self._answer(text) if answer is None and thought is None else answer or ""
             for text, answer, thought in zip(row["completions"], answers, reasoning, strict=True)
         ]
-        return {**row, "completions": texts, "reference": None if reference is None else self._answer(reference)}
+        starts = [_start(whole, text) for whole, text in zip(row["completions"], texts, strict=True)]
+        answer = None if reference is None else self._answer(reference)
+        return {**row, "completions": texts, "starts": starts, "reference": answer}
 
     def _answer(self, text: str) -> str:
         for marks in self._marks:
@@ -42,3 +46,8 @@ class SeenTexts:
             if split != (None, text):
                 return split.answer or ""
         return text
+
+
+def _start(whole: str, text: str) -> int | None:
+    place = whole.rfind(text)
+    return None if place < 0 else place

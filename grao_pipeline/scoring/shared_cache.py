@@ -16,6 +16,7 @@ from grao_pipeline.errors import DamagedPart, InputError
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.scoring.judgements import DAMAGED, SECONDS_PER_DAY, CacheLine, row_checksum
 from grao_pipeline.scoring.rewards.base import Judgement
+from grao_pipeline.scoring.steps import steps_of_text, steps_text
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.parquet import decode, encode_plain, key_values
 
@@ -26,6 +27,7 @@ SCHEMA = pa.schema(
         "status": pa.string(),
         "detail": pa.string(),
         "tokens": pa.int64(),
+        "steps": pa.string(),
         "made": pa.int64(),
         "checksum": pa.binary(),
     },
@@ -179,7 +181,7 @@ class SharedJudgements:
     def _read(self, reward: str, known: _Known, name: str) -> None:
         try:
             data, where = known.directory.read(name), known.directory.path(name)
-            rows = decode(data, where).cast(SCHEMA).to_pylist()
+            rows = _with_steps(decode(data, where)).cast(SCHEMA).to_pylist()
             known.name = known.name or key_values(data, where).get(NAME, b"").decode()
         except (DamagedPart, pa.ArrowInvalid, ValueError):
             self.damaged += 1
@@ -192,7 +194,7 @@ class SharedJudgements:
         known.files.add(name)
         for row in rows:
             candidate = (row["candidate"] or b"").hex()
-            value = (row["value"], row["status"], row["detail"], row["tokens"])
+            value = (row["value"], row["status"], row["detail"], row["tokens"], row["steps"])
             if row["checksum"] == row_checksum(reward, row["candidate"], *value):
                 known.rows[candidate] = row
             else:
@@ -235,13 +237,20 @@ def _files(directory: Directory) -> list[str]:
 def _row(reward: str, candidate: str, judgement: Judgement) -> Row:
     key = bytes.fromhex(candidate)
     value = None if judgement.reward is None else float(judgement.reward)
-    values = (value, judgement.status, judgement.detail, judgement.tokens)
+    values = (value, judgement.status, judgement.detail, judgement.tokens, steps_text(judgement.steps))
     return {
-        **dict(zip(("candidate", "value", "status", "detail", "tokens"), (key, *values), strict=True)),
+        **dict(zip(("candidate", "value", "status", "detail", "tokens", "steps"), (key, *values), strict=True)),
         "made": int(time.time()),
         "checksum": row_checksum(reward, key, *values),
     }
 
 
+def _with_steps(table: pa.Table) -> pa.Table:
+    """Files that were written before judgements had steps have no such column."""
+    place = SCHEMA.get_field_index("steps")
+    return table if "steps" in table.column_names else table.add_column(place, "steps", pa.nulls(len(table)))
+
+
 def _judgement(row: Row) -> Judgement:
-    return Judgement(row["value"], row["status"], row["detail"], row["tokens"])  # type: ignore[arg-type]  # checked
+    steps = steps_of_text(row["steps"])  # type: ignore[arg-type]  # checked by its checksum, like the others
+    return Judgement(row["value"], row["status"], row["detail"], row["tokens"], steps)  # type: ignore[arg-type]

@@ -13,7 +13,10 @@ from grao_pipeline.scoring.rewards.expected import concerns_expected
 Row = dict[str, Any]
 SUMMARY_COLUMNS = ["group_id", "rewards", "reference_reward", "statuses", "details"]
 """Columns of scores that are counted."""
-COUNTED_BY_PROCESS = ("parts_made", "cache_hits", "cache_misses", "cache_damaged", "tokens_spent", "tokens_saved")
+COUNTED_BY_PROCESS = (
+    *("parts_made", "cache_hits", "cache_misses", "cache_damaged", "tokens_spent", "tokens_saved"),
+    "steps_left_out",
+)
 """Counts of what a run did, not of the table."""
 
 
@@ -42,6 +45,8 @@ class ScoreSummary:
     """By --retry-errors."""
     samples_retried: int = 0
     """Samples with an error that were judged once more."""
+    steps_left_out: int = 0
+    """Samples of this run whose answer is in several pieces, so that its steps have no place in the completion."""
     errors_left: int = 0
     """Of these, those that failed again."""
     cache_hits: int = 0
@@ -147,6 +152,8 @@ class ScoreTally:
         if summary.samples and not applicable:
             yield from notes.not_applicable(self._num_rows, self._condition)
             return
+        if summary.steps_left_out:
+            yield from notes.steps_left_out(summary.steps_left_out)
         if summary.parts_rewritten:
             yield from notes.rewritten(summary.parts_rewritten)
         yield from notes.references(self._num_references, self._num_rows)

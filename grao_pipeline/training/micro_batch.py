@@ -45,11 +45,11 @@ def run_micro_batch(
         InputError: a sequence lacks what the objective needs; names its group.
     """
     check_sequences(objective, sequences)
-    batch = pack(sequences, device)
+    batch = pack(sequences, device, objective.top_tokens_of)
     is_corrected = correction is not None and not correction.is_off
 
     def inputs(logprobs: Tensor) -> ObjectiveInputs:
-        uncorrected = objective_inputs(sequences, batch.token_mask, batch.padded(logprobs), progress)
+        uncorrected = _inputs(sequences, batch, logprobs, progress)
         if correction is None or not is_corrected:
             return uncorrected
         factors = correction.factors(objective, uncorrected)
@@ -61,6 +61,19 @@ def run_micro_batch(
     with torch.no_grad():
         final_inputs = inputs(logprobs)
         return MicroBatch(batch, surrogate, final_inputs, objective(final_inputs))
+
+
+def _inputs(
+    sequences: Sequence[TrainingSequence], batch: PackedBatch, logprobs: Tensor, progress: float
+) -> ObjectiveInputs:
+    """Args: logprobs: [N], or [N, 1 + K] with those of the batch's candidates."""
+    if batch.candidates is None or batch.candidate_logprobs is None:
+        return objective_inputs(sequences, batch.token_mask, batch.padded(logprobs), progress)
+    return replace(
+        objective_inputs(sequences, batch.token_mask, batch.padded(logprobs[:, 0]), progress),
+        top_logprobs=batch.padded(logprobs[:, 1:]),
+        teacher_top_logprobs=batch.padded(batch.candidate_logprobs.to(logprobs.dtype)),
+    )
 
 
 def objective_inputs(
@@ -80,7 +93,7 @@ def objective_inputs(
     def flags(values: Sequence[bool]) -> Tensor:
         return torch.tensor(values, device=logprobs.device)
 
-    def rows(values: Sequence[list[float] | None], otherwise: float) -> Tensor:
+    def rows(values: Sequence[Sequence[float] | None], otherwise: float) -> Tensor:
         matrix = torch.full(logprobs.shape, otherwise, dtype=logprobs.dtype)
         for row, (sequence, value) in enumerate(zip(sequences, values, strict=True)):
             if value is not None:
@@ -112,6 +125,7 @@ def objective_inputs(
         group_tokens=column([float(sequence.group_tokens) for sequence in sequences]),
         logprobs={name: rows([sequence.logprobs.get(name) for sequence in sequences], 0.0) for name in others},
         progress=progress,
+        token_ids=rows([sequence.token_ids for sequence in sequences], 0.0).long(),
     )
 
 

@@ -33,6 +33,7 @@ from grao_pipeline.training.model.attention.base import choose_attention
 from grao_pipeline.training.model.distributed import Ranks, asked_for, joined
 from grao_pipeline.training.model.flops import FlopCounter, measure_peak
 from grao_pipeline.training.model.loading import load_policy
+from grao_pipeline.training.objectives.base import Objective
 from grao_pipeline.training.objectives.make import make_objective
 from grao_pipeline.training.off_policy_metrics import origin_reports
 from grao_pipeline.training.optimizer import make_optimizer
@@ -233,7 +234,7 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
         summary.groups_trained = len(trainer.trained)
         summary.optimizer_steps = earlier_steps + summary.steps - summary.skipped_steps
         summary.chosen = chosen
-        summary.notes = list(_notes(summary, data, trainer.trained, options))
+        summary.notes = list(_notes(summary, data, trainer.trained, options, objective))
         summary.fingerprint = inputs.provenance.fingerprint
         summary.device, summary.attention = ranks.device.type, policy.attention
         with progress.track(f"writing {out}"):
@@ -268,7 +269,9 @@ def _summarize(state: TrainerState, data: TrainingSet, ranks: Ranks, flops: Flop
     )
 
 
-def _notes(summary: TrainSummary, data: TrainingSet, trained: Collection[int], options: TrainOptions) -> Iterator[str]:
+def _notes(
+    summary: TrainSummary, data: TrainingSet, trained: Collection[int], options: TrainOptions, objective: Objective
+) -> Iterator[str]:
     """What the numbers of a training say.
 
     Args:
@@ -278,6 +281,6 @@ def _notes(summary: TrainSummary, data: TrainingSet, trained: Collection[int], o
         yield from notes.few_steps(summary.steps, len(trained), options.groups_per_step)
     yield from notes.learning_rate(options.learning_rate, is_lora=options.lora_rank > 0)
     yield from notes.skipped_steps(summary.skipped_steps, summary.steps)
-    if options.objective == "grao" and (options.beta or options.lambda_):
+    if objective.traits.uses_beta_and_lambda and (options.beta or options.lambda_):
         num_references = len(set(trained).intersection(data.which("has_reference")))
         yield from notes.no_imitation(num_references, len(trained))

@@ -108,6 +108,20 @@ def test_salt_averages_over_samples_that_share_a_step() -> None:
     assert values_of("salt", ids, [[1, -1, -1]], None, steps, scores="s") == [0, 1, 0, -1, -1, -1]
 
 
+def test_process_sums_the_standardized_rewards_of_a_step_and_later_ones() -> None:
+    """Rewards (1, 0) and (0): mean ⅓, deviation with n − 1 1/√3: (2/√3, −1/√3) and (−1/√3); a token after them: 0."""
+    steps: list[list[list[Step]]] = [[[(1, 1, None), (2, 0, None)], [(1, 0, None), (2, None, None)]]]
+    ids = [[[1, 2, 3], [4, 5]]]
+    third = 1 / 3**0.5
+    alone = values_of("process", ids, [[1, -1]], None, steps, scores="s")
+    assert alone == pytest.approx([third, -third, 0, -third, 0], abs=1e-5)
+    both = values_of("process", ids, [[1, -1]], None, steps, scores="s", whole=0.5)
+    assert both == pytest.approx([0.5 + third, 0.5 - third, 0.5, -0.5 - third, -0.5], abs=1e-5)
+    # A sample that is not trained on does not count: of (1, 0) the mean is ½, the deviation 1/√2.
+    one = values_of("process", ids, [[1, None]], None, steps, scores="s")
+    assert one[:3] == pytest.approx([0, -(0.5**0.5), 0], abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("reward", "expected"), [("hit", [0.707007, -0.707007, -0.707007, 0.707007]), ("discounted", None)]
 )
@@ -125,7 +139,7 @@ def test_items_are_compared_at_their_place(reward: str, expected: list[float] | 
 
 
 def test_every_function_has_a_hand_worked_case() -> None:
-    assert set(TOKEN_WEIGHTS) == {"conflicts", "top-entropy", "gigpo", "salt", "items"}
+    assert set(TOKEN_WEIGHTS) == {"conflicts", "top-entropy", "gigpo", "salt", "process", "items"}
 
 
 def test_advantages_of_tokens_are_stored_as_the_largest_and_its_shares() -> None:

@@ -24,7 +24,7 @@ def test_plugins_are_listed_by_kind() -> None:
     kinds = tiny.grao_json("plugins", "list")
     weighing = ["combination", "reshape", "filter", "token_weight"]
     training = ["objective", "engine", "attention", "tracker", "export"]
-    names = ["format", "reward", "judge_engine", "estimator", *weighing, *training]
+    names = ["format", "rewrite", "reward", "judge_engine", "estimator", *weighing, *training]
     assert list(kinds) == names
     assert "length" in kinds["reward"]
     assert "zero-variance" in kinds["filter"]

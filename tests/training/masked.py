@@ -8,14 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grao_pipeline.training.data.sequences import TrainingGroup, TrainingSequence
+from grao_pipeline.training.data.sequences import TopTokens, TrainingGroup, TrainingSequence
 from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs
 from grao_pipeline.training.objectives.make import construct
 from grao_pipeline.training.options import TrainOptions
 from tests.training import oracle
 
 TEACHER = "teacher"
+TOP = [3, 17, 30]
+"""The likeliest tokens of the teacher, everywhere."""
 REQUIRED = {
+    "bridged-pair": [f"against={TEACHER}"],
+    "gkd": [f"teacher={TEACHER}", "references=0.5"],
+    "sparse-pair": ["share=0.5"],
     "dr-grpo": ["max_completion_length=8"],
     "distillation": [f"teacher={TEACHER}"],
     "trpa": ["levels=[0.9, 0.3]"],
@@ -24,10 +29,13 @@ REQUIRED = {
 
 
 def with_teacher(groups: Sequence[TrainingGroup]) -> list[TrainingGroup]:
-    """The groups with log-probs of a teacher, which prefers small token IDs."""
+    """The groups with log-probs of a teacher, which prefers small token IDs, and late ones less."""
 
     def taught(one: TrainingSequence) -> TrainingSequence:
-        return replace(one, logprobs={TEACHER: [-token_id / 10 for token_id in one.token_ids]})
+        places = range(1, len(one.token_ids) + 1)
+        top = TopTokens([TOP for _ in places], [[-1.0 - place / 10, -1.5, -2.0] for place in places])
+        logprobs = [-token_id / 10 for token_id in one.token_ids]
+        return replace(one, logprobs={TEACHER: logprobs}, top={TEACHER: top})
 
     return [replace(group, sequences=[taught(one) for one in group.sequences]) for group in groups]
 
@@ -44,13 +52,16 @@ def by_hand(model: Any, sequences: Sequence[TrainingSequence]) -> ObjectiveInput
     def numbers(values: Sequence[Any]) -> Tensor:
         return torch.tensor(values, dtype=torch.float64)
 
+    def padded(values: Sequence[Tensor]) -> Tensor:
+        picked = [of[torch.tensor(mask)] for of, mask in zip(values, masks, strict=True)]
+        return torch.nn.utils.rnn.pad_sequence(picked, batch_first=True)
+
     logprobs = [oracle.sequence_logprobs(model, one.prompt_token_ids, one.token_ids) for one in sequences]
+    whole = [oracle.whole_logprobs(model, one.prompt_token_ids, one.token_ids) for one in sequences]
     names = list(dict.fromkeys(one.group_id for one in sequences))
     pairs = list(zip(sequences, masks, strict=True))
     return ObjectiveInputs(
-        token_logprobs=torch.nn.utils.rnn.pad_sequence(
-            [values[torch.tensor(mask)] for values, mask in zip(logprobs, masks, strict=True)], batch_first=True
-        ),
+        token_logprobs=padded(logprobs),
         token_mask=torch.tensor([[place < sum(mask) for place in range(longest)] for mask in masks]),
         advantages=numbers([one.advantage for one in sequences]),
         is_reference=torch.tensor([one.is_reference for one in sequences]),
@@ -70,6 +81,9 @@ def by_hand(model: Any, sequences: Sequence[TrainingSequence]) -> ObjectiveInput
             ]
         ),
         logprobs={TEACHER: numbers([row(one.logprobs.get(TEACHER), mask, 0.0) for one, mask in pairs])},
+        token_ids=padded([torch.tensor(one.token_ids) for one in sequences]),
+        top_logprobs=padded([of[:, TOP] for of in whole]),
+        teacher_top_logprobs=padded([torch.tensor(one.top[TEACHER].logprobs) for one in sequences]).double(),
     )
 
 

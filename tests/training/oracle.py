@@ -20,9 +20,14 @@ Row = Mapping[str, Any]
 
 def sequence_logprobs(model: Any, prompt: Sequence[int], ids: Sequence[int]) -> Tensor:
     """log p(token | all before it) of every token of a continuation. [L]"""
+    logprobs = whole_logprobs(model, prompt, ids)
+    return torch.stack([logprobs[i, token] for i, token in enumerate(ids)])
+
+
+def whole_logprobs(model: Any, prompt: Sequence[int], ids: Sequence[int]) -> Tensor:
+    """log p(every token of the vocabulary | all before it) at the places of a continuation. [L, V]"""
     logits = model(torch.tensor([[*prompt, *ids]])).logits[0]
-    logprobs = torch.log_softmax(logits, dim=-1)
-    return torch.stack([logprobs[len(prompt) - 1 + i, token] for i, token in enumerate(ids)])
+    return torch.log_softmax(logits, dim=-1)[len(prompt) - 1 : len(prompt) - 1 + len(ids)]
 
 
 def likelihood(

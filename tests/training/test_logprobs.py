@@ -171,3 +171,37 @@ def test_the_reference_has_a_reward_and_the_metric_counts_samples_alone(tmp_path
     step = StepMetrics(1)
     step.add(sequences, inputs, FakeObjective()(inputs))
     assert step.report()["reward"] == 0.5
+
+
+def test_the_likeliest_tokens_are_those_of_a_forward_pass(tmp_path: Path, groups: str, other_model: Path) -> None:
+    out = str(tmp_path / "out")
+    tiny.grao_json("logprobs", groups, out, "--model", other_model, "--device", "cpu", "--top-k", 4)
+    reference = oracle.load_model(other_model)
+    row, computed = (open_table(url).arrow().to_pylist()[0] for url in (groups, out))
+    sequences = [*row["completion_token_ids"], row["reference_token_ids"]]
+    ids = [*computed["sample_top_ids"], computed["reference_top_ids"]]
+    logprobs = [*computed["sample_top_logprobs"], computed["reference_top_logprobs"]]
+    for tokens, of_ids, of_logprobs in zip(sequences, ids, logprobs, strict=True):
+        with torch.no_grad():
+            whole = oracle.whole_logprobs(reference, row["prompt_token_ids"], tokens)
+        expected = whole.topk(4, dim=-1).values
+        torch.testing.assert_close(torch.tensor(of_logprobs), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(whole.gather(-1, torch.tensor(of_ids)), expected, rtol=0, atol=1e-5)
+
+
+def test_a_training_lowers_the_divergence_from_the_teacher(
+    tmp_path: Path, groups: str, advantages: str, model: Path, other_model: Path
+) -> None:
+    teacher = str(tmp_path / "teacher")
+    tiny.grao_json("logprobs", groups, teacher, "--model", other_model, "--device", "cpu", "--top-k", 8)
+    options = ["--model", model, "--device", "cpu", "--groups-per-step", 64, "--epochs", 4, "--learning-rate", 1e-2]
+    gkd = ["--objective", "gkd", "--objective-arg", "teacher=big", "--logprobs", f"big={teacher}"]
+    tiny.grao_json("train", groups, advantages, tmp_path / "m", *options, *gkd)
+    divergences = [record["teacher_divergence"] for record in metrics(tmp_path / "m")]
+    assert divergences == sorted(divergences, reverse=True)
+    assert divergences[-1] < 0.7 * divergences[0]
+    plain = str(tmp_path / "plain")
+    tiny.grao_json("logprobs", groups, plain, "--model", other_model, "--device", "cpu")
+    refused = tiny.grao("train", groups, advantages, tmp_path / "n", *options, *gkd[:-1], f"big={plain}")
+    assert refused.exit_code == 1
+    assert "Compute it with grao logprobs … --top-k 16" in refused.stderr

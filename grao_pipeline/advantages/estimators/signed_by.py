@@ -17,7 +17,7 @@ class SignedBy(Estimator):
     """Correctness decides the sign of an advantage, an auxiliary reward its size alone.
 
     Only the mechanism is known from the paper's abstract; kappa is ours. A factor never changes the sign. Sequences
-    that lack one of the two are not trained on.
+    that lack one of the two are not trained on. Where all that count are right, or all wrong, the advantage is 0.
     """
 
     class Arguments(PluginArguments):
@@ -41,5 +41,6 @@ class SignedBy(Estimator):
             is_constant = (values.min() == values.max()).over("group_id").fill_null(True)
             z = pl.when(is_constant).then(0.0).otherwise((aux - values.mean().over("group_id")) / std)
             size = odds.sqrt() * (1.0 + sign * self.arguments.kappa * z).clip(0.0)
+            size = pl.when(share.is_between(0.0, 1.0, closed="none")).then(size).otherwise(0.0)
             advantage = pl.when(is_known & side).then(sign * size).otherwise(advantage)
         return advantage

@@ -12,5 +12,6 @@ TOKEN_WEIGHTS = {
     "top-entropy": f"{_HERE}.top_entropy:top_entropy",
     "gigpo": f"{_HERE}.gigpo:gigpo",
     "salt": f"{_HERE}.salt:salt",
+    "process": f"{_HERE}.process:process",
     "items": f"{_HERE}.items:items",
 }

@@ -12,6 +12,7 @@ from grao_pipeline.messages import Message
 from grao_pipeline.options import Device
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.schemas import LARGEST_FLOAT32, STATUSES, Status
+from grao_pipeline.scoring.steps import Step, read_steps
 
 TRAITS = ("reads_group", "verifies")
 TAKEN_NAMES = ("reward", "name", "when", "missing")
@@ -55,8 +56,11 @@ class Judgement:
     detail: str | None = None
     tokens: int = 0
     """Tokens that a judge read and wrote for this judgement."""
+    steps: Sequence[Step] = ()
+    """The steps of the text, in order; what `gigpo` and other `--token-weights` read."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", read_steps(self.steps))
         if (self.reward is not None) != (self.status == "ok"):
             raise ValueError(f"{self}: a reward is present exactly where the status is 'ok'")
         if self.status not in STATUSES:
@@ -67,16 +71,22 @@ class Judgement:
             object.__setattr__(self, "detail", str(self.detail).encode("utf-8", "replace").decode())
 
     @staticmethod
-    def of(value: object, detail: str | None = None) -> "Judgement":
+    def of(value: object, detail: str | None = None, steps: object = ()) -> "Judgement":
         """`value` as a judgement. It may be a Python, numpy or torch number; anything that is not a finite float32
         becomes an error, never a made-up reward. None says that the reward is not meant for the row.
+
+        Args:
+            steps: as `read_steps` reads them; wrong ones are an error, too.
         """
         if value is None:
             return Judgement(None, "not_applicable", detail or "the reward returned None")
         number = _finite_number(value)
         if number is None:
             return Judgement(None, "error", f"the reward is {reprlib.repr(value)}, not a finite (float32) number")
-        return Judgement(number, "ok", detail)
+        try:
+            return Judgement(number, "ok", detail, steps=read_steps(steps))
+        except ValueError as error:
+            return Judgement(None, "error", str(error))
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ class FunctionReward(Reward):
     A function that fails on texts because it wants messages (`completion[0]["content"]`) is called with them. One with
     a parameter `solution_str` has verl's signature (`data_source, solution_str, ground_truth, extra_info`): it is
     called per completion, and returns a number or a dict with `score`. An `async` function is awaited. None says that
-    the reward is not meant for the row.
+    the reward is not meant for the row. `(number, steps)` instead of a number gives the steps of the text, too: a list
+    of `(end, reward)` or `(end, reward, state)`, `end` in characters.
 
     What the function uses of its module is part of the scores' fingerprint: an edited function is a different reward.
 
@@ -102,7 +103,7 @@ class FunctionReward(Reward):
         if self._is_per_sample:
             calls = [self._function(**self._sample_arguments(candidate)) for candidate in candidates]
             results = _awaited(calls) if inspect.iscoroutinefunction(self._function) else calls
-            return [Judgement.of(_score_of(result)) for result in results]
+            return [_judgement(_score_of(result)) for result in results]
         result: Any = self._function(**self._batch_arguments(candidates), **self._given)
         values = list(islice(_awaited([result])[0] if inspect.isawaitable(result) else result, len(candidates) + 1))
         if len(values) != len(candidates):
@@ -110,7 +111,7 @@ class FunctionReward(Reward):
                 f"Reward {self._name} returned {_count(values, candidates)} rewards for {len(candidates)} completions; "
                 "it must return one per completion."
             )
-        return [Judgement.of(value) for value in values]
+        return [_judgement(value) for value in values]
 
     def _batch_arguments(self, candidates: Sequence[Candidate]) -> dict[str, list[Any]]:
         """The columns and the fields of the metadata that the function takes.
@@ -196,6 +197,13 @@ def _count(values: Sequence[object], candidates: Sequence[Candidate]) -> str:
 def _wants_messages(error: Exception) -> bool:
     """Whether a function took a text for a list of messages: `completion[0]["content"]`."""
     return isinstance(error, TypeError) and "string indices must be integers" in str(error)
+
+
+def _judgement(value: object) -> Judgement:
+    """Of a number, or of `(number, steps)`."""
+    if isinstance(value, tuple) and len(value) == 2:
+        return Judgement.of(value[0], steps=value[1])
+    return Judgement.of(value)
 
 
 def _score_of(result: object) -> object:

@@ -80,6 +80,19 @@ def write_adapter(
     return _finish(out, names, locate_model(str(base), str(out)).fingerprint, provenance, summary)
 
 
+def write_files(
+    out: Path, save: Callable[[str], None], provenance: Provenance, summary: Callable[[], dict[str, object]]
+) -> ModelManifest:
+    """Fill `out` with the files of a model; the manifest last.
+
+    Args:
+        save: writes them to a directory.
+        summary: of the work, once it is done.
+    """
+    names = _move_in(out, save)
+    return _finish(out, names, model_fingerprint(out), provenance, summary())
+
+
 def _move_in(out: Path, save: Callable[[str], None]) -> list[str]:
     """Write files by `save` to a temporary directory, then move them to `out` one by one; their names."""
     temporary = out / f".model.{os.getpid()}.tmp"

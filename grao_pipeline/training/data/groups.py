@@ -11,7 +11,7 @@ from grao_pipeline.storage.reader import TableReader
 from grao_pipeline.storage.table_pair import TablePair
 from grao_pipeline.training.data.origins import find_origins
 from grao_pipeline.training.data.scan import scan
-from grao_pipeline.training.data.sequences import TrainingGroup, TrainingSequence
+from grao_pipeline.training.data.sequences import TopTokens, TrainingGroup, TrainingSequence
 from grao_pipeline.training.data.tables import KeptParts, logprobs_of, refuse_shared_groups
 
 TOKEN_ADVANTAGES = "token_advantages"
@@ -172,6 +172,11 @@ def _training_group(row: dict[str, Any], origin: int, others: Mapping[str, dict[
             token_weights=_token_weights(weights, i, completions[i], row["group_id"]),
             mask=masks[i],
             logprobs={name: of["sample_logprobs"][i] for name, of in others.items()},
+            top={
+                name: TopTokens(of["sample_top_ids"][i], of["sample_top_logprobs"][i])
+                for name, of in others.items()
+                if of["sample_top_ids"] is not None
+            },
             **shared,
         )
         for i, value in zip(trained, values, strict=True)
@@ -185,6 +190,11 @@ def _training_group(row: dict[str, Any], origin: int, others: Mapping[str, dict[
                 reward=row["reference_reward"],
                 behavior_logprobs=None,
                 logprobs={name: of["reference_logprobs"] for name, of in others.items()},
+                top={
+                    name: TopTokens(of["reference_top_ids"], of["reference_top_logprobs"])
+                    for name, of in others.items()
+                    if of["reference_top_ids"] is not None
+                },
                 **shared,
             )
         )

@@ -54,6 +54,8 @@ class PackedBatch:
         offset: its position in its continuation; the column, unless the sequence has tokens that are no targets. [N]
         lengths: number of targets of each sequence. [S]
         num_unshared_tokens: number of tokens with the prompt repeated for every sequence.
+        candidates: K further tokens at the place of every target, whose log-probs a loss reads, too. [N, K]
+        candidate_logprobs: theirs under the model that `top_of` names. [N, K]
     """
 
     input_ids: Tensor
@@ -66,6 +68,8 @@ class PackedBatch:
     offset: Tensor
     lengths: Tensor
     num_unshared_tokens: int
+    candidates: Tensor | None = None
+    candidate_logprobs: Tensor | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -78,13 +82,19 @@ class PackedBatch:
         return torch.arange(int(self.lengths.max()), device=self.lengths.device) < self.lengths[:, None]
 
     def padded(self, values: Tensor) -> Tensor:
-        """Values of the targets [N] as one row per sequence, 0 at padding; differentiable. [S, L]"""
-        rows = values.new_zeros(self.token_mask.shape)
+        """Values of the targets [N, …] as one row per sequence, 0 at padding; differentiable. [S, L, …]"""
+        rows = values.new_zeros(*self.token_mask.shape, *values.shape[1:])
         return rows.index_put((self.sequence, self.column), values)
 
 
-def pack(sequences: Sequence[TrainingSequence], device: torch.device | str = "cpu") -> PackedBatch:
-    """Pack sequences in order; neighbors with the same prompt share it."""
+def pack(
+    sequences: Sequence[TrainingSequence], device: torch.device | str = "cpu", top_of: str | None = None
+) -> PackedBatch:
+    """Pack sequences in order; neighbors with the same prompt share it.
+
+    Args:
+        top_of: name of the other model whose likeliest tokens become the candidates.
+    """
     ids: list[int] = []
     positions: list[int] = []
     starts: list[tuple[int, int]] = []  # of every sequence: the packed positions before its first token, and of it
@@ -116,7 +126,18 @@ def pack(sequences: Sequence[TrainingSequence], device: torch.device | str = "cp
         offset=torch.tensor([offset for of_sequence in offsets for offset in of_sequence]).to(device),
         lengths=lengths.to(device),
         num_unshared_tokens=sum(sequence.num_tokens for sequence in sequences),
+        **({} if top_of is None else _candidates(sequences, device, top_of)),
     )
+
+
+def _candidates(sequences: Sequence[TrainingSequence], device: torch.device | str, top_of: str) -> dict[str, Tensor]:
+    pairs = [(sequence, sequence.top[top_of]) for sequence in sequences]
+    ids = [row for sequence, top in pairs for row in sequence.sampled(top.ids)]
+    logprobs = [row for sequence, top in pairs for row in sequence.sampled(top.logprobs)]
+    return {
+        "candidates": torch.tensor(ids).to(device),
+        "candidate_logprobs": torch.tensor(logprobs).to(device),
+    }
 
 
 def packed_tokens(sequences: Sequence[TrainingSequence]) -> int:

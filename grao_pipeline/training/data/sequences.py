@@ -9,6 +9,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class TopTokens:
+    """The K likeliest tokens of another model at every place of a sequence. [L, K] each"""
+
+    ids: list[list[int]]
+    logprobs: list[list[float]]
+
+
+@dataclass(frozen=True)
 class TrainingSequence:
     """A sequence with an advantage, a sample or the reference, with everything that its weight depends on.
 
@@ -45,6 +53,8 @@ class TrainingSequence:
     """Number of tokens, those that were not sampled left out, of its group's samples that have an advantage."""
     logprobs: Mapping[str, list[float]] = field(default_factory=dict)
     """By the NAME of `--logprobs`, the log-probs under another model. [L] each"""
+    top: Mapping[str, TopTokens] = field(default_factory=dict)
+    """By the NAME of `--logprobs`, the model's likeliest tokens, where the table has them."""
     sampling_is_unknown: bool = False
     """It was sampled from another distribution than the policy, and the groups do not store its log-probs."""
 
@@ -52,7 +62,7 @@ class TrainingSequence:
     def num_tokens(self) -> int:
         return len(self.prompt_token_ids) + len(self.token_ids)
 
-    def sampled(self, values: list[T]) -> list[T]:
+    def sampled(self, values: Sequence[T]) -> Sequence[T]:
         """Of one value per token, those of the tokens that the policy sampled. [L] → [N]"""
         return values if self.mask is None else list(compress(values, self.mask))
 

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import Any
 
 import pyarrow as pa
 import torch
 
-from grao_pipeline.errors import InputError
+from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.models.devices import resolve_device
 from grao_pipeline.models.source import load_config, locate_model
 from grao_pipeline.progress import SILENT, Progress
@@ -89,6 +90,15 @@ def compute_logprobs(
     return summary
 
 
+@dataclass
+class _Computed:
+    """Of a sequence, by token."""
+
+    logprobs: list[float] = field(default_factory=list)
+    top_ids: list[list[int]] = field(default_factory=list)
+    top_logprobs: list[list[float]] = field(default_factory=list)
+
+
 class _Pass:
     """The model, loaded with the first part."""
 
@@ -103,39 +113,55 @@ class _Pass:
         """The rows of the table for those of a part of the groups."""
         config = load_config(self._source).get_text_config()
         context = getattr(config, "max_position_embeddings", None)
+        if self._options.top_k > int(config.vocab_size):
+            raise UsageError(
+                f"{self._options.top_k} is more than the {config.vocab_size} tokens of {self._options.model}.",
+                option="top_k",
+            )
         groups = [TrainingGroup(row["group_id"], list(_sequences(row))) for row in rows]
         for group in groups:
             check_group(group, int(config.vocab_size), context)
         if self._policy is None and any(group.sequences for group in groups):
             self._policy = self._load(groups, progress)
-        values: dict[tuple[str, int], list[float]] = {}
+        values: dict[tuple[str, int], _Computed] = {}
         present = [group for group in groups if group.sequences]
         for sequences in micro_batches(present, self._options.tokens_per_batch):
             values |= self._values(sequences)
-        return [
-            {
-                "group_id": row["group_id"],
-                "sample_logprobs": [
-                    values.get((row["group_id"], i), []) for i in range(len(row["completion_token_ids"]))
-                ],
-                "reference_logprobs": values.get((row["group_id"], REFERENCE)),
-                "policy": self._source.fingerprint,
-            }
-            for row in rows
-        ]
+        return [self._row(row, values) for row in rows]
 
-    def _values(self, sequences: list[TrainingSequence]) -> dict[tuple[str, int], list[float]]:
+    def _row(self, row: dict[str, Any], values: "dict[tuple[str, int], _Computed]") -> dict[str, Any]:
+        numbers = range(len(row["completion_token_ids"]))
+        samples = [values.get((row["group_id"], number), _Computed()) for number in numbers]
+        reference = values.get((row["group_id"], REFERENCE))
+        computed = {
+            "group_id": row["group_id"],
+            "sample_logprobs": [sample.logprobs for sample in samples],
+            "reference_logprobs": None if reference is None else reference.logprobs,
+            "policy": self._source.fingerprint,
+        }
+        if self._options.top_k:
+            computed |= {
+                "sample_top_ids": [sample.top_ids for sample in samples],
+                "sample_top_logprobs": [sample.top_logprobs for sample in samples],
+                "reference_top_ids": None if reference is None else reference.top_ids,
+                "reference_top_logprobs": None if reference is None else reference.top_logprobs,
+            }
+        return computed
+
+    def _values(self, sequences: list[TrainingSequence]) -> "dict[tuple[str, int], _Computed]":
         assert self._policy is not None
         batch = pack(sequences, self._device)
         self._summary.tokens += batch.num_tokens
         self._summary.unshared_tokens += batch.num_unshared_tokens
         is_half = self._options.dtype == "bfloat16"
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=is_half):
-            padded = batch.padded(self._policy.logprobs(batch))
-        lengths = batch.lengths.tolist()
+            top = self._options.top_k
+            computed = self._policy.top_logprobs(batch, top) if top else (self._policy.logprobs(batch),)
+        by_token = [values.tolist() for values in computed]
+        bounds = pairwise(accumulate([0, *batch.lengths.tolist()]))
         return {
-            (sequence.group_id, sequence.origin): row[:length].tolist()
-            for sequence, row, length in zip(sequences, padded.float(), lengths, strict=True)
+            (sequence.group_id, sequence.origin): _Computed(*(values[start:end] for values in by_token))
+            for sequence, (start, end) in zip(sequences, bounds, strict=True)
         }
 
     def _load(self, groups: list[TrainingGroup], progress: Progress) -> Policy:

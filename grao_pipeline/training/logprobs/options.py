@@ -10,6 +10,12 @@ class LogprobsOptions(StageOptions):
 
     model: str = runtime(..., "Model to compute them with: a Hugging Face model directory or hub id.")
     dtype: Literal["float32", "bfloat16"] = option("float32", "Precision of the forward pass.")
+    top_k: int = option(
+        0,
+        "Also store the log-probs of the K likeliest tokens at every place, for the objective gkd: 8 K bytes a token.",
+        ge=0,
+        added=True,
+    )
     tokens_per_batch: int = runtime(16384, "Tokens per pass, a group's prompt counted once.", ge=1)
     attention: Literal["auto", "split", "varlen", "flex", "rows"] = runtime(
         "auto", "How a group's sequences share their prompt, as in `grao train`.", plugin="attention"

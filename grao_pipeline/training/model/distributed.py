@@ -148,7 +148,7 @@ def shard(policy: nn.Module, layers: list[nn.Module], ranks: Ranks, options: Tra
     for layer in layers:
         fully_shard(layer, **settings)
     fully_shard(policy, **settings)
-    for method in ("logprobs", "with_own_attention"):  # they run the model, too
+    for method in ("logprobs", "top_logprobs", "with_own_attention"):  # they run the model, too
         register_fsdp_forward_method(policy, method)
 
 

@@ -5,7 +5,7 @@ the forward pass, chunk by chunk: three matrix products per token, nothing store
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,13 +78,14 @@ def weighted_logprob_sum(
 
     Args:
         hidden: [N, H].
-        weights: [N], constants.
-        targets: [N].
+        weights: [N], constants; [N, M] for M tokens at every place.
+        targets: [N], or [N, M].
         compiled: fuse the operations between the matrix products with torch.compile.
         buffer: memory for the logits of a chunk; free again after the call.
 
     Returns:
-        the sum [], differentiable once in hidden and head, and the log-probs in nats [N], not differentiable.
+        the sum [], differentiable once in hidden and head, and the log-probs in nats, as the targets, not
+        differentiable.
     """
     result: tuple[Tensor, Tensor] = _WeightedLogprobSum.apply(  # type: ignore[no-untyped-call]
         hidden, head.weight, head.bias, weights, targets, head.scale, head.softcap, compiled, buffer or Buffer()
@@ -94,23 +95,39 @@ def weighted_logprob_sum(
 
 @torch.no_grad()
 def token_logprobs(hidden: Tensor, head: Head, targets: Tensor, buffer: Buffer | None = None) -> Tensor:
-    """log p(targets_n | hidden_n) in nats, without a graph. [N]
+    """log p(targets_n | hidden_n) in nats, without a graph. [N], or [N, M] for M tokens at every place
 
     Args:
+        targets: [N] or [N, M].
         buffer: memory for the logits of a chunk; free again after the call.
     """
+    columns = _columns(targets)
+    pieces = [
+        logits.gather(-1, columns[rows]) - logits.logsumexp(dim=-1, keepdim=True)
+        for rows, logits in _blocks_of_logits(hidden, head, buffer or Buffer())
+    ]
+    return torch.cat(pieces).view(targets.shape)
+
+
+@torch.no_grad()
+def top_logprobs(hidden: Tensor, head: Head, count: int, buffer: Buffer | None = None) -> tuple[Tensor, Tensor]:
+    """The likeliest tokens at every place, and their log-probs in nats, the likeliest first. [N, count] each"""
+    pieces = [
+        (logits - logits.logsumexp(dim=-1, keepdim=True)).topk(count, dim=-1)
+        for _, logits in _blocks_of_logits(hidden, head, buffer or Buffer())
+    ]
+    return torch.cat([piece.indices for piece in pieces]), torch.cat([piece.values for piece in pieces])
+
+
+def _blocks_of_logits(hidden: Tensor, head: Head, buffer: Buffer) -> Iterator[tuple[slice, Tensor]]:
+    """(slice of the rows, their logits), in order."""
     states, weight = _working(hidden, head.weight)
-    buffer = buffer or Buffer()
-    pieces = []
     with torch.autocast(hidden.device.type, enabled=False):
-        for rows in _cut(len(targets), len(weight), CHUNK_ELEMENTS, hidden.device):
+        for rows in _cut(len(states), len(weight), CHUNK_ELEMENTS, hidden.device):
             raw = buffer.matrix(len(states[rows]), len(weight), like=states)
             torch.mm(states[rows], weight.t(), out=raw)
             for block in _cut(len(raw), len(weight), BLOCK_ELEMENTS, hidden.device):
-                logits = head.finish(raw[block])
-                picked = logits.gather(-1, targets[rows][block, None])
-                pieces.append((picked - logits.logsumexp(dim=-1, keepdim=True))[:, 0])
-    return torch.cat(pieces)
+                yield slice(rows.start + block.start, rows.start + block.stop), head.finish(raw[block])
 
 
 class _WeightedLogprobSum(torch.autograd.Function):
@@ -135,7 +152,8 @@ class _WeightedLogprobSum(torch.autograd.Function):
         trains_weight = ctx.needs_input_grad[1]
         grad_weight = torch.zeros_like(weight, dtype=precise) if trains_weight else None
         grad_bias = None if bias is None else torch.zeros_like(bias, dtype=precise)
-        logprobs = torch.empty(len(targets), dtype=precise, device=hidden.device)
+        logprobs = torch.empty(targets.shape, dtype=precise, device=hidden.device)
+        columns, factors, values = _columns(targets), _columns(weights), _columns(logprobs)
         chunks = _cut(len(targets), len(weight), CHUNK_ELEMENTS, hidden.device)
         product = torch.empty_like(matrix) if trains_weight and states.dtype != precise else None
         with torch.autocast(hidden.device.type, enabled=False):
@@ -143,7 +161,7 @@ class _WeightedLogprobSum(torch.autograd.Function):
                 chunk = buffer.matrix(len(states[rows]), len(matrix), like=states)
                 torch.mm(states[rows], matrix.t(), out=chunk)  # raw output of the head, then its gradient, in place
                 for block in _cut(len(chunk), len(weight), BLOCK_ELEMENTS, hidden.device):
-                    logprobs[rows][block] = to_gradient(head, chunk[block], weights[rows][block], targets[rows][block])
+                    values[rows][block] = to_gradient(head, chunk[block], factors[rows][block], columns[rows][block])
                 if grad_bias is not None:
                     grad_bias += chunk.sum(dim=0, dtype=precise)
                 torch.mm(chunk, matrix, out=grad_hidden[rows])
@@ -169,9 +187,12 @@ class _WeightedLogprobSum(torch.autograd.Function):
 
 
 def _to_gradient(head: Head, raw: Tensor, weights: Tensor, targets: Tensor) -> Tensor:
-    """Replace the raw output of the head [C, V] by the gradient of the weighted sum; the log-probs. [C]
+    """Replace the raw output of the head [C, V] by the gradient of the weighted sum; the log-probs. [C, M]
 
-    The gradient with respect to a logit is w · (1 − p) at the target and −w · p elsewhere.
+    The gradient with respect to a logit is −p Σ_m w_m, and w_m more at target m; for one target, w · (1 − p).
+
+    Args:
+        weights, targets: [C, M].
     """
     if head.bias is None and head.scale == 1.0 and head.softcap is None:
         largest = raw.amax(dim=-1, keepdim=True)
@@ -181,19 +202,26 @@ def _to_gradient(head: Head, raw: Tensor, weights: Tensor, targets: Tensor) -> T
         logits = head.finish(raw)
         slope = None if head.softcap is None else (1 - (logits / head.softcap) ** 2).mul_(head.scale)
         logits -= logits.amax(dim=-1, keepdim=True)
-    picked = logits.gather(-1, targets[:, None])
+    picked = logits.gather(-1, targets)
     logits.exp_()
     total = logits.sum(dim=-1, keepdim=True)
     logprobs = picked - total.log()
-    factors = weights[:, None].to(logits.dtype)
-    at_target = factors * -torch.expm1(logprobs)
-    gradient = logits.mul_(factors / -total).scatter_(-1, targets[:, None], at_target)
+    factors = weights.to(logits.dtype)
+    if targets.shape[1] == 1:
+        gradient = logits.mul_(factors / -total).scatter_(-1, targets, factors * -torch.expm1(logprobs))
+    else:
+        gradient = logits.mul_(factors.sum(dim=-1, keepdim=True) / -total).scatter_add_(-1, targets, factors)
     if slope is not None:
         gradient *= slope
     elif head.scale != 1.0:
         gradient *= head.scale
     raw.copy_(gradient)
-    return logprobs[:, 0]
+    return logprobs
+
+
+def _columns(values: Tensor) -> Tensor:
+    """[N] → [N, 1], a view; [N, M] as it is."""
+    return values[:, None] if values.dim() == 1 else values
 
 
 @functools.cache

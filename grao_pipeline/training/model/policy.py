@@ -14,7 +14,7 @@ from grao_pipeline.errors import UsageError
 from grao_pipeline.training.data.packing import PackedBatch
 from grao_pipeline.training.model.attention.base import SharedPrefixAttention, attach, make_attention
 from grao_pipeline.training.model.decoder import decoder_layers, decoder_of
-from grao_pipeline.training.model.lm_head import Buffer, Head, token_logprobs, weighted_logprob_sum
+from grao_pipeline.training.model.lm_head import Buffer, Head, token_logprobs, top_logprobs, weighted_logprob_sum
 from grao_pipeline.training.model.logits import LogitTransform, measure_logit_transform
 from grao_pipeline.training.model.modes import TrainingModes
 from grao_pipeline.training.model.onednn import use_onednn
@@ -102,6 +102,9 @@ class Policy(nn.Module):
     def forward(self, batch: PackedBatch, loss: Loss, is_linear: bool) -> tuple[Tensor, Tensor]:
         """One pass for a loss that is a function of the token log-probs.
 
+        Where the batch has candidates, the loss gets [N, 1 + K]: the log-prob of the target, then those of the
+        candidates at its place.
+
         Args:
             is_linear: the loss is linear in the log-probs, so its gradient does not depend on them.
 
@@ -111,19 +114,29 @@ class Policy(nn.Module):
         """
         hidden = self.hidden_states(batch)
         head = self.head()
-        known = batch.targets.new_zeros(len(batch.targets), dtype=torch.promote_types(hidden.dtype, torch.float32))
+        targets = batch.targets
+        if batch.candidates is not None:
+            targets = torch.cat([targets[:, None], batch.candidates], dim=1)
+        known = targets.new_zeros(targets.shape, dtype=torch.promote_types(hidden.dtype, torch.float32))
         if not is_linear:
-            known = token_logprobs(hidden, head, batch.targets, self._buffer)
+            known = token_logprobs(hidden, head, targets, self._buffer)
         leaf = known.requires_grad_()
         with torch.enable_grad(), torch.autocast(hidden.device.type, enabled=False):
             value = loss(leaf)
             slopes = torch.autograd.grad(value, leaf)[0] if value.requires_grad else torch.zeros_like(leaf)
-        return weighted_logprob_sum(hidden, head, slopes, batch.targets, self._compiled, self._buffer)
+        return weighted_logprob_sum(hidden, head, slopes, targets, self._compiled, self._buffer)
 
     def logprobs(self, batch: PackedBatch) -> Tensor:
         """Log-probs of the targets, without a graph. [N]"""
         with torch.no_grad():
             return token_logprobs(self.hidden_states(batch), self.head(), batch.targets, self._buffer)
+
+    def top_logprobs(self, batch: PackedBatch, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probs of the targets [N]; the likeliest tokens at their places and their log-probs [N, count]."""
+        with torch.no_grad():
+            hidden, head = self.hidden_states(batch), self.head()
+            logprobs = token_logprobs(hidden, head, batch.targets, self._buffer)
+            return logprobs, *top_logprobs(hidden, head, count, self._buffer)
 
     def hidden_states(self, batch: PackedBatch) -> Tensor:
         """The hidden state that predicts each target. [N, H]"""

@@ -4,6 +4,7 @@ _HERE = "grao_pipeline.training.objectives"
 
 OBJECTIVES = {
     "asymre": f"{_HERE}.asymre:AsymRe",
+    "bridged-pair": f"{_HERE}.bridged_pair:BridgedPair",
     "chord": f"{_HERE}.chord:Chord",
     "cispo": f"{_HERE}.cispo:Cispo",
     "dapo": f"{_HERE}.dapo:Dapo",
@@ -11,6 +12,7 @@ OBJECTIVES = {
     "distillation": f"{_HERE}.distillation:Distillation",
     "dpo": f"{_HERE}.dpo:Dpo",
     "dr-grpo": f"{_HERE}.dr_grpo:DrGrpo",
+    "gkd": f"{_HERE}.gkd:Gkd",
     "grao": f"{_HERE}.grao:Grao",
     "grpo": f"{_HERE}.grpo:Grpo",
     "gspo": f"{_HERE}.gspo:Gspo",
@@ -25,6 +27,7 @@ OBJECTIVES = {
     "sapo": f"{_HERE}.sapo:Sapo",
     "sft": f"{_HERE}.sft:Sft",
     "simpo": f"{_HERE}.simpo:Simpo",
+    "sparse-pair": f"{_HERE}.sparse_pair:SparsePair",
     "sppo": f"{_HERE}.sppo:Sppo",
     "trpa": f"{_HERE}.trpa:Trpa",
 }

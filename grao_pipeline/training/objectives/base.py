@@ -62,6 +62,13 @@ class ObjectiveInputs:
     """By the NAME of `--logprobs`, the log-probs under another model, of references as well; 0 at padding. [S, L]"""
     progress: float = 0.0
     """Share of the training's steps that are done: 0 in the first step, 1 in the last."""
+    token_ids: Tensor | None = None
+    """0 at padding. [S, L]"""
+    top_logprobs: Tensor | None = None
+    """log π_θ of the K likeliest tokens of the model that `top_tokens_of` names, at every place; 0 at padding.
+    [S, L, K]"""
+    teacher_top_logprobs: Tensor | None = None
+    """Their log-probs under that model; 0 at padding. [S, L, K]"""
 
     def mean_logprobs(self) -> Tensor:
         """ℓ(s): mean log-prob of the tokens of each sequence, in nats per token. [S]"""
@@ -151,6 +158,8 @@ class Traits:
     takes_corrections: bool = False
     """The objective multiplies log-probs by `token_weights` and has no importance ratio itself, so `--correction` and
     `--negative-floor` apply (`importance_sampling.py`)."""
+    reads_top_tokens: bool = False
+    """It reads `top_logprobs`: those of the model that its argument `teacher` names."""
     uses_beta_and_lambda: bool = False
     """The objective is constructed with β and λ: `MyObjective(arguments=…, beta=0.5, lambda_=0.6)`."""
 
@@ -205,6 +214,11 @@ class Objective(ABC):
         """The NAMEs of `--logprobs` that its arguments name."""
         names = {str(getattr(self.arguments, name, BEHAVIOR)) for name in COMPARING}
         return names - {BEHAVIOR}
+
+    @property
+    def top_tokens_of(self) -> str | None:
+        """The NAME of `--logprobs` whose likeliest tokens it reads; None where it reads none."""
+        return str(getattr(self.arguments, "teacher", "")) if self.traits.reads_top_tokens else None
 
     @property
     def compares_with_behavior(self) -> bool:

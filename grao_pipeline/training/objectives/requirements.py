@@ -21,7 +21,9 @@ def check_data(objective: Objective, data: "TrainingSet", name: str) -> None:
         InputError: something that the objective needs is missing; names the group.
     """
     traits = objective.traits
-    needs_anything = traits.needs_behavior_logprobs or traits.needs_rewards or traits.needs_references
+    needs_anything = (
+        traits.needs_behavior_logprobs or traits.needs_rewards or traits.needs_references or traits.reads_top_tokens
+    )
     if not needs_anything or not len(data):
         return
     lacking = []
@@ -47,6 +49,11 @@ def check_sequences(objective: Objective, sequences: Sequence[TrainingSequence])
     traits = objective.traits
     name = type(objective).__name__
     for sequence in sequences:
+        if objective.top_tokens_of is not None and objective.top_tokens_of not in sequence.top:
+            raise InputError(
+                f"Group {sequence.group_id}: objective {name} compares with the likeliest tokens of "
+                f"'{objective.top_tokens_of}', and the table has none. Compute it with grao logprobs … --top-k 16."
+            )
         if sequence.is_reference:
             continue
         if objective.compares_with_behavior and sequence.behavior_logprobs is None:

@@ -1,4 +1,4 @@
-"""Agreement with the other samples, by hand."""
+"""`self-consistency`: agreement with the other samples, by hand."""
 
 from typing import Any
 

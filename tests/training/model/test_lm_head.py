@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from grao_pipeline.training.model import lm_head
-from grao_pipeline.training.model.lm_head import Buffer, Head, token_logprobs, weighted_logprob_sum
+from grao_pipeline.training.model.lm_head import Buffer, Head, token_logprobs, top_logprobs, weighted_logprob_sum
 from tests.training.oracle import backward
 
 VOCABULARY, HIDDEN = 37, 12
@@ -225,3 +225,32 @@ def test_the_logits_never_exist_whole(options: dict[str, Any]) -> None:
     with LargestTensor() as largest:
         plain_logprobs(hidden, head, targets)
     assert largest.elements == tokens * vocabulary
+
+
+@pytest.mark.parametrize("options", HEADS)
+def test_several_tokens_at_every_place_are_autograds(options: dict[str, Any]) -> None:
+    """Three of them, one twice at the first place."""
+    hidden, head, _, _ = random_inputs(23, **options)
+    generator = torch.Generator().manual_seed(1)
+    targets = torch.randint(VOCABULARY, (23, 3), generator=generator)
+    targets[0] = torch.tensor([4, 4, 9])
+    weights = torch.randn(23, 3, generator=generator, dtype=torch.float64)
+    logprobs = torch.stack([plain_logprobs(hidden, head, column) for column in targets.T], dim=1)
+    expected = torch.autograd.grad((logprobs * weights).sum(), leaves(hidden, head))
+    for chunk, block in ((1, 1), (9, 4), (1000, 1000)):
+        with chunks_of(chunk, block):
+            value, found = weighted_logprob_sum(hidden, head, weights, targets)
+            torch.testing.assert_close(found, logprobs.detach(), rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(token_logprobs(hidden, head, targets), found, rtol=1e-14, atol=1e-14)
+            gradients = torch.autograd.grad(value, leaves(hidden, head))
+            for gradient, other in zip(gradients, expected, strict=True):
+                torch.testing.assert_close(gradient, other, rtol=1e-9, atol=1e-11)
+
+
+def test_the_likeliest_tokens_are_those_of_the_whole_softmax() -> None:
+    hidden, head, _, _ = random_inputs(23)
+    whole = torch.log_softmax(hidden @ head.weight.T, dim=-1).detach()
+    with chunks_of(9, 4):
+        ids, logprobs = top_logprobs(hidden, head, 5)
+    torch.testing.assert_close(logprobs, whole.sort(dim=-1, descending=True).values[:, :5], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(whole.gather(-1, ids), logprobs, rtol=1e-12, atol=1e-12)

@@ -5,7 +5,7 @@ A formula maps the sequences of one group to its loss. Whatever has a gradient i
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -158,12 +158,21 @@ def p3o(group: Sequence[One]) -> Tensor:
     return mean(losses) if losses else 0.0 * group[0].likelihood
 
 
-def pairwise(link: Callable[[One, One], Tensor]) -> Formula:
+def pairwise(link: Callable[[One, One], Tensor], share: float = 1.0) -> Formula:
+    """Args: share: of each sequence's tokens, those whose log-probs have moved the furthest."""
+
     def of(group: Sequence[One]) -> Tensor:
+        group = [_furthest(one, share) for one in group]
         pairs = [link(a, b) for a in group for b in group if a.reward > b.reward]
         return mean(pairs) if pairs else 0.0 * group[0].likelihood
 
     return of
+
+
+def _furthest(one: One, share: float) -> One:
+    moved = (one.logprobs - one.behavior).detach().abs()
+    chosen = moved.argsort(descending=True)[: math.ceil(share * len(moved))]
+    return replace(one, logprobs=one.logprobs[chosen], behavior=one.behavior[chosen])
 
 
 def dpo_link(a: One, b: One) -> Tensor:

@@ -11,6 +11,7 @@ from grao_pipeline.training.objectives.base import TRAITS, FakeObjective, Object
 
 DECLARED = {
     "asymre": {"is_linear", "needs_rewards", "takes_corrections"},
+    "bridged-pair": {"couples_group", "needs_references"},
     "cispo": {"needs_behavior_logprobs"},
     "dapo": {"needs_behavior_logprobs"},
     "disco": {"couples_group", "needs_behavior_logprobs", "needs_rewards"},
@@ -18,6 +19,8 @@ DECLARED = {
     "chord": {"needs_behavior_logprobs", "needs_references"},
     "dpo": {"couples_group", "needs_behavior_logprobs", "needs_rewards"},
     "dr-grpo": {"needs_behavior_logprobs"},
+    "gkd": {"reads_top_tokens"},
+    "sparse-pair": {"couples_group", "needs_behavior_logprobs", "needs_rewards"},
     "grao": {"is_linear", "takes_corrections", "uses_beta_and_lambda"},
     "grpo": {"needs_behavior_logprobs"},
     "gspo": {"needs_behavior_logprobs"},

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from grao_pipeline.storage.reader import open_table
+from grao_pipeline.training.data.groups import TrainingSet
 from grao_pipeline.training.data.sequences import TrainingSequence
+from grao_pipeline.training.logprobs.compute import compute_logprobs
+from grao_pipeline.training.logprobs.options import LogprobsOptions
 from grao_pipeline.training.micro_batch import run_micro_batch
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.objectives.base import Objective
@@ -25,7 +30,7 @@ from tests.tiers import examples
 from tests.training import families, oracle
 from tests.training.families import VOCABULARY, twin
 from tests.training.oracle import backward
-from tests.training.steps import sequence, take_gradient
+from tests.training.steps import scored_group, sequence, take_gradient
 
 pytestmark = pytest.mark.filterwarnings("ignore:TRL currently supports vLLM")  # none is used here
 
@@ -271,6 +276,31 @@ def test_pair_losses_against_a_stored_reference_model_are_trls(
         expected = trl_dpo._compute_loss(trl_dpo.model, rows_of_dpo([*chosen, *rejected]), return_outputs=False)
     finally:
         trl_dpo.loss_types = ["sigmoid"]
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-5, abs=1e-5)
+    backward(expected)
+    assert_same_gradient(gradient, take_gradient(trl_dpo.model))
+
+
+def test_dpo_against_a_table_of_grao_logprobs_is_trls_with_that_model(
+    trl_dpo: Any, behavior_model: Any, policy: Policy, tmp_path: Path
+) -> None:
+    """From the stored groups: `grao logprobs` of the reference model, then the loss, as `--logprobs ref=…` has it."""
+    twin(behavior_model).save_pretrained(tmp_path / "reference")
+    rows = [
+        scored_group("one", [4, 7], [[5, 6], [7, 8, 9], [10]], [9, 2], [0.0, 1.0, 0.5], 0.5),
+        scored_group("two", [8], [[11, 12, 13], [14, 15]], [3], [1.0, 0.25], 0.5),
+    ]
+    groups = tiny.write_table(tmp_path / "groups", "groups", [dict(group) for group, _ in rows])
+    advantages = tiny.write_table(tmp_path / "advantages", "advantages", [dict(scored) for _, scored in rows])
+    compute_logprobs(groups, str(tmp_path / "ref"), LogprobsOptions(model=str(tmp_path / "reference"), device="cpu"))
+    tables = (open_table(groups), open_table(advantages))
+    data = TrainingSet(*tables, logprobs=[("ref", open_table(str(tmp_path / "ref"), "logprobs"))])
+    samples = [[one for one in data[index].sequences if not one.is_reference] for index in range(2)]
+    objective = Pairwise(Pairwise.Arguments.model_validate({"against": "ref", "pair_beta": 0.3}))
+    loss, gradient = library_loss(policy, objective, [one for group in samples for one in group], 2)
+    trl_dpo.beta = 0.3
+    best, worst = ([choose(group, key=lambda one: one.reward or 0.0) for group in samples] for choose in (max, min))
+    expected = trl_dpo._compute_loss(trl_dpo.model, rows_of_dpo([*best, *worst]), return_outputs=False)
     assert loss == pytest.approx(float(expected.detach()), rel=1e-5, abs=1e-5)
     backward(expected)
     assert_same_gradient(gradient, take_gradient(trl_dpo.model))

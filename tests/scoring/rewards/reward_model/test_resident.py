@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from grao_pipeline.residence import RESIDENCE
-from grao_pipeline.scoring.rewards.reward_model import reward
+from grao_pipeline.scoring.rewards.reward_model import classifier_reward
 from grao_pipeline.scoring.rewards.reward_model.base import ClassifierOptions
 from grao_pipeline.scoring.rewards.reward_model.transformers import TransformersClassifier
 from grao_pipeline.storage.reader import open_table
@@ -26,7 +26,7 @@ class Counted(TransformersClassifier):
 @pytest.fixture
 def residence(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     opened.clear()
-    monkeypatch.setitem(reward.CLASSIFIERS, "transformers", f"{__name__}:Counted")
+    monkeypatch.setitem(classifier_reward.CLASSIFIERS, "transformers", f"{__name__}:Counted")
     RESIDENCE.open()
     yield
     RESIDENCE.close()

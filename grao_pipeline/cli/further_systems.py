@@ -1,0 +1,110 @@
+"""Published systems that need more than advantages and a training, in part or as a whole; and those not offered."""
+
+from grao_pipeline.cli.system import KEEP, SAMPLES, System
+
+FURTHER = (
+    System("Knapsack RL", "2509.25849", limits="budgets of samples by prompt are not built yet"),
+    System(
+        "CurES", "2510.01037", limits="its priorities are not built yet; grao curriculum has the variance of rewards"
+    ),
+    System(
+        "MMR1", "2509.21268", limits="its priorities are not built yet; grao curriculum has the variance of rewards"
+    ),
+    System("Datarus", "2508.13382", limits="the weight of a reward has no schedule over the rounds yet"),
+    System("AMFT", "2508.06944", limits="a controller by measurement is not built yet; the paper is withdrawn"),
+    System("TON", "2505.16854", otherwise="grao prompts SOURCE OUT --rewrite thought-dropout"),
+    System(
+        "APO",
+        "2410.06293",
+        otherwise="grao merge OUT --model LATER --model EARLIER --momentum 0.3; merge: {momentum: 0.3} in the rounds",
+        limits="momentum of weights, not of probabilities; its constant is unknown",
+    ),
+    System("PEO", "merged policies", otherwise="grao merge OUT --model A=1.3 --model B=-0.3"),
+    System(
+        "MultiRole-R1",
+        "2507.20187",
+        f"--scores A=0.9 --scores B=0.1 --estimator grpo {SAMPLES}",
+        "--objective grpo",
+        "B: grao score GROUPS B --reward diversity --reward-arg yule_scale=100",
+        "the scale of Yule's K is unknown: the paper's table contradicts its formula",
+    ),
+    System(
+        "GPM",
+        "2410.02197",
+        f"--estimator dr-grpo {SAMPLES}",
+        "--objective sppo",
+        "grao score GROUPS SCORES --reward preference-model --reward-arg model=MODEL",
+        "a sequence classifier with 2k outputs; no code of a model directory is run",
+    ),
+    System(
+        "Listener, RLPR",
+        "2506.18254",
+        f"--estimator grpo {SAMPLES}",
+        "--objective grpo",
+        "grao score GROUPS SCORES --reward answer-likelihood --reward-arg model=MODEL",
+    ),
+    System(
+        "GRPO with process supervision",
+        "2402.03300",
+        f"--estimator dr-grpo {KEEP} --feature f=FEATURE --token-weights process --token-weights-arg process.scores=f",
+        "--objective grpo",
+        "FEATURE: grao score GROUPS FEATURE --reward process-reward-model --reward-arg model=MODEL",
+    ),
+    System(
+        "R1-Router",
+        "step rewards",
+        f"--estimator dr-grpo {KEEP} --feature f=FEATURE --token-weights gigpo --token-weights-arg gigpo.scores=f",
+        "--objective grpo",
+        "FEATURE: a reward of your own that returns steps",
+    ),
+    System(
+        "GKD",
+        "2306.13649",
+        f"--estimator dr-grpo {KEEP}",
+        "--objective gkd --objective-arg teacher=ref --logprobs ref=REF",
+        limits="the teacher's likeliest tokens, and all others as one",
+    ),
+    System("BranchGRPO", "tree sampling", limits="needs an engine that samples trees"),
+    System(
+        "TW-GRPO",
+        "2505.24718",
+        limits="needs every sample's distribution over the vocabulary at every place, for a whole group at once",
+    ),
+    System(
+        "SparsePO",
+        "2410.05102",
+        f"--estimator dr-grpo {SAMPLES}",
+        "--objective sparse-pair --objective-arg share=0.5",
+        limits="a heuristic mask: its own are trained from hidden states",
+    ),
+    System(
+        "MAESTRO",
+        "2601.07208",
+        f"--scores A=0.7 --scores B=0.3 --estimator grpo {SAMPLES}",
+        "--objective grpo",
+        "a sweep over the weights in the rounds, in place of its conductor",
+        "no weights by response: the conductor reads hidden states and learns inside of the training",
+    ),
+    System(
+        "BMC",
+        "2408.07471",
+        "--estimator grao",
+        "--objective bridged-pair --objective-arg against=ref --logprobs ref=REF",
+        "references that are edited samples, of grao references or of the dataset",
+    ),
+    System(
+        "Rationales",
+        "2407.14477",
+        f"--estimator dr-grpo {SAMPLES}",
+        "--objective dpo",
+        "then --estimator sft, --objective sft on prompts that show both answers, with rationales as references",
+        "in turn, not one joint loss: a rationale has another prompt",
+    ),
+    System(
+        "survey of RL, survey of DPO",
+        "two surveys",
+        limits="nothing to build: what they list stands above",
+    ),
+    System("SSPO", "losers of old checkpoints", limits="a group has one policy"),
+    System("MAPL", "unread", limits="its formulas were not read; a user's own pairs come in by grao import"),
+)

@@ -1,0 +1,117 @@
+"""A model of transformers whose outputs are per token, for rewards that read some of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+from grao_pipeline.errors import InputError, StageFailure
+from grao_pipeline.messages import Message
+from grao_pipeline.models.devices import resolve_device
+from grao_pipeline.models.plain_text import PlainText
+from grao_pipeline.models.source import causal_lm_class, load_config, load_tokenizer, load_weights, locate_model
+from grao_pipeline.models.templates import chat_template, render
+from grao_pipeline.plugins import require
+from grao_pipeline.scoring.rewards.base import RewardRuntime
+
+TOKENS_PER_SEQUENCE = {"cuda": 512, "cpu": 32}
+"""A batch has room for `--batch-size` sequences of this many tokens."""
+
+
+class TokenModel:
+    """A model with its tokenizer. The weights are loaded when they are first used.
+
+    Args:
+        kind: `language`: logits over the vocabulary; `token`: logits over the labels of a token classifier.
+
+    Raises:
+        InputError: the model does not exist, or is of another kind.
+    """
+
+    def __init__(self, model: str, dtype: str, runtime: RewardRuntime, kind: Literal["language", "token"]) -> None:
+        self._source = locate_model(model)
+        self.config = load_config(self._source)
+        self._kind = kind
+        architecture = next(iter(self.config.architectures or []), "")
+        if kind == "token" and not architecture.endswith("ForTokenClassification"):
+            raise InputError(
+                f"{model} is a {architecture or 'model of unknown architecture'}; expected a token classifier "
+                "(…ForTokenClassification)."
+            )
+        self._device = resolve_device(runtime.device)
+        auto = "float32" if self._device == "cpu" else "bfloat16"
+        self._dtype = auto if dtype == "auto" else dtype
+        self._budget = runtime.batch_size * TOKENS_PER_SEQUENCE[self._device]
+        self.max_length: int | None = getattr(self.config.get_text_config(), "max_position_embeddings", None)
+
+    def identity(self) -> Mapping[str, str]:
+        """Its part of the identity of a reward."""
+        return {"model": self._source.fingerprint, "tokenizer": self._source.tokenizer, "dtype": self._dtype}
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a conversation up to where the assistant's answer begins.
+
+        Raises:
+            InputError: the chat template refuses it.
+        """
+        marked = [self._plain.marked_message(message) for message in messages]
+        return self._plain.encode(render(self._tokenizer, chat_template(self._tokenizer), marked, generation=True))
+
+    def text_ids(self, text: str) -> list[int]:
+        """Token ids of a text in which no special token is meant."""
+        return self._plain.encode(self._plain.marked(text))
+
+    def logits(self, rows: Sequence[Sequence[int]], places: Sequence[Sequence[int]]) -> Iterator[tuple[int, Any]]:
+        """(index of a row, its logits at some places in float32 [P, K]), the longest rows first.
+
+        Args:
+            rows: token ids [B][T]; padding follows them, and no model reads it.
+            places: of each row.
+
+        Raises:
+            StageFailure: a row does not fit into memory.
+        """
+        torch = require("torch")
+        waiting = sorted(range(len(rows)), key=lambda index: -len(rows[index]))
+        while waiting:
+            batch = waiting[: max(1, self._budget // max(len(rows[waiting[0]]), 1))]
+            try:
+                outputs = self._forward([rows[index] for index in batch])
+            except torch.OutOfMemoryError as error:
+                if len(batch) == 1:
+                    raise StageFailure(
+                        f"A sequence of {len(rows[batch[0]])} tokens does not fit into memory next to the model of the "
+                        "reward. Use --reward-arg dtype=bfloat16 or --device cpu."
+                    ) from error
+                self._budget = len(rows[waiting[0]]) * (len(batch) // 2)
+                continue
+            for index, output in zip(batch, outputs, strict=True):
+                yield index, output[list(places[index])].float().cpu()
+            del waiting[: len(batch)]
+
+    def close(self) -> None:
+        """Free the device."""
+        vars(self).pop("_model", None)
+
+    def _forward(self, rows: Sequence[Sequence[int]]) -> Any:
+        torch = require("torch")
+        longest = max(len(row) for row in rows)
+        ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=self._device)
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=self._device)
+        with torch.inference_mode():
+            return self._model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return load_tokenizer(self._source)
+
+    @cached_property
+    def _plain(self) -> PlainText:
+        return PlainText(self._tokenizer)
+
+    @cached_property
+    def _model(self) -> Any:
+        directory = self._source.directory
+        model_class = "AutoModelForTokenClassification"
+        if self._kind == "language":
+            model_class = causal_lm_class(self.config, directory)
+        return load_weights(directory, model_class, self._dtype).to(self._device)

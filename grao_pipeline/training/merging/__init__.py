@@ -1,0 +1,1 @@
+"""`grao merge`: a weighted sum of models of one architecture."""
