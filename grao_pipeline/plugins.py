@@ -123,6 +123,20 @@ class PluginKind:
 KINDS = (
     PluginKind("format", "grao_pipeline.prompts.formats:FORMATS", "grao prompts SOURCE OUT --format", "", ("row",)),
     PluginKind(
+        "priority",
+        "grao_pipeline.prompts.priorities:PRIORITIES",
+        "grao curriculum PROMPTS OUT --history GROUPS SCORES --priority",
+        "priority_arg",
+        ("history", "total", "success_threshold"),
+    ),
+    PluginKind(
+        "budget",
+        "grao_pipeline.prompts.budgets:BUDGETS",
+        "grao curriculum PROMPTS OUT --history GROUPS SCORES --samples 8 --budget",
+        "budget_arg",
+        ("history", "total", "success_threshold"),
+    ),
+    PluginKind(
         "reward",
         "grao_pipeline.scoring.rewards:REWARDS",
         "grao score GROUPS OUT --reward",
@@ -233,8 +247,7 @@ def describe_plugin(kind: str, name: str) -> PluginDescription:
     words = [f"{of_kind.command}{separator}{name}"]
     words += [f"{flag} {argument['name']}=…" for argument in arguments if argument["required"]]
     declared = method_of(plugin)
-    if declared is not None and declared.options:
-        words.append(declared.options)
+    words += [declared.options] if declared is not None and declared.options else []
     example = " ".join(words)
     return PluginDescription(kind, name, _summary(plugin), arguments, of_kind.argument_option, example, declared)
 

@@ -8,18 +8,17 @@ its arguments, with the types and help texts of their annotations:
 What others must know of it are its attributes (`grao_pipeline.methods.traits`).
 """
 
-import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from grao_pipeline.arguments import PluginArguments, function_arguments, parse_arguments
+from grao_pipeline.arguments import PluginArguments
 from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.own_code import own_code
 from grao_pipeline.parsing import key_values
-from grao_pipeline.plugins import load
+from grao_pipeline.plugin_functions import load_function
 
 
 @dataclass(frozen=True)
@@ -85,25 +84,6 @@ def load_column(
     """
     function, arguments = load_function(kind, name, registry, given, supplied, option, argument_option)
     return ColumnFunction(kind, name, function, arguments, name in registry)
-
-
-def load_function(
-    kind: str,
-    name: str,
-    registry: Mapping[str, str],
-    given: Mapping[str, object],
-    supplied: Collection[str],
-    option: str,
-    argument_option: str,
-) -> tuple[Callable[..., Any], PluginArguments]:
-    """A function and its arguments; see `load_column`."""
-    plugin = load(kind, name, registry, option)
-    described = f"{kind.replace('_', ' ')} '{name}'"
-    if inspect.isclass(plugin) or not callable(plugin):
-        raise UsageError(f"'{name}' is not a function. A {kind.replace('_', ' ')} is one.", option=option)
-    with own_code(described.capitalize(), plugin, option=option):
-        model = function_arguments(plugin, supplied)
-    return plugin, parse_arguments(model, given, described, argument_option)
 
 
 def load_columns(

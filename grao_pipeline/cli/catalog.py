@@ -6,6 +6,8 @@ from grao_pipeline.cli.systems import SYSTEMS, System
 from grao_pipeline.plugins import KINDS, PluginDescription, describe_plugin
 
 TITLES = {
+    "priority": "Priorities of prompts",
+    "budget": "Budgets of samples",
     "estimator": "Estimators",
     "combination": "Combinations of rewards",
     "reshape": "Reshapes of the reward",
@@ -32,8 +34,8 @@ def catalog() -> str:
         "# Methods",
         "",
         "Made by `grao plugins catalog` from the plug-ins themselves: do not edit. One file each, in the rooms",
-        "`advantages` and `training/objectives`; `grao plugins show NAME` prints arguments. R is the combined",
-        "reward, μ and σ mean and deviation of its group, Â its advantage, ℓ the mean log-prob per token,",
+        "`prompts`, `advantages` and `training/objectives`; `grao plugins show NAME` prints arguments. R is the",
+        "combined reward, μ and σ mean and deviation of its group, Â its advantage, ℓ the mean log-prob per token,",
         "r_t the ratio of the trained policy to the one that sampled, G the number of samples, y the reference.",
         "",
     ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from grao_pipeline.options import StageOptions, YamlSection
 from grao_pipeline.rounds.config.keep import Keep
+from grao_pipeline.rounds.config.schedules import Measured
 from grao_pipeline.rounds.config.until import Until
 from grao_pipeline.rounds.executors.base import StageResources
 from grao_pipeline.storage.places import Place
@@ -25,6 +26,12 @@ class Settings:
     """Where they were written, for messages about them."""
     weight: float = 1.0
     """Of a reward, in the combined reward."""
+    label: str = ""
+    """Names one entry of a repeated stage."""
+    measured: Sequence[Measured] = ()
+    """Options that follow a measurement; they have the values that they begin with."""
+    waits_for: str = ""
+    """What they follow, where it is not known yet."""
 
 
 @dataclass(frozen=True)
