@@ -54,7 +54,7 @@ PROMPT_STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         name="curriculum",
-        summary="Choose the next round's prompts, and how often to sample each, by the rewards that earlier rounds saw.",
+        summary="Choose the next round's prompts, and how often to sample them, by the rewards of earlier rounds.",
         description="PROMPTS is a prompts table, OUT another one that holds the chosen prompts. They are drawn without "
         "replacement, in proportion to a priority (by default the variance of their samples' rewards), mixed with a "
         "uniform share; solved ones are retired. A prompt that was never seen counts with the mean priority of those "

@@ -109,7 +109,8 @@ def choose_prompts(
     drawn = draw(remaining["prompt_id"].to_list(), remaining["probability"].to_list(), number, [options.seed, newest])
     if not drawn:
         raise InputError(
-            f"{prompts.url}: the priority of every prompt is 0, so every chance is 0. Raise --uniform-mix, e.g. to 0.2."
+            f"{prompts.url}: every prompt's priority is 0 (as that of equal rewards), so every chance is 0. Raise "
+            "--uniform-mix, e.g. to 0.2."
         )
     if len(drawn) < number:
         progress.warn(f"{len(drawn)} prompts are chosen instead of {number}: all others have a chance of 0.")
