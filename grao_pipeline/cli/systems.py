@@ -61,7 +61,8 @@ SYSTEMS = (
         f"--estimator grpo {SAMPLES} --reshape overlong --reshape-arg overlong.limit=16 "
         "--reshape-arg overlong.buffer=8",
         "--objective dapo",
-        limits="token means are per group, as in the paper's formula",
+        "dynamic sampling: rounds with resample: {until: variance}",
+        "token means are per group, as in the paper's formula",
     ),
     System("Prefix Grouper", "2506.05433", "--estimator grao", "--objective grao --attention split"),
     System(
@@ -121,9 +122,7 @@ SYSTEMS = (
     System("COPO", "2508.04138", f"--estimator copo {KEEP}", "--objective grpo"),
     System("TTRV", "2510.06783", otherwise="grao score --reward self-consistency"),
     System("GRPO-D", "2503.16081", f"--estimator grpo {SAMPLES}", "--objective grpo --objective-arg kl=dip(0.04,0.1)"),
-    System(
-        "URPO", "2507.17515", otherwise="grao score --reward judge-rubric --reward-arg model=MODEL, the trained one"
-    ),
+    System("URPO", "2507.17515", otherwise="rounds with score: {reward: judge-rubric, reward_arg: {model: ${policy}}}"),
     System(
         "UnifiedReward-Think",
         "routing",
@@ -137,7 +136,8 @@ SYSTEMS = (
         "--estimator signed-by --estimator-arg correct=reward.a --estimator-arg aux=reward.b --scores A "
         f"--scores B {SAMPLES}",
         "--objective grpo",
-        limits="mechanism of its abstract; no repeated gradient steps",
+        "rounds with resample: {until: success}",
+        "mechanism of its abstract; no repeated gradient steps",
     ),
     System(
         "GTPO",
@@ -255,15 +255,20 @@ SYSTEMS = (
         f"--estimator grpo {SAMPLES}",
         "--objective grpo --objective-arg kl=0.01 --objective-arg kl_against=ref --logprobs ref=REF",
     ),
-    System("Knapsack RL", "2509.25849", limits="budgets of samples by prompt are not built yet"),
+    System("Knapsack RL", "2509.25849", otherwise="grao curriculum --budget knapsack --samples 8"),
     System(
-        "CurES", "2510.01037", limits="its priorities are not built yet; grao curriculum has the variance of rewards"
+        "CurES",
+        "2510.01037",
+        otherwise="grao curriculum --priority cures --priority-arg tau=0.1 --uniform-mix 0 --budget spread --samples 8",
+        limits="no norms of gradients; tau is stated nowhere",
+    ),
+    System("MMR1", "2509.21268", otherwise="grao curriculum --priority vas --uniform-mix 0.5"),
+    System(
+        "Datarus", "2508.13382", otherwise="rounds: weight: {schedule: cosine, from: 1, to: 0}", limits="our reading"
     ),
     System(
-        "MMR1", "2509.21268", limits="its priorities are not built yet; grao curriculum has the variance of rewards"
+        "AMFT", "2508.06944", otherwise="rounds: beta: {schedule: towards, …}", limits="its entropy controller alone"
     ),
-    System("Datarus", "2508.13382", limits="the weight of a reward has no schedule over the rounds yet"),
-    System("AMFT", "2508.06944", limits="a controller by measurement is not built yet; the paper is withdrawn"),
     System("TON", "2505.16854", limits="rewrites of rows are not built yet; edit the dataset"),
     System("APO, PEO", "2410.06293", limits="arithmetic of models is not built yet"),
     System(

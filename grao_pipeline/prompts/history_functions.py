@@ -80,7 +80,7 @@ def load_priority(options: CurriculumOptions) -> HistoryFunction:
     """The priority that the options name.
 
     Raises:
-        UsageError: there is none of this name, or an argument is unknown, missing or wrong.
+        UsageError: the name is unknown, or an argument is unknown, missing or wrong.
     """
     return _load(PRIORITY, options.priority, options.priority_arg, PRIORITIES, options)
 

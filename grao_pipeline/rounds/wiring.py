@@ -3,14 +3,13 @@
 The record of a stage names its function here (`Stage.loop`); a stage without needs of that kind uses `every_round`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from grao_pipeline.errors import UsageError
 from grao_pipeline.pipeline import stage_named
-from grao_pipeline.rounds.config.run_plan import MODEL, RoundPlan, RunPlan, Settings, VariantPlan
+from grao_pipeline.rounds.config.run_plan import RoundPlan, RunPlan, Settings, VariantPlan
 from grao_pipeline.rounds.tasks import Output, Task, Tasks
 from grao_pipeline.stage import Stage
 from grao_pipeline.training.options import TrainOptions
@@ -87,14 +86,12 @@ def with_policy(settings: Settings, policy: Mapping[str, Output]) -> tuple[Setti
     Raises:
         UsageError: the policy is a model with an adapter.
     """
-    given = json.dumps(settings.options.given(), ensure_ascii=False)
-    if MODEL not in given:
+    if not settings.names_policy:
         return settings, []
     if "adapter" in policy:
         message = "${policy} is a model with an adapter here, which this stage does not take. Leave save_adapter out."
         raise UsageError(settings.source.render(message))
-    values = json.loads(given.replace(MODEL, json.dumps(place(policy["model"]), ensure_ascii=False)[1:-1]))
-    return replace(settings, options=type(settings.options).model_validate(values)), [policy["model"]]
+    return settings.with_policy(place(policy["model"])), [policy["model"]]
 
 
 def every_round(wiring: Wiring, stage: Stage, state: RoundState) -> None:

@@ -16,6 +16,8 @@ from tests import tiny
 
 ROOT = Path(__file__).parents[2]
 ORACLES = {
+    "priority": {"tests/prompts/test_priorities.py": "variance cures vas"},
+    "budget": {"tests/prompts/test_budgets.py": "knapsack spread failed"},
     "estimator": {
         "tests/advantages/test_built_in_estimators.py": "grao grpo dr-grpo rloo reinforce++-baseline max-rl gdpo opmd "
         "asymre rank best-of-n sft",

@@ -67,8 +67,8 @@ def test_no_other_share_of_the_samples_is_worth_more_than_knapsacks(
 
 
 def test_knapsack_spares_solved_and_hopeless_prompts_and_gives_unknown_ones_the_mean() -> None:
-    # Of 24 samples: 2 each for the solved and the hopeless prompt, the mean of 6 for the unseen one and for the one with
-    # two outcomes, and what remains, 8, for the only one that gains.
+    # Of 30 samples 2 each for the solved and the hopeless prompt; the mean of 6 for the unseen one and the one with two
+    # outcomes; and what remains, 14, for the only one that gains.
     prompts = history(outcomes(9, 9), outcomes(0, 9), None, outcomes(1, 2), outcomes(4, 8))
     assert knapsack(prompts, 30, success_threshold=0.5) == [2, 2, 6, 6, 14]
     assert knapsack(prompts, 30, success_threshold=0.5, most=9) == [2, 2, 6, 6, 9]

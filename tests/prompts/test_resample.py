@@ -79,7 +79,7 @@ def test_the_order_of_prompts_does_not_decide_which_are_taken(tmp_path: Path) ->
     choices = []
     for names in ("abcdefgh", "hgfedcba"):
         root = tmp_path / names
-        tables = [prompts_table(root, names), *write_history(root, dict.fromkeys(names, [0.0, 0.0]))]
+        tables = [prompts_table(root, names), *write_history(root, {name: [0.0, 0.0] for name in names})]
         resample(tables, root / "out", "--most-samples", 16 + 9)
         choices.append({name for name, samples in asked(root / "out").items() if samples})
     assert choices[0] == choices[1]

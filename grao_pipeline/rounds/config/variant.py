@@ -44,7 +44,7 @@ def compile_variant(name: str, root: Node, rounds: int, loop_stages: Sequence[St
 def _stages_of_round(
     root: Node, number: int, rounds: int, loop_stages: Sequence[Stage], overrides: Overrides
 ) -> dict[str, list[Settings]]:
-    decided: dict[str, Any] = {"model": MODEL, "round": number}
+    decided: dict[str, Any] = {"model": MODEL, "round": number, "base": root.value["model"].value}
     settings: dict[str, list[Settings]] = {}
     for stage in loop_stages:
         if not _runs(root, stage):
@@ -96,13 +96,16 @@ def stage_settings(stage: Stage, section: Node, decided: Mapping[str, object]) -
         section = section.without("name")
     given = {name: value for name, value in decided.items() if name in stage.decided_by_loop}
     options = parse_section(stage.options_model, section, stage.name, **given)
-    source = source_of(section, stage.name)
+    label = stage.label_of(options) if stage.label is not None else label
+    settings = Settings(options, source_of(section, stage.name), weight, label)
     if stage.check is not None:
+        # Where the policy is named, the first one stands for those that are not trained yet.
+        checked = settings.with_policy(str(decided["base"])) if settings.names_policy and stage.repeated else settings
         try:
-            load_object(stage.check)(options)
+            load_object(stage.check)(checked.options)
         except UsageError as error:
-            raise UsageError(source.render(error.message, error.option)) from None
-    return Settings(options, source, weight, stage.label_of(options) if stage.label is not None else label)
+            raise UsageError(settings.source.render(error.message, error.option)) from None
+    return settings
 
 
 def _weights_by_label(stage: Stage, entries: Sequence[Settings]) -> list[str]:
