@@ -23,8 +23,9 @@ def planned(path: Path) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory, model: Path, prompts: str) -> dict[str, Any]:
-    """Three rounds: β follows the entropy, the second weight the mean reward of held-out samples."""
+    """Three rounds: the weight of the KL follows the entropy, that of a reward the mean reward of held-out samples."""
     root = tmp_path_factory.mktemp("measured")
+    course = {"schedule": "towards", "metric": "entropy", "target": 1.0, "gain": 0.1, "from": 0.5, "low": 0.0}
     weight = {"schedule": "towards", "metric": "mean_reward", "target": 1.0, "gain": 2.0, "from": 0.5}
     return {
         "output": str(root / "run"),
@@ -36,11 +37,12 @@ def config(tmp_path_factory: pytest.TempPathFactory, model: Path, prompts: str) 
             {"reward": SELF, "name": "self", "reward_arg": {"model": "${policy}"}},
             {"reward": "length", "reward_arg": ["target=9", "unit=characters"], "weight": weight},
         ],
-        "logprobs": [{"name": "ref", "model": str(model)}, {"name": "own", "model": "${policy}"}],
+        "logprobs": {"name": "own", "model": "${policy}"},
         "train": {
             "learning_rate": 1e-3,
             "groups_per_step": 5,
-            "beta": {"schedule": "towards", "metric": "entropy", "target": 1.0, "gain": 0.1, "from": 0.5, "low": 0.0},
+            "objective": "grpo",
+            "objective_arg": {"kl": course, "kl_against": "own"},
         },
         "reuse_rounds": 2,
         "evaluate": {"bootstrap_samples": 100},
@@ -53,7 +55,7 @@ def finished(config: dict[str, Any]) -> Path:
     path = Path(config["output"]).with_name("rounds.yaml")
     path.write_text(yaml.safe_dump(config))
     before = planned(path)
-    assert before["round-0/train"]["options"]["beta"] == 0.5
+    assert before["round-0/train"]["options"]["objective_arg"] == ["kl=0.5", "kl_against=own"]
     assert {name for name, task in before.items() if name.startswith("round-1/") and task["state"] != "waits"} == set()
     run(path)
     return path
@@ -62,35 +64,32 @@ def finished(config: dict[str, Any]) -> Path:
 def test_numbers_follow_what_was_measured_in_the_rounds_before(finished: Path) -> None:
     tasks = planned(finished)
     output = finished.parent / "run"
-    beta, weight = 0.5, 0.5
+    kl, weight = 0.5, 0.5
     for number in range(3):
-        assert tasks[f"round-{number}/train"]["options"]["beta"] == pytest.approx(beta, rel=1e-12)
+        used = tasks[f"round-{number}/train"]["options"]["objective_arg"][0]
+        assert float(used.removeprefix("kl=")) == pytest.approx(kl, rel=1e-12)
         scores = tasks[f"round-{number}/advantages"]["options"]["scores"]
         assert scores[1]["weight"] == pytest.approx(weight, rel=1e-12)
         steps = [json.loads(line) for line in (output / f"round-{number}/train/metrics.jsonl").read_text().splitlines()]
-        beta = max(0.0, beta + 0.1 * (1.0 - fmean(step["entropy"] for step in steps)))
+        kl = max(0.0, kl + 0.1 * (1.0 - fmean(step["entropy"] for step in steps)))
         evaluation = json.loads((output / f"round-{number}/evaluate/metrics.json").read_text())["summary"]
         weight += 2.0 * (1.0 - evaluation["metrics"]["mean_reward"]["value"])
-    assert beta != 0.5
+    assert 0.0 <= kl != 0.5
     assert tiny.grao_json("rounds", "run", finished)["made"] == []
 
 
 def test_the_policy_that_sampled_judges_and_evaluations_have_the_base(finished: Path, model: Path) -> None:
     tasks = planned(finished)
     trained = tasks["round-0/train"]["out"]
-    assert tasks["round-0/score-self"]["options"]["reward_arg"] == [f"model={model}"]
+    assert tasks["base/evaluate-score"]["options"]["reward_arg"] == [f"model={model}"]
     assert tasks["round-1/score-self"]["options"]["reward_arg"] == [f"model={trained}"]
     assert tasks["round-1/evaluate-score"]["options"]["reward_arg"] == [f"model={model}"]
 
 
 def test_a_training_knows_the_logprobs_of_all_its_groups(finished: Path) -> None:
-    """In round 1 those of two rounds, under the base model and under the policy that sampled."""
+    """In round 1 those of two rounds, each under the policy that sampled it."""
     tasks = planned(finished)
-    expected = [
-        f"{name}={tasks[f'round-{number}/logprobs-{name}']['out']}" for number in (1, 0) for name in ("ref", "own")
-    ]
-    # In round 0 both are the base model's: one task, with the name of the first.
-    expected[3] = f"own={tasks['round-0/logprobs-ref']['out']}"
+    expected = [f"own={tasks[f'round-{number}/logprobs-own']['out']}" for number in (1, 0)]
     assert tasks["round-1/train"]["options"]["logprobs"] == expected
     own = open_table(tasks["round-1/logprobs-own"]["out"], "logprobs").arrow().to_pylist()
     groups = open_table(tasks["round-1/generate"]["out"], "groups").arrow(["completion_logprobs"]).to_pylist()
@@ -99,9 +98,11 @@ def test_a_training_knows_the_logprobs_of_all_its_groups(finished: Path) -> None
             assert computed == pytest.approx(sampled, abs=1e-4)
 
 
-def test_a_metric_that_no_training_has_is_named(config: dict[str, Any], finished: Path) -> None:
-    course = {**config["train"]["beta"], "metric": "entropie"}
+def test_a_metric_that_no_training_has_is_named(finished: Path) -> None:
+    text = finished.read_text().replace("metric: entropy", "metric: entropie")
     wrong = finished.with_name("wrong.yaml")
-    wrong.write_text(yaml.safe_dump({**config, "train": {**config["train"], "beta": course}}))
-    with pytest.raises(UsageError, match=r"train.beta: round-0/train has no metric 'entropie' in its metrics.jsonl"):
+    wrong.write_text(text)
+    with pytest.raises(
+        UsageError, match=r"train.objective_arg: round-0/train has no metric 'entropie' in its metrics.jsonl"
+    ):
         run_rounds(str(wrong))
