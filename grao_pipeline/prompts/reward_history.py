@@ -11,8 +11,9 @@ from grao_pipeline.storage.manifest_file import has_manifest
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.table_pair import TablePair, refuse_other_sample_counts
 
-OF_ROUND = {"prompt_id": pl.String, "round": pl.Int32, "rewards": pl.List(pl.Float32)}
-OF_TOKENS = {"mean_tokens": pl.Float64, "distinct": pl.Float64}
+Columns = dict[str, "pl.DataType | type[pl.DataType]"]
+OF_ROUND: Columns = {"prompt_id": pl.String, "round": pl.Int32, "rewards": pl.List(pl.Float32)}
+OF_TOKENS: Columns = {"mean_tokens": pl.Float64, "distinct": pl.Float64}
 NGRAM = 3
 
 

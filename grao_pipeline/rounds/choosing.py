@@ -23,11 +23,11 @@ def curriculum(wiring: Wiring, stage: Stage, state: RoundState) -> None:
     if settings is None or not state.earlier:
         return
     assert isinstance(settings.options, CurriculumOptions)
+    if settings.options.budget is not None:
+        settings = _with_samples(settings, state)
     history = [(earlier.latest["groups"], _rewards(earlier)) for earlier in state.earlier]
     reads = [output for pair in history for output in pair]
     settings = changed(settings, history=[(place(groups), place(rewards)) for groups, rewards in history])
-    if settings.options.budget is not None:
-        settings = _with_samples(settings, state)
     state.choice = state.latest["prompts"]
     state.latest["prompts"] = wiring.tasks.make(f"{state.prefix}{stage.name}", stage, [state.choice], settings, reads)
 

@@ -33,8 +33,9 @@ def test_arguments_are_a_mapping_whose_numbers_have_schedules(tmp_path: Path) ->
         ["kl=0.25", "clip_low=0.25"],
         ["kl=0.0", "clip_low=0.25"],
     ]
-    targets = [one.stages["score"][1].options.given()["reward_arg"] for one in variant.rounds]
-    assert [target[0] for target in map(list, targets)] == ["target=8.0", "target=12.0", "target=16.0"]
+    assert [one.stages["score"][1].options.given()["reward_arg"] for one in variant.rounds] == [
+        [f"target={target}", "unit=characters"] for target in (8.0, 12.0, 16.0)
+    ]
 
 
 def test_lists_among_arguments_are_values_not_rounds(tmp_path: Path) -> None:
