@@ -144,11 +144,11 @@ def _groups(pair: TablePair, options: ResampleOptions, progress: Progress) -> pl
 
 def _write(out: str, provenance: Provenance, rows: pa.Table, counts: dict[str, int], progress: Progress) -> None:
     """The rows with a number of samples, in their order."""
-    kept = rows.filter(pc.is_in(rows["prompt_id"], value_set=pa.array(list(counts), pa.string())))
-    kept = kept.select([name for name in kept.column_names if name != SAMPLES])
-    numbers = [counts[prompt_id] for prompt_id in kept["prompt_id"].to_pylist()]
-    kept = kept.append_column(SAMPLES, pa.array(numbers, pa.int32()))
-    writer = TableWriter(out, provenance, max(1, -(-kept.num_rows // ROWS_PER_PART)), progress)
+    chosen_rows = rows.filter(pc.is_in(rows["prompt_id"], value_set=pa.array(list(counts), pa.string())))
+    chosen_rows = chosen_rows.select([name for name in chosen_rows.column_names if name != SAMPLES])
+    numbers = [counts[prompt_id] for prompt_id in chosen_rows["prompt_id"].to_pylist()]
+    chosen_rows = chosen_rows.append_column(SAMPLES, pa.array(numbers, pa.int32()))
+    writer = TableWriter(out, provenance, max(1, -(-chosen_rows.num_rows // ROWS_PER_PART)), progress)
     for index in writer.missing():
-        writer.write(index, kept.slice(index * ROWS_PER_PART, ROWS_PER_PART))
+        writer.write(index, chosen_rows.slice(index * ROWS_PER_PART, ROWS_PER_PART))
     writer.finish()

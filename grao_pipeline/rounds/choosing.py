@@ -79,6 +79,6 @@ def _rewards(state: RoundState) -> Output:
 
 def _with_samples(settings: Settings, state: RoundState) -> Settings:
     """Settings with the round's number of samples, where they have none themselves."""
-    own = settings.options.resolved()["samples"]
+    samples = settings.options.resolved()["samples"]
     sampling = state.plan.stages["generate"][0].options
-    return settings if own is not None else changed(settings, samples=sampling.resolved()["samples"])
+    return settings if samples is not None else changed(settings, samples=sampling.resolved()["samples"])

@@ -59,8 +59,8 @@ def _value(task: Task, metric: str, settings: Settings, measured: Measured) -> f
     """What was measured; None where nothing defines the metric."""
     if metric in OF_EVALUATIONS:
         evaluation = read_evaluation(str(task.out))
-        found = evaluation.metrics.get(metric) if evaluation is not None else None
-        return None if found is None else float(found["value"])
+        value = evaluation.metrics.get(metric) if evaluation is not None else None
+        return None if value is None else float(value["value"])
     assert task.out is not None
     steps = [json.loads(line) for line in Directory(task.out).read(METRICS).splitlines()]
     known = sorted({name for step in steps for name, value in step.items() if isinstance(value, int | float)})

@@ -28,7 +28,7 @@ def history(*rewards: Rewards) -> pl.DataFrame:
     return pl.DataFrame({"rewards": list(rewards), "last": list(rewards)}, schema=schema)
 
 
-def outcomes(successes: int, samples: int) -> list[float]:
+def outcomes(successes: int, samples: int) -> Any:
     return [1.0] * successes + [0.0] * (samples - successes)
 
 

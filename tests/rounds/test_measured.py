@@ -91,9 +91,9 @@ def test_a_training_knows_the_logprobs_of_all_its_groups(finished: Path) -> None
     tasks = planned(finished)
     expected = [f"own={tasks[f'round-{number}/logprobs-own']['out']}" for number in (1, 0)]
     assert tasks["round-1/train"]["options"]["logprobs"] == expected
-    own = open_table(tasks["round-1/logprobs-own"]["out"], "logprobs").arrow().to_pylist()
+    computed_rows = open_table(tasks["round-1/logprobs-own"]["out"], "logprobs").arrow().to_pylist()
     groups = open_table(tasks["round-1/generate"]["out"], "groups").arrow(["completion_logprobs"]).to_pylist()
-    for row, group in zip(own, groups, strict=True):
+    for row, group in zip(computed_rows, groups, strict=True):
         for computed, sampled in zip(row["sample_logprobs"], group["completion_logprobs"], strict=True):
             assert computed == pytest.approx(sampled, abs=1e-4)
 

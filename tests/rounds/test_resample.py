@@ -60,8 +60,8 @@ def has_variance(group: list[float]) -> bool:
 
 def test_passes_sample_what_has_no_signal_until_all_groups_have_one(config: Config, tmp_path: Path) -> None:
     path = write(config, tmp_path / "rounds.yaml")
-    made = run(path)["made"]
-    passes = [name for name in made if name.startswith("round-0/resample-") and name.endswith("-generate")]
+    names = run(path)["made"]
+    passes = [name for name in names if name.startswith("round-0/resample-") and name.endswith("-generate")]
     assert passes
     output = tmp_path / "run" / "round-0"
     before = rewards(output / "score-lucky")
@@ -94,8 +94,8 @@ def test_a_plan_knows_at_most_all_passes_and_the_rounds_end_earlier(config: Conf
         f"round-0/resample-{number}-generate" for number in range(1, 7)
     ]
     assert planned[-3:] == ["round-0/resample-7", "round-0/advantages", "round-0/train"]
-    made = run(path)["made"]
-    assert "round-0/resample-6-generate" not in made
+    names = run(path)["made"]
+    assert "round-0/resample-6-generate" not in names
     assert {task["state"] for task in tiny.grao_json("rounds", "plan", path)["tasks"]} == {"done"}
     longer = write(config | {"resample": {"attempts": 9, "samples": 8}}, tmp_path / "longer.yaml")
     assert run(longer)["made"] == []  # it ended before the last attempt
@@ -105,9 +105,9 @@ def test_several_rewards_are_combined_before_it_is_known_what_lacks(config: Conf
     config["score"] = [config["score"], {"reward": "tests.rounds.rewards:even", "name": "even", "weight": 0.5}]
     config["resample"] = {"attempts": 1}
     path = write(config, tmp_path / "rounds.yaml")
-    made = run(path)["made"]
-    assert made[3:5] == ["round-0/resample-1-advantages", "round-0/resample-1"]
-    assert made[-2:] == ["round-0/resample-2", "round-0/train"]  # its advantages are those of the round
+    names = run(path)["made"]
+    assert names[3:5] == ["round-0/resample-1-advantages", "round-0/resample-1"]
+    assert names[-2:] == ["round-0/resample-2", "round-0/train"]  # its advantages are those of the round
     links = [(tmp_path / "run" / "round-0" / name).readlink() for name in ("advantages", "resample-2-advantages")]
     assert links[0] == links[1]
     first = tasks(path)["round-0/resample-1"]["did"]
