@@ -1,6 +1,7 @@
 """Rounds killed at random moments against the same rounds undisturbed: equal outputs, nothing committed redone.
 
     OMP_NUM_THREADS=1 python -m benchmarks.kill_rounds
+    OMP_NUM_THREADS=1 python -m benchmarks.kill_rounds --resample --rounds 1 --kills 10 --held-out 0
 
 SIGKILL goes to the process of the rounds (its stage then stops by itself) and, every second time, to the stage as well.
 The reward appends every sequence that it judges to a file. The exit code is 1 if a claim does not hold.
@@ -39,6 +40,9 @@ def length(completions, prompts):
         os.write(file, (hashlib.sha256(text.encode()).hexdigest() + "\\n").encode())
     os.close(file)
     return [float(len(set(completion))) for completion in completions]
+
+def lucky(completions, prompts):
+    return [float(count % 4 == 0) for count in length(completions, prompts)]
 """
 TIMES = ("seconds", "tokens_per_second", "flops_utilization")
 
@@ -136,9 +140,9 @@ def children(parent: int) -> list[int]:
     return [*numbers, *(child for number in numbers for child in children(number))]
 
 
-def make_run(root: Path, model: Path, prompts: tuple[str, str | None], rounds: int) -> Run:
+def make_run(root: Path, model: Path, prompts: tuple[str, str | None], rounds: int, resample: bool) -> Run:
     root.mkdir()
-    config = {
+    config: dict[str, Any] = {
         "output": str(root / "run"),
         "model": str(model),
         "rounds": rounds,
@@ -155,6 +159,8 @@ def make_run(root: Path, model: Path, prompts: tuple[str, str | None], rounds: i
         "train": {"learning_rate": 1e-3, "groups_per_step": 8, "checkpoint_steps": 2, "epochs": 4},
         "evaluate": {"generate": {"samples": 2}, "bootstrap_samples": 200},
     }
+    if resample:
+        config |= {"score": {"reward": "counted_reward:lucky"}, "resample": {"attempts": 3, "samples": 2}}
     path = root.parent / f"{root.name}.yaml"
     path.write_text(yaml.safe_dump(config))
     return Run(root, path)
@@ -166,8 +172,9 @@ def make_run(root: Path, model: Path, prompts: tuple[str, str | None], rounds: i
 @click.option("--latest", default=9.0, show_default=True, help="Latest moment of a kill, in seconds after the start.")
 @click.option("--prompts", "num_prompts", default=24, show_default=True, help="Prompts to train on.")
 @click.option("--held-out", default=8, show_default=True, help="Prompts to evaluate on; 0 for no evaluation.")
+@click.option("--resample", is_flag=True, help="Sample groups without a learning signal further, in passes.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the moments.")
-def main(kills: int, rounds: int, latest: float, num_prompts: int, held_out: int, seed: int) -> None:
+def main(kills: int, rounds: int, latest: float, num_prompts: int, held_out: int, resample: bool, seed: int) -> None:
     """Print one table; the exit code is 1 if the two runs differ."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as directory:
@@ -177,10 +184,10 @@ def main(kills: int, rounds: int, latest: float, num_prompts: int, held_out: int
         evaluated = write_prompts(root / "held_out", held_out, 6, 1) if held_out else None
         prompts = (write_prompts(root / "train", num_prompts, 6, 0), evaluated)
         started = time.perf_counter()
-        alone = make_run(root / "alone", model, prompts, rounds)
+        alone = make_run(root / "alone", model, prompts, rounds, resample)
         alone.finish()
         seconds = time.perf_counter() - started
-        killed = make_run(root / "killed", model, prompts, rounds)
+        killed = make_run(root / "killed", model, prompts, rounds, resample)
         done = sum(killed.kill_after(rng.uniform(1.5, latest), kill % 2 == 1) for kill in range(kills))
         killed.finish()
         rows, holds = compare(alone, killed)

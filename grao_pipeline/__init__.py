@@ -52,6 +52,8 @@ if TYPE_CHECKING:  # what `_EXPORTS` says, for type checkers and editors
     from grao_pipeline.prompts.options import CurriculumOptions as CurriculumOptions
     from grao_pipeline.prompts.options import MinibatchOptions as MinibatchOptions
     from grao_pipeline.prompts.options import PromptsOptions as PromptsOptions
+    from grao_pipeline.prompts.options import ResampleOptions as ResampleOptions
+    from grao_pipeline.prompts.resample import resample_prompts as resample_prompts
     from grao_pipeline.references.options import ReferencesOptions as ReferencesOptions
     from grao_pipeline.references.references import write_references as write_references
     from grao_pipeline.report.options import ReportOptions as ReportOptions
@@ -97,7 +99,8 @@ _MODULES = {
     "prompts.build": "build_prompts",
     "prompts.curriculum": "choose_prompts",
     "prompts.minibatch": "take_prompts",
-    "prompts.options": "CurriculumOptions MinibatchOptions PromptsOptions",
+    "prompts.options": "CurriculumOptions MinibatchOptions PromptsOptions ResampleOptions",
+    "prompts.resample": "resample_prompts",
     "references.options": "ReferencesOptions",
     "references.references": "write_references",
     "report.options": "ReportOptions",

@@ -266,6 +266,13 @@ def all_ties(ties: float | None) -> Iterator[str]:
         )
 
 
+def resample(without_signal: int, groups: int, prompts: int, samples: int) -> Iterator[str]:
+    """How many groups teach nothing, and what is done about it."""
+    if without_signal:
+        action = f"{prompts:,} prompts get {samples} new samples each" if prompts else "no prompt is sampled further"
+        yield f"{of(without_signal, groups, 'groups')} have no learning signal: {action}."
+
+
 def curriculum(mean_variance: float | None, seen: int, chosen_unseen: int, chosen: int) -> Iterator[str]:
     """A history that says little about the prompts.
 

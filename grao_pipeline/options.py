@@ -4,12 +4,22 @@ Every default and every help text is written once, in the options model of its s
 commands and the YAML of the rounds are made from these models.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
@@ -34,6 +44,21 @@ def _read_processes(value: object) -> object:
 
 Processes = Annotated[Literal["auto"] | int, BeforeValidator(_read_processes)]
 """How many processes share the work of a stage on this machine."""
+
+
+def _pairs(given: object) -> object:
+    """A mapping, as YAML has it, as the `key=value` of a command line."""
+    if not isinstance(given, Mapping):
+        return given
+    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in given.items()]
+
+
+KeyValues = Annotated[
+    list[str],
+    BeforeValidator(_pairs),
+    WithJsonSchema({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "object"}]}),
+]
+"""The type of `--reward-arg` and its like: `key=value` each; in YAML also a mapping."""
 
 
 def option(default: object, help: str, *, plugin: str = "", added: bool = False, **constraints: Any) -> Any:

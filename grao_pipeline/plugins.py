@@ -10,16 +10,12 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
-from grao_pipeline.arguments import DescribedArgument, arguments_of, described_arguments
 from grao_pipeline.errors import MissingDependency, UsageError
-from grao_pipeline.methods import Method, method_of
 from grao_pipeline.options import closest
-from grao_pipeline.own_code import own_code
 from grao_pipeline.plugin_modules import attribute_of
 from grao_pipeline.plugin_source import used_source
 
@@ -92,164 +88,6 @@ def load(kind: str, name: str, registry: Mapping[str, str], option: str = "") ->
         f"Your own: 'module:attribute', importable from the current directory, or 'path/to/file.py:attribute'.",
         option=option,
     )
-
-
-@dataclass(frozen=True)
-class PluginKind:
-    """A kind of plug-in: where its registry is, and the options that name one and give its arguments."""
-
-    name: str
-    registry: str
-    """`module:attribute` of the dictionary of built-in ones."""
-    command: str
-    """A command line that uses one, up to its name."""
-    argument_option: str = ""
-    supplied: tuple[str, ...] = ()
-    """Parameters of a plain function that are not arguments: the pipeline supplies them."""
-    is_repeated: bool = False
-    """Several may be named, so that an argument is given as NAME.key=value."""
-
-    def built_in(self) -> Mapping[str, str]:
-        """Name → `module:attribute`."""
-        registry: Mapping[str, str] = attribute_of(self.name, self.registry)
-        return registry
-
-    def names(self) -> list[str]:
-        """The built-in ones in their order, then those of installed packages."""
-        published = [entry.name for entry in entry_points(group=entry_point_group(self.name))]
-        return [*self.built_in(), *sorted(set(published) - set(self.built_in()))]
-
-
-KINDS = (
-    PluginKind("format", "grao_pipeline.prompts.formats:FORMATS", "grao prompts SOURCE OUT --format", "", ("row",)),
-    PluginKind(
-        "rewrite",
-        "grao_pipeline.prompts.rewrites:REWRITES",
-        "grao prompts SOURCE OUT --rewrite",
-        "rewrite_arg",
-        ("prompt",),
-    ),
-    PluginKind(
-        "reward",
-        "grao_pipeline.scoring.rewards:REWARDS",
-        "grao score GROUPS OUT --reward",
-        "reward_arg",
-        ("completions", "prompts", "references", "metadata"),
-    ),
-    PluginKind(
-        "judge_engine",
-        "grao_pipeline.scoring.judges:JUDGE_ENGINES",
-        "grao score GROUPS OUT --reward judge-pairwise --reward-arg engine=",
-        "reward_arg",
-    ),
-    PluginKind(
-        "estimator",
-        "grao_pipeline.advantages.estimators:ESTIMATORS",
-        "grao advantages GROUPS OUT --scores SCORES --estimator",
-        "estimator_arg",
-        ("view", "statistics"),
-    ),
-    PluginKind(
-        "combination",
-        "grao_pipeline.advantages.combinations:COMBINATIONS",
-        "grao advantages GROUPS OUT --scores A --scores B --combine",
-        "combine_arg",
-        ("view", "weights", "statistics"),
-    ),
-    PluginKind(
-        "reshape",
-        "grao_pipeline.advantages.reshapes:RESHAPES",
-        "grao advantages GROUPS OUT --scores SCORES --reshape",
-        "reshape_arg",
-        ("view", "statistics"),
-        is_repeated=True,
-    ),
-    PluginKind(
-        "filter",
-        "grao_pipeline.advantages.filters:NAMED_FILTERS",
-        "grao advantages GROUPS OUT --scores SCORES --filter",
-        "filter_arg",
-        ("view", "statistics"),
-        is_repeated=True,
-    ),
-    PluginKind(
-        "token_weight",
-        "grao_pipeline.advantages.token_weights:TOKEN_WEIGHTS",
-        "grao advantages GROUPS OUT --scores SCORES --token-weights",
-        "token_weights_arg",
-        ("tokens",),
-        is_repeated=True,
-    ),
-    PluginKind(
-        "objective",
-        "grao_pipeline.training.objectives:OBJECTIVES",
-        "grao train GROUPS ADVANTAGES OUT --model MODEL --objective",
-        "objective_arg",
-    ),
-    PluginKind(
-        "engine",
-        "grao_pipeline.generation.engines:ENGINES",
-        "grao generate PROMPTS OUT --model MODEL --engine",
-        "engine_arg",
-    ),
-    PluginKind(
-        "attention",
-        "grao_pipeline.training.model.attention:ATTENTIONS",
-        "grao train GROUPS ADVANTAGES OUT --model MODEL --attention",
-    ),
-    PluginKind("tracker", "grao_pipeline.tracking.trackers:TRACKERS", "grao log RUN --to"),
-    PluginKind("export", "grao_pipeline.exporting.formats:EXPORTS", "grao export GROUPS OUT --format"),
-)
-
-
-@dataclass(frozen=True)
-class PluginDescription:
-    """A plug-in for people.
-
-    Attributes:
-        summary: the first sentence of its docstring.
-        arguments: as `described_arguments` gives them.
-        example: a command line that uses it.
-        method: the published method that it is, where it declares one.
-    """
-
-    kind: str
-    name: str
-    summary: str
-    arguments: list[DescribedArgument]
-    argument_option: str
-    example: str
-    method: Method | None = None
-
-
-def describe_plugin(kind: str, name: str) -> PluginDescription:
-    """What a plug-in is, which arguments it has, and how it is used.
-
-    Raises:
-        UsageError: there is no such plug-in.
-        MissingDependency: it needs a package that is not installed.
-    """
-    of_kind = {known.name: known for known in KINDS}[kind]
-    plugin = load(kind, name, of_kind.built_in())
-    with own_code(f"{kind.capitalize()} '{name}'", plugin, option=kind):
-        arguments = described_arguments(arguments_of(plugin, of_kind.supplied))
-    flag = f"--{of_kind.argument_option.replace('_', '-')}"
-    separator = "" if of_kind.command.endswith("=") else " "
-    if of_kind.is_repeated:
-        arguments = [{**argument, "name": f"{name}.{argument['name']}"} for argument in arguments]
-    words = [f"{of_kind.command}{separator}{name}"]
-    words += [f"{flag} {argument['name']}=…" for argument in arguments if argument["required"]]
-    declared = method_of(plugin)
-    if declared is not None and declared.options:
-        words.append(declared.options)
-    example = " ".join(words)
-    return PluginDescription(kind, name, _summary(plugin), arguments, of_kind.argument_option, example, declared)
-
-
-def _summary(plugin: object) -> str:
-    """The `summary` of a plug-in that has one, or the first paragraph of its docstring, on one line."""
-    documentation = getattr(plugin, "summary", "") or inspect.getdoc(plugin) or ""
-    return " ".join(documentation.split("\n\n")[0].split())
 
 
 def source_of(kind: str, plugin: Callable[..., object]) -> dict[str, str]:

@@ -82,7 +82,13 @@ PROMPT_COLUMNS = (
     Column("metadata", pa.string(), "a JSON object with what the rewards need"),
 )
 
-PROMPTS = TableSchema("prompts", PROMPT_COLUMNS)
+PROMPTS = TableSchema(
+    "prompts",
+    (
+        *PROMPT_COLUMNS,
+        Column("samples", pa.int32(), "how often to sample the prompt; null: as often as all others", nullable=True),
+    ),
+)
 
 GROUPS = TableSchema(
     "groups",

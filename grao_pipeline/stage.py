@@ -75,6 +75,10 @@ class Stage:
     """Its section is a list: a round runs it once for each entry."""
     label: str | None = None
     """`label(options)`: names one entry of a repeated section, e.g. `gsm8k` of task `score-gsm8k`."""
+    is_weighted: bool = False
+    """Its entries have a key `weight`."""
+    is_named: bool = False
+    """Its entries have a key `name`, instead of a `label`."""
     decided_by_loop: frozenset[str] = frozenset()
     """Options that its section must not name: the rounds set them."""
     known_by_content: bool = False
@@ -83,6 +87,11 @@ class Stage:
     """Keys of its summary that `grao rounds status` shows."""
     costs: Mapping[str, str] = field(default_factory=dict)
     """Name of a cost → the key of its summary that holds it."""
+
+    @property
+    def knows_round(self) -> bool:
+        """Whether its options may have schedules and name the round: all that are not the same for every model."""
+        return self.per_round or self.repeated
 
     @property
     def options_model(self) -> "type[StageOptions]":

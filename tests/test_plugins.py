@@ -12,7 +12,8 @@ from grao_pipeline.advantages.estimators import ESTIMATORS
 from grao_pipeline.advantages.estimators.grao import Grao
 from grao_pipeline.errors import MissingDependency, UsageError
 from grao_pipeline.generation.engines import ENGINES
-from grao_pipeline.plugins import BROUGHT_BY, EXTRAS, KINDS, PluginKind, entry_point_group, load, require
+from grao_pipeline.plugin_kinds import KINDS, PluginKind
+from grao_pipeline.plugins import BROUGHT_BY, EXTRAS, entry_point_group, load, require
 from grao_pipeline.scoring.rewards import REWARDS
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.training.objectives import OBJECTIVES

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from grao_pipeline.options import StageOptions, option, runtime, tables
+from grao_pipeline.options import KeyValues, StageOptions, option, runtime, tables
 from grao_pipeline.parsing import finite_number
 from grao_pipeline.presets import Preset, preset_option, with_preset
 from grao_pipeline.ray_cluster import RAY_ADDRESS_HELP
@@ -75,7 +75,7 @@ class AdvantagesOptions(StageOptions):
         "--gate before those without; worst-population; or your own as package.module:function.",
         plugin="combination",
     )
-    combine_arg: list[str] = option(
+    combine_arg: KeyValues = option(
         [], "Argument of the combination as key=value, e.g. spread=variance for uncertainty. Repeatable.", added=True
     )
     uncertainty_penalty: float | None = option(
@@ -93,7 +93,7 @@ class AdvantagesOptions(StageOptions):
         "or your own as package.module:name.",
         plugin="estimator",
     )
-    estimator_arg: list[str] = option(
+    estimator_arg: KeyValues = option(
         [], "Argument of the estimator as key=value, e.g. delta_v=-0.2 for asymre. Repeatable."
     )
     statistics: Literal["samples_and_reference", "samples"] = option(
@@ -105,7 +105,7 @@ class AdvantagesOptions(StageOptions):
         "class-mean, or your own as package.module:function. Repeatable, applied in order.",
         added=True,
     )
-    reshape_arg: list[str] = option(
+    reshape_arg: KeyValues = option(
         [], "Argument of a reshape as NAME.key=value, e.g. unlikely.beta=0.5. Repeatable.", added=True
     )
     filter: list[str] = option(
@@ -113,7 +113,7 @@ class AdvantagesOptions(StageOptions):
         "A further filter: indistinct, or your own as package.module:function. Repeatable, applied in order.",
         added=True,
     )
-    filter_arg: list[str] = option(
+    filter_arg: KeyValues = option(
         [], "Argument of such a filter as NAME.key=value, e.g. indistinct.tau=0.2. Repeatable.", added=True
     )
     token_weights: list[str] = option(
@@ -122,7 +122,7 @@ class AdvantagesOptions(StageOptions):
         "package.module:function. Repeatable: factors are multiplied.",
         added=True,
     )
-    token_weights_arg: list[str] = option(
+    token_weights_arg: KeyValues = option(
         [], "Argument of such weights as NAME.key=value, e.g. top-entropy.share=0.1. Repeatable.", added=True
     )
     reference_floor: float | None = option(

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 from grao_pipeline.cli.system import System
 from grao_pipeline.cli.systems import SYSTEMS
-from grao_pipeline.plugins import KINDS, PluginDescription, describe_plugin
+from grao_pipeline.plugin_kinds import KINDS, PluginDescription, describe_plugin
 
 TITLES = {
     "rewrite": "Rewrites of prompts",
     "reward": "Rewards",
+    "priority": "Priorities of prompts",
+    "budget": "Budgets of samples",
     "estimator": "Estimators",
     "combination": "Combinations of rewards",
     "reshape": "Reshapes of the reward",

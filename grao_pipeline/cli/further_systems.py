@@ -3,15 +3,20 @@
 from grao_pipeline.cli.system import KEEP, SAMPLES, System
 
 FURTHER = (
-    System("Knapsack RL", "2509.25849", limits="budgets of samples by prompt are not built yet"),
+    System("Knapsack RL", "2509.25849", otherwise="grao curriculum --budget knapsack --samples 8"),
     System(
-        "CurES", "2510.01037", limits="its priorities are not built yet; grao curriculum has the variance of rewards"
+        "CurES",
+        "2510.01037",
+        otherwise="grao curriculum --priority cures --priority-arg tau=0.1 --uniform-mix 0 --budget spread --samples 8",
+        limits="no norms of gradients; tau is stated nowhere",
+    ),
+    System("MMR1", "2509.21268", otherwise="grao curriculum --priority vas --uniform-mix 0.5"),
+    System(
+        "Datarus", "2508.13382", otherwise="rounds: weight: {schedule: cosine, from: 1, to: 0}", limits="our reading"
     ),
     System(
-        "MMR1", "2509.21268", limits="its priorities are not built yet; grao curriculum has the variance of rewards"
+        "AMFT", "2508.06944", otherwise="rounds: beta: {schedule: towards, …}", limits="its entropy controller alone"
     ),
-    System("Datarus", "2508.13382", limits="the weight of a reward has no schedule over the rounds yet"),
-    System("AMFT", "2508.06944", limits="a controller by measurement is not built yet; the paper is withdrawn"),
     System("TON", "2505.16854", otherwise="grao prompts SOURCE OUT --rewrite thought-dropout"),
     System(
         "APO",

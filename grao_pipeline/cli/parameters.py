@@ -40,7 +40,7 @@ def command_line(stage: Stage, inputs: tuple[str, ...], out: str, options: Stage
 
 def plugin_names(kind: str, incomplete: str) -> list[str]:
     """The plug-ins of a kind whose names begin like this, for the completion of the shell; nothing is imported."""
-    from grao_pipeline.plugins import KINDS
+    from grao_pipeline.plugin_kinds import KINDS
 
     names = next((of_kind.names() for of_kind in KINDS if of_kind.name == kind), [])
     return [name for name in names if name.startswith(incomplete)]

@@ -7,7 +7,7 @@ import click
 
 from grao_pipeline.errors import GraoError
 from grao_pipeline.options import StageOptions, extra_of, option_flag
-from grao_pipeline.plugins import PluginDescription, describe_plugin
+from grao_pipeline.plugin_kinds import PluginDescription, describe_plugin
 
 
 def write_plugin_help(model: type[StageOptions], words: Sequence[str], formatter: click.HelpFormatter) -> None:

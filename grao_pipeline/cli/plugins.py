@@ -11,7 +11,7 @@ from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.cli.terminal import echo
 from grao_pipeline.errors import MissingDependency, UsageError
 from grao_pipeline.options import closest, option_flag
-from grao_pipeline.plugins import KINDS, PluginDescription, describe_plugin
+from grao_pipeline.plugin_kinds import KINDS, PluginDescription, describe_plugin
 
 FILTER = "filter"
 KIND_NAMES = [kind.name for kind in KINDS]

@@ -33,7 +33,8 @@ SYSTEMS = (
         f"--estimator grpo {SAMPLES} --reshape overlong --reshape-arg overlong.limit=16 "
         "--reshape-arg overlong.buffer=8",
         "--objective dapo",
-        limits="token means are per group, as in the paper's formula",
+        "dynamic sampling: rounds with resample: {until: variance}",
+        "token means are per group, as in the paper's formula",
     ),
     System("Prefix Grouper", "2506.05433", "--estimator grao", "--objective grao --attention split"),
     System(
@@ -93,9 +94,7 @@ SYSTEMS = (
     System("COPO", "2508.04138", f"--estimator copo {KEEP}", "--objective grpo"),
     System("TTRV", "2510.06783", otherwise="grao score --reward self-consistency"),
     System("GRPO-D", "2503.16081", f"--estimator grpo {SAMPLES}", "--objective grpo --objective-arg kl=dip(0.04,0.1)"),
-    System(
-        "URPO", "2507.17515", otherwise="grao score --reward judge-rubric --reward-arg model=MODEL, the trained one"
-    ),
+    System("URPO", "2507.17515", otherwise="rounds with score: {reward: judge-rubric, reward_arg: {model: ${policy}}}"),
     System(
         "UnifiedReward-Think",
         "routing",
@@ -109,7 +108,8 @@ SYSTEMS = (
         "--estimator signed-by --estimator-arg correct=reward.a --estimator-arg aux=reward.b --scores A "
         f"--scores B {SAMPLES}",
         "--objective grpo",
-        limits="mechanism of its abstract; no repeated gradient steps",
+        "rounds with resample: {until: success}",
+        "mechanism of its abstract; no repeated gradient steps",
     ),
     System(
         "GTPO",

@@ -3,6 +3,9 @@
 from functools import lru_cache
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.generation.engines.base import Sample
 from grao_pipeline.generation.rows import Row
@@ -74,3 +77,12 @@ class ExtendedGroups:
     def _read(self, part: int) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._groups.part(part, COLUMNS).to_pylist()
         return rows
+
+
+def count_tokens(groups: TableReader, prompt_ids: pa.ChunkedArray) -> int:
+    """Tokens of the samples that these prompts have in the table."""
+    count = 0
+    for part in groups.parts(["prompt_id", "completion_token_ids"]):
+        samples = part.filter(pc.is_in(part["prompt_id"], value_set=prompt_ids))["completion_token_ids"]
+        count += pc.sum(pc.list_value_length(pc.list_flatten(samples))).as_py() or 0
+    return count

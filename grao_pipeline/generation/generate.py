@@ -10,6 +10,7 @@ from grao_pipeline.generation.engine_output import EngineOutput
 from grao_pipeline.generation.engines import ENGINES
 from grao_pipeline.generation.engines.base import Engine, EngineOptions, Sampling
 from grao_pipeline.generation.engines.make import resolve_engine_name
+from grao_pipeline.generation.extend import count_tokens
 from grao_pipeline.generation.generation_config import unused_note, with_generation_config
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.generation.part_assembler import PartAssembler
@@ -40,13 +41,18 @@ EngineMaker = Callable[[EngineOptions], Engine]
 
 
 def groups_provenance(
-    options: GenerateOptions, prompts_fingerprint: str, source: ModelSource, tokenizer: PromptTokenizer | None = None
+    options: GenerateOptions,
+    prompts_fingerprint: str,
+    source: ModelSource,
+    tokenizer: PromptTokenizer | None = None,
+    extended: str | None = None,
 ) -> Provenance:
     """The identity of a groups table; known before anything is sampled, and without importing an engine.
 
     Args:
         tokenizer: its template is stored for the trainer and its marks of reasoning for rewards. They are not part of
             the fingerprint, which has the tokenizer and the options of the template.
+        extended: fingerprint of the groups of `--extend`; by default it is read.
     """
     options = with_generation_config(options, source.directory)
     engine = resolve_engine_name(options.engine)
@@ -62,7 +68,7 @@ def groups_provenance(
     if options.samples_file is not None:
         inputs["samples"] = fingerprint(read_samples_file(options.samples_file))
     if options.extend is not None:
-        inputs["extend"] = open_table(options.extend, "groups").fingerprint
+        inputs["extend"] = extended or open_table(options.extend, "groups").fingerprint
     settings = TemplateSettings.parse(options.template_arg, options.template_date)
     details = {"policy": source.fingerprint, "logprobs_mode": "raw", "chat_template": None, **settings.details()}
     details |= source.details(options.model or "")
@@ -151,6 +157,9 @@ def generate_groups(
     elif writer.was_complete:
         summary.groups = writer.num_committed_rows
     summary.parts_left_to_other_workers = len(writer.finish())
+    if options.extend is not None:
+        sampled = prompts.arrow(["prompt_id"])[:num_prompts]["prompt_id"]
+        summary.tokens_extended = count_tokens(open_table(options.extend, "groups"), sampled)
     summary.finish(options.reference_reasoning)
     return summary
 

@@ -13,10 +13,9 @@ from grao_pipeline.models.templates import (
     REFERENCE_REASONING_HELP,
     TEMPLATE_ARG_HELP,
     TEMPLATE_DATE_HELP,
-    TemplateArguments,
     TemplateDate,
 )
-from grao_pipeline.options import Device, Dtype, Processes, StageOptions, option, runtime
+from grao_pipeline.options import Device, Dtype, KeyValues, Processes, StageOptions, option, runtime
 from grao_pipeline.ray_cluster import RAY_ADDRESS_HELP
 
 MOST_SAMPLES = 100_000
@@ -70,7 +69,7 @@ class GenerateOptions(StageOptions):
     stop: list[str] = option(
         [], "Text that ends a completion, e.g. for a base model; it is not part of the completion's text. Repeatable."
     )
-    sampling_arg: list[str] = option(
+    sampling_arg: KeyValues = option(
         [], "Further sampling argument of the engine as key=value, e.g. presence_penalty=0.5. Repeatable."
     )
     use_generation_config: bool = option(
@@ -82,7 +81,7 @@ class GenerateOptions(StageOptions):
     seed: int = option(0, "Seed of the run; the seed of every prompt is derived from it.", ge=0)
     round: int = option(0, "Number of the round, stored with every group.", ge=0)
     chat_template: str | None = option(None, CHAT_TEMPLATE_HELP)
-    template_arg: TemplateArguments = option([], TEMPLATE_ARG_HELP)
+    template_arg: KeyValues = option([], TEMPLATE_ARG_HELP)
     template_date: TemplateDate = option(DEFAULT_DATE, TEMPLATE_DATE_HELP)
     on_template_error: Literal["stop", "skip"] = runtime(
         "stop", "Prompts on which the chat template fails: stop before anything is sampled, or leave them out."
@@ -94,7 +93,7 @@ class GenerateOptions(StageOptions):
     max_model_len: int | None = option(
         None, "Longest prompt plus completion, in tokens; the model's number of positions by default.", ge=2
     )
-    engine_arg: list[str] = option([], "Argument of the engine as key=value, e.g. max_num_seqs=64. Repeatable.")
+    engine_arg: KeyValues = option([], "Argument of the engine as key=value, e.g. max_num_seqs=64. Repeatable.")
     tensor_parallel_size: int = runtime(1, "GPUs that vLLM splits the model over.", ge=1)
     gpu_memory_utilization: float | None = runtime(
         None, "Share of the GPU's memory for vLLM; 0.92, vLLM's default, if not given.", gt=0.0, le=1.0

@@ -17,7 +17,8 @@ def identity(inputs: Sequence[str], options: StageOptions, provenance_of: Callab
     if not options.model:
         return texts_provenance(options, provenance_of(inputs[0]).fingerprint)
     model = locate_model(options.model, options.adapter, only_identity=True)
-    return groups_provenance(options, provenance_of(inputs[0]).fingerprint, model)
+    extended = provenance_of(options.extend).fingerprint if options.extend is not None else None
+    return groups_provenance(options, provenance_of(inputs[0]).fingerprint, model, extended=extended)
 
 
 def devices(options: StageOptions) -> int:

@@ -1,4 +1,4 @@
-"""Number of samples per prompt: `--samples`, unless the prompt's metadata or a file says otherwise."""
+"""Number of samples per prompt: `--samples`, unless a file, the prompts table or the metadata say otherwise."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,20 +32,22 @@ class SampleCounts:
         self._by_prompt_id = read_samples_file(options.samples_file)
 
     def samples(self, prompt: Mapping[str, Any]) -> int:
-        """Samples of a row of the prompts table: the file's number, else its metadata's, else `--samples`.
+        """Samples of a row of the prompts table: the file's number, else the table's, else that of its metadata, else
+        `--samples`.
 
         Raises:
-            InputError: the metadata's number is not a whole number from 0 to `MOST_SAMPLES`.
+            InputError: the number is not a whole number from 0 to `MOST_SAMPLES`.
         """
-        count = self._by_prompt_id.get(prompt["prompt_id"])
+        count, where = self._by_prompt_id.get(prompt["prompt_id"]), ""
+        if count is None:
+            count, where = prompt.get("samples"), "column 'samples'"
         if count is None and self._field is not None:
-            count = parse_object(prompt["metadata"]).get(self._field)
+            count, where = parse_object(prompt["metadata"]).get(self._field), f"metadata '{self._field}'"
         if count is None:
             return self._samples
         if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MOST_SAMPLES:
             raise InputError(
-                f"Prompt {prompt['prompt_id']}: metadata '{self._field}' is {count!r}, not a number of samples, 0 to "
-                f"{MOST_SAMPLES}."
+                f"Prompt {prompt['prompt_id']}: {where} is {count!r}, not a number of samples, 0 to {MOST_SAMPLES}."
             )
         return count
 

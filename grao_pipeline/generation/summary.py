@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -38,6 +38,10 @@ class GenerateSummary:
     samples_extended: int = 0
     """Samples copied from --extend."""
     tokens: int = 0
+    tokens_extended: int = 0
+    """Of them, tokens of the samples of --extend."""
+    tokens_sampled: int = 0
+    """All others, by this run or an earlier one."""
     new_tokens: int = 0
     """Sampled by this run."""
     finish_reasons: dict[FinishReason, int] = field(default_factory=lambda: dict.fromkeys(FINISH_REASONS, 0))
@@ -70,6 +74,10 @@ class GenerateSummary:
     remarks: list[str] = field(default_factory=list)
     """What the engine says of how it sampled; the notes begin with it."""
     notes: list[str] = field(default_factory=list)
+
+    def for_people(self) -> dict[str, Any]:
+        """Without what other counts say already."""
+        return {name: value for name, value in asdict(self).items() if name != "tokens_sampled"}
 
     def notes_on_references(self, reference_reasoning: str) -> Iterator[str]:
         """What people should know of references and their reasoning.
@@ -141,6 +149,7 @@ class GenerateSummary:
         Args:
             reference_reasoning: the option of that name.
         """
+        self.tokens_sampled = self.tokens - self.tokens_extended
         self.notes = [*self.remarks, *self._notes(), *self.notes_on_references(reference_reasoning)]
 
     def _notes(self) -> Iterator[str]:

@@ -9,10 +9,9 @@ from grao_pipeline.models.templates import (
     REFERENCE_REASONING_HELP,
     TEMPLATE_ARG_HELP,
     TEMPLATE_DATE_HELP,
-    TemplateArguments,
     TemplateDate,
 )
-from grao_pipeline.options import option, runtime
+from grao_pipeline.options import KeyValues, option, runtime
 from grao_pipeline.prompts.options import SourceOptions
 
 
@@ -37,7 +36,7 @@ class ImportOptions(SourceOptions):
         None, "The input file of the OpenAI batch whose output file SOURCE is: it has the prompts."
     )
     chat_template: str | None = option(None, CHAT_TEMPLATE_HELP)
-    template_arg: TemplateArguments = option([], TEMPLATE_ARG_HELP)
+    template_arg: KeyValues = option([], TEMPLATE_ARG_HELP)
     template_date: TemplateDate = option(DEFAULT_DATE, TEMPLATE_DATE_HELP)
     reference_reasoning: Literal["required", "empty", "none"] = option("required", REFERENCE_REASONING_HELP)
     prompts_per_part: int = option(64, "Prompts per part: the unit of commit and of resume.", ge=1)

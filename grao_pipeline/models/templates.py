@@ -48,17 +48,6 @@ class RefusedConversation(InputError):
     """A chat template fails on a conversation."""
 
 
-def _pairs(given: object) -> object:
-    """A mapping, as YAML has it, as the `key=value` of a command line."""
-    if not isinstance(given, Mapping):
-        return given
-    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in given.items()]
-
-
-TemplateArguments = Annotated[list[str], BeforeValidator(_pairs)]
-"""The type of `--template-arg`: `key=value` each; in YAML also a mapping."""
-
-
 def _date(given: object) -> object:
     """A date that YAML has parsed already, as text."""
     return given.isoformat() if hasattr(given, "isoformat") else given

@@ -14,6 +14,7 @@ from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.prompts.build import ROWS_PER_PART
 from grao_pipeline.prompts.draw import draw, probabilities
+from grao_pipeline.prompts.history_functions import PRIORITY, load_budget, load_priority, own_sources
 from grao_pipeline.prompts.options import CurriculumOptions
 from grao_pipeline.prompts.reward_history import open_history, refuse_rewritten_history, reward_statistics
 from grao_pipeline.storage.input_content import input_content
@@ -21,6 +22,8 @@ from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.validation import refuse_repeats
 from grao_pipeline.storage.writer import TableWriter
+
+SAMPLES = "samples"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class CurriculumSummary:
         mean_variance: mean over the seen prompts of the variance of a prompt's rewards.
         mean_variance_remaining: the same over the prompts that are not retired; unseen ones have an assumed variance.
         mean_variance_chosen: the same over the chosen prompts.
+        chosen: prompts of the table; with a budget, those to which it gives a sample.
+        without_samples: drawn prompts that the budget leaves out.
+        samples: that the budget gives to the chosen prompts; None without one.
     """
 
     prompts: int
@@ -46,6 +52,8 @@ class CurriculumSummary:
     mean_variance: float | None
     mean_variance_remaining: float | None
     mean_variance_chosen: float | None
+    without_samples: int = 0
+    samples: int | None = None
     fingerprint: str = ""
     notes: list[str] = field(default_factory=list)
 
@@ -59,7 +67,7 @@ def curriculum_provenance(
         history: fingerprints of earlier groups and their scores (or advantages), in order.
     """
     inputs = {"prompts": prompts_fingerprint, "history": [list(pair) for pair in history]}
-    content = options.content()
+    content = options.content() | own_sources(options)
     return Provenance("prompts", stage_fingerprint("curriculum", content, inputs), content, inputs)
 
 
@@ -72,22 +80,26 @@ def choose_prompts(
         history = [("runs/groups", "runs/scores")]
         choose_prompts("data/train", "runs/next", CurriculumOptions(history=history, fraction=0.5))
 
-    For a prompt in several rounds of `options.history`, the last round counts.
+    With a budget every prompt has a number of samples; a prompt that gets none is left out.
 
     Raises:
-        UsageError: the history is empty.
+        UsageError: the history is empty, or the priority or the budget cannot work.
         InputError: a table is not usable, or no prompt can be chosen.
         MismatchError: scores and groups do not belong together, or `out` holds another table.
     """
     if not options.history:
         raise UsageError("give the groups and the scores of at least one earlier round.", option="history")
+    priority, budget = load_priority(options), load_budget(options)
+    if budget is not None and options.samples is None:
+        raise UsageError("this option is required with --budget.", option="samples")
     prompts, history = open_table(prompts_url, "prompts"), open_history(options.history)
     provenance = curriculum_provenance(options, prompts.fingerprint, [pair.fingerprints for pair in history])
     provenance = replace(provenance, details=input_content(pair.companion for pair in history))
     refuse_rewritten_history(out, provenance)
     rows = prompts.arrow()
     refuse_repeats(rows, "prompt_id", prompts.url)
-    statistics = reward_statistics(history, progress)
+    reads_tokens = priority.reads_tokens or (budget is not None and budget.reads_tokens)
+    statistics = reward_statistics(history, progress, reads_tokens)
     candidates = weigh(rows["prompt_id"].to_pylist(), statistics, options)
     remaining = candidates.filter(pl.col("probability").is_not_null())
     if not remaining.height:
@@ -100,25 +112,48 @@ def choose_prompts(
     drawn = draw(remaining["prompt_id"].to_list(), remaining["probability"].to_list(), number, [options.seed, newest])
     if not drawn:
         raise InputError(
-            f"{prompts.url}: every prompt's rewards are equal, so every chance is 0. Raise --uniform-mix, e.g. to 0.2."
+            f"{prompts.url}: every prompt's priority is 0 (as that of equal rewards), so every chance is 0. Raise "
+            "--uniform-mix, e.g. to 0.2."
         )
     if len(drawn) < number:
         progress.warn(f"{len(drawn)} prompts are chosen instead of {number}: all others have a chance of 0.")
     chosen = rows.filter(pc.is_in(rows["prompt_id"], value_set=pa.array(drawn, pa.string())))
+    if budget is not None and options.samples is not None:
+        chosen = with_samples(chosen, budget.counts(_history_of(chosen, statistics), options.samples * len(drawn)))
+        if not chosen.num_rows:
+            raise InputError(f"{prompts.url}: the budget '{options.budget}' gives no prompt a sample.")
     writer = TableWriter(out, provenance, -(-chosen.num_rows // ROWS_PER_PART), progress)
     for index in writer.missing():
         writer.write(index, chosen.slice(index * ROWS_PER_PART, ROWS_PER_PART))
     writer.finish()
-    return _summarize(candidates, drawn, provenance.fingerprint)
+    summary = _summarize(candidates, chosen["prompt_id"].to_pylist(), provenance.fingerprint)
+    if budget is None:
+        return summary
+    counted = int(pc.sum(chosen["samples"]).as_py())
+    return replace(summary, samples=counted, without_samples=len(drawn) - chosen.num_rows)
+
+
+def with_samples(prompts: pa.Table, counts: Sequence[int]) -> pa.Table:
+    """The prompts with these numbers of samples; those with none are left out."""
+    others = prompts.select([name for name in prompts.column_names if name != SAMPLES])
+    counted = others.append_column(SAMPLES, pa.array(counts, pa.int32()))
+    return counted.filter(pc.greater(counted[SAMPLES], 0))
+
+
+def _history_of(prompts: pa.Table, statistics: pl.DataFrame) -> pl.DataFrame:
+    """The history of these prompts, in their order."""
+    ids = pl.DataFrame({"prompt_id": prompts["prompt_id"].to_pylist()}, schema={"prompt_id": pl.String})
+    return ids.join(statistics, on="prompt_id", how="left", maintain_order="left")
 
 
 def weigh(prompt_ids: Sequence[str], statistics: pl.DataFrame, options: CurriculumOptions) -> pl.DataFrame:
     """Which prompts may be drawn, and the probability of each to be drawn first.
 
-    The assumed variance of an unseen prompt is the mean variance of the seen prompts that are not retired.
+    The assumed variance of an unseen prompt is the mean variance of the seen prompts that are not retired, and so is
+    the priority of a prompt of which the priority says nothing.
 
     Args:
-        statistics: see `reward_statistics`.
+        statistics: see `reward_statistics`; with what the priority reads.
 
     Returns:
         one row per prompt, in the given order: prompt_id; mean, null if unseen; variance, the assumed one if unseen;
@@ -131,13 +166,16 @@ def weigh(prompt_ids: Sequence[str], statistics: pl.DataFrame, options: Curricul
         _hopeless(mean, options.retire_below).fill_null(False).alias("is_hopeless"),
     )
     is_retired = pl.col("is_solved") | pl.col("is_hopeless")
-    assumed = rows.filter(~is_retired)["variance"].mean()
-    rows = rows.with_columns(pl.col("variance").fill_null(1.0 if assumed is None else assumed))  # 1: all are unseen
+    rows = rows.with_columns(load_priority(options).priorities(rows).alias(PRIORITY))
+    assumed = {name: rows.filter(~is_retired)[name].mean() for name in ("variance", PRIORITY)}
+    rows = rows.with_columns(  # 1: all are unseen
+        pl.col(name).fill_null(1.0 if value is None else value) for name, value in assumed.items()
+    )
     remaining = rows.filter(~is_retired)
     chances = pl.DataFrame(
         {
             "prompt_id": remaining["prompt_id"],
-            "probability": probabilities(remaining["variance"].to_list(), options.uniform_mix),
+            "probability": probabilities(remaining[PRIORITY].to_list(), options.uniform_mix),
         },
         schema={"prompt_id": pl.String, "probability": pl.Float64},
     )

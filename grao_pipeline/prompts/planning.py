@@ -9,6 +9,7 @@ from grao_pipeline.plugins import named_source
 from grao_pipeline.prompts.curriculum import curriculum_provenance
 from grao_pipeline.prompts.detect import format_named
 from grao_pipeline.prompts.formats import FORMATS
+from grao_pipeline.prompts.history_functions import load_budget, load_priority
 from grao_pipeline.prompts.options import CurriculumOptions, PromptsOptions
 from grao_pipeline.prompts.rewriting import load_rewrite, rewrite_source
 from grao_pipeline.prompts.sources import local_path
@@ -30,6 +31,13 @@ def check(options: StageOptions) -> None:
     if options.format != "auto":
         format_named(options.format)
     load_rewrite(options)
+
+
+def check_curriculum(options: StageOptions) -> None:
+    """Raises UsageError if the priority or the budget is unknown, or an argument of them is wrong."""
+    assert isinstance(options, CurriculumOptions)
+    load_priority(options)
+    load_budget(options)
 
 
 def prompts_identity(

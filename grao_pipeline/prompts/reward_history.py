@@ -1,8 +1,10 @@
-"""Statistics of earlier rounds: the mean and variance of every prompt's rewards in the last round that has some."""
+"""What earlier rounds saw of every prompt: its rewards, and on demand what its samples' tokens tell."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from grao_pipeline.progress import SILENT, Bar, Progress
 from grao_pipeline.storage.directory import Directory
@@ -12,7 +14,10 @@ from grao_pipeline.storage.manifest_file import has_manifest, read_manifest
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.table_pair import TablePair, refuse_other_sample_counts
 
-SCHEMA = {"prompt_id": pl.String, "mean": pl.Float64, "variance": pl.Float64, "round": pl.Int32}
+Columns = dict[str, "pl.DataType | type[pl.DataType]"]
+OF_ROUND: Columns = {"prompt_id": pl.String, "round": pl.Int32, "rewards": pl.List(pl.Float32)}
+OF_TOKENS: Columns = {"mean_tokens": pl.Float64, "distinct": pl.Float64}
+NGRAM = 3
 
 
 def open_history(history: Sequence[tuple[str, str]]) -> list[TablePair]:
@@ -44,43 +49,66 @@ def _kind(rewards_url: str) -> str:
     )
 
 
-def reward_statistics(history: Sequence[TablePair], progress: Progress = SILENT) -> pl.DataFrame:
-    """Mean and population variance of the rewards of every prompt's samples, without unscored samples.
+def reward_statistics(
+    history: Sequence[TablePair], progress: Progress = SILENT, of_tokens: bool = False
+) -> pl.DataFrame:
+    """The rewards of every prompt's samples, without unscored samples.
 
-    For a prompt in several rounds, the last round with a scored sample of it counts. The variance of equal rewards is
-    exactly 0.
+    The last round of a prompt is the last one with a scored sample of it. The variance of equal rewards is exactly 0.
 
     Args:
         history: groups and their rewards, the oldest round first.
+        of_tokens: whether the samples' tokens are read, too.
 
     Returns:
-        one row per prompt, in no particular order: prompt_id, mean, variance, and the round that they come from.
+        one row per prompt with a scored sample, in no particular order: prompt_id; rewards, those of all rounds, oldest
+        first; last, those of its last round; mean and (population) variance of the last ones; round, the number of the
+        last round. With `of_tokens` also, of the last round: mean_tokens of a sample; distinct, the share of distinct
+        ones among the 3-grams of the samples' token IDs.
     """
-    statistics = pl.DataFrame(schema=SCHEMA)
+    schema = OF_ROUND | (OF_TOKENS if of_tokens else {})
+    frames = [pl.DataFrame(schema={**schema, "age": pl.Int32})]
     with progress.track("reading the history", sum(pair.groups.num_parts for pair in history), "parts") as bar:
-        for pair in history:
-            newer = _statistics(pair, bar)
-            statistics = pl.concat([statistics.join(newer, on="prompt_id", how="anti"), newer])
-    return statistics
-
-
-def _statistics(pair: TablePair, bar: Bar) -> pl.DataFrame:
-    frames = [pl.DataFrame(schema={"prompt_id": pl.String, "round": pl.Int32, "rewards": pl.List(pl.Float32)})]
-    for groups, rewards in pair.parts(["prompt_id", "round", "finish_reasons"], ["rewards"]):
-        refuse_other_sample_counts(groups, rewards, pair.companion.url)
-        table = groups.select(["prompt_id", "round"]).append_column("rewards", rewards["rewards"])
-        frames.append(pl.DataFrame(pl.from_arrow(table)))
-        bar.advance()
-    reward = pl.col("rewards").cast(pl.Float64)
-    is_constant = reward.min() == reward.max()
+        for age, pair in enumerate(history):
+            for frame in _rounds(pair, of_tokens, bar):
+                frames.append(frame.with_columns(pl.lit(age, pl.Int32).alias("age")))
+    reward, is_last = pl.col("rewards").cast(pl.Float64), pl.col("age") == pl.col("age").max()
+    last = reward.filter(is_last)
+    is_constant = last.min() == last.max()
     return (
         pl.concat(frames)
         .explode("rewards")
         .drop_nulls("rewards")
         .group_by("prompt_id")
         .agg(
-            pl.when(is_constant).then(reward.min()).otherwise(reward.mean()).alias("mean"),
-            pl.when(is_constant).then(0.0).otherwise(reward.var(ddof=0)).alias("variance"),
-            pl.col("round").max(),
+            reward,
+            last.alias("last"),
+            pl.when(is_constant).then(last.min()).otherwise(last.mean()).alias("mean"),
+            pl.when(is_constant).then(0.0).otherwise(last.var(ddof=0)).alias("variance"),
+            pl.col("round").filter(is_last).max(),
+            *(pl.col(name).filter(is_last).last() for name in (OF_TOKENS if of_tokens else {})),
         )
     )
+
+
+def _rounds(pair: TablePair, of_tokens: bool, bar: Bar) -> Iterator[pl.DataFrame]:
+    """The groups of a round, part by part."""
+    tokens = ["completion_token_ids"] if of_tokens else []
+    for groups, rewards in pair.parts(["prompt_id", "round", "finish_reasons", *tokens], ["rewards"]):
+        refuse_other_sample_counts(groups, rewards, pair.companion.url)
+        table = groups.select(["prompt_id", "round"]).append_column("rewards", rewards["rewards"])
+        frame = pl.DataFrame(pl.from_arrow(table))
+        yield frame.with_columns(*_token_columns(groups["completion_token_ids"])) if of_tokens else frame
+        bar.advance()
+
+
+def _token_columns(completions: pa.ChunkedArray) -> list[pl.Series]:
+    """Args: completions: of each group the token IDs of its samples."""
+    means, shares = [], []
+    for group in completions:
+        samples = [np.asarray(sample) for sample in group.values.to_pylist()]
+        means.append(sum(map(len, samples)) / len(samples))
+        grams = [np.lib.stride_tricks.sliding_window_view(ids, NGRAM) for ids in samples if len(ids) >= NGRAM]
+        together = np.concatenate(grams) if grams else np.empty((0, NGRAM))
+        shares.append(len(np.unique(together, axis=0)) / max(len(together), 1))
+    return [pl.Series("mean_tokens", means, pl.Float64), pl.Series("distinct", shares, pl.Float64)]

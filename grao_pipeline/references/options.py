@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import model_validator
 
 from grao_pipeline.generation.options import MOST_SAMPLES, GenerateOptions
-from grao_pipeline.options import option, runtime, tables
+from grao_pipeline.options import KeyValues, option, runtime, tables
 from grao_pipeline.scoring.options import CACHE_HELP, ScoreOptions
 
 SCORE_FIELDS = ("reward", "reward_arg", "batch", "cache", "use_cache")
@@ -53,7 +53,7 @@ class ReferencesOptions(GenerateOptions):
     reward: str | None = option(
         None, "Reward that chooses among the teacher's samples, as in grao score.", plugin="reward"
     )
-    reward_arg: list[str] = option([], "Argument of the reward as key=value. Repeatable.")
+    reward_arg: KeyValues = option([], "Argument of the reward as key=value. Repeatable.")
     batch: bool = runtime(False, "Ask a judge on a server through its batch files.")
     cache: str = runtime("auto", CACHE_HELP)
     use_cache: bool = runtime(True, "Read judgements from the cache, and add new ones.")

@@ -4,7 +4,7 @@ from copy import copy
 from typing import Any, Literal
 
 from grao_pipeline.advantages.options import AdvantagesOptions
-from grao_pipeline.options import StageOptions, option, runtime, tables
+from grao_pipeline.options import KeyValues, StageOptions, option, runtime, tables
 from grao_pipeline.training.options import TrainOptions
 
 
@@ -17,7 +17,7 @@ class CompareOptions(StageOptions):
     """`grao compare`: what another reward would change in the training weights of the same samples."""
 
     estimator: str = _as_in(AdvantagesOptions, "estimator")
-    estimator_arg: list[str] = _as_in(AdvantagesOptions, "estimator_arg")
+    estimator_arg: KeyValues = _as_in(AdvantagesOptions, "estimator_arg")
     statistics: Literal["samples_and_reference", "samples"] = _as_in(AdvantagesOptions, "statistics")
     reference_floor: float | None = _as_in(AdvantagesOptions, "reference_floor")
     beta: float = _as_in(TrainOptions, "beta")

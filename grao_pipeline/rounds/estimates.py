@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.models.stored import working_copy
 from grao_pipeline.rounds.seen_lengths import Lengths, seen_lengths
@@ -42,11 +44,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Size:
-    """Of a groups table."""
+    """Of a groups table.
+
+    Attributes:
+        samples: of a group, on average.
+        new: samples of the table that the task draws itself.
+    """
 
     groups: int
-    samples: int
+    samples: float
     parts: int
+    new: float
 
 
 @dataclass
@@ -83,15 +91,14 @@ def estimate_of(task: Task, sizes: Sizes) -> Estimate:
 
 
 def sampling(task: Task, sizes: Sizes) -> Estimate:
-    """Prompts × samples × mean length of the completions in the store, or max_new_tokens without them."""
+    """New samples × mean length of the completions in the store, or max_new_tokens without them."""
     options = task.options
     assert isinstance(options, GenerateOptions)
     name = task.name.rpartition("/")[2]
     if name == task.stage.name:  # not an evaluation's
         sizes.max_new_tokens = options.max_new_tokens
     if task.inputs is not None:
-        rows = open_table(task.inputs[0], "prompts").num_rows
-        size = Size(rows, options.samples, -(-rows // options.prompts_per_part))
+        size = _size_of_groups(task.inputs[0], options, sizes)
         sizes.by_place[str(task.out)] = size
         sizes.by_name[name] = (size,)
     if name not in sizes.by_name:
@@ -100,8 +107,19 @@ def sampling(task: Task, sizes: Sizes) -> Estimate:
     done, left = _parts(task, size)
     lengths = sizes.seen(options.max_new_tokens)
     length = lengths.completion if lengths else options.max_new_tokens
-    tokens = round(left * size.groups * size.samples * length)
+    tokens = round(left * size.new * length)
     return Estimate(done, size.parts, tokens, "seen" if lengths else "bound")
+
+
+def _size_of_groups(prompts_place: str, options: GenerateOptions, sizes: Sizes) -> Size:
+    prompts = open_table(prompts_place, "prompts")
+    rows = prompts.num_rows
+    parts = -(-rows // options.prompts_per_part)
+    earlier = sizes.by_place.get(options.extend or "")
+    if earlier is None:
+        return Size(rows, options.samples, parts, rows * options.samples)
+    new = pc.sum(prompts.arrow(["samples"])["samples"]).as_py() or 0
+    return Size(rows, (earlier.groups * earlier.samples + new) / max(rows, 1), parts, new)
 
 
 def scoring(task: Task, sizes: Sizes) -> Estimate:
@@ -113,7 +131,9 @@ def scoring(task: Task, sizes: Sizes) -> Estimate:
     size = read[0]
     done, left = _parts(task, size)
     sequences = size.groups * (size.samples + 1)
-    return Estimate(done, size.parts, judge_calls=round(left * sequences * calls_per_sequence(options, size.samples)))
+    return Estimate(
+        done, size.parts, judge_calls=round(left * sequences * calls_per_sequence(options, round(size.samples)))
+    )
 
 
 def table(task: Task, sizes: Sizes) -> Estimate:

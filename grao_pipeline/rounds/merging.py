@@ -29,8 +29,8 @@ def merge(wiring: Wiring, stage: Stage, state: RoundState) -> None:
         raise UsageError(settings.source.render(message))
     earlier = state.start
     if settings.options.momentum is not None and state.earlier:
-        earlier = state.earlier[-1].trained
-    pair = [output for output in (state.trained, earlier) if output is not None]
+        earlier = state.earlier[-1].trained_model
+    pair = [output for output in (state.trained_model, earlier) if output is not None]
     models = [WeightedModel(model=_place(output)) for output in pair]
     name = f"{state.prefix}{stage.name}"
     state.latest["model"] = wiring.tasks.make(name, stage, [], changed(settings, models=models), pair)

@@ -8,6 +8,7 @@ from grao_pipeline.evaluation.evaluate import read_evaluation
 from grao_pipeline.pipeline import stages
 from grao_pipeline.rounds.config.run_plan import RoundPlan, RunPlan, VariantPlan
 from grao_pipeline.rounds.config.until import Until, reason_to_stop
+from grao_pipeline.rounds.measured import with_measurements
 from grao_pipeline.rounds.tasks import Output, Task, Tasks, Walk
 from grao_pipeline.rounds.wiring import RoundState, Wiring, evaluate_model
 from grao_pipeline.stage import Stage, load_object
@@ -39,17 +40,21 @@ def follow(
     With `overlap`, round k + 1 samples from the model that round k starts from, in the background while round k trains.
     """
     prefix = f"{variant.name}/" if variant.name else ""
-    wiring = Wiring(plan, variant, tasks, roots.held_out, prefix)
+    wiring = Wiring(plan, variant, tasks, roots.held_out, prefix, roots.model)
     sampling, training = _phases()
     policy: Policy = {"model": roots.model}
-    evaluate_model(wiring, f"{prefix}base", variant.rounds[0], dict(policy))
+    evaluate_model(wiring, f"{prefix}base", dict(policy))
     states: list[RoundState] = []
     evaluations: list[Task] = []
+
+    def measured(round_plan: RoundPlan) -> RoundPlan:
+        trained = [state for state in states if state.trained is not None]
+        return with_measurements(round_plan, trained, tasks.walk.evaluations)
 
     def sample(round_plan: RoundPlan, sampler: Policy, in_background: bool = False) -> None:
         number = round_plan.number
         state = RoundState(
-            round_plan,
+            measured(round_plan),
             f"{prefix}round-{number}/",
             {**sampler, "prompts": roots.prompts},
             window=states[number - min(number, plan.reuse_rounds - 1) :],
@@ -65,6 +70,7 @@ def follow(
         state = states[round_plan.number]
         if plan.overlap and next_plan is not None:
             sample(next_plan, policy, in_background=True)
+        state.plan = measured(round_plan)
         state.set_policy(policy)
         _run(training, wiring, state)
         policy = state.policy

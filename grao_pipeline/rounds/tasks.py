@@ -132,9 +132,9 @@ class Tasks:
             shaping: what else shapes the output and is not among the options' content.
         """
         reads = [*inputs, *also_reads]
-        if not all(output.is_known for output in reads):
+        if settings.waits_for or not all(output.is_known for output in reads):
             keys = [output.key for output in reads]
-            key = fingerprint([stage.name, keys, settings.options.content(), shaping])
+            key = fingerprint([stage.name, keys, settings.options.content(), shaping, settings.waits_for])
             self.run(Task(name, stage, settings), key)
             return Output(None, None, key)
         places = tuple(str(output.place) for output in inputs)

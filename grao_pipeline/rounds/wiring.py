@@ -10,7 +10,7 @@ from typing import Any
 from grao_pipeline.errors import UsageError
 from grao_pipeline.pipeline import stage_named
 from grao_pipeline.rounds.config.run_plan import RoundPlan, RunPlan, Settings, VariantPlan
-from grao_pipeline.rounds.tasks import Output, Tasks
+from grao_pipeline.rounds.tasks import Output, Task, Tasks
 from grao_pipeline.stage import Stage
 from grao_pipeline.training.options import TrainOptions
 
@@ -29,9 +29,12 @@ class RoundState:
         scores: in the order of the rewards, with their names.
         window: the earlier rounds whose groups this one trains on, too; oldest first.
         earlier: all earlier rounds, oldest first.
+        logprobs: of the groups under other models, by their names.
+        trained: the round's training; None before it.
+        choice: the prompts that the round's own were chosen from; None where it takes all.
         is_behind: whether other weights sampled the groups than those that the round trains (`overlap`).
         start: the model that the round trains further.
-        trained: the model that it trained, before it is merged with another one.
+        trained_model: before it is merged with another one.
     """
 
     plan: RoundPlan
@@ -40,9 +43,12 @@ class RoundState:
     window: "Sequence[RoundState]" = ()
     earlier: "Sequence[RoundState]" = ()
     scores: dict[str, Output] = field(default_factory=dict)
+    choice: Output | None = None
+    logprobs: dict[str, Output] = field(default_factory=dict)
+    trained: Task | None = None
     is_behind: bool = False
     start: Output | None = None
-    trained: Output | None = None
+    trained_model: Output | None = None
 
     @property
     def policy(self) -> dict[str, Output]:
@@ -68,6 +74,8 @@ class Wiring:
     """Prompts to evaluate on."""
     prefix: str
     """Of the variant's names: `beta=0.25/`, or empty."""
+    model: Output
+    """The base model."""
     base: dict[str, Output] = field(default_factory=dict)
     """The base model's groups and scores on the held-out prompts."""
 
@@ -75,6 +83,20 @@ class Wiring:
 def changed(settings: Settings, **options: object) -> Settings:
     """Settings with options that the loop sets."""
     return replace(settings, options=settings.options.model_copy(update=options))
+
+
+def with_policy(settings: Settings, policy: Mapping[str, Output]) -> tuple[Settings, list[Output]]:
+    """Settings with the policy's place for `${policy}`, and what they read for it.
+
+    Raises:
+        UsageError: the policy is a model with an adapter.
+    """
+    if not settings.names_policy:
+        return settings, []
+    if "adapter" in policy:
+        message = "${policy} is a model with an adapter here, which this stage does not take. Leave save_adapter out."
+        raise UsageError(settings.source.render(message))
+    return settings.with_policy(place(policy["model"])), [policy["model"]]
 
 
 def every_round(wiring: Wiring, stage: Stage, state: RoundState) -> None:
@@ -94,55 +116,55 @@ def once(wiring: Wiring, stage: Stage, state: RoundState) -> None:
     """Nothing: it is run before the rounds (`walk.py`)."""
 
 
-def curriculum(wiring: Wiring, stage: Stage, state: RoundState) -> None:
-    """Choose prompts by all earlier rounds. Where several rewards are combined, their combination is what counts."""
-    settings = state.plan.only(stage.name)
-    if settings is None or not state.earlier:
-        return
-    history = [
-        (
-            earlier.latest["groups"],
-            next(iter(earlier.scores.values())) if len(earlier.scores) == 1 else earlier.latest["advantages"],
-        )
-        for earlier in state.earlier
-    ]
-    reads = [output for pair in history for output in pair]
-    settings = changed(settings, history=[(_place(groups), _place(scores)) for groups, scores in history])
-    state.latest["prompts"] = wiring.tasks.make(
-        f"{state.prefix}{stage.name}", stage, [state.latest["prompts"]], settings, reads
-    )
-
-
 def generate(wiring: Wiring, stage: Stage, state: RoundState) -> None:
     """Sample the round's model."""
-    settings = state.plan.stages[stage.name][0]
-    state.latest["groups"] = _sample(wiring, state.prefix + stage.name, state.latest, settings)
+    state.latest["groups"] = sample(wiring, state.prefix + stage.name, state.latest, state.plan.stages[stage.name][0])
 
 
 def score(wiring: Wiring, stage: Stage, state: RoundState) -> None:
     """One scores table per reward."""
-    for settings in state.plan.stages[stage.name]:
-        label = stage.label_of(settings.options)
-        name = f"{state.prefix}{stage.name}-{label}"
-        state.scores[label] = wiring.tasks.make(name, stage, [state.latest["groups"]], settings)
+    score_groups(wiring, state, state.prefix)
+
+
+def score_groups(wiring: Wiring, state: RoundState, prefix: str) -> None:
+    """Score the latest groups, in tasks with names of this prefix."""
+    stage = stage_named("score")
+    for entry in state.plan.stages[stage.name]:
+        settings, reads = with_policy(entry, state.policy)
+        name = f"{prefix}{stage.name}-{entry.label}"
+        state.scores[entry.label] = wiring.tasks.make(name, stage, [state.latest["groups"]], settings, reads)
 
 
 def advantages(wiring: Wiring, stage: Stage, state: RoundState) -> None:
     """Combine the round's scores; with `pool`, over the samples of the window too."""
+    state.latest["advantages"] = combine_scores(wiring, state, f"{state.prefix}{stage.name}")
+
+
+def combine_scores(wiring: Wiring, state: RoundState, name: str) -> Output:
+    """The advantages of the latest groups and scores, in a task of this name."""
+    stage = stage_named("advantages")
     settings = state.plan.stages[stage.name][0]
     weights = [entry.weight for entry in state.plan.stages["score"]]
-    scores = [{"url": _place(table), "weight": weight} for table, weight in _pairs(state.scores, weights)]
+    scores = [{"url": place(table), "weight": weight} for table, weight in _pairs(state.scores, weights)]
     pooled = [(past.latest["groups"], table) for past in _pooled(wiring, state) for table in past.scores.values()]
-    pool = [(_place(groups), _place(table)) for groups, table in pooled]
+    pool = [(place(groups), place(table)) for groups, table in pooled]
     options = type(settings.options).model_validate({**settings.options.given(), "scores": scores, "pool": pool})
-    state.latest["advantages"] = wiring.tasks.make(
-        f"{state.prefix}{stage.name}",
+    return wiring.tasks.make(
+        name,
         stage,
         [state.latest["groups"]],
         replace(settings, options=options),
         [*state.scores.values(), *(output for pair in pooled for output in pair)],
         weights,
     )
+
+
+def logprobs(wiring: Wiring, stage: Stage, state: RoundState) -> None:
+    """The log-probs of the round's groups under other models, which its training compares with."""
+    for entry in state.plan.stages.get(stage.name, ()):
+        settings, reads = with_policy(entry, state.policy)
+        name = f"{state.prefix}{stage.name}-{entry.label}"
+        state.logprobs[entry.label] = wiring.tasks.make(name, stage, [state.latest["groups"]], settings, reads)
 
 
 def train(wiring: Wiring, stage: Stage, state: RoundState) -> None:
@@ -159,28 +181,34 @@ def train(wiring: Wiring, stage: Stage, state: RoundState) -> None:
     if replayed or state.is_behind:  # other weights sampled them
         options["allow_off_policy"] = True
     if replayed:
-        options["replay"] = [(_place(g), _place(a)) for g, a in replayed]
+        options["replay"] = [(place(g), place(a)) for g, a in replayed]
+    compared = [(name, table) for one in (state, *state.window) for name, table in one.logprobs.items()]
+    if compared:
+        options["logprobs"] = [f"{name}={place(table)}" for name, table in compared]
+    name = f"{state.prefix}{stage.name}"
     trained = wiring.tasks.make(
-        f"{state.prefix}{stage.name}",
+        name,
         stage,
         [state.latest["groups"], state.latest["advantages"]],
         changed(settings, **options),
-        [*(output for pair in replayed for output in pair), *_policy(state.latest)],
+        [*(output for pair in replayed for output in pair), *(table for _, table in compared), *_policy(state.latest)],
     )
+    state.trained = wiring.tasks.walk.named[name]
     if settings.options.save_adapter:
         state.latest["adapter"] = trained
     else:
-        state.latest["model"] = state.trained = trained
+        state.latest["model"] = state.trained_model = trained
         state.latest.pop("adapter", None)
 
 
 def evaluate(wiring: Wiring, stage: Stage, state: RoundState) -> None:
     """Sample, score and measure the round's model on the held-out prompts, by the first reward."""
-    evaluate_model(wiring, f"{wiring.prefix}round-{state.plan.number}", state.plan, state.latest)
+    evaluate_model(wiring, f"{wiring.prefix}round-{state.plan.number}", state.latest)
 
 
-def evaluate_model(wiring: Wiring, name: str, plan: RoundPlan, latest: dict[str, Output]) -> None:
-    """Evaluate a model; the first one is the base that later ones are compared with.
+def evaluate_model(wiring: Wiring, name: str, latest: dict[str, Output]) -> None:
+    """Evaluate a model as every other one, as round 0 says and with the base model for `${policy}`; the first one is
+    the base that later ones are compared with.
 
     Args:
         latest: as of a round's state; its model, and its adapter where there is one.
@@ -189,12 +217,13 @@ def evaluate_model(wiring: Wiring, name: str, plan: RoundPlan, latest: dict[str,
         return
     stage = stage_named("evaluate")
     latest = {**latest, "prompts": wiring.held_out}
-    groups = _sample(wiring, f"{name}/evaluate-generate", latest, wiring.variant.sampling)
-    reward = plan.stages["score"][0]
-    scores = wiring.tasks.make(f"{name}/evaluate-score", stage_named("score"), [groups], reward)
+    groups = sample(wiring, f"{name}/evaluate-generate", latest, wiring.variant.sampling)
+    plan = wiring.variant.rounds[0]
+    reward, reads = with_policy(plan.stages["score"][0], {"model": wiring.model})
+    scores = wiring.tasks.make(f"{name}/evaluate-score", stage_named("score"), [groups], reward, reads)
     settings = plan.stages[stage.name][0]
     if wiring.base:
-        places = {f"base_{kind}": _place(output) for kind, output in wiring.base.items()}
+        places = {f"base_{kind}": place(output) for kind, output in wiring.base.items()}
         settings = changed(settings, **places)
     wiring.tasks.make(f"{name}/evaluate", stage, [groups, scores], settings, list(wiring.base.values()))
     wiring.tasks.walk.evaluations[name] = wiring.tasks.walk.named[f"{name}/evaluate"]
@@ -202,17 +231,25 @@ def evaluate_model(wiring: Wiring, name: str, plan: RoundPlan, latest: dict[str,
         wiring.base.update({"groups": groups, "scores": scores})
 
 
-def _sample(wiring: Wiring, name: str, latest: dict[str, Output], settings: Settings) -> Output:
+def sample(
+    wiring: Wiring, name: str, latest: Mapping[str, Output], settings: Settings, extended: Sequence[Output] = ()
+) -> Output:
+    """The groups of the latest prompts and policy, in a task of this name.
+
+    Args:
+        extended: the groups that get further samples, if any.
+    """
     settings = changed(settings, **_policy_options(latest))
-    return wiring.tasks.make(name, stage_named("generate"), [latest["prompts"]], settings, _policy(latest))
+    reads = [*extended, *_policy(latest)]
+    return wiring.tasks.make(name, stage_named("generate"), [latest["prompts"]], settings, reads)
 
 
-def _policy(latest: dict[str, Output]) -> list[Output]:
+def _policy(latest: Mapping[str, Output]) -> list[Output]:
     """The model, and the adapter on top of it where there is one."""
     return [latest[name] for name in POLICY if name in latest]
 
 
-def _policy_options(latest: dict[str, Output]) -> dict[str, str]:
+def _policy_options(latest: Mapping[str, Output]) -> dict[str, str]:
     """The options of a stage that name them."""
     return {name: latest[name].place or NOT_TRAINED for name in POLICY if name in latest}
 
@@ -225,5 +262,6 @@ def _pairs(scores: dict[str, Output], weights: list[float]) -> list[tuple[Output
     return list(zip(scores.values(), weights, strict=True))
 
 
-def _place(output: Output) -> str:
+def place(output: Output) -> str:
+    """Where an output is, or what stands for it in options that are not used before it is made."""
     return output.place or f"(not made yet: {output.key})"

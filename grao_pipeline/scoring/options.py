@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
-from grao_pipeline.options import Device, Processes, StageOptions, option, runtime
+from grao_pipeline.options import Device, KeyValues, Processes, StageOptions, option, runtime
 from grao_pipeline.ray_cluster import RAY_ADDRESS_HELP
 from grao_pipeline.scoring.condition import Condition
 
@@ -40,7 +40,7 @@ class ScoreOptions(StageOptions):
         "module:name.",
         plugin="reward",
     )
-    reward_arg: list[str] = option(
+    reward_arg: KeyValues = option(
         [], "Argument of the reward as key=value, e.g. pattern='^Yes' or model=PATH. Repeatable."
     )
     name: str | None = option(None, "Name of the reward in later tables; default: the last part of --reward.")

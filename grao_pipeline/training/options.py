@@ -5,7 +5,17 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from grao_pipeline.options import Device, Dtype, Processes, StageOptions, option, option_flag, runtime, tables
+from grao_pipeline.options import (
+    Device,
+    Dtype,
+    KeyValues,
+    Processes,
+    StageOptions,
+    option,
+    option_flag,
+    runtime,
+    tables,
+)
 from grao_pipeline.presets import Preset, preset_option, with_preset
 from grao_pipeline.tracking.options import LOG_TO_HELP
 
@@ -55,7 +65,7 @@ class TrainOptions(StageOptions):
         "orpo, kto, sppo, disco, trpa, ranked-list, regression, p3o, distillation, or your own package.module:Class.",
         plugin="objective",
     )
-    objective_arg: list[str] = option(
+    objective_arg: KeyValues = option(
         [], "Argument of the objective as key=value, e.g. clip_high=0.28 or dpo_beta=0.05. Repeatable."
     )
     beta: float = option(0.5, "Weight of GRAO's imitation term.", ge=0.0)

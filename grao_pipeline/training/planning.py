@@ -13,8 +13,9 @@ from grao_pipeline.training.provenance import train_provenance
 
 
 def check(options: StageOptions) -> None:
-    """Raises UsageError where there is no such objective."""
+    """Raises UsageError where there is no such objective, or log-probs have a name that is taken."""
     assert isinstance(options, TrainOptions)
+    logprobs_urls(options.logprobs)
     named_source("objective", options.objective, OBJECTIVES)
 
 

@@ -17,7 +17,8 @@ from grao_pipeline.cli.system import System
 from grao_pipeline.cli.systems import SYSTEMS
 from grao_pipeline.options import extra_of, option_flag
 from grao_pipeline.pipeline import stage_named
-from grao_pipeline.plugins import KINDS, load
+from grao_pipeline.plugin_kinds import KINDS
+from grao_pipeline.plugins import load
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,8 @@ ORACLES = {
         "tests/scoring/rewards/test_diversity.py": "diversity",
         "tests/scoring/rewards/test_model_rewards.py": "answer-likelihood process-reward-model preference-model",
     },
+    "priority": {"tests/prompts/test_priorities.py": "variance cures vas"},
+    "budget": {"tests/prompts/test_budgets.py": "knapsack spread failed"},
     "estimator": {
         "tests/advantages/test_built_in_estimators.py": "grao grpo dr-grpo rloo reinforce++-baseline max-rl gdpo opmd "
         "asymre rank best-of-n sft",

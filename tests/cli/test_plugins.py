@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from grao_pipeline.plugins import KINDS, describe_plugin
+from grao_pipeline.plugin_kinds import KINDS, describe_plugin
 from tests import tiny
 
 PLUGINS = [(kind.name, name) for kind in KINDS for name in kind.built_in()]

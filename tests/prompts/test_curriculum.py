@@ -253,7 +253,7 @@ def test_an_empty_choice_is_an_error(tmp_path: Path, history: list[str]) -> None
     flat = prompts_table(tmp_path / "flat", "be")
     refused = tiny.grao("curriculum", flat, tmp_path / "out", "--history", *history, "--uniform-mix", 0)
     assert refused.exit_code == 1
-    assert "every prompt's rewards are equal" in refused.output
+    assert "every prompt's priority is 0" in refused.output
     assert not (tmp_path / "out").exists()
 
 

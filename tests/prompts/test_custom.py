@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from grao_pipeline.errors import UsageError
-from grao_pipeline.plugins import describe_plugin
+from grao_pipeline.plugin_kinds import describe_plugin
 from grao_pipeline.prompts.base import DroppedRow, Prompt
 from grao_pipeline.prompts.build import build_prompts
 from grao_pipeline.prompts.options import PromptsOptions

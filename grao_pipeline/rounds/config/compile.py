@@ -87,6 +87,8 @@ def load_plan(path: str) -> RunPlan:
         raise root.value["minibatch"].error(
             "minibatch: curriculum chooses each round's prompts already; give one of them."
         )
+    if not any(name in root.value for name in ("curriculum", "minibatch")):
+        _refuse_replacing(root.value.get("resample", Node(None, root.where)))
     until = _until(in_round(own_keys["until"], None), keys) if keys.until is not None else None
     listed = named_variants(root) if "variants" in root.value else expand(root)
     expanded = [(name, _with_preset(changed)) for name, changed in listed]
@@ -112,6 +114,14 @@ def load_plan(path: str) -> RunPlan:
         prompts=_prompts(in_round(own_keys["prompts"], None)),
         variants=variants,
     )
+
+
+def _refuse_replacing(section: Node) -> None:
+    replacing = section.entries("resample: expected options").get("replace")
+    if replacing is not None and replacing.value is not False:
+        raise replacing.error(
+            "resample.replace: a round takes all prompts, so that there are no others. Give minibatch or curriculum."
+        )
 
 
 def _keep(section: Node, store: str) -> Keep:

@@ -6,7 +6,8 @@ from grao_pipeline.options import StageOptions
 from grao_pipeline.pipeline import stage_named
 from grao_pipeline.rounds.config.compile import RunKeys, loop_stages
 from grao_pipeline.rounds.config.keep import Keep
-from grao_pipeline.rounds.config.schedules import SHAPES
+from grao_pipeline.rounds.config.schedules import SCHEDULE as SCHEDULE_KEY
+from grao_pipeline.rounds.config.schedules import SHAPES, TOWARDS, WEIGHT, Towards
 from grao_pipeline.rounds.config.until import Until
 from grao_pipeline.rounds.executors.base import StageResources
 from grao_pipeline.stage import Stage
@@ -20,6 +21,7 @@ SCHEDULE: Schema = {
     "required": ["schedule", "from"],
     "additionalProperties": False,
 }
+NAME: Schema = {"type": "string", "description": "Names the entry."}
 
 
 def rounds_schema() -> Schema:
@@ -63,7 +65,9 @@ def rounds_schema() -> Schema:
 def _stage(stage: Stage) -> Schema:
     options = _options_of(stage)
     if stage.repeated:
-        options["properties"]["weight"] = _or_variable({"type": "number", "description": "In the combined reward."})
+        weight = _or_variable({"type": "number", "description": "In the combined reward."})
+        options["properties"] |= {WEIGHT: _per_round(weight)} if stage.is_weighted else {}
+        options["properties"] |= {"name": NAME} if stage.is_named else {}
         return {"description": stage.summary, "anyOf": [options, {"type": "array", "items": options, "minItems": 1}]}
     if stage.name == "evaluate":
         options["properties"]["generate"] = _options_of(stage_named("generate"))
@@ -72,7 +76,7 @@ def _stage(stage: Stage) -> Schema:
 
 def _options_of(stage: Stage) -> Schema:
     properties = _properties(stage.options_model, set(stage.decided_by_loop))
-    if stage.per_round:
+    if stage.knows_round:
         properties = {name: _per_round(schema) for name, schema in properties.items()}
     return _section(properties)
 
@@ -119,7 +123,13 @@ def _or_variable(schema: Schema) -> Schema:
 
 def _per_round(schema: Schema) -> Schema:
     """Also a value per round, or a schedule."""
-    return _any_of(schema, {"type": "array"}, SCHEDULE)
+    return _any_of(schema, {"type": "array"}, SCHEDULE, _towards())
+
+
+def _towards() -> Schema:
+    options = _options(Towards)
+    options["properties"][SCHEDULE_KEY] = {"const": TOWARDS}
+    return {**options, "required": [SCHEDULE_KEY, "metric", "target", "gain", "from"]}
 
 
 def _any_of(schema: Schema, *others: Schema) -> Schema:

@@ -1,10 +1,12 @@
 """What a rounds file stands for: the options of every stage in every round and variant, and where each was written."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grao_pipeline.options import StageOptions, YamlSection
 from grao_pipeline.rounds.config.keep import Keep
+from grao_pipeline.rounds.config.schedules import Measured
 from grao_pipeline.rounds.config.until import Until
 from grao_pipeline.rounds.executors.base import StageResources
 from grao_pipeline.storage.places import Place
@@ -25,6 +27,23 @@ class Settings:
     """Where they were written, for messages about them."""
     weight: float = 1.0
     """Of a reward, in the combined reward."""
+    label: str = ""
+    """Names one entry of a repeated stage."""
+    measured: Sequence[Measured] = ()
+    """Options that follow a measurement; they have the values that they begin with."""
+    waits_for: str = ""
+    """What they follow, where it is not known yet."""
+
+    @property
+    def names_policy(self) -> bool:
+        """Whether the options hold `${policy}`."""
+        return MODEL in json.dumps(self.options.given(), ensure_ascii=False)
+
+    def with_policy(self, place: str) -> "Settings":
+        """With the place of a model for `${policy}`."""
+        text = json.dumps(self.options.given(), ensure_ascii=False)
+        values = json.loads(text.replace(MODEL, json.dumps(place, ensure_ascii=False)[1:-1]))
+        return replace(self, options=type(self.options).model_validate(values))
 
 
 @dataclass(frozen=True)

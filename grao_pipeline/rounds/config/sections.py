@@ -44,6 +44,10 @@ def parse_section(model: type[Options], section: Node, name: str, /, **given: ob
         UsageError: names every wrong option with its line, its value and what is allowed.
     """
     refuse_unknown(section, option_names(model), name)
+    for key, node in section.entries(name).items():
+        if isinstance(node.value, dict) and "schedule" in node.value:
+            message = "it has no schedule: its value is the same in every round."
+            raise UsageError(source_of(section, name).render(message, str(key)))
     try:
         return model.model_validate({**(section.plain() or {}), **given})
     except ValidationError as error:

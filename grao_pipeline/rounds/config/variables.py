@@ -1,4 +1,5 @@
-"""Variables in the rounds' YAML: `${round}`, `${name}` from `variables:`, `${env:NAME}`, `${env:NAME:default}`.
+"""Variables in the rounds' YAML: `${round}`, `${policy}`, `${name}` from `variables:`, `${env:NAME}`,
+`${env:NAME:default}`.
 
 A value that is one variable and nothing else takes its type; within text it becomes text. `$${` stands for `${`.
 """
@@ -11,7 +12,7 @@ from grao_pipeline.pipeline import stages
 from grao_pipeline.rounds.config.yaml_lines import Node
 
 PATTERN = re.compile(r"\$\$\{|\$\{([^}]*)\}")
-ROUND = "${round}"
+ROUND, POLICY = "${round}", "${policy}"
 LONGEST_TEXT = 1_000_000
 
 
@@ -23,7 +24,7 @@ def read_variables(section: Node) -> dict[str, object]:
     """
     values: dict[str, object] = {}
     for name, node in section.entries("variables: expected names with their values").items():
-        if not re.fullmatch(r"\w+", str(name)) or name == "round":
+        if not re.fullmatch(r"\w+", str(name)) or name in ("round", "policy"):
             raise node.error(f"variables: {name!r} cannot be a variable's name.")
         if isinstance(node.value, dict | list):
             raise node.error(f"variables: {name}: expected text, a number, true or false.")
@@ -32,34 +33,39 @@ def read_variables(section: Node) -> dict[str, object]:
 
 
 def substitute(node: Node, variables: Mapping[str, object]) -> Node:
-    """The tree with values in the place of all variables but `${round}`, which `in_round` replaces.
+    """The tree with values in the place of all variables but `${round}` and `${policy}`, which `in_round` replaces.
 
     Raises:
         UsageError: a variable is unknown; the message has its line.
     """
 
     def value(match: re.Match[str], at: Node) -> object:
-        if match[0] in (ROUND, "$${"):
+        if match[0] in (ROUND, POLICY, "$${"):
             return match[0]
         return _environment(match[1], at) if match[1].startswith("env:") else _known(match[1], at, variables)
 
     return _replaced(node, value)
 
 
-def in_round(node: Node, number: int | None) -> Node:
-    """The tree with the round's number in the place of `${round}`; None where there is no round.
+def in_round(node: Node, number: int | None, policy: str | None = None) -> Node:
+    """The tree with the round's number in the place of `${round}`, and `policy` in that of `${policy}`.
+
+    Args:
+        number, policy: None where there is no round, or no policy.
 
     Raises:
-        UsageError: `${round}` stands outside of a round.
+        UsageError: `${round}` stands outside of a round, or `${policy}` where no groups were sampled yet.
     """
 
     def value(match: re.Match[str], at: Node) -> object:
         if match[0] == "$${":
             return "${"
-        if number is None:
-            names = ", ".join(stage.name for stage in stages() if stage.loop is not None and stage.per_round)
-            raise at.error(f"${{round}} is known only in {names}.")
-        return number
+        replacement = policy if match[0] == POLICY else number
+        if replacement is None:
+            knows = [stage for stage in stages() if stage.loop is not None and stage.knows_round]
+            names = ", ".join(stage.name for stage in knows if match[0] == ROUND or stage.repeated)
+            raise at.error(f"{match[0]} is known only in {names}.")
+        return replacement
 
     return _replaced(node, value)
 
@@ -101,7 +107,7 @@ def _environment(text: str, at: Node) -> str:
 
 def _known(name: str, at: Node, variables: Mapping[str, object]) -> object:
     if name not in variables:
-        known = ", ".join(["round", *variables])
+        known = ", ".join(["round", "policy", *variables])
         raise at.error(
             f"unknown variable ${{{name}}}. There are: {known}; define others in 'variables:', take them from the "
             "environment with ${env:NAME}, or write $${ for the text ${."

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from grao_pipeline.errors import UsageError
@@ -9,7 +10,7 @@ from grao_pipeline.options import option_names
 from grao_pipeline.parsing import finite_number, shown
 from grao_pipeline.pipeline import stage_named
 from grao_pipeline.rounds.config.run_plan import MODEL, RoundPlan, Settings, VariantPlan
-from grao_pipeline.rounds.config.schedules import section_in_round
+from grao_pipeline.rounds.config.schedules import WEIGHT, at_bound, fields_of, measured_in, section_in_round
 from grao_pipeline.rounds.config.sections import parse_section, source_of
 from grao_pipeline.rounds.config.variables import in_round
 from grao_pipeline.rounds.config.yaml_lines import Node
@@ -32,7 +33,7 @@ def compile_variant(name: str, root: Node, rounds: int, loop_stages: Sequence[St
     """
     overrides = _overrides(root, rounds, loop_stages)
     for stage in loop_stages:
-        for entry in _entries(root, stage):
+        for entry in _entries(root, stage) if _runs(root, stage) else ():
             _refuse_decided(stage, entry)
     plans = [
         RoundPlan(number, _stages_of_round(root, number, rounds, loop_stages, overrides)) for number in range(rounds)
@@ -43,7 +44,7 @@ def compile_variant(name: str, root: Node, rounds: int, loop_stages: Sequence[St
 def _stages_of_round(
     root: Node, number: int, rounds: int, loop_stages: Sequence[Stage], overrides: Overrides
 ) -> dict[str, list[Settings]]:
-    decided: dict[str, Any] = {"model": MODEL, "round": number}
+    decided: dict[str, Any] = {"model": MODEL, "round": number, "base": root.value["model"].value}
     settings: dict[str, list[Settings]] = {}
     for stage in loop_stages:
         if not _runs(root, stage):
@@ -52,13 +53,28 @@ def _stages_of_round(
         for entry in _entries(root, stage):
             section = entry.without("generate") if stage.name == "evaluate" else entry
             section = section.updated(overrides.get(number, {}).get(stage.name, {}))
-            section = in_round(section, number if stage.per_round else None)
-            if stage.per_round:
-                section = section_in_round(section, stage.options_model, stage.name, number, rounds)
-            settings[stage.name].append(stage_settings(stage, section, decided))
-        if stage.label is not None:
+            section = in_round(section, number if stage.knows_round else None, MODEL if stage.repeated else None)
+            settings[stage.name].append(_settings_in_round(stage, section, decided, number, rounds))
+        if stage.repeated:
             decided[stage.output] = _weights_by_label(stage, settings[stage.name])
     return settings
+
+
+def _settings_in_round(
+    stage: Stage, section: Node, decided: Mapping[str, object], number: int, rounds: int
+) -> Settings:
+    if not stage.knows_round:
+        return stage_settings(stage, section, decided)
+    fields = fields_of(stage.options_model, stage.is_weighted)
+
+    def settings(section: Node) -> Settings:
+        return stage_settings(stage, section_in_round(section, fields, stage.name, number, rounds), decided)
+
+    measured = measured_in(section, fields, stage.name)
+    if measured:  # what they may become must be possible, too
+        settings(at_bound(section, fields, stage.name, "low"))
+        settings(at_bound(section, fields, stage.name, "high"))
+    return replace(settings(section), measured=measured)
 
 
 def stage_settings(stage: Stage, section: Node, decided: Mapping[str, object]) -> Settings:
@@ -71,18 +87,25 @@ def stage_settings(stage: Stage, section: Node, decided: Mapping[str, object]) -
         UsageError: with the option's line.
     """
     weight = 1.0
-    if stage.repeated and "weight" in section.value:
-        weight = _weight(section.value["weight"], stage.name)
-        section = section.without("weight")
+    if stage.is_weighted and WEIGHT in section.value:
+        weight = _weight(section.value[WEIGHT], stage.name)
+        section = section.without(WEIGHT)
+    label = ""
+    if stage.is_named:
+        label = str(section.value.get("name", Node("", section.where)).value)
+        section = section.without("name")
     given = {name: value for name, value in decided.items() if name in stage.decided_by_loop}
     options = parse_section(stage.options_model, section, stage.name, **given)
-    source = source_of(section, stage.name)
+    label = stage.label_of(options) if stage.label is not None else label
+    settings = Settings(options, source_of(section, stage.name), weight, label)
     if stage.check is not None:
+        # Where the policy is named, the first one stands for those that are not trained yet.
+        checked = settings.with_policy(str(decided["base"])) if settings.names_policy and stage.repeated else settings
         try:
-            load_object(stage.check)(options)
+            load_object(stage.check)(checked.options)
         except UsageError as error:
-            raise UsageError(source.render(error.message, error.option)) from None
-    return Settings(options, source, weight)
+            raise UsageError(settings.source.render(error.message, error.option)) from None
+    return settings
 
 
 def _weights_by_label(stage: Stage, entries: Sequence[Settings]) -> list[str]:
@@ -93,7 +116,7 @@ def _weights_by_label(stage: Stage, entries: Sequence[Settings]) -> list[str]:
     """
     weights: dict[str, float] = {}
     for entry in entries:
-        label = stage.label_of(entry.options)
+        label = entry.label
         if not PLAIN_NAME.fullmatch(label):
             message = f"{label!r} cannot name a directory: use at most 50 letters, digits, spaces and _-+=,. in it."
             raise UsageError(entry.source.render(message, "name"))
@@ -109,7 +132,8 @@ def _sampling(root: Node, rounds: int) -> Settings:
     `evaluate: generate:` says on top."""
     stage = stage_named("generate")
     changes = _section(root, "evaluate").entries("evaluate: expected options").get("generate")
-    section = section_in_round(in_round(_section(root, "generate"), 0), stage.options_model, "generate", 0, rounds)
+    fields = fields_of(stage.options_model)
+    section = section_in_round(in_round(_section(root, "generate"), 0), fields, "generate", 0, rounds)
     if changes is not None:
         changes = in_round(changes, None)
         changes.entries("evaluate.generate: expected options of generate")

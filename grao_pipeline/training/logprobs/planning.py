@@ -20,7 +20,9 @@ def logprobs_provenance(options: LogprobsOptions, groups_fingerprint: str, sourc
 
 def identity(inputs: Sequence[str], options: StageOptions, provenance_of: Callable[[str], Provenance]) -> Provenance:
     assert isinstance(options, LogprobsOptions)
-    return logprobs_provenance(options, provenance_of(inputs[0]).fingerprint, locate_model(options.model))
+    return logprobs_provenance(
+        options, provenance_of(inputs[0]).fingerprint, locate_model(options.model, only_identity=True)
+    )
 
 
 def logprobs_urls(entries: Sequence[str]) -> list[tuple[str, str]]:
@@ -33,3 +35,9 @@ def logprobs_urls(entries: Sequence[str]) -> list[tuple[str, str]]:
     if any(name == "behavior" for name, _ in pairs):
         raise UsageError("'behavior' is the name of the policy that sampled; choose another one.", option="logprobs")
     return pairs
+
+
+def devices(options: StageOptions) -> int:
+    """GPUs that it uses."""
+    assert isinstance(options, LogprobsOptions)
+    return 1 if options.device != "cpu" else 0

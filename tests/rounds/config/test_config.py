@@ -140,7 +140,7 @@ def error(directory: Path, text: str) -> str:
             "objective: {schedule: linear, from: 1, to: 0}",
             "rounds.yaml:13: train.objective: only a number",
         ),
-        ("beta: 0.5", "beta: ${b}", "rounds.yaml:13: unknown variable ${b}. There are: round;"),
+        ("beta: 0.5", "beta: ${b}", "rounds.yaml:13: unknown variable ${b}. There are: round, policy;"),
         ("beta: 0.5", "beta: ${env:GRAO_NOT_SET}", "rounds.yaml:13: the environment variable GRAO_NOT_SET is not set"),
         ("output: runs/x", "output: runs/${round}", "rounds.yaml:1: ${round} is known only in curriculum, generate,"),
         ("beta: 0.5", "beta: 0.5\nsweep: {evaluate.seed: [1]}", "rounds.yaml:14: sweep: evaluate.seed cannot be swept"),

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from grao_pipeline.errors import StageFailure, UsageError
-from grao_pipeline.plugins import describe_plugin
+from grao_pipeline.plugin_kinds import describe_plugin
 from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
 from tests.scoring.judges.common import (

@@ -1,0 +1,11 @@
+"""`python stages/resample.py …` is `grao resample …`: to start this stage by path, also under torchrun."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder's names would shadow packages of the same name
+
+from grao_pipeline.cli.main import stage_command
+
+if __name__ == "__main__":
+    stage_command("resample")()
