@@ -27,9 +27,10 @@ from grao_pipeline.advantages.summary import AdvantagesSummary, Tally
 from grao_pipeline.advantages.table_std import Moments
 from grao_pipeline.advantages.token_weights.weigh import GROUP_COLUMNS, STEP_COLUMNS, TOKEN_ADVANTAGES, weighed
 from grao_pipeline.errors import UsageError
-from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
+from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.progress import SILENT, Progress
-from grao_pipeline.storage.manifest import INPUT_CONTENT, Provenance
+from grao_pipeline.storage.input_content import input_content
+from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.storage.writer import TableWriter
 
@@ -163,9 +164,8 @@ def open_computation(groups_url: str, options: AdvantagesOptions) -> Computation
     features = [(name, reader.fingerprint) for name, reader in inputs.features.items()]
     provenance = advantages_provenance(options, inputs.groups.fingerprint, described, others, features)
     # Scores may be rewritten in place (--retry-errors): advantages of the earlier ones are computed again.
-    content = [reader.content for table in (inputs, *pooled) for reader in table.scores.values()]
-    content += [reader.content for reader in inputs.features.values()]
-    details: dict[str, object] = {INPUT_CONTENT: fingerprint(content)}
+    scores = [reader for table in (inputs, *pooled) for reader in table.scores.values()]
+    details: dict[str, object] = {**input_content([*scores, *inputs.features.values()])}
     for function in recipe.token_functions:
         steps_of = function.reads_steps_of
         if steps_of is not None and steps_of not in inputs.features:

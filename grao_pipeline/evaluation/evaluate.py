@@ -1,17 +1,17 @@
 """`grao evaluate`: groups + scores, optionally with those of the base model → metrics with intervals."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from grao_pipeline import notes
-from grao_pipeline.errors import DamagedPart, MismatchError
+from grao_pipeline.errors import DamagedPart, InputError, MismatchError
 from grao_pipeline.evaluation.breakdown import Breakdown, break_down
 from grao_pipeline.evaluation.estimates import Metrics, estimates_of
 from grao_pipeline.evaluation.options import EvaluateOptions
-from grao_pipeline.evaluation.scored_prompts import ScoredPrompt, read_scored_prompts
+from grao_pipeline.evaluation.scored_prompts import ScoredPrompt, ScoredPrompts, read_scored_prompts
 from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.input_content import INPUT_CONTENT, has_other_rows, input_content
 from grao_pipeline.storage.json_record import read_record, write_record
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader
@@ -32,6 +32,8 @@ class EvaluateSummary:
     """Prompts that only one of the two models has samples of."""
     confidence: float
     fingerprint: str
+    prompts_not_applicable: int = 0
+    """Left out: prompts of other tasks, which the reward is not meant for."""
     notes: list[str] = field(default_factory=list)
     by: Breakdown = field(default_factory=dict)
     """Field of the metadata → its value → the metrics of the prompts with this value."""
@@ -46,6 +48,8 @@ class EvaluateSummary:
             for name, metric in self.metrics.items()
         }
         counts = {"prompts": self.prompts, "unpaired_prompts": self.unpaired_prompts}
+        if self.prompts_not_applicable:
+            counts["prompts_not_applicable"] = self.prompts_not_applicable
         tables = {f"by {name}": [_row(value, of) for value, of in values.items()] for name, values in self.by.items()}
         return {**metrics, **tables, **counts, "fingerprint": self.fingerprint, "notes": self.notes}
 
@@ -114,7 +118,10 @@ def evaluate(
         _refuse_other_reward(tuned.companion, base.companion)
     base_fingerprints = base.fingerprints if base else (None, None)
     provenance = evaluate_provenance(options, *tuned.fingerprints, *base_fingerprints)
-    earlier = _earlier(out, progress)
+    provenance = replace(
+        provenance, details=input_content(pair.companion for pair in (tuned, base) if pair is not None)
+    )
+    earlier = _earlier(out, provenance, progress)
     if earlier is not None:
         if earlier.fingerprint != provenance.fingerprint:
             raise MismatchError(
@@ -129,25 +136,35 @@ def evaluate(
     with progress.track("reading groups and scores", num_parts, "parts") as bar:
         prompts = read_scored_prompts(tuned, bar, options.by)
         base_prompts = read_scored_prompts(base, bar) if base else None
+    if not prompts.prompts and prompts.num_not_applicable:
+        raise InputError(
+            f"{scores_url} has no reward for any of the {prompts.num_not_applicable} prompts: the reward is meant for "
+            "none of them. Give scores of a reward that applies to these prompts."
+        )
     summary = _summary(prompts, base_prompts, options, provenance.fingerprint)
     write_record(directory, METRICS, {**asdict(provenance), "summary": asdict(summary)}, indent=1)
     return summary
 
 
-def _earlier(out: str, progress: Progress) -> EvaluateSummary | None:
+def _earlier(out: str, current: Provenance, progress: Progress) -> EvaluateSummary | None:
+    """The evaluation in `out`; None where it is to be regenerated: it is damaged, or its scores were rewritten."""
     try:
-        return read_evaluation(out)
+        earlier = read_evaluation(out)
+        if earlier is not None and earlier.fingerprint == current.fingerprint:
+            stored = read_record(Directory(out), METRICS) or {}
+            if has_other_rows(stored.get("details", {}), current.details[INPUT_CONTENT]):
+                progress.warn(f"{out} was made from scores that were rewritten since. It is evaluated again.")
+                return None
+        return earlier
     except DamagedPart as error:
         progress.warn(str(error))
         return None
 
 
 def _summary(
-    tuned: Mapping[str, ScoredPrompt],
-    base: Mapping[str, ScoredPrompt] | None,
-    options: EvaluateOptions,
-    fingerprint: str,
+    scored: ScoredPrompts, scored_base: ScoredPrompts | None, options: EvaluateOptions, fingerprint: str
 ) -> EvaluateSummary:
+    tuned, base = scored.prompts, None if scored_base is None else scored_base.prompts
     unpaired = 0
     if base is not None:
         common = tuned.keys() & base.keys()
@@ -157,7 +174,7 @@ def _summary(
     metrics = estimates_of(tuned, base, options)
     prompts = list(tuned.values())
     rewards = [reward for prompt in prompts for reward in prompt.rewards]
-    num_unscored = rewards.count(None)
+    num_unscored = sum(prompt.num_unscored for prompt in prompts)
     num_truncated = round(sum(prompt.truncated * len(prompt.rewards) for prompt in prompts))
     ties = metrics.get("nag_ties")
     remarks = [
@@ -168,7 +185,8 @@ def _summary(
         *(note for k in options.pass_at for note in notes.too_few_samples(k, _num_too_few(prompts, k), len(prompts))),
     ]
     by = break_down(tuned, base, options)
-    return EvaluateSummary(metrics, len(tuned), unpaired, options.confidence, fingerprint, remarks, by)
+    others = scored.num_not_applicable
+    return EvaluateSummary(metrics, len(tuned), unpaired, options.confidence, fingerprint, others, remarks, by)
 
 
 def _num_too_few(prompts: list[ScoredPrompt], k: int) -> int:

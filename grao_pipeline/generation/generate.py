@@ -108,6 +108,7 @@ def generate_groups(
     summary = GenerateSummary(
         groups=num_prompts,
         parts_found=writer.num_committed,
+        engine=resolve_engine_name(options.engine),
         fingerprint=provenance.fingerprint,
         policy=source.fingerprint,
     )
@@ -144,6 +145,7 @@ def generate_groups(
                 report = RunReport(summary, bar)
                 output = EngineOutput(sampling, StopStrings(sampling.stop, tokenizer.token_text))
                 run_engine(engine, PartAssembler(preparer, writer, report), sampling, report, output)
+            summary.set_precision(engine.precision())
             summary.remarks = engine.remarks() + ([UNKNOWN_BEHAVIOR] if output.has_unknown_behavior else [])
         summary.groups -= summary.prompts_refused
     elif writer.was_complete:

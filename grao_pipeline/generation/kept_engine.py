@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from grao_pipeline.fingerprints import VOLATILE_CONFIG_KEYS, fingerprint, read_config, tokenizer_fingerprint
-from grao_pipeline.generation.engines.base import Engine, Request, SampledGroup, Sampling
+from grao_pipeline.generation.engines.base import Engine, Precision, Request, SampledGroup, Sampling
 from grao_pipeline.generation.engines.make import EngineRecipe, load_engine_class
 from grao_pipeline.residence import RESIDENCE, Resident
 
@@ -68,6 +68,9 @@ class LentEngine(Engine):
         self._has_ended = False
         yield from self._lent.engine.generate(parts, sampling)
         self._has_ended = True
+
+    def precision(self) -> Precision | None:
+        return self._lent.engine.precision()
 
     def remarks(self) -> list[str]:
         return self._lent.engine.remarks()

@@ -28,17 +28,22 @@ class RowBuilder:
         self._options = options
         self._summary = summary
         self._stops = StopStrings(options.stop, policy.tokenizer.token_text)
+        self._rendered: dict[str, str] = {}
 
     def check(self, prompt: Mapping[str, Any]) -> None:
-        """Check that the chat template can render a prompt and its reference.
+        """Render a prompt, whose text `begin` takes, and its reference.
 
         Raises:
-            RefusedConversation: it cannot; the message names the prompt.
+            RefusedConversation: the chat template cannot; the message names the prompt.
         """
+        messages, reference, tools = prompt["messages"], prompt["reference"], prompt["tools"]
         try:
-            self._tokenizer.check(prompt["messages"], prompt["reference"], prompt["tools"])
+            text = self._tokenizer.rendered(messages, True, tools)
+            if reference is not None:
+                self._tokenizer.rendered([*messages, {"role": "assistant", "content": reference}], False, tools)
         except RefusedConversation as error:
             raise RefusedConversation(f"Prompt {prompt['prompt_id']}: {error}") from error
+        self._rendered[prompt["prompt_id"]] = text
 
     def begin(self, prompt: Mapping[str, Any]) -> Row:
         """The row of a prompt without its samples. A reference that does not fit into the context, or that would teach
@@ -47,8 +52,11 @@ class RowBuilder:
         Raises:
             InputError: the prompt is empty, or model and tokenizer do not belong together.
         """
-        ids = self._tokenizer.prompt(prompt["messages"], prompt["tools"])
-        reference_ids = self._reference(prompt)
+        text = self._rendered.pop(prompt["prompt_id"], None)
+        if text is None:
+            text = self._tokenizer.rendered(prompt["messages"], True, prompt["tools"])
+        ids = self._tokenizer.encoded(text)
+        reference_ids = self._reference(prompt, text)
         if not ids:
             raise InputError(f"Prompt {prompt['prompt_id']} is empty: its chat template makes no text of it.")
         largest = max([*ids, *(reference_ids or [])])
@@ -82,8 +90,10 @@ class RowBuilder:
             "retokenized": any(sample.retokenized for sample in samples),
         }
 
-    def _reference(self, prompt: Mapping[str, Any]) -> list[int] | None:
-        """Token ids of the reference; None where a prompt has no reference, or it is left out of training."""
+    def _reference(self, prompt: Mapping[str, Any], before: str) -> list[int] | None:
+        """Token ids of the reference after its rendered prompt; None where a prompt has no reference, or it is left
+        out of training.
+        """
         if prompt["reference"] is None:
             return None
         wanted = self._options.reference_reasoning
@@ -93,6 +103,7 @@ class RowBuilder:
             prompt["reference_reasoning"],
             prompt["tools"],
             empty_thought=wanted != "none",
+            before=before,
         )
         summary, thought = self._summary, continuation.thought
         summary.reference_reasoning_left_out += thought == "left out"

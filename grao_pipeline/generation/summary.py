@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from grao_pipeline import notes
-from grao_pipeline.generation.engines.base import Sample
+from grao_pipeline.generation.engines.base import Precision, Sample
 from grao_pipeline.schemas import FINISH_REASONS, FinishReason
 
 PART_COLUMNS = ["reference", "reference_token_ids", "completion_token_ids", "finish_reasons", "reasoning", "answers"]
@@ -61,6 +61,10 @@ class GenerateSummary:
     """References trained on without their reasoning, since the prompt turns reasoning off."""
     seconds: float = 0.0
     tokens_per_second: float = 0.0
+    engine: str = ""
+    device: str = ""
+    """Of the engine that sampled in this run; empty where a server has the weights."""
+    dtype: str = ""
     fingerprint: str = ""
     policy: str = ""
     remarks: list[str] = field(default_factory=list)
@@ -92,6 +96,11 @@ class GenerateSummary:
         self.new_samples += len(samples)
         self.new_tokens += sum(len(sample.token_ids) for sample in samples)
 
+    def set_precision(self, precision: Precision | None) -> None:
+        """What device and precision the weights had in this run; None where a server has them."""
+        if precision is not None:
+            self.device, self.dtype = precision.device, precision.dtype
+
     def add_process(self, summary: Mapping[str, Any]) -> None:
         """Add what another process of this run did.
 
@@ -102,6 +111,7 @@ class GenerateSummary:
             setattr(self, name, getattr(self, name) + summary[name])
         self.seconds = max(self.seconds, summary["seconds"])
         self.tokens_per_second += summary["tokens_per_second"]
+        self.device, self.dtype = summary["device"], summary["dtype"]
         self.remarks += [remark for remark in summary["remarks"] if remark not in self.remarks]
 
     def add_part(self, part: pa.Table) -> None:

@@ -63,6 +63,7 @@ def sample_texts(prompts_url: str, out: str, options: GenerateOptions, progress:
     summary = GenerateSummary(
         groups=prompts.num_rows,
         parts_found=writer.num_committed,
+        engine=options.engine,
         fingerprint=provenance.fingerprint,
         policy=provenance.inputs["model"],
     )

@@ -41,6 +41,7 @@ class EncodedSample:
     Attributes:
         split: None where the text has no parts.
         is_retokenized: its token IDs were made from its text.
+        token_ends: the number of characters of the text up to the end of each token; None where that is unknown.
     """
 
     text: str
@@ -48,6 +49,7 @@ class EncodedSample:
     finish_reason: FinishReason
     split: Split | None
     is_retokenized: bool
+    token_ends: list[int] | None = None
 
 
 class PlainEncoder:
@@ -112,6 +114,10 @@ class Encoder(PlainEncoder):
         return EncodedPrompt(prompt, messages, ids, reference_ids)
 
     def sample(self, prompt: EncodedPrompt, sample: ImportedSample) -> EncodedSample:
+        encoded = self._encoded(prompt, sample)
+        return replace(encoded, token_ends=self.prompts.token_text.ends_within(encoded.tokens.ids, encoded.text))
+
+    def _encoded(self, prompt: EncodedPrompt, sample: ImportedSample) -> EncodedSample:
         if sample.tokens is not None:
             return self._of_tokens(prompt, sample, sample.tokens)
         try:

@@ -211,7 +211,7 @@ def _columns(
         "completion_logprobs": _unless_all_null([sample.logprobs for sample in tokens]),
         "completion_behavior_logprobs": _unless_all_null([sample.behavior_logprobs for sample in tokens]),
         "completion_masks": _unless_all_null([sample.mask for sample in tokens]),
-        "completion_token_ends": None,
+        "completion_token_ends": _unless_all_null([sample.token_ends for sample in encoded]),
         "finish_reasons": [sample.finish_reason for sample in encoded],
         "policy": POLICY,
         "round": 0,
@@ -221,5 +221,7 @@ def _columns(
     }
 
 
-def _unless_all_null(values: list[list[float] | None] | list[list[bool] | None]) -> object:
+def _unless_all_null(
+    values: list[list[float] | None] | list[list[bool] | None] | list[list[int] | None],
+) -> object:
     return None if all(value is None for value in values) else values

@@ -78,21 +78,11 @@ class PromptTokenizer:
         Raises:
             RefusedConversation: the template fails on it.
         """
-        return self._encode(self._render(messages, True, tools))
+        return self.encoded(self.rendered(messages, True, tools))
 
     def reference(self, messages: Sequence[Message], reference: str) -> list[int]:
         """Token ids of `reference` as the continuation of that prompt, end-of-turn token included. [L]"""
         return self.continuation(messages, reference).token_ids
-
-    def check(self, messages: Sequence[Message], reference: str | None, tools: str | None = None) -> None:
-        """Render a prompt and its reference.
-
-        Raises:
-            RefusedConversation: the template fails on them.
-        """
-        self._render(messages, True, tools)
-        if reference is not None:
-            self._render([*messages, {"role": "assistant", "content": reference}], False, tools)
 
     def continuation(
         self,
@@ -102,6 +92,7 @@ class PromptTokenizer:
         tools: str | None = None,
         *,
         empty_thought: bool = True,
+        before: str | None = None,
     ) -> Continuation:
         """An answer as the continuation of that prompt, end-of-turn token included. [L]
 
@@ -112,11 +103,12 @@ class PromptTokenizer:
         Args:
             empty_thought: an answer without reasoning gets an empty, closed reasoning part where the model reasons;
                 otherwise none, where the prompt has not opened one.
+            before: the rendered prompt, where it is known.
 
         Raises:
             RefusedConversation: the template fails on the conversation.
         """
-        before = self._render(messages, True, tools)
+        before = self._render(messages, True, tools) if before is None else before
 
         def render_turn(**turn: str) -> str:
             return self._render([*messages, {"role": "assistant", **turn}], False, tools)
@@ -146,6 +138,10 @@ class PromptTokenizer:
             RefusedConversation: the template fails on it.
         """
         return self._render(messages, generation, tools)
+
+    def encoded(self, text: str) -> list[int]:
+        """Token ids of a rendered text."""
+        return self._encode(text)
 
     def encoded_after(self, before: str, text: str) -> list[int]:
         """Token ids of `text` as the continuation of `before`."""

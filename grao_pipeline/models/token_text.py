@@ -47,6 +47,18 @@ class TokenText:
         counts[-1] = len(text)
         return counts
 
+    def ends_within(self, token_ids: Sequence[int], text: str) -> list[int] | None:
+        """`ends`, where the text need not be that of the tokens: an answer without the thought before it, or with white
+        space that the chat template strips. [L] None where one text does not contain the other.
+        """
+        whole = self.text(token_ids)
+        before, stripped = whole.rfind(text), text.find(whole)
+        if before < 0 and stripped < 0:
+            return None
+        shift = stripped if before < 0 else -before
+        counts = [min(max(end + shift, 0), len(text)) for end in self.ends(token_ids, whole)]
+        return [*counts[:-1], len(text)] if counts else []
+
     def _ends_by_bytes(self, token_ids: Sequence[int], text: str) -> list[int] | None:
         """Count the characters in the bytes of the tokens; None where these are not the bytes of the text."""
         table = self._bytes

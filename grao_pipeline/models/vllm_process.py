@@ -36,11 +36,12 @@ SPEED_ARGUMENTS = frozenset(
 )
 """Arguments of `vllm.LLM` that change how fast a model is, but not what it computes."""
 # On CPU, vLLM 0.32 crashes when a seeded request's prefill is split, spends half a minute on a compilation that rarely
-# pays off, and reserves 92 % of the memory for its cache.
-CPU_DEFAULTS = {
+# pays off, reserves 92 % of the memory for its cache, and dies of heads of a size that its attention does not have.
+CPU_DEFAULTS: dict[str, object] = {
     "enforce_eager": True,
     "enable_chunked_prefill": False,
     "kv_cache_memory_bytes": 1 << 30,
+    "worker_extension_cls": "grao_pipeline.models.vllm_heads.PaddedHeads",
 }
 CPU_MIN_BATCHED_TOKENS = 4096
 FEW_CORES = 8
@@ -166,7 +167,7 @@ def _close_llm(engine_core: Any, guard: subprocess.Popen[bytes]) -> None:
     dismiss(guard)
 
 
-def cpu_defaults(context_length: int) -> dict[str, int]:
+def cpu_defaults(context_length: int) -> dict[str, object]:
     """Arguments of `vllm.LLM` that a model with this context length needs on CPU."""
     return CPU_DEFAULTS | {"max_num_batched_tokens": max(context_length, CPU_MIN_BATCHED_TOKENS)}
 

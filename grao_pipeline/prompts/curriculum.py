@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 import pyarrow as pa
@@ -15,7 +15,8 @@ from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.prompts.build import ROWS_PER_PART
 from grao_pipeline.prompts.draw import draw, probabilities
 from grao_pipeline.prompts.options import CurriculumOptions
-from grao_pipeline.prompts.reward_history import open_history, reward_statistics
+from grao_pipeline.prompts.reward_history import open_history, refuse_rewritten_history, reward_statistics
+from grao_pipeline.storage.input_content import input_content
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.validation import refuse_repeats
@@ -82,6 +83,8 @@ def choose_prompts(
         raise UsageError("give the groups and the scores of at least one earlier round.", option="history")
     prompts, history = open_table(prompts_url, "prompts"), open_history(options.history)
     provenance = curriculum_provenance(options, prompts.fingerprint, [pair.fingerprints for pair in history])
+    provenance = replace(provenance, details=input_content(pair.companion for pair in history))
+    refuse_rewritten_history(out, provenance)
     rows = prompts.arrow()
     refuse_repeats(rows, "prompt_id", prompts.url)
     statistics = reward_statistics(history, progress)

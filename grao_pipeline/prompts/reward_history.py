@@ -5,7 +5,10 @@ from collections.abc import Sequence
 import polars as pl
 
 from grao_pipeline.progress import SILENT, Bar, Progress
-from grao_pipeline.storage.manifest_file import has_manifest
+from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.input_content import refuse_other_rows
+from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.manifest_file import has_manifest, read_manifest
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.table_pair import TablePair, refuse_other_sample_counts
 
@@ -23,6 +26,16 @@ def open_history(history: Sequence[tuple[str, str]]) -> list[TablePair]:
         MismatchError: the rewards were computed for other groups.
     """
     return [TablePair.open(groups, rewards, _kind(rewards)) for groups, rewards in history]
+
+
+def refuse_rewritten_history(out: str, provenance: Provenance) -> None:
+    """Check that the prompts in `out`, from which groups may have been sampled, follow from the rewards as they are.
+
+    Raises:
+        MismatchError: the rewards were rewritten since.
+    """
+    manifest = read_manifest(Directory(out))
+    refuse_other_rows(out, None if manifest is None else manifest.provenance, provenance)
 
 
 def _kind(rewards_url: str) -> str:

@@ -11,11 +11,12 @@ from grao_pipeline.fingerprints import prompt_fingerprint, stage_fingerprint
 from grao_pipeline.messages import plain_messages
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.prompts.build import ROWS_PER_PART
-from grao_pipeline.prompts.reward_history import open_history
+from grao_pipeline.prompts.reward_history import open_history, refuse_rewritten_history
 from grao_pipeline.references.found import Reference, References, best_samples, table_references
 from grao_pipeline.references.options import ReferencesOptions
 from grao_pipeline.references.teacher import ask_teacher, teacher_fingerprints
 from grao_pipeline.schemas import PROMPTS
+from grao_pipeline.storage.input_content import input_content
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.storage.writer import TableWriter
@@ -51,15 +52,17 @@ class ReferencesSummary:
 def references_provenance(options: ReferencesOptions, prompts_fingerprint: str) -> Provenance:
     """The identity of the prompts with their references; known before a teacher is asked."""
     inputs: dict[str, Any] = {"prompts": prompts_fingerprint}
+    details: dict[str, Any] = {}
     if options.groups is not None and options.scores is not None:
         [pair] = open_history([(options.groups, options.scores)])
         inputs["groups"], inputs["scores"] = pair.fingerprints
+        details = input_content([pair.companion])
     elif options.from_ is not None:
         inputs["from"] = open_table(options.from_, "prompts").fingerprint
     else:
         inputs |= {f"teacher_{name}": key for name, key in teacher_fingerprints(options, prompts_fingerprint).items()}
     shaping = {"overwrite_references": options.overwrite_references, "min_reward": options.min_reward}
-    return Provenance("prompts", stage_fingerprint("references", shaping, inputs), shaping, inputs)
+    return Provenance("prompts", stage_fingerprint("references", shaping, inputs), shaping, inputs, details)
 
 
 def write_references(
@@ -81,6 +84,7 @@ def write_references(
     """
     prompts = open_table(prompts_url, "prompts")
     provenance = references_provenance(options, prompts.fingerprint)
+    refuse_rewritten_history(out, provenance)
     rows = prompts.arrow().to_pylist()
     summary = ReferencesSummary(prompts=len(rows), fingerprint=provenance.fingerprint)
     wanting = [row for row in rows if options.overwrite_references or row["reference"] is None]

@@ -1,20 +1,27 @@
 """The tasks of the loop, and their outputs as the inputs of later ones."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from grao_pipeline.checksums import bytes_checksum
 from grao_pipeline.errors import DamagedPart
+from grao_pipeline.evaluation.evaluate import METRICS
 from grao_pipeline.fingerprints import fingerprint
+from grao_pipeline.models.manifest import MODEL_MANIFEST
 from grao_pipeline.options import StageOptions
 from grao_pipeline.rounds.config.run_plan import Settings
 from grao_pipeline.schemas import TABLES
 from grao_pipeline.stage import Stage
 from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.input_content import INPUT_CONTENT, has_other_rows
+from grao_pipeline.storage.json_record import read_record
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.manifest_file import part_files, read_manifest
 from grao_pipeline.storage.places import Place
+
+RECORDS = {"evaluation": METRICS, "model": MODEL_MANIFEST}
+"""Kind of an output that is no table → the file with its provenance."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,7 @@ class Tasks:
         out = self._store / stage.name / provenance.fingerprint
         every_place = tuple(str(output.place) for output in reads)
         is_done = self._changed.isdisjoint(every_place) and stage.has_finished(out)
+        is_done = is_done and not _has_other_rows(stage, out, reads)
         task = Task(name, stage, settings, places, out, every_place, is_done)
         if not self.run(task, provenance.fingerprint):
             return Output(None, None, provenance.fingerprint)
@@ -161,6 +169,30 @@ class Tasks:
         return met.done
 
 
+def _has_other_rows(stage: Stage, out: Place, reads: Sequence[Output]) -> bool:
+    """Whether a finished output was made from rows that were rewritten since, outside of the rounds
+    (`grao score --retry-errors`)."""
+    details = _details(stage, Directory(out))
+    if not details.get(INPUT_CONTENT):
+        return False
+    tables = [str(read.place) for read in reads if read.provenance is not None and read.provenance.table in TABLES]
+    current: dict[str, str] = {}
+    for place in tables:
+        with suppress(DamagedPart):  # the task that made it mends it
+            manifest = read_manifest(Directory(place))
+            current |= {} if manifest is None else {manifest.provenance.fingerprint: manifest.content}
+    return has_other_rows(details, current)
+
+
+def _details(stage: Stage, directory: Directory) -> Mapping[str, object]:
+    if stage.output in TABLES:
+        manifest = read_manifest(directory)
+        return {} if manifest is None else manifest.provenance.details
+    record = read_record(directory, RECORDS[stage.output]) if stage.output in RECORDS else None
+    details: Mapping[str, object] = (record or {}).get("details", {})
+    return details
+
+
 def _content(task: Task) -> str | None:
     """What a finished table holds; None without one. A damaged table that is mended may get other rows; the tables that
     were made from it are then regenerated, too."""
@@ -171,4 +203,4 @@ def _content(task: Task) -> str | None:
         manifest = read_manifest(directory)
     except DamagedPart:
         return fingerprint([bytes_checksum(directory.read(name)) for name in part_files(directory)])
-    return None if manifest is None else fingerprint([part.sha256 for part in manifest.parts])
+    return None if manifest is None else manifest.content

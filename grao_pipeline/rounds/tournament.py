@@ -144,7 +144,7 @@ def _judged(walked: Walk, name: str, progress: Progress) -> Mapping[str, ScoredP
     groups, scores = (walked.named[f"{_last(walked, name)}/evaluate-{kind}"].out for kind in ("generate", "score"))
     pair = TablePair.open(str(groups), str(scores), "scores")
     with progress.track(f"reading {name}", pair.groups.num_parts, "parts") as bar:
-        return read_scored_prompts(pair, bar)
+        return read_scored_prompts(pair, bar).prompts
 
 
 def _variants_of(walked: Walk, names: list[str]) -> dict[int, set[str]]:

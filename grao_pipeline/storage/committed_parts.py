@@ -4,7 +4,8 @@ from grao_pipeline.checksums import bytes_checksum
 from grao_pipeline.errors import DamagedPart, MismatchError
 from grao_pipeline.progress import Progress
 from grao_pipeline.storage.directory import Directory
-from grao_pipeline.storage.manifest import INPUT_CONTENT, PartEntry, Provenance, differences
+from grao_pipeline.storage.input_content import INPUT_CONTENT, has_other_rows
+from grao_pipeline.storage.manifest import PartEntry, Provenance, differences
 from grao_pipeline.storage.parquet import count_rows, read_provenance
 from grao_pipeline.storage.seal import has_seal, verify_seal
 from grao_pipeline.storage.verification import VerifiedFiles
@@ -40,7 +41,7 @@ class CommittedParts:
 
     def is_current(self, stored: Provenance) -> bool:
         """Whether it was made from the inputs as they are now."""
-        return bool(stored.details.get(INPUT_CONTENT) == self._provenance.details.get(INPUT_CONTENT))
+        return not has_other_rows(stored.details, self._provenance.details.get(INPUT_CONTENT, {}))
 
     def inspect(self, name: str, sha256: str | None, progress: Progress) -> PartEntry | None:
         """The entry of a file that an earlier run committed; None where the file is damaged.

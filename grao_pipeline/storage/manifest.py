@@ -8,11 +8,10 @@ from typing import Any
 
 from grao_pipeline.contract import CONTRACT_VERSION, READABLE_VERSIONS
 from grao_pipeline.errors import DamagedPart, InputError
+from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.json_text import parse_json
 
 METADATA_KEY = b"grao"
-INPUT_CONTENT = "input_content"
-"""Detail of a provenance: the content of input tables whose parts may be rewritten under the same fingerprint."""
 VERSIONED_PACKAGES = (
     "datasets",
     "jsonschema",
@@ -88,6 +87,11 @@ class Manifest:
     @property
     def num_rows(self) -> int:
         return sum(part.rows for part in self.parts)
+
+    @property
+    def content(self) -> str:
+        """A hash of the bytes of all parts: another one where parts were rewritten under the same fingerprint."""
+        return fingerprint([part.sha256 for part in self.parts])
 
     def to_json(self) -> str:
         value = {

@@ -1,9 +1,10 @@
 """The inputs of a training, tables and model, and the checks that they belong together."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.models.source import ModelSource, load_config
+from grao_pipeline.storage.input_content import input_content
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.storage.table_pair import TablePair
@@ -42,7 +43,9 @@ def open_inputs(groups_url: str, advantages_url: str, options: TrainOptions, sou
     main, *replayed = (pair.fingerprints for pair in pairs)
     logprobs = [(name, open_table(url, "logprobs")) for name, url in logprobs_urls(options.logprobs)]
     named = [(name, reader.fingerprint) for name, reader in logprobs]
-    return TrainingInputs(pairs, source, train_provenance(options, *main, source, replayed, named), logprobs)
+    provenance = train_provenance(options, *main, source, replayed, named)
+    details = provenance.details | input_content(pair.companion for pair in pairs)
+    return TrainingInputs(pairs, source, replace(provenance, details=details), logprobs)
 
 
 def load_data(inputs: TrainingInputs, options: TrainOptions) -> TrainingSet:

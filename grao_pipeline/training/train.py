@@ -13,6 +13,7 @@ from grao_pipeline.models.manifest import read_model_manifest, verify_model
 from grao_pipeline.models.source import locate_model
 from grao_pipeline.models.stored import download_model, has_model, is_url, upload_model, working_copy
 from grao_pipeline.progress import SILENT, Progress
+from grao_pipeline.storage.input_content import refuse_other_rows
 from grao_pipeline.storage.manifest import differences
 from grao_pipeline.tracking.follow import check_trackers
 from grao_pipeline.tracking.following import followed
@@ -49,6 +50,7 @@ class TrainSummary:
         padding_share: share of padding in the tokens that the model processed.
         flops_utilization: relative to a plain matrix product on this device (see `model.flops.FlopCounter`); None
             where the model's operations cannot be counted.
+        device, attention: what `auto` became.
         origins: staleness of every origin, and how far off-policy its samples were in the first epoch (see
             `origin_reports`).
     """
@@ -66,6 +68,8 @@ class TrainSummary:
     padding_share: float = 0.0
     flops_utilization: float | None = 0.0
     ranks: int = 1
+    device: str = ""
+    attention: str = ""
     final_objective: float | None = None
     origins: list[dict[str, Any]] = field(default_factory=list)
     fingerprint: str = ""
@@ -170,6 +174,7 @@ def _finished(inputs: TrainingInputs, out: Path, progress: Progress) -> TrainSum
             f"{inputs.provenance.fingerprint}: {differences(manifest.provenance, inputs.provenance)}. Choose another "
             "output directory, or delete this one."
         )
+    refuse_other_rows(out, manifest.provenance, inputs.provenance)
     verify_model(out, manifest)
     remove_temporaries(out)
     remove_checkpoints(out)
@@ -216,6 +221,7 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
         summary.optimizer_steps = earlier_steps + summary.steps - summary.skipped_steps
         summary.notes = list(_notes(summary, data, trainer.trained, options))
         summary.fingerprint = inputs.provenance.fingerprint
+        summary.device, summary.attention = ranks.device.type, policy.attention
         with progress.track(f"writing {out}"):
             summary.model = export(policy, optimizer, inputs, options, ranks, out, asdict(summary), trainer.saved)
         ranks.on_first(lambda: remove_checkpoints(out))

@@ -318,3 +318,36 @@ def test_a_field_that_cannot_break_prompts_down_is_refused(tmp_path: Path, count
 def test_a_threshold_of_success_without_pass_at_k_is_refused() -> None:
     with pytest.raises(ValidationError, match="success needs pass_at"):
         EvaluateOptions(success=0.5)
+
+
+MIXED: Judged = {**TUNED, "code": ([None, None], None)}
+
+
+def with_status(place: tuple[str, str], path: Path, prompt: str, status: str) -> tuple[str, str]:
+    """The tables with another status for all samples of a prompt, as a foreign scores table."""
+    rows = pl.read_parquet(f"{place[1]}/*.parquet").to_dicts()
+    rows[list(MIXED).index(prompt)]["statuses"] = [status, status]
+    pl.DataFrame(rows).write_parquet(path)
+    return place[0], str(path)
+
+
+def test_prompts_of_other_tasks_are_left_out_of_every_number(tmp_path: Path, tuned: tuple[str, str]) -> None:
+    """One scores table of mixed tasks, and a reward that is meant for a part: the numbers are those of that part."""
+    mixed = with_status(tables(tmp_path / "mixed", MIXED), tmp_path / "s.parquet", "code", "not_applicable")
+    options = EvaluateOptions(pass_at=[1])
+    summary = evaluate(*mixed, str(tmp_path / "out"), options)
+    alone = evaluate(*tuned, str(tmp_path / "alone"), options)
+    assert (summary.prompts, summary.prompts_not_applicable) == (4, 1)
+    assert (summary.metrics, summary.notes) == (alone.metrics, alone.notes)
+    assert summary.for_people()["prompts_not_applicable"] == 1
+    assert read_evaluation(str(tmp_path / "out")) == summary
+    failed = with_status(tables(tmp_path / "failed", MIXED), tmp_path / "f.parquet", "code", "error")
+    assert evaluate(*failed, str(tmp_path / "other"), options).prompts == 5
+
+
+def test_scores_of_another_task_altogether_are_refused(tmp_path: Path) -> None:
+    place = tables(tmp_path / "code", {"code": ([None, None], None)})
+    rows = pl.read_parquet(f"{place[1]}/*.parquet").with_columns(statuses=pl.Series([["not_applicable"] * 2]))
+    rows.write_parquet(tmp_path / "s.parquet")
+    with pytest.raises(InputError, match="no reward for any of the 1 prompts: the reward is meant for none"):
+        evaluate(place[0], str(tmp_path / "s.parquet"), str(tmp_path / "out"), EvaluateOptions())

@@ -16,6 +16,7 @@ from grao_pipeline.generation.engines.base import Engine, FakeEngine
 from grao_pipeline.generation.engines.make import resolve_engine_name
 from grao_pipeline.generation.generate import generate_groups
 from grao_pipeline.generation.options import GenerateOptions
+from grao_pipeline.models.devices import resolve_device
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
 from tests.generation.common import Group, prompts_of_lengths
@@ -51,6 +52,9 @@ def test_every_prompt_becomes_one_group_in_the_order_of_the_prompts(model: Path,
         "prompts_too_long": 0,
         "prompts_clipped": 0,
         "references_too_long": 0,
+        "engine": "transformers",
+        "device": resolve_device("auto"),
+        "dtype": "float32",
         "policy": model_fingerprint(model),
     }
 

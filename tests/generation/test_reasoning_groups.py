@@ -10,6 +10,7 @@ from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.generation.engines.base import Engine, FakeEngine, Request, Sample, SampledGroup, Sampling
 from grao_pipeline.generation.generate import generate_groups
 from grao_pipeline.generation.options import GenerateOptions
+from grao_pipeline.models import chat, templates
 from grao_pipeline.progress import RecordedProgress
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.score import score_groups
@@ -183,3 +184,19 @@ def test_the_same_command_writes_the_same_dates_and_says_so(model: Path, prompts
     progress = RecordedProgress()
     generate_groups(prompts, str(tmp_path / "a"), options, progress, make_engine=lambda _: FakeEngine(stop_token_id=2))
     assert any("current date" in note and "2026-01-01" in note for note in progress.notes)
+
+
+def test_a_prompt_is_rendered_once(model: Path, prompts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check before the sampling is the rendering that is sampled from."""
+    rendered = []
+    real = templates.render
+
+    def counted(tokenizer: Any, template: str, messages: Any, generation: bool, *others: Any) -> str:
+        if generation and messages[0]["content"] == "2+2?":
+            rendered.append(messages)
+        return real(tokenizer, template, messages, generation, *others)
+
+    monkeypatch.setattr(chat, "render", counted)
+    options = GenerateOptions(model=str(model), samples=1)
+    generate_groups(prompts, str(tmp_path / "a"), options, make_engine=lambda _: FakeEngine(stop_token_id=2))
+    assert len(rendered) == open_table(prompts, "prompts").num_rows == 2

@@ -59,3 +59,29 @@ def test_a_conversation_that_the_template_refuses_is_dropped_with_the_reason(tmp
     options = ImportOptions(tokenizer=str(tmp_path / "tokenizer"), chat_template=str(TEMPLATES / "gemma3.jinja"))
     with pytest.raises(InputError, match=r"fails on a conversation of user, user: .* must alternate"):
         import_groups(rows, str(tmp_path / "out"), options)
+
+
+def test_the_ends_of_tokens_count_the_characters_of_the_stored_answer(tmp_path: Path) -> None:
+    """The template writes an empty thought before an answer, strips white space, and leaves a header: the stored text
+    has none of these. Token IDs that have nothing to do with their text have no ends.
+    """
+    tiny.make_tokenizer(tmp_path / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(str(tmp_path / "tokenizer"))
+    rows: list[dict[str, object]] = [{"prompt": "2+2?", "responses": ["4 it is", "\n four"]}]
+    rows.append({"prompt": "3+3?", "responses": ["6"], "prompt_ids": [5], "completion_ids": [[90, 91]]})
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    template = str(TEMPLATES / "qwen3.jinja")
+    options = ImportOptions(tokenizer=str(tmp_path / "tokenizer"), chat_template=template)
+    import_groups(str(tmp_path / "rows.jsonl"), str(tmp_path / "out"), options)
+    first, second = open_table(str(tmp_path / "out" / "groups"), "groups").arrow().to_pylist()
+    for text, shift, ids, ends in zip(
+        ["4 it is", "\n four"],
+        [len("<think>\n\n</think>\n\n"), len("<think>\n\n</think>\n\n") - len("\n")],
+        first["completion_token_ids"],
+        first["completion_token_ends"],
+        strict=True,
+    ):
+        decoded = [len(tokenizer.decode(ids[: n + 1], skip_special_tokens=True)) for n in range(len(ids))]
+        assert ends == [min(max(length - shift, 0), len(text)) for length in decoded]
+        assert ends[-1] == len(text)
+    assert second["completion_token_ends"] is None

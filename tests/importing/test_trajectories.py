@@ -115,6 +115,20 @@ def test_the_mask_marks_the_turns_of_the_assistant_with_their_ends(imported: Pat
     ]
 
 
+def test_the_ends_of_imported_tokens_are_those_of_the_text_token_by_token(imported: Path, model: Path) -> None:
+    """Each count is the length of the text that the tokens so far decode to; the bytes here are all ASCII."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(model))
+    [group] = read(imported / "groups")
+    for ids, ends, text in zip(
+        group["completion_token_ids"], group["completion_token_ends"], group["completions"], strict=True
+    ):
+        decoded = [tokenizer.decode(ids[: n + 1], skip_special_tokens=True) for n in range(len(ids))]
+        assert ends == [len(prefix) for prefix in decoded]
+        assert decoded[-1] == text
+
+
 def runs(tokenizer: Any, ids: list[int], mask: list[bool]) -> list[str]:
     """The texts of the runs of marked tokens."""
     texts: list[list[int]] = []

@@ -1,5 +1,6 @@
 """What is damaged in a store is mended or named, and never called done."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,38 @@ def test_damaged_tables_are_to_do_and_are_mended_and_receipts_are_named(
     assert status.exit_code == 0
     assert [f"{receipt} is damaged" in status.stderr for receipt in receipts] == [True, True, False, False]
     assert run(config)["made"] == []
+
+
+FLAKY = """
+from pathlib import Path
+
+def judge(completions):
+    is_up = Path(__file__).with_name("up").exists()
+    return [float(len(text)) if is_up or len(text) % 3 else float("nan") for text in completions]
+"""
+
+
+@pytest.mark.slow
+def test_what_was_made_from_scores_that_were_mended_is_made_again(
+    tmp_path: Path, model: Path, prompts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`grao score --retry-errors` on a table of the store: advantages are computed again, the model is not replaced
+    without being asked.
+    """
+    (tmp_path / "flaky_judge.py").write_text(FLAKY)
+    monkeypatch.syspath_prepend(tmp_path)
+    score = {"reward": "flaky_judge:judge", "name": "length"}
+    config = write_config(tmp_path, model, prompts, rounds=1, score=score)
+    run(config)
+    (tmp_path / "up").touch()
+    task = tmp_path / "a run" / "round-0"
+    arguments = ["score", task / "generate", task / "score-length", "--reward", "flaky_judge:judge", "--name", "length"]
+    assert tiny.grao_json(*arguments, "--retry-errors")["parts_rewritten"] > 0
+    assert [name for name, planned in plan(config).items() if planned["state"] != "done"] == ["round-0/advantages"]
+    with pytest.raises(AssertionError, match="round-0/train failed"):
+        run(config)
+    shutil.rmtree((task / "train").resolve())
+    assert run(config)["made"] == ["round-0/train"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """`--retry-errors`: stored errors are judged once more, and everything made from the scores notices."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +8,21 @@ import pytest
 
 from grao_pipeline.advantages.compute import compute_advantages
 from grao_pipeline.advantages.options import AdvantagesOptions, WeightedScores
-from grao_pipeline.errors import GraoError, InputError
+from grao_pipeline.errors import GraoError, InputError, MismatchError
+from grao_pipeline.evaluation.evaluate import evaluate
+from grao_pipeline.evaluation.options import EvaluateOptions
 from grao_pipeline.progress import RecordedProgress
+from grao_pipeline.prompts.curriculum import choose_prompts
+from grao_pipeline.prompts.options import CurriculumOptions
+from grao_pipeline.references.options import ReferencesOptions
+from grao_pipeline.references.references import write_references
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, FakeReward, Judgement
 from grao_pipeline.scoring.score import score_groups
 from grao_pipeline.scoring.summary import ScoreSummary
 from grao_pipeline.storage.reader import open_table
+from grao_pipeline.training.options import TrainOptions
+from grao_pipeline.training.train import train_model
 from tests import tiny
 
 
@@ -115,6 +123,48 @@ def test_advantages_of_the_earlier_scores_are_computed_again(place: Path) -> Non
     stored = open_table(places[1], "advantages").arrow().column("rewards").to_pylist()
     assert None not in [reward for rewards in stored for reward in rewards]
     assert compute_advantages(*places, options).parts_made == 0
+
+
+def test_an_evaluation_of_the_earlier_scores_is_made_again(place: Path) -> None:
+    arguments = str(place / "groups"), str(place / "scores"), str(place / "metrics"), EvaluateOptions()
+    before = evaluate(*arguments)
+    score(place, Flaky([]), retry_errors=True)
+    progress = RecordedProgress()
+    after = evaluate(*arguments, progress)
+    assert "was made from scores that were rewritten since" in progress.warnings[0]
+    metrics = [summary.metrics["mean_reward"] for summary in (before, after)]
+    assert [metric and metric["n"] for metric in metrics] == [3, 3]
+    assert metrics[0] != metrics[1]
+    assert evaluate(*arguments) == after
+
+
+def test_prompts_and_models_of_the_earlier_scores_are_not_taken_for_current(place: Path, model: Path) -> None:
+    """Groups were sampled from the prompts, and a model is expensive: neither is replaced without being asked."""
+    groups, scores = str(place / "groups"), str(place / "scores")
+    prompts = tiny.write_table(place / "prompts", "prompts", [tiny.prompt_row(text) for text in ("one", "two")])
+    advantages = AdvantagesOptions(scores=[WeightedScores(url=scores)])
+
+    def make() -> list[str]:
+        """The places, whatever is made for the first time."""
+        compute_advantages(groups, str(place / "advantages"), advantages)
+        training = TrainOptions(model=str(model), device="cpu", allow_off_policy=True, max_steps=1)
+        outputs: dict[str, Callable[[str], object]] = {
+            "chosen": lambda out: choose_prompts(prompts, out, CurriculumOptions(history=[(groups, scores)])),
+            "best": lambda out: write_references(prompts, out, ReferencesOptions(groups=groups, scores=scores)),
+            "trained": lambda out: train_model(groups, str(place / "advantages"), out, training),
+        }
+        refused = []
+        for name, run in outputs.items():
+            try:
+                run(str(place / name))
+            except MismatchError as error:
+                assert "was made from scores or advantages that were rewritten since" in str(error)  # noqa: PT017
+                refused.append(name)
+        return refused
+
+    assert make() == make() == []
+    score(place, Flaky([]), retry_errors=True)
+    assert make() == ["chosen", "best", "trained"]
 
 
 def test_workers_do_not_retry() -> None:

@@ -153,6 +153,17 @@ ABORTED = Sample([], [], "abort", behavior_logprobs=[])
 
 
 @dataclass(frozen=True)
+class Precision:
+    """Where an engine has the policy's weights, and in which precision.
+
+    Example: `Precision("cuda", "bfloat16")`
+    """
+
+    device: str
+    dtype: str
+
+
+@dataclass(frozen=True)
 class SampledGroup:
     """The samples of one request."""
 
@@ -212,6 +223,10 @@ class Engine(Resident):
         Raises:
             StageFailure: the engine died.
         """
+
+    def precision(self) -> Precision | None:
+        """What `auto` has become; asked for after the last group. None where another program has the weights."""
+        return None
 
     def remarks(self) -> list[str]:
         """What people should know of how it sampled, a sentence each; asked for after the last group."""

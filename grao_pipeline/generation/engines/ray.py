@@ -12,7 +12,7 @@ from queue import Queue
 from typing import Any
 
 from grao_pipeline.errors import GraoError, StageFailure, UsageError
-from grao_pipeline.generation.engines.base import Engine, Request, SampledGroup, Sampling
+from grao_pipeline.generation.engines.base import Engine, Precision, Request, SampledGroup, Sampling
 from grao_pipeline.generation.engines.make import EngineRecipe
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.ray_cluster import RayCluster
@@ -26,6 +26,7 @@ class EngineActor:
 
     def __init__(self, recipe: EngineRecipe) -> None:
         self._recipe = recipe
+        self._precision: Precision | None = None
         self._parts: Queue[Sequence[Request] | None] = Queue(maxsize=1)
 
     def feed(self, part: Sequence[Request] | None) -> None:
@@ -34,7 +35,13 @@ class EngineActor:
 
     def run(self, sampling: Sampling) -> Iterator[list[SampledGroup]]:
         """Open the engine and sample the parts that it is given."""
-        yield from self._recipe.open().generate(iter(self._parts.get, None), sampling)
+        engine = self._recipe.open()
+        yield from engine.generate(iter(self._parts.get, None), sampling)
+        self._precision = engine.precision()
+
+    def precision(self) -> Precision | None:
+        """That of the engine, once it has sampled."""
+        return self._precision
 
 
 @dataclass
@@ -83,6 +90,7 @@ class RayEngine(Engine):
         self._start_actor: Callable[[], Any] = lambda: remote(EngineActor).remote(recipe)
         self._num_actors = actors.count
         self._actors: list[_Actor] = []
+        self._precision: Precision | None = None
         self._restarts_left = MAX_RESTARTS * actors.count
 
     def generate(self, parts: Iterable[Sequence[Request]], sampling: Sampling) -> Iterator[list[SampledGroup]]:
@@ -98,6 +106,7 @@ class RayEngine(Engine):
                 try:
                     groups: list[SampledGroup] = self._ray.get(next(actor.groups))
                 except StopIteration:
+                    self._precision = self._ray.get(actor.handle.precision.remote())
                     self._actors.remove(actor)
                     continue
                 except self._ray.exceptions.RayActorError as error:
@@ -109,6 +118,9 @@ class RayEngine(Engine):
                 for group in groups:
                     _remove_request(actor.parts, group.key)
                 yield groups
+
+    def precision(self) -> Precision | None:
+        return self._precision
 
     def close(self) -> None:
         for actor in self._actors:

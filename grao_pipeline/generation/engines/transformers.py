@@ -17,6 +17,7 @@ from grao_pipeline.generation.engines.base import (
     SAMPLING_OPTIONS,
     Engine,
     EngineOptions,
+    Precision,
     Request,
     Sample,
     SampledGroup,
@@ -72,6 +73,9 @@ class TransformersEngine(Engine):
     def _token_text(self) -> TokenText:
         return TokenText(load_tokenizer(locate_files(self._directory)))
 
+    def precision(self) -> Precision:
+        return self._precision
+
     def reload(self, options: EngineOptions) -> bool:
         """The old weights are gone before the new ones are read: never are both in memory."""
         del self._model, self._decoding
@@ -94,6 +98,7 @@ class TransformersEngine(Engine):
         if options.adapter is not None:
             model = load_adapter(model, options.adapter)
         self._model: Any = model.to(self._device).eval()
+        self._precision = Precision(self._device.type, str(self._model.dtype).removeprefix("torch."))
         self._directory = options.model
         self._decoding = choose_decoding(self._model, self._device, options.context_length)
 

@@ -13,12 +13,12 @@ from grao_pipeline.generation.engines.base import (
     SAMPLING_OPTIONS,
     Engine,
     EngineOptions,
+    Precision,
     Request,
     Sample,
     SampledGroup,
     Sampling,
 )
-from grao_pipeline.generation.engines.vllm_worker import WorkerExtension
 from grao_pipeline.models.adapter import check_adapter
 from grao_pipeline.models.vllm_process import (
     DeathWatch,
@@ -33,6 +33,8 @@ from grao_pipeline.schemas import FinishReason
 REMEDY = "if need be with --gpu-memory-utilization or --engine-arg max_num_seqs=… lowered"
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks that vLLM supports."""
+WORKER_EXTENSION = "grao_pipeline.generation.engines.vllm_worker.WorkerExtension"
+"""By name: vLLM imports it, in its own process."""
 OPTIONS = {
     "model": "--model",
     "dtype": "--dtype",
@@ -95,6 +97,8 @@ class VllmEngine(Engine):
         self._process = VllmProcess(
             llm_arguments(options, arguments), given, "engine_arg", options.model, options.device, is_alone=True
         )
+        dtype = self._process.llm.llm_engine.vllm_config.model_config.dtype
+        self._precision = Precision(options.device, str(dtype).removeprefix("torch."))
         self._names = map(str, count())
         self._returns_behavior = False
         self._adapter = self._loaded(options.adapter)
@@ -121,6 +125,9 @@ class VllmEngine(Engine):
                 finished = [output for output in self._step() if output.finished and output.request_id in in_flight]
                 if finished:
                     yield [_sampled_group(in_flight.pop(output.request_id), output) for output in finished]
+
+    def precision(self) -> Precision:
+        return self._precision
 
     def reload(self, options: EngineOptions) -> bool:
         """An adapter, or weights that vLLM quantizes, are loaded by a new engine."""
@@ -207,7 +214,6 @@ def llm_arguments(options: EngineOptions, arguments: VllmArguments) -> dict[str,
         "skip_tokenizer_init": not options.reads_text,
         "generation_config": "vllm",
         "enable_prefix_caching": True,
-        "worker_extension_cls": f"{WorkerExtension.__module__}.{WorkerExtension.__qualname__}",
         "tensor_parallel_size": options.tensor_parallel_size,
         "quantization": options.quantization,
     }
@@ -217,6 +223,7 @@ def llm_arguments(options: EngineOptions, arguments: VllmArguments) -> dict[str,
         values |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": _lora_rank(options.adapter)}
     if options.device == "cpu":
         values |= cpu_defaults(options.context_length)
+    values["worker_extension_cls"] = WORKER_EXTENSION
     return values | arguments.given()
 
 

@@ -3,9 +3,10 @@
 from typing import Any
 
 from grao_pipeline.generation.engines.vllm_behavior import BehaviorLogprobs
+from grao_pipeline.models.vllm_heads import PaddedHeads
 
 
-class WorkerExtension(BehaviorLogprobs):
+class WorkerExtension(BehaviorLogprobs, PaddedHeads):
     """Extension of vLLM's worker class (`worker_extension_cls`)."""
 
     reload_weights: Any

@@ -14,6 +14,7 @@ import torch
 from grao_pipeline.errors import InputError, MismatchError, StageFailure
 from grao_pipeline.models.manifest import METRICS
 from grao_pipeline.storage.atomic import write_atomically
+from grao_pipeline.storage.input_content import refuse_other_rows
 from grao_pipeline.storage.locks import DirectoryLock
 from grao_pipeline.storage.manifest import Provenance, differences
 from grao_pipeline.training.checkpoints.disk import write_errors_as_failure
@@ -170,6 +171,8 @@ class CheckpointStore:
                     f"{current.fingerprint}: {differences(other, current)}. Choose another output directory, or "
                     "delete this one."
                 )
+            if self._has_steps():
+                refuse_other_rows(self.out, other, current)
             return
         names = sorted(str(path.relative_to(self.out)) for pattern in OUTPUTS for path in self.out.glob(pattern))
         if names:

@@ -47,6 +47,8 @@ class LogprobsSummary:
     tokens: int = 0
     unshared_tokens: int = 0
     seconds: float = 0.0
+    device: str = ""
+    """Of this run, what `auto` became."""
     fingerprint: str = ""
 
 
@@ -70,6 +72,7 @@ def compute_logprobs(
     summary = LogprobsSummary(parts_found=writer.num_committed, fingerprint=provenance.fingerprint)
     started = time.perf_counter()
     pass_ = _Pass(options, summary)
+    summary.device = resolve_device(options.device)
     bar = progress.track("computing log-probs", groups.num_rows, "groups", writer.num_committed_rows)
     with bar:
         for index in range(groups.num_parts):

@@ -1,0 +1,56 @@
+"""Runs inside vLLM's worker on a CPU: heads whose size its attention kernels lack are padded with zeros.
+
+The result is the same: zeros add nothing to the product of a query and a key, the padding of the values is cut off, and
+the scale of the scores is the model's own. Importing this module changes vLLM, before it builds a model.
+"""
+
+from functools import wraps
+from typing import Any
+
+from torch.nn.functional import pad
+
+from grao_pipeline.plugins import require
+
+
+class PaddedHeads:
+    """An extension of vLLM's worker class (`worker_extension_cls`), by which vLLM imports this module."""
+
+
+def padded_size(size: int, supported: list[int]) -> int:
+    """The smallest supported size that heads of this size fit in; the size itself where all are smaller.
+
+    Example: `padded_size(16, [32, 64])` → 32
+    """
+    return min((other for other in supported if other >= size), default=size)
+
+
+def _pad_heads(attention: Any, supported: list[int]) -> None:
+    """Make vLLM's attention layer pad."""
+    plain_init, plain_forward = attention.__init__, attention.forward
+
+    @wraps(plain_init)
+    def init(self: Any, num_heads: int, head_size: int, *arguments: Any, **named: Any) -> None:
+        is_plain = named.get("head_size_v") in (None, head_size)
+        plain_init(self, num_heads, padded_size(head_size, supported) if is_plain else head_size, *arguments, **named)
+        self.model_head_size = head_size
+
+    @wraps(plain_forward)
+    def forward(self: Any, query: Any, key: Any, value: Any, output_shape: Any = None, output_dtype: Any = None) -> Any:
+        size, padding = self.model_head_size, self.head_size - self.model_head_size
+        if not padding:
+            return plain_forward(self, query, key, value, output_shape, output_dtype)
+        padded = [
+            None if states is None else pad(states.reshape(len(states), -1, size), (0, padding)).flatten(1)
+            for states in (query, key, value)
+        ]
+        output = plain_forward(self, *padded, None, output_dtype).view(len(query), -1, self.head_size)[..., :size]
+        return output.reshape(output_shape or (len(query), -1))
+
+    attention.__init__, attention.forward = init, forward
+
+
+if require("vllm.platforms").current_platform.is_cpu():
+    _pad_heads(
+        require("vllm.model_executor.layers.attention.attention").Attention,
+        require("vllm.v1.attention.backends.cpu_attn").CPUAttentionBackend.get_supported_head_sizes(),
+    )
