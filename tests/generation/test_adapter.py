@@ -16,12 +16,24 @@ from tests import tiny
 
 
 @pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With heads of 16, a size that vLLM's attention on a CPU lacks."""
+    return tiny.make_model(tmp_path_factory.mktemp("heads") / "base", num_attention_heads=4)
+
+
+@pytest.fixture(scope="module")
 def adapter(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An adapter that changes much: both of its factors are random."""
+    """An adapter that changes much: both of its factors are random, and its layers have several ranks."""
     path = tmp_path_factory.mktemp("adapter") / "lora"
     torch.manual_seed(3)
     base = AutoModelForCausalLM.from_pretrained(str(model), dtype=torch.float32)
-    config = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False)
+    config = LoraConfig(
+        r=4,
+        lora_alpha=8,
+        target_modules=["q_proj", "v_proj", "down_proj"],
+        rank_pattern={"v_proj": 32},
+        init_lora_weights=False,
+    )
     get_peft_model(base, config).save_pretrained(str(path))
     return path
 
