@@ -9,6 +9,7 @@ import pytest
 from grao_pipeline.testing import group_row, score_row, write_table
 from tests import tiny
 from tests.report.pages import Scheme, on_disk, visit, wait_until
+from website.screenshots import take
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -75,6 +76,14 @@ def test_the_report_shows_the_differences_of_a_tournament(chromium: Any, page: P
             difference = row["difference"]
             assert cells[4] == (f"{difference['value']:.4f}" if difference else "–")
         assert seen.problems == []
+
+
+def test_the_pictures_of_the_documents_are_taken_from_a_report(chromium: Any, page: Path, tmp_path: Path) -> None:
+    """As `python -m website.screenshots` does; width and height stand in the header of a PNG."""
+    for path in take(chromium, page, tmp_path):
+        data = path.read_bytes()
+        assert (data[:8], int.from_bytes(data[16:20]), int.from_bytes(data[20:24])) == (b"\x89PNG\r\n\x1a\n", 1280, 800)
+        assert len(data) > 20_000  # an empty page has a tenth of that
 
 
 def test_a_damaged_tournament_is_named_in_the_report(tmp_path: Path) -> None:
