@@ -49,6 +49,7 @@ def prompts_identity(
     Raises:
         InputError: a local source does not exist.
     """
+    assert isinstance(options, PromptsOptions)
     source = local_path(inputs[0])
     content = file_checksum(source) if source is not None and source.is_file() else without_credentials(inputs[0])
     name = str(options.content()["format"])
