@@ -24,7 +24,8 @@ def test_plugins_are_listed_by_kind() -> None:
     kinds = tiny.grao_json("plugins", "list")
     weighing = ["combination", "reshape", "filter", "token_weight"]
     training = ["objective", "engine", "attention", "tracker", "export"]
-    names = ["format", "rewrite", "reward", "judge_engine", "estimator", *weighing, *training]
+    prompts = ["format", "rewrite", "priority", "budget"]
+    names = [*prompts, "reward", "judge_engine", "estimator", *weighing, *training]
     assert list(kinds) == names
     assert "length" in kinds["reward"]
     assert "zero-variance" in kinds["filter"]

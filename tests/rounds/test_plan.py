@@ -33,7 +33,7 @@ def write_config(directory: Path, model: Path, table: str, **changes: Any) -> Pa
         **changes,
     }
     path = directory / "rounds.yaml"
-    path.write_text(yaml.safe_dump(config))
+    path.write_text(yaml.safe_dump(config, width=1000))  # no line is broken, however long a path is
     return path
 
 
