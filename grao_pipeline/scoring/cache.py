@@ -89,12 +89,12 @@ class JudgementCache:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         columns = [column[1] for column in self._connection.execute("PRAGMA table_info(judgements)")]
-        if columns == UNCHECKED:
+        if [column for column in columns if column != "steps"] == UNCHECKED:
             self._connection.execute(f"ALTER TABLE judgements RENAME TO unchecked_judgements_{_now()}")
             self._progress.warn(f"The judgements in {self.path} have no checksums; they are set aside, and made anew.")
         self._connection.executescript(SCHEMA)
         self._connection.execute("SELECT checksum FROM judgements LIMIT 1")
-        if columns and columns != UNCHECKED and "steps" not in columns:  # written before judgements had steps
+        if columns and "steps" not in columns:  # written before judgements had steps
             self._add_steps()
         self._connection.create_function("is_intact", 8, _is_intact, deterministic=True)
 

@@ -161,7 +161,7 @@ def test_weights_that_cannot_be_read_are_named(tmp_path: Path, groups: str, adva
         ("--lambda", -1, "--lambda: input should be greater than or equal to 0, found -1.0."),
         ("--learning-rate", 0, "--learning-rate: input should be greater than 0, found 0.0."),
         ("--groups-per-step", 0, "--groups-per-step: input should be greater than or equal to 1, found 0."),
-        ("--objective", "beauty", "--objective: unknown objective 'beauty'. Built in: asymre, chord, cispo, dapo"),
+        ("--objective", "beauty", "--objective: unknown objective 'beauty'. Built in: asymre, bridged-pair, chord"),
     ],
 )
 def test_options_that_cannot_work_are_wrong_usage(
