@@ -1,6 +1,6 @@
 """The pictures of docs/seeing.md, of any report: `python -m website.screenshots runs/demo-report.html docs/images`.
 
-Those in the repository are of `make demo`. The tests of the browser take them of their own run.
+Those in the repository are of `make demo`. The tests of the browser take those of a run that they make.
 """
 
 import shutil
