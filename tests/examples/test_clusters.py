@@ -130,7 +130,7 @@ def test_the_jobs_of_a_slurm_driver_make_what_one_process_makes(place: Path) -> 
     assert manifest is not None
     assert manifest.summary["ranks"] == 2
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-    run(place, "driver.sbatch", *arguments)  # nothing is made again
+    run(place, "driver.sbatch", *arguments)  # nothing is regenerated
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
