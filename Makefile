@@ -39,7 +39,7 @@ browser: setup
 
 # The documentation. Search needs a server: python -m http.server --directory build/site
 site: setup
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet && echo build/site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict && echo build/site/index.html
 
 demo: setup
 	@$(BIN)/python -m examples.demo

@@ -21,7 +21,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for origin, path in links.DOCUMENTS.items():
         files.append(File.generated(config, path, content=(links.ROOT / origin).read_text()))
     for path in sorted(links.linked_files()):
-        files.append(File.generated(config, links.on_site(path), abs_src_path=str(links.ROOT / path)))
+        place = links.ROOT / path
+        for file in sorted(place.iterdir()) if place.is_dir() else [place]:
+            if file.is_file() and file.suffix != ".md":
+                name = f"{links.SOURCES}/{file.relative_to(links.ROOT)}"
+                files.append(File.generated(config, name, abs_src_path=str(file)))
+        if place.is_dir():
+            names = [file.name for file in sorted(place.iterdir()) if file.is_file() and file.suffix != ".md"]
+            items = "".join(f'<li><a href="{name}">{name}</a></li>' for name in names)
+            files.append(File.generated(config, links.on_site(path), content=f"<h1>{path}</h1><ul>{items}</ul>"))
     return files
 
 

@@ -27,6 +27,8 @@ def on_site(target: str) -> str:
     """Path on the site of a file of the repository."""
     if target in DOCUMENTS:
         return DOCUMENTS[target]
+    if (ROOT / target).is_dir():
+        return f"{SOURCES}/{target}/index.html"
     return target.removeprefix("docs/") if target.startswith("docs/") else f"{SOURCES}/{target}"
 
 
@@ -42,7 +44,7 @@ def rewritten(markdown: str, page: str) -> str:
 
 
 def linked_files() -> set[str]:
-    """Files of the repository, outside docs/ and no pages, that a document links to."""
+    """Files and folders of the repository, outside docs/ and no pages, that a document links to."""
     texts = {origin: (ROOT / origin).read_text() for origin in DOCUMENTS}
     texts |= {str(path.relative_to(ROOT)): path.read_text() for path in sorted((ROOT / "docs").rglob("*.md"))}
     targets = {
@@ -50,4 +52,4 @@ def linked_files() -> set[str]:
         for origin, text in texts.items()
         for match in LINK.finditer(text)
     }
-    return {target for target in targets if on_site(target).startswith(f"{SOURCES}/") and (ROOT / target).is_file()}
+    return {target for target in targets if on_site(target).startswith(f"{SOURCES}/") and (ROOT / target).exists()}
