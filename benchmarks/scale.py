@@ -21,6 +21,15 @@ from grao_pipeline.storage.writer import TableWriter
 
 TOKENS = 12
 """Of a prompt and of every completion."""
+OPEN = """
+import sys
+from grao_pipeline.storage.reader import open_table
+from grao_pipeline.training.data.groups import TrainingSet
+data = TrainingSet(*map(open_table, sys.argv[1:]))
+data.check_fits(vocab_size=1 << 20, context_length=None)
+[data[index] for index in range(0, len(data), max(1, len(data) // 64))]
+"""
+"""What a training does with its tables before its first step; the model is left out."""
 
 
 @click.command()
@@ -42,13 +51,15 @@ def main(groups: int, samples: int, groups_per_part: int, place: Path | None) ->
         score = ["score", *tables[:2], "--reward", "length", "--reward-arg", "target=6", "--no-use-cache"]
         advantages = ["advantages", tables[0], tables[2], "--scores", tables[1]]
         for arguments in (score, advantages):
-            _measure(root, arguments, arguments[0])
+            _measure(root, ["-m", "grao_pipeline", *arguments], arguments[0])
         time.sleep(3)  # what was written a moment ago is not remembered as verified
         for arguments in (score, score, advantages):
-            _measure(root, arguments, f"{arguments[0]}, finished")
-        _measure(root, ["evaluate", *tables[:2], str(root / "evaluation")], "evaluate")
+            _measure(root, ["-m", "grao_pipeline", *arguments], f"{arguments[0]}, finished")
+        evaluate = ["evaluate", *tables[:2], str(root / "evaluation")]
+        _measure(root, ["-m", "grao_pipeline", *evaluate], "evaluate")
+        _measure(root, ["-c", OPEN, tables[0], tables[2]], "training: tables opened, first step read")
         for table in tables:
-            _measure(root, ["inspect", table], f"inspect {Path(table).name}")
+            _measure(root, ["-m", "grao_pipeline", "inspect", table], f"inspect {Path(table).name}")
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
@@ -90,7 +101,7 @@ def _measure(root: Path, arguments: list[str], name: str) -> None:
     log = os.open(root / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     process = os.posix_spawn(
         sys.executable,
-        [sys.executable, "-m", "grao_pipeline", *arguments],
+        [sys.executable, *arguments],
         os.environ,
         file_actions=[(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)],
     )

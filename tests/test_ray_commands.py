@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -62,10 +62,11 @@ def bytes_of(directory: Path) -> dict[str, bytes]:
 def test_scores_and_advantages_are_those_of_this_machine(ray_cluster: Any, many_groups: str, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     summaries = []
-    for place, more in ((here, {}), (there, {"executor": "ray"})):
-        actors = {"actors": 3} if more else {}
-        scored = score_groups(many_groups, str(place / "scores"), ScoreOptions(**SCORE, **more, **actors))
-        options = AdvantagesOptions(scores=[WeightedScores(url=str(place / "scores"))], **more)
+    executors: tuple[tuple[Path, Literal["local", "ray"]], ...] = (here, "local"), (there, "ray")
+    for place, executor in executors:
+        score_options = ScoreOptions(**SCORE, executor=executor, actors=3)
+        scored = score_groups(many_groups, str(place / "scores"), score_options)
+        options = AdvantagesOptions(scores=[WeightedScores(url=str(place / "scores"))], executor=executor)
         summaries.append((scored, compute_advantages(many_groups, str(place / "advantages"), options)))
     for table in ("scores", "advantages"):
         assert bytes_of(here / table) == bytes_of(there / table)
@@ -100,7 +101,7 @@ def test_a_training_meets_on_the_machines_of_the_cluster(
     with StopSignals() as signals:
         commands = RayCommands()
         arguments = ["train", groups, advantages, str(tmp_path / "out"), *more]
-        result = commands.run(arguments, StageResources(nodes=2, num_cpus=0.5), signals)
+        result = commands.run(arguments, StageResources.model_validate({"nodes": 2, "num_cpus": 0.5}), signals)
         commands.close()
     assert result.exit_code == 0
     summary = json.loads(result.stdout)

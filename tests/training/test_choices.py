@@ -66,23 +66,25 @@ def recomputes(policy: Policy) -> bool:
 
 
 def test_activations_are_recomputed_only_where_they_do_not_fit(made: Any) -> None:
-    policy, groups, others = made()
+    policy, groups, (gradient, options, ranks) = made()
     state = 4 * 4 * sum(parameter.numel() for parameter in policy.parameters())  # weight, gradient, two moments
     ample, tight = (DeviceReport("cuda", True, free) for free in (GIB, state))
-    assert choose_recomputation(policy, groups, *others, ample)["gradient_checkpointing"].startswith("off: ")
+    assert choose_recomputation(policy, groups, gradient, options, ranks, ample)["gradient_checkpointing"].startswith(
+        "off: "
+    )
     assert not recomputes(policy)
-    chosen = choose_recomputation(policy, groups, *others, tight)
+    chosen = choose_recomputation(policy, groups, gradient, options, ranks, tight)
     assert chosen["gradient_checkpointing"].startswith("on: without it the training needs about ")
     assert recomputes(policy)
-    assert choose_recomputation(policy, groups, *others, CPU) == {}
+    assert choose_recomputation(policy, groups, gradient, options, ranks, CPU) == {}
 
 
 def test_the_estimate_grows_with_the_tokens_of_a_batch_and_not_beyond_the_step(made: Any) -> None:
     """The tiny model's activations: the boundary of what fits lies between the two."""
 
     def fits(tokens_per_batch: int, free: int) -> bool:
-        policy, groups, others = made(tokens_per_batch=tokens_per_batch)
-        choose_recomputation(policy, groups, *others, DeviceReport("cuda", True, free))
+        policy, groups, (gradient, options, ranks) = made(tokens_per_batch=tokens_per_batch)
+        choose_recomputation(policy, groups, gradient, options, ranks, DeviceReport("cuda", True, free))
         return not recomputes(policy)
 
     frees = [1 << power for power in range(10, 31)]
@@ -94,8 +96,8 @@ def test_the_estimate_grows_with_the_tokens_of_a_batch_and_not_beyond_the_step(m
 
 
 def test_what_is_asked_for_is_not_chosen(made: Any) -> None:
-    policy, groups, others = made(gradient_checkpointing=False)
-    assert choose_recomputation(policy, groups, *others, DeviceReport("cuda", True, free=1)) == {}
+    policy, groups, (gradient, options, ranks) = made(gradient_checkpointing=False)
+    assert choose_recomputation(policy, groups, gradient, options, ranks, DeviceReport("cuda", True, free=1)) == {}
     assert not recomputes(policy)
 
 

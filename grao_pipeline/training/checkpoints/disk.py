@@ -51,8 +51,8 @@ class DiskNeed:
             is_rounded = not options.save_adapter and saved_bytes < 4
             model += trained * (MOMENT_BYTES[options.optimizer] + 4 * is_rounded)
         saves = (num_steps - 1) // options.checkpoint_steps if options.checkpoint_steps else 0
-        kept = min(saves, options.keep_checkpoints)
-        peak = max(checkpoint * min(saves, options.keep_checkpoints + 1), model + checkpoint * kept)
+        at_the_end = min(saves, options.keep_checkpoints)
+        peak = max(checkpoint * min(saves, options.keep_checkpoints + 1), model + checkpoint * at_the_end)
         return DiskNeed(model, checkpoint, peak)
 
 

@@ -46,8 +46,8 @@ def find_origins(rows: pl.DataFrame, tables: Sequence[str], max_rounds_behind: i
     """
     newest = int(rows["round"].max() or 0)  # type: ignore[arg-type]  # of int32
     is_kept = pl.lit(True) if max_rounds_behind is None else newest - pl.col("round") <= max_rounds_behind
-    kept = rows.filter(is_kept)
-    sampled = kept.group_by("table", "round", "policy", maintain_order=True).agg(
+    recent = rows.filter(is_kept)
+    sampled = recent.group_by("table", "round", "policy", maintain_order=True).agg(
         pl.len().alias("groups"), pl.col("is_trained").sum().alias("groups_trained")
     )
     origins = [
@@ -55,7 +55,7 @@ def find_origins(rows: pl.DataFrame, tables: Sequence[str], max_rounds_behind: i
         for table, number, policy, groups, trained in sampled.iter_rows()
     ]
     numbered = sampled.select("table", "round", "policy").with_row_index("origin")
-    trained = kept.filter("is_trained").join(
+    trained = recent.filter("is_trained").join(
         numbered, on=["table", "round", "policy"], how="left", maintain_order="left"
     )
-    return GroupIndex(origins, trained, int(rows["is_trained"].sum()) - int(kept["is_trained"].sum()))
+    return GroupIndex(origins, trained, int(rows["is_trained"].sum()) - int(recent["is_trained"].sum()))

@@ -64,15 +64,15 @@ def scan(number: int, pair: TablePair, logprobs: Mapping[str, TableReader]) -> p
 
 def _facts(rows: pl.DataFrame, is_unknown: bool) -> pl.DataFrame:
     """Args: is_unknown: the groups do not store what their samples were sampled from."""
-    each, prompt, reference = pl.element(), pl.col("prompt_token_ids"), pl.col("reference_token_ids")
+    element, prompt, reference = pl.element(), pl.col("prompt_token_ids"), pl.col("reference_token_ids")
     ids, sampling = pl.col("completion_token_ids"), pl.col("completion_behavior_logprobs")
-    rows = rows.with_columns(lengths=ids.list.eval(each.list.len())).with_row_index("number")
+    rows = rows.with_columns(lengths=ids.list.eval(element.list.len())).with_row_index("number")
     fits = (pl.col("advantages").list.len() == ids.list.len()).fill_null(False)
     aligned = rows.filter(fits)
     samples = aligned.select("number", "advantages", "lengths").explode("advantages", "lengths")
     trained = samples.filter(pl.col("advantages").is_not_null() & (pl.col("lengths") > 0))["number"]
     weights = aligned.filter(pl.col("token_weights").is_not_null())
-    weights = weights.select("number", "lengths", weights=pl.col("token_weights").list.eval(each.list.len()))
+    weights = weights.select("number", "lengths", weights=pl.col("token_weights").list.eval(element.list.len()))
     wrong = weights.explode("lengths", "weights").filter(pl.col("lengths") != pl.col("weights"))["number"]
     has_sample = pl.col("number").is_in(trained.unique().implode()) | ~fits
     has_reference = pl.col("reference_advantage").is_not_null() & (reference.list.len() > 0).fill_null(False)
@@ -83,15 +83,15 @@ def _facts(rows: pl.DataFrame, is_unknown: bool) -> pl.DataFrame:
         (has_sample | has_reference).alias("is_trained"),
         has_reference.alias("has_reference"),
         (has_sample & pl.col("completion_logprobs").is_not_null()).alias("has_logprobs"),
-        pl.col("rewards").list.eval(each.is_null()).list.any().fill_null(True).alias("may_lack_rewards"),
-        (pl.lit(is_unknown) | sampling.list.eval(each.is_null()).list.any().fill_null(False)).alias(
+        pl.col("rewards").list.eval(element.is_null()).list.any().fill_null(True).alias("may_lack_rewards"),
+        (pl.lit(is_unknown) | sampling.list.eval(element.is_null()).list.any().fill_null(False)).alias(
             "may_lack_sampling_logprobs"
         ),
         lowest=pl.min_horizontal(
-            prompt.list.min(), reference.list.min(), ids.list.eval(each.list.min()).list.min()
+            prompt.list.min(), reference.list.min(), ids.list.eval(element.list.min()).list.min()
         ).cast(pl.Int64),
         highest=pl.max_horizontal(
-            prompt.list.max(), reference.list.max(), ids.list.eval(each.list.max()).list.max()
+            prompt.list.max(), reference.list.max(), ids.list.eval(element.list.max()).list.max()
         ).cast(pl.Int64),
         longest=(prompt.list.len() + continuation.fill_null(0)).cast(pl.Int64),
         is_odd=~fits | (prompt.list.len() == 0) | pl.col("number").is_in(wrong.unique().implode()),

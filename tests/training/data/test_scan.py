@@ -23,7 +23,7 @@ Sample = tuple[float | None, list[int], list[float] | None]
 """Its advantage, its tokens, and what it was sampled from."""
 
 ids = st.lists(st.integers(3, 90), max_size=4)
-samples = st.lists(
+samples: st.SearchStrategy[list[Sample]] = st.lists(
     st.tuples(st.none() | st.floats(-2, 2, width=32), ids, st.none() | st.just([])), min_size=1, max_size=3
 )
 group = st.tuples(samples, st.booleans(), ids, st.none() | st.floats(-2, 2, width=32))
@@ -106,7 +106,8 @@ def test_parts_that_do_not_stay_in_memory_are_read_again(tmp_path: Path) -> None
 
 
 def test_tokens_are_read_and_verified_when_they_are_asked_for(tmp_path: Path) -> None:
-    data = TrainingSet(*map(open_table, tables(tmp_path, 6)))
+    groups, advantages = tables(tmp_path, 6)
+    data = TrainingSet(open_table(groups), open_table(advantages))
     assert data[0].sequences[0].token_ids == [5, 2]
     part = tmp_path / "groups" / "part-000002.parquet"
     part.write_bytes(part.read_bytes()[:-1] + b"?")
