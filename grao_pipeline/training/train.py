@@ -219,12 +219,7 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
         check_attention(policy, data, options, ranks, progress)
         plan = make_plan(data, options)
         num_steps, first_step = len(plan), [data[index] for index in plan[0][1]]
-        chosen = dict(prepared.chosen)
-        if options.attention == "auto":
-            chosen["attention"] = (
-                f"{policy.attention}: the device is {ranks.device.type}, the precision {options.dtype}"
-            )
-        chosen |= choose_recomputation(policy, first_step, gradient, options, ranks, prepared.device)
+        chosen = prepared.chosen | choose_recomputation(policy, first_step, gradient, options, ranks, prepared.device)
         provenance = replace(inputs.provenance, details={**inputs.provenance.details, "chosen": chosen})
         inputs = replace(inputs, provenance=provenance)
         ranks.on_first(lambda: prepare_export(policy, inputs, options, num_steps, out))
