@@ -1,9 +1,5 @@
 """`grao references`: a teacher's answers, the best samples of groups, another table's references."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +15,9 @@ from grao_pipeline.references.options import ReferencesOptions
 from grao_pipeline.references.references import ReferencesSummary, write_references
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
+from tests.commands import Command
 from tests.generation.chat_server import Body, ChatServer, chat_server
 
-ROOT = Path(__file__).parents[2]
 Row = dict[str, Any]
 
 
@@ -128,13 +124,13 @@ def test_a_killed_run_asks_for_the_rest_alone(server: ChatServer, prompts: str, 
         return {"content": "yes"}
 
     server.message = message
-    command = [sys.executable, "-m", "grao_pipeline", "references", prompts, str(tmp_path / "out"), "--api", "chat"]
-    command += ["--engine", "openai", "--base-url", server.base_url, "--prompts-per-part", "1", "--concurrency", "1"]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    options = ["--engine", "openai", "--api", "chat", "--base-url", server.base_url]
+    options += ["--prompts-per-part", "1", "--concurrency", "1"]
+    process = Command("references", prompts, tmp_path / "out", *options)
     deadline = time.monotonic() + 120
     while len(server.answered) < 5 and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     committed = len(list((tmp_path / "out.teacher" / "groups").glob("part-*.parquet")))
     asked = len(server.answered)

@@ -1,9 +1,5 @@
 """`grao score --batch`: the rewards of direct questions, and nothing asked twice, whatever happens to a batch."""
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +15,10 @@ from grao_pipeline.scoring.score import score_groups
 from grao_pipeline.scoring.summary import ScoreSummary
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
+from tests.commands import Command
 from tests.scoring.judges.batch_server import BatchServer, batch_server
 from tests.scoring.judges.common import Answer, JudgeServer, longer_wins
 
-ROOT = Path(__file__).parents[3]
 FAKE = "engine=grao_pipeline.scoring.judges.base:FakeChatModel"
 JUDGES = ("judge-pairwise", "judge-rubric", "judge-win-rate")
 
@@ -92,11 +88,11 @@ def test_known_judgements_are_not_submitted(batching: BatchServer, table: str, t
 
 def score_killed(table: str, out: Path, server: BatchServer) -> None:
     """Score in another process, and kill it while it waits for its batch."""
-    command = [sys.executable, "-m", "grao_pipeline", "score", table, str(out), "--reward", "judge-pairwise", "--batch"]
-    command += ["--reward-arg", f"base_url={server.base_url}", "--reward-arg", "batch_poll_seconds=0.01"]
-    process = subprocess.Popen([*command, "--no-use-cache"], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    options = ["--reward", "judge-pairwise", "--batch", "--no-use-cache"]
+    options += ["--reward-arg", f"base_url={server.base_url}", "--reward-arg", "batch_poll_seconds=0.01"]
+    process = Command("score", table, out, *options)
     assert server.polled.wait(timeout=120)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
 
 
