@@ -7,6 +7,7 @@ an actor dies, only its groups in flight are sampled again.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Queue
 from typing import Any
@@ -106,7 +107,8 @@ class RayEngine(Engine):
                 try:
                     groups: list[SampledGroup] = self._ray.get(next(actor.groups))
                 except StopIteration:
-                    self._precision = self._ray.get(actor.handle.precision.remote())
+                    with suppress(self._ray.exceptions.RayActorError):  # its groups are all here
+                        self._precision = self._ray.get(actor.handle.precision.remote())
                     self._actors.remove(actor)
                     continue
                 except self._ray.exceptions.RayActorError as error:
