@@ -5,6 +5,6 @@
 set -euo pipefail
 gen=${GEN:-gen/bin} train=${TRAIN:-train/bin}
 "$gen/grao"   generate   "$1" "$2/groups" --model "$3" ${GENERATE_OPTIONS:-}
-"$gen/grao"   score      "$2/groups" "$2/scores" ${SCORE_OPTIONS:---reward final-number}
+"$gen/grao"   score      "$2/groups" "$2/scores" ${SCORE_OPTIONS:---reward gsm8k}
 "$train/grao" advantages "$2/groups" "$2/advantages" --scores "$2/scores"
 "$train/grao" train      "$2/groups" "$2/advantages" "$2/model" --model "$3" ${TRAIN_OPTIONS:-}

@@ -104,7 +104,7 @@ CASES = [
     ("prompts {rows} {out} --map color=prompt", 2, "color"),
     ("prompts {rows} {out} --format hh", 2, "chosen"),
     ("prompts {rows} {out} --color red", 2, "No such option"),
-    ("score {groups} {out} --reward beauty", 2, "--reward: unknown reward 'beauty'. Built in: exact-match"),
+    ("score {groups} {out} --reward beauty", 2, "--reward: unknown reward 'beauty'. Built in: answer-likelihood"),
     ("score {groups} {out} --reward no_such_module:f", 2, "no module named 'no_such_module'"),
     ("score {groups} {out} --reward json:beauty", 2, "has no attribute 'beauty'"),
     (
