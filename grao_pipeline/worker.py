@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from grao_pipeline.errors import GraoError
@@ -37,8 +37,7 @@ def work(requests: socket.socket) -> None:
     code = LoadedCode()
     answer = DONE
     try:
-        while answer == DONE and (request := _receive(requests)) is not None:
-            arguments, files = request
+        for arguments, files in _receive(requests):
             if isinstance(arguments, str):
                 _prepare(arguments)
                 continue
@@ -55,6 +54,8 @@ def work(requests: socket.socket) -> None:
             _free_memory()
             with suppress(BrokenPipeError):  # the process of the rounds is gone
                 requests.sendall(answer)
+            if answer != DONE:
+                return
     finally:
         RESIDENCE.close()
 
@@ -84,16 +85,24 @@ def _succeed(command: Callable[..., object]) -> None:
     sys.stdout.flush()
 
 
-def _receive(requests: socket.socket) -> tuple[list[str] | str | None, list[int]] | None:
-    """A request and its open files; None at the end."""
-    line, files = b"", []
-    while not line.endswith(b"\n"):
-        data, received, *_ = socket.recv_fds(requests, CHUNK, 1)
-        files += received
-        if not data:
-            return None
-        line += data
-    return json.loads(line), files
+def _receive(requests: socket.socket) -> Iterator[tuple[list[str] | str | None, list[int]]]:
+    """The requests with their open files, until the end. Two may arrive at once: a preparation, and a command."""
+    text = b""
+    files: list[int] = []
+    while True:
+        while b"\n" not in text:
+            data, received, *_ = socket.recv_fds(requests, CHUNK, 1)
+            if not data:
+                return
+            text += data
+            files += received
+        line, _, text = text.partition(b"\n")
+        request = json.loads(line)
+        if isinstance(request, list):
+            yield request, files
+            files = []
+        else:
+            yield request, []
 
 
 def _free_memory() -> None:
