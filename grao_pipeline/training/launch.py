@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -85,18 +86,34 @@ def train_in_processes(
 
 
 def _config(options: TrainOptions, count: int, directory: Path) -> LaunchConfig:
+    endpoint, own_address = _meeting(options.rendezvous) if options.rendezvous else ("localhost:0", None)
     return LaunchConfig(
         min_nodes=options.nodes,
         max_nodes=options.nodes,
         nproc_per_node=count,
         run_id=RUN,
         rdzv_backend="c10d",
-        rdzv_endpoint=options.rendezvous or "localhost:0",
+        rdzv_endpoint=endpoint,
+        local_addr=own_address,
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(str(directory)),
         signals_to_handle="SIGTERM,SIGINT",
         shutdown_timeout=int(GRACE_SECONDS),
     )
+
+
+def _meeting(rendezvous: str) -> tuple[str, str | None]:
+    """Where the machines meet, as this one reaches it, and its own address on that network. torch knows both by the
+    machine's name only, which on many machines stands for no address that others reach.
+    """
+    host, _, port = rendezvous.rpartition(":")
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, int(port)))  # sends nothing
+            own_address, meeting_address = probe.getsockname()[0], probe.getpeername()[0]
+    except (OSError, ValueError):
+        return rendezvous, None  # torch says what is wrong with it
+    return f"localhost:{port}" if own_address == meeting_address else rendezvous, own_address
 
 
 @contextmanager
