@@ -81,9 +81,9 @@ def estimate_training(groups_url: str, advantages_url: str, options: TrainOption
         UsageError: it was started on several ranks.
     """
     device = DeviceReport.of(torch.device(resolve_device(options.device)))
-    inputs = open_inputs(groups_url, advantages_url, options, locate_model(options.model, options.adapter))
-    options, chosen = settled(options, device)
-    choose_attention(options.attention, torch.device(device.kind), options.dtype)
+    given, (options, chosen) = options, settled(options, device)
+    choose_attention(options.attention, torch.device(device.kind), options.dtype)  # refused before anything is read
+    inputs = open_inputs(groups_url, advantages_url, given, locate_model(options.model, options.adapter))
     data = load_data(inputs, options)
     objective, correction = make_objective(options, data)
     with joined(resolve_device(options.device), options) as ranks:

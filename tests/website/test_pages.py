@@ -23,13 +23,18 @@ CONFIGURATION = re.compile(r"^output: .*^model: ", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty directory to run a page in; its modules are forgotten, since pages give theirs the same names."""
+def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty directory to run a page in; modules of other pages and tests are forgotten: their names are the same."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    _forget_modules(tmp_path_factory.getbasetemp())
     yield tmp_path
+    _forget_modules(tmp_path)
+
+
+def _forget_modules(folder: Path) -> None:
     for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None)).startswith(f"{tmp_path}/"):
+        if str(getattr(module, "__file__", None)).startswith(f"{folder}/"):
             del sys.modules[name]
 
 

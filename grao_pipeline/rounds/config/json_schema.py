@@ -21,6 +21,8 @@ SCHEDULE: Schema = {
     "required": ["schedule", "from"],
     "additionalProperties": False,
 }
+VARIABLE_REF: Schema = {"$ref": "#/$defs/variable"}
+COURSES: tuple[Schema, ...] = ({"$ref": "#/$defs/schedule"}, {"$ref": "#/$defs/towards"})
 NAME: Schema = {"type": "string", "description": "Names the entry."}
 
 
@@ -55,6 +57,7 @@ def rounds_schema() -> Schema:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "grao rounds",
+        "$defs": {"variable": VARIABLE, "schedule": SCHEDULE, "towards": _towards()},
         "type": "object",
         "properties": properties,
         "required": ["output", "model", "prompts", "score"],
@@ -118,12 +121,12 @@ def _nullable(schema: Schema) -> Schema:
 
 
 def _or_variable(schema: Schema) -> Schema:
-    return _any_of(schema, VARIABLE)
+    return _any_of(schema, VARIABLE_REF)
 
 
 def _per_round(schema: Schema) -> Schema:
     """Also a value per round, or a schedule."""
-    return _any_of(schema, {"type": "array"}, SCHEDULE, _towards())
+    return _any_of(schema, {"type": "array"}, *COURSES)
 
 
 def _towards() -> Schema:

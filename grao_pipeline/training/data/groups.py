@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from grao_pipeline.errors import InputError, MismatchError
+from grao_pipeline.errors import InputError, MismatchError, StageFailure
 from grao_pipeline.storage.reader import TableReader
 from grao_pipeline.storage.table_pair import TablePair
 from grao_pipeline.training.data.origins import find_origins
@@ -55,6 +55,7 @@ class TrainingSet:
         self._rows = index.rows
         self._places = index.rows.select("table", "part", "row", "origin").to_numpy()
         self._parts = KeptParts(pairs, others)
+        self._urls = [pair.groups.url for pair in pairs]
         details = [str(pair.companion.provenance.details.get(TOKEN_ADVANTAGES, "")) for pair in pairs]
         self.token_advantages = next(filter(None, details), "")
 
@@ -67,11 +68,18 @@ class TrainingSet:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> TrainingGroup:
+        """Raises StageFailure where memory runs out."""
         number, part_index, row, origin = map(int, self._places[index])
-        part = self._parts.part(number, part_index)
-        values = {**part.groups.slice(row, 1).to_pylist()[0], **part.advantages.slice(row, 1).to_pylist()[0]}
-        others = {name: table.slice(row, 1).to_pylist()[0] for name, table in part.logprobs.items()}
-        return _training_group(values, origin, others)
+        try:
+            part = self._parts.part(number, part_index)
+            values = {**part.groups.slice(row, 1).to_pylist()[0], **part.advantages.slice(row, 1).to_pylist()[0]}
+            others = {name: table.slice(row, 1).to_pylist()[0] for name, table in part.logprobs.items()}
+            return _training_group(values, origin, others)
+        except MemoryError as error:
+            raise StageFailure(
+                f"Out of memory while the group in row {row} of part {part_index} of {self._urls[number]} was read. "
+                "The tokens of a whole step are in memory: lower --groups-per-step, or train on a machine with more."
+            ) from error
 
     def which(self, *facts: str) -> list[int]:
         """Indices of the groups of which one of these facts is true: columns of `scan`. Nothing is read."""

@@ -163,7 +163,10 @@ def test_what_is_not_installed_is_named_with_its_command(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--lora-rank", 4, "--load-in-4bit"], "a 4-bit training computes in bfloat16. Add --dtype bfloat16."),
+        (
+            ["--lora-rank", 4, "--load-in-4bit", "--dtype", "float32"],
+            "a 4-bit training computes in bfloat16. Add --dtype bfloat16.",
+        ),
         ([*QLORA, "--cpu-offload"], "--load-in-4bit: a 4-bit training runs on one device."),
         (["--optimizer", "paged-adamw-8bit"], "pages between GPU and CPU memory. Without a GPU, use adamw-8bit"),
     ],
