@@ -66,9 +66,9 @@ def test_signed_by_takes_the_sign_from_one_reward_and_the_size_from_another() ->
     computed = advantages(view, estimator="signed-by", estimator_arg=[*arguments, "kappa=9"])
     assert computed[0] == pytest.approx(math.sqrt(3))
     assert all(value is not None and value <= 0 for value in computed[1:])
-    # A right reference next to wrong samples alone: √((1 − p) / p) has no value.
+    # A right reference next to wrong samples alone: √((1 − p) / p) has no value, and the group no variance.
     view = view_of([{"reward.r": (1, 0, 0), "feature.aux": (0.5, 0.2, 0.3)}], reference=True)
-    assert advantages(view, estimator="signed-by", estimator_arg=arguments) == [0, 0, 0]
+    assert advantages(view, estimator="signed-by", estimator_arg=arguments) == [None] * 3
 
 
 def test_hardness_scales_grpos_advantage() -> None:
