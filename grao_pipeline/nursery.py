@@ -12,11 +12,11 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from grao_pipeline.children import PARENT_VARIABLE
+from grao_pipeline.environment import environment
 
 LIBRARIES = (
     *("torch", "safetensors.torch", "transformers.models.auto.modeling_auto"),
@@ -43,7 +43,7 @@ def serve(requests: socket.socket) -> socket.socket | None:
     Returns:
         in a forked process, its socket; None in this one, at the end.
     """
-    with _one_blas_thread():
+    with environment({BLAS_THREADS: "1"}):  # what the forks start counts its cores anew
         for name in LIBRARIES:
             with suppress(ImportError):  # the stage that needs it names the package
                 importlib.import_module(name)
@@ -75,18 +75,6 @@ def serve(requests: socket.socket) -> socket.socket | None:
                 return socket.socket(fileno=files[0])
             os.close(files[0])
             requests.sendall(f"started {pid}\n".encode())
-
-
-@contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """For this process and its forks; the commands that they start count their cores anew."""
-    given = os.environ.get(BLAS_THREADS)
-    os.environ[BLAS_THREADS] = "1"
-    yield
-    if given is None:
-        del os.environ[BLAS_THREADS]
-    else:
-        os.environ[BLAS_THREADS] = given
 
 
 def _tell_ended(requests: socket.socket) -> None:

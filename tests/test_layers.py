@@ -34,6 +34,7 @@ FLOORS = {
     "own_code": 0,
     "parsing": 0,
     "processes": 0,
+    "environment": 0,
     "progress": 0,
     "presets": 0,
     "arguments": 0,

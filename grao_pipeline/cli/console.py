@@ -4,13 +4,13 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar, cast, get_args
+from collections.abc import Callable
+from typing import TypeVar, cast, get_args
 
 import click
 
 from grao_pipeline.cli.lines import Level, LineProgress, print_line
+from grao_pipeline.environment import environment
 from grao_pipeline.errors import UsageError
 from grao_pipeline.progress import Progress
 from grao_pipeline.relay import VARIABLE as RELAY
@@ -70,7 +70,7 @@ def current_progress() -> Progress:
         return make_progress(quiet=False, verbose=False)
     if CONTEXT_KEY not in context.meta:
         if LEVEL_VARIABLE in context.meta:
-            context.with_resource(_environment_level(context.meta[LEVEL_VARIABLE]))
+            context.with_resource(environment({LEVEL_VARIABLE: context.meta[LEVEL_VARIABLE]}))
         context.meta[CONTEXT_KEY] = make_progress(quiet=False, verbose=False)
     return cast(Progress, context.meta[CONTEXT_KEY])
 
@@ -146,17 +146,3 @@ def _take_level(context: click.Context, parameter: click.Parameter, is_given: bo
     level: Level = "warning" if parameter.name == "quiet" else "debug"
     if context.meta.setdefault(LEVEL_VARIABLE, level) != level:
         raise click.UsageError("Give --quiet or --verbose, not both.")
-
-
-@contextmanager
-def _environment_level(level: Level) -> Iterator[None]:
-    """GRAO_LOG, for this command and the processes that it starts."""
-    earlier: Any = os.environ.get(LEVEL_VARIABLE)
-    os.environ[LEVEL_VARIABLE] = level
-    try:
-        yield
-    finally:
-        if earlier is None:
-            del os.environ[LEVEL_VARIABLE]
-        else:
-            os.environ[LEVEL_VARIABLE] = earlier

@@ -4,11 +4,12 @@ Without it, vLLM's worker processes would keep running and keep the GPU's memory
 again.
 """
 
-import os
 import subprocess
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from grao_pipeline.environment import environment
 
 VARIABLE = "GRAO_ENGINE_GUARD"
 # Waits until the pipe on its standard input closes, which happens however this process ends. It then ends the processes
@@ -33,14 +34,12 @@ def guarded_children() -> Iterator[subprocess.Popen[bytes]]:
     guard = subprocess.Popen(
         ["sh", "-c", GUARD, "sh", mark], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    os.environ[VARIABLE] = mark
     try:
-        yield guard
+        with environment({VARIABLE: mark}):
+            yield guard
     except BaseException:
         dismiss(guard)
         raise
-    finally:
-        del os.environ[VARIABLE]
 
 
 def dismiss(guard: subprocess.Popen[bytes]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from grao_pipeline.environment import environment
 from grao_pipeline.errors import InputError, StageFailure, UsageError
 from grao_pipeline.models.devices import num_cores
 from grao_pipeline.models.process_guard import dismiss, guarded_children
@@ -48,6 +49,8 @@ FEW_CORES = 8
 """Of these, vLLM would leave one idle and bind its threads to the others: the same ones for each of several processes.
 On 2 cores it samples 1.3 times as fast with both.
 """
+IN_PROCESSES = "VLLM_ENABLE_V1_MULTIPROCESSING"
+"""The variable that says whether an engine has its own processes; vLLM takes 1 where it is not set."""
 WATCH_SECONDS = 0.5
 LAST_WORDS_SECONDS = 0.2
 """Until what a process printed before it ended has arrived here."""
@@ -102,7 +105,7 @@ class VllmProcess(Resident):
         self._sleeps = False
         self._may_sleep = bool(arguments.get("enable_sleep_mode"))
         computes_here = is_alone and device == "cpu" and arguments.get("tensor_parallel_size", 1) == 1
-        with _environment({"VLLM_ENABLE_V1_MULTIPROCESSING": "0"} if computes_here else {}):
+        with environment({IN_PROCESSES: os.environ.get(IN_PROCESSES, "0" if computes_here else "1")}):
             self.llm, guard = _open_llm(arguments, given, option, name, device)
         self._close = weakref.finalize(self, _close_llm, self.llm.llm_engine.engine_core, guard)
 
@@ -148,18 +151,6 @@ def _open_llm(
         raise InputError(f"vLLM cannot load {name}: {reasons}") from error
     except (ValueError, OSError, RuntimeError, MemoryError, require("safetensors").SafetensorError) as error:
         raise InputError(f"vLLM cannot load {name}: {last_error() or _last_line(error)}") from error
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """With these variables in this block, but for those that the user has set."""
-    missing = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(missing)
-    try:
-        yield
-    finally:
-        for name in missing:
-            os.environ.pop(name, None)
 
 
 def _close_llm(engine_core: Any, guard: subprocess.Popen[bytes]) -> None:

@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from grao_pipeline.children import PARENT_VARIABLE
+from grao_pipeline.environment import environment
 from grao_pipeline.errors import Interrupted, StageFailure
 from grao_pipeline.models.devices import device_sets
 from grao_pipeline.options import YamlSection
@@ -68,7 +69,7 @@ def train_in_processes(
         file = directory / "options.json"
         write_options_file(file, of_rank, YamlSection("", str(file)))
         parent = {PARENT_VARIABLE: str(os.getpid())}
-        stack.enter_context(_environment({**threads, **relay.environment, **parent}))
+        stack.enter_context(environment({**threads, **relay.environment, **parent}))
         stack.enter_context(_quiet())
         launch = elastic_launch(_config(options, count, directory), sys.executable)
         try:
@@ -114,21 +115,6 @@ def _meeting(rendezvous: str) -> tuple[str, str | None]:
     except (OSError, ValueError):
         return rendezvous, None  # torch says what is wrong with it
     return f"localhost:{port}" if own_address == meeting_address else rendezvous, own_address
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """The launcher gives its own environment to the ranks."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager
