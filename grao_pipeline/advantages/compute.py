@@ -27,6 +27,7 @@ from grao_pipeline.advantages.pool import Pool, open_pool
 from grao_pipeline.advantages.recipe import Recipe, RecipeResult, Statistic
 from grao_pipeline.advantages.summary import AdvantagesSummary, Tally
 from grao_pipeline.advantages.table_std import Moments
+from grao_pipeline.advantages.token_weights.tokens import refuse_without_steps
 from grao_pipeline.advantages.token_weights.weigh import GROUP_COLUMNS, STEP_COLUMNS, TOKEN_ADVANTAGES, weighed
 from grao_pipeline.errors import UsageError
 from grao_pipeline.fingerprints import stage_fingerprint
@@ -162,6 +163,7 @@ def open_computation(groups_url: str, options: AdvantagesOptions) -> Computation
     Raises:
         UsageError: no scores, two with the same name, a combination that does not fit them, or an unknown estimator.
         MismatchError: scores and groups do not belong together.
+        InputError: token weights read the steps of scores that have none.
     """
     inputs, weights = open_scored_groups(open_table(groups_url, "groups"), options.scores, options.feature)
     check_combination(options, weights)
@@ -180,6 +182,8 @@ def open_computation(groups_url: str, options: AdvantagesOptions) -> Computation
             raise UsageError(
                 f"{function.name} reads the steps of '{steps_of}': give {steps_of}=TABLE.", option="feature"
             )
+        if steps_of is not None:
+            refuse_without_steps(steps_of, inputs.features[steps_of])
         if function.gives_advantages:
             details[TOKEN_ADVANTAGES] = function.name
     provenance = replace(provenance, details=details)

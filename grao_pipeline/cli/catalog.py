@@ -86,7 +86,8 @@ def _systems() -> list[str]:
 
 def _row(system: System) -> str:
     cells = [f"`{text}`" if text else "" for text in (system.advantages, system.train)]
-    remarks = "; ".join(filter(None, (system.otherwise, system.limits)))
+    rounds = f"in the rounds: `{system.rounds}`" if system.rounds else ""
+    remarks = "; ".join(filter(None, (rounds, system.otherwise, system.limits)))
     return f"| {system.name} | {_source(system)} | {cells[0]} | {cells[1]} | {remarks} |"
 
 

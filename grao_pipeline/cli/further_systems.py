@@ -3,25 +3,43 @@
 from grao_pipeline.cli.system import KEEP, SAMPLES, System
 
 FURTHER = (
-    System("Knapsack RL", "2509.25849", otherwise="grao curriculum --budget knapsack --samples 8"),
+    System(
+        "Knapsack RL",
+        "2509.25849",
+        otherwise="grao curriculum PROMPTS OUT --history GROUPS A --budget knapsack --samples 8",
+    ),
     System(
         "CurES",
         "2510.01037",
-        otherwise="grao curriculum --priority cures --priority-arg tau=0.1 --uniform-mix 0 --budget spread --samples 8",
+        otherwise="grao curriculum PROMPTS OUT --history GROUPS A --priority cures --priority-arg tau=0.1 "
+        "--uniform-mix 0 --budget spread --samples 8",
         limits="no norms of gradients; tau is stated nowhere",
     ),
-    System("MMR1", "2509.21268", otherwise="grao curriculum --priority vas --uniform-mix 0.5"),
     System(
-        "Datarus", "2508.13382", otherwise="rounds: weight: {schedule: cosine, from: 1, to: 0}", limits="our reading"
+        "MMR1",
+        "2509.21268",
+        otherwise="grao curriculum PROMPTS OUT --history GROUPS A --priority vas --uniform-mix 0.5",
     ),
     System(
-        "AMFT", "2508.06944", otherwise="rounds: beta: {schedule: towards, …}", limits="its entropy controller alone"
+        "Datarus",
+        "2508.13382",
+        rounds="score: [{reward: gsm8k, weight: {schedule: cosine, from: 0, to: 1}}, "
+        "{reward: regex, reward_arg: {pattern: TEXT}, weight: {schedule: cosine, from: 1, to: 0}}]",
+        limits="our reading",
+    ),
+    System(
+        "AMFT",
+        "2508.06944",
+        rounds="train: {beta: {schedule: towards, metric: entropy, target: 1.0, gain: 0.5, from: 0.5, low: 0.05, "
+        "high: 0.95}}",
+        limits="its entropy controller alone",
     ),
     System("TON", "2505.16854", otherwise="grao prompts SOURCE OUT --rewrite thought-dropout"),
     System(
         "APO",
         "2410.06293",
-        otherwise="grao merge OUT --model LATER --model EARLIER --momentum 0.3; merge: {momentum: 0.3} in the rounds",
+        rounds="merge: {momentum: 0.3}",
+        otherwise="grao merge OUT --model LATER --model EARLIER --momentum 0.3",
         limits="momentum of weights, not of probabilities; its constant is unknown",
     ),
     System("PEO", "merged policies", otherwise="grao merge OUT --model A=1.3 --model B=-0.3"),
@@ -87,8 +105,9 @@ FURTHER = (
         "2601.07208",
         f"--scores A=0.7 --scores B=0.3 --estimator grpo {SAMPLES}",
         "--objective grpo",
-        "a sweep over the weights in the rounds, in place of its conductor",
-        "no weights by response: the conductor reads hidden states and learns inside of the training",
+        rounds="sweep: {score.a.weight: [0.5, 0.7]}",
+        otherwise="the best of a sweep over the weights, in place of its conductor",
+        limits="no weights by response: the conductor reads hidden states and learns inside of the training",
     ),
     System(
         "BMC",

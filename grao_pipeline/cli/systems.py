@@ -94,14 +94,34 @@ SYSTEMS = (
     System("COPO", "2508.04138", f"--estimator copo {KEEP}", "--objective grpo"),
     System("TTRV", "2510.06783", otherwise="grao score --reward self-consistency"),
     System("GRPO-D", "2503.16081", f"--estimator grpo {SAMPLES}", "--objective grpo --objective-arg kl=dip(0.04,0.1)"),
-    System("URPO", "2507.17515", otherwise="rounds with score: {reward: judge-rubric, reward_arg: {model: ${policy}}}"),
+    System(
+        "URPO",
+        "2507.17515",
+        rounds='score: {reward: judge-rubric, reward_arg: {model: "${policy}"}}',
+        limits="self-judging between rounds, not inside of one batch",
+    ),
     System(
         "UnifiedReward-Think",
         "routing",
-        otherwise="--min-mean-reward and --max-mean-reward divide groups in two tables",
+        f"--estimator best-of-n {KEEP} --min-mean-reward 1",
+        "--objective sft",
+        f"the other groups: grao advantages GROUPS OUT --scores A --estimator grpo {SAMPLES} --max-mean-reward 0.99; "
+        "train on one table after the other",
     ),
-    System("ReAgent-V", "three judges", otherwise="three judge-rubric, and --combine minimum or uncertainty"),
-    System("Implicit reward bridge", "learning rates", otherwise="learning_rate by round in the rounds' YAML"),
+    System(
+        "ReAgent-V",
+        "three judges",
+        f"--scores A --scores B --combine minimum --estimator grpo {SAMPLES}",
+        "--objective grpo",
+        "each judge: grao score GROUPS A --name a --reward judge-rubric --reward-arg model=MODEL "
+        "--reward-arg criterion=helpful",
+        "any number of judges; --combine uncertainty subtracts their disagreement",
+    ),
+    System(
+        "Implicit reward bridge",
+        "learning rates",
+        rounds="train: {learning_rate: {schedule: linear, from: 1.0e-5, to: 1.0e-6}}",
+    ),
     System(
         "GDEPO",
         "2601.06795",

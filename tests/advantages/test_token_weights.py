@@ -168,12 +168,52 @@ def test_advantages_that_are_all_zero_have_weights_of_one() -> None:
     assert (row["advantages"], row["token_weights"]) == ([0.0], [[1.0, 1.0]])
 
 
+READING_STEPS = {"gigpo": 0.5, "salt": 0.5, "items": 0.0, "process": 0.0}
+"""What a token of a sample with advantage ½ gets that belongs to no step."""
+
+
+@pytest.mark.parametrize("name", READING_STEPS)
+def test_a_table_has_parts_without_steps_but_not_only_such(name: str, tmp_path: Path) -> None:
+    """The first of two groups, each a part, has steps; then none has."""
+    rows = [tiny.group_row(text, ["x", "y"], None, token_ids=[[5, 6], [5, 7]]) for text in "ab"]
+    for row in rows:
+        row["completion_token_ends"] = [[1, 2], [1, 2]]
+    url = tiny.write_table(tmp_path / "groups", "groups", rows, 1)
+    steps = [[{"end": 2, "reward": reward, "state": "s"}] for reward in (1.0, 0.0)]
+    for table, of_first in (("some", steps), ("none", [[], []])):
+        scores = [
+            {"group_id": row["group_id"], "rewards": [1.0, 0.0], "statuses": ["ok", "ok"], "steps": of_row}
+            for row, of_row in zip(rows, (of_first, None), strict=True)
+        ]
+        inputs = {"groups": open_table(url).fingerprint}
+        tiny.write_table(tmp_path / table, "scores", scores, 1, inputs=inputs, options={"name": "s"})
+
+    def computed(table: str) -> list[dict[str, Any]]:
+        options = AdvantagesOptions(
+            scores=[WeightedScores(url=str(tmp_path / "some"))],
+            feature=[f"s={tmp_path / table}"],
+            token_weights=[name],
+            token_weights_arg=[f"{name}.scores=s"],
+            estimator="dr-grpo",
+            statistics="samples",
+        )
+        compute_advantages(url, str(tmp_path / f"{table}-{name}"), options)
+        return open_table(str(tmp_path / f"{table}-{name}"), "advantages").arrow().to_pylist()
+
+    _, second = computed("some")
+    of_tokens = [
+        a * weight
+        for a, weights in zip(second["advantages"], second["token_weights"], strict=True)
+        for weight in weights
+    ]
+    assert np.abs(of_tokens).tolist() == [READING_STEPS[name]] * 4
+    with pytest.raises(InputError, match=r"The scores 's' \(.*none\) have no steps. A reward gives them"):
+        computed("none")
+
+
 def test_what_functions_need_and_return_is_checked() -> None:
     groups, advantages, scores = tables_of([[[1, 2]]], [[0.5]], None, [[[(1, 0, None)]]])
     functions = load_token_functions(AdvantagesOptions(token_weights=["salt"], token_weights_arg=["salt.scores=s"]))
-    none = {"s": scores["s"].set_column(1, "steps", pa.nulls(1, scores["s"].schema.field("steps").type))}
-    with pytest.raises(InputError, match="The scores 's' have no steps"):
-        weighed(advantages, groups, none, functions)
     ends = groups.schema.get_field_index("completion_token_ends")
     without = groups.set_column(ends, "completion_token_ends", pa.nulls(1, groups.schema.field(ends).type))
     with pytest.raises(InputError, match="do not say where the tokens of each completion end"):

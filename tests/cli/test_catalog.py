@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 
 from examples.demo.pretraining import pretrain
 from examples.demo.task import write_prompts
@@ -19,6 +20,7 @@ from grao_pipeline.options import extra_of, option_flag
 from grao_pipeline.pipeline import stage_named
 from grao_pipeline.plugin_kinds import KINDS
 from grao_pipeline.plugins import load
+from grao_pipeline.rounds.config.compile import load_plan
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -134,6 +136,30 @@ def test_the_words_of_every_command_exist(system: System) -> None:
                 assert flag in flags, (system.name, flag)
                 kind = str(extra_of(flags[flag]).get("plugin") or "")
                 assert not kind or value in registries[kind], (system.name, flag, value)
+
+
+ROUNDS = """
+output: runs/x
+rounds: 3
+prompts: {train: data/train}
+generate: {engine: transformers, samples: 4}
+score: [{reward: gsm8k, name: a}, {reward: length, name: b, reward_arg: [target=9]}]
+train: {objective: grao}
+"""
+
+
+@pytest.mark.parametrize("system", [one for one in SYSTEMS if one.rounds], ids=lambda one: str(one.name))
+def test_the_rounds_of_a_system_are_a_plan(system: System, model: Path, tmp_path: Path) -> None:
+    """Its line of YAML in place of the same section of a whole file."""
+    path = tmp_path / "rounds.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(ROUNDS) | {"model": str(model)} | yaml.safe_load(system.rounds)))
+    assert all(len(variant.rounds) == 3 for variant in load_plan(str(path)).variants)
+
+
+def test_every_offered_system_says_what_to_run() -> None:
+    """Options of the two stages, a line of the rounds, or a command; not a hint alone."""
+    hints = [one.name for one in SYSTEMS if one.is_offered and not (one.train or one.rounds or commands_of(one))]
+    assert hints == []
 
 
 def test_no_code_asks_for_the_name_of_a_method() -> None:

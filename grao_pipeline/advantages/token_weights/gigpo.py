@@ -31,8 +31,9 @@ def gigpo(
     for agents in an environment (imported trajectories): in plain text a state almost never recurs.
     """
     steps = tokens.steps[scores]
-    is_counted = ~np.isnan(tokens.advantage)[steps.sample] & np.array([state is not None for state in steps.state])
+    is_counted = ~np.isnan(tokens.advantage)[steps.sample] & np.array(
+        [state is not None for state in steps.state], bool
+    )
     state = numbered(tokens.group[steps.sample].tolist(), steps.state)
     of_step = centered(discounted_returns(steps, discount), state, is_counted, by_std=norm == "mean-std")
-    of_token = np.where(steps.of_token >= 0, of_step[steps.of_token], 0.0)
-    return np.asarray(tokens.advantage[tokens.sample] + omega * of_token)
+    return np.asarray(tokens.advantage[tokens.sample] + omega * steps.to_tokens(of_step))

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from grao_pipeline.advantages.token_weights.groups import mean_of, numbered
-from grao_pipeline.advantages.token_weights.tokens import UNKNOWN, Steps, Tokens
+from grao_pipeline.advantages.token_weights.tokens import Steps, Tokens
 from grao_pipeline.methods import method, traits
 
 EPSILON = 1e-4
@@ -39,8 +39,7 @@ def items(tokens: Tokens, *, scores: Scores, reward: Reward = "hit") -> np.ndarr
     squares, _ = mean_of((gain - mean) ** 2, kind, is_counted)
     std = np.sqrt(squares * count / np.maximum(count - 1, 1))
     of_step = np.where(count > 1, (gain - mean) / (std + EPSILON), 0.0)
-    of_token = np.where(steps.of_token == UNKNOWN, 0.0, of_step[steps.of_token])
-    return np.where(np.isnan(tokens.advantage[tokens.sample]), np.nan, of_token)
+    return np.where(np.isnan(tokens.advantage[tokens.sample]), np.nan, steps.to_tokens(of_step))
 
 
 def _sum_from_here(steps: Steps, values: np.ndarray) -> np.ndarray:

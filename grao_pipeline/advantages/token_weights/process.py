@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from grao_pipeline.advantages.token_weights.groups import centered, discounted_returns
-from grao_pipeline.advantages.token_weights.tokens import UNKNOWN, Tokens
+from grao_pipeline.advantages.token_weights.tokens import Tokens
 from grao_pipeline.methods import method, traits
 
 Scores = Annotated[str, Field(description="Name of a --feature whose scores have steps.")]
@@ -31,5 +31,4 @@ def process(tokens: Tokens, *, scores: Scores, whole: Whole = 0.0) -> np.ndarray
     is_counted = ~np.isnan(tokens.advantage)[steps.sample] & ~np.isnan(steps.reward)
     standardized = centered(np.nan_to_num(steps.reward), tokens.group[steps.sample], is_counted, by_std=True)
     of_step = discounted_returns(replace(steps, reward=standardized), 1.0)
-    of_token = np.where(steps.of_token == UNKNOWN, 0.0, of_step[steps.of_token] if len(of_step) else 0.0)
-    return np.asarray(whole * tokens.advantage[tokens.sample] + of_token)
+    return np.asarray(whole * tokens.advantage[tokens.sample] + steps.to_tokens(of_step))

@@ -36,5 +36,4 @@ def salt(tokens: Tokens, *, scores: Scores) -> np.ndarray:
     is_counted = ~np.isnan(advantage) & np.array([state is not None for state in steps.state], dtype=bool)
     mean, _ = mean_of(np.nan_to_num(advantage), kind, is_counted)
     of_step = np.where(is_counted, mean, advantage)
-    of_sample = np.asarray(tokens.advantage[tokens.sample])
-    return np.where(steps.of_token >= 0, of_step[steps.of_token], of_sample) if count else of_sample
+    return steps.to_tokens(of_step, otherwise=tokens.advantage[tokens.sample])

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from grao_pipeline.errors import InputError
+from grao_pipeline.storage.reader import TableReader
 
 UNKNOWN = -1
 """In place of a step, of a token that belongs to none."""
@@ -26,6 +27,11 @@ class Steps:
     """Key of the state in which it was taken. [T]"""
     of_token: np.ndarray
     """The step in which each token ends, or `UNKNOWN`. [N]"""
+
+    def to_tokens(self, of_step: np.ndarray, otherwise: np.ndarray | float = 0.0) -> np.ndarray:
+        """The value [T] of each token's step; `otherwise` for tokens that belong to none. [N]"""
+        values = np.append(of_step, np.nan)  # for UNKNOWN
+        return np.where(self.of_token == UNKNOWN, otherwise, values[self.of_token])
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Tokens:
             scores: aligned parts of scores tables with steps, by name.
 
         Raises:
-            InputError: steps are asked for, and the tables have none.
+            InputError: scores have steps, but the groups do not say where tokens end.
         """
         rows = groups.column("completion_token_ids").to_pylist()
         sizes = [len(row) for row in rows]
@@ -96,13 +102,19 @@ class Tokens:
             return np.asarray((total / count)[self.group])
 
 
+def refuse_without_steps(name: str, scores: TableReader) -> None:
+    """Raises InputError if no sample of the whole table has steps. A part without any is usual."""
+    parts = (scores.part(index, ["steps"]).column("steps") for index in range(scores.num_parts))
+    if not any(steps for part in parts for row in part.to_pylist() for steps in row or ()):
+        raise InputError(
+            f"The scores '{name}' ({scores.url}) have no steps. A reward gives them in its judgements; see "
+            "docs/scoring.md."
+        )
+
+
 def _steps(name: str, scores: pa.Table, ends: Sequence[Sequence[float]], sizes: Sequence[int]) -> Steps:
     rows = zip(scores.column("steps").to_pylist(), sizes, strict=True)
     per_sample = [steps or [] for row, size in rows for steps in row or [None] * size]
-    if not any(per_sample):
-        raise InputError(
-            f"The scores '{name}' have no steps. A reward gives them in its judgements; see docs/scoring.md."
-        )
     of_token: list[np.ndarray] = []
     first = 0
     for steps, token_ends in zip(per_sample, ends, strict=True):
@@ -118,7 +130,7 @@ def _steps(name: str, scores: pa.Table, ends: Sequence[Sequence[float]], sizes: 
     counts = [len(steps) for steps in per_sample]
     return Steps(
         sample=np.repeat(np.arange(len(counts)), counts),
-        number=np.concatenate([np.arange(count) for count in counts]),
+        number=np.concatenate([np.arange(0), *(np.arange(count) for count in counts)]),
         reward=np.array([step["reward"] for step in flat], dtype=np.float64),
         state=[step["state"] for step in flat],
         of_token=np.concatenate(of_token).astype(np.int64),
