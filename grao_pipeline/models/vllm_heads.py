@@ -17,11 +17,20 @@ class PaddedHeads:
 
 
 def padded_size(size: int, supported: list[int]) -> int:
-    """The smallest supported size that heads of this size fit in; the size itself where all are smaller.
+    """The smallest supported size that heads of this size fit in.
 
     Example: `padded_size(16, [32, 64])` → 32
+
+    Raises:
+        ValueError: all are smaller.
     """
-    return min((other for other in supported if other >= size), default=size)
+    fitting = [other for other in supported if other >= size]
+    if not fitting:
+        raise ValueError(
+            f"The model's attention heads have {size} numbers, and vLLM's CPU build has kernels for up to "
+            f"{max(supported)}. Sample with --engine transformers, or on a GPU."
+        )
+    return min(fitting)
 
 
 def _pad_heads(attention: Any, supported: list[int]) -> None:
