@@ -103,10 +103,11 @@ SYSTEMS = (
     System(
         "UnifiedReward-Think",
         "routing",
-        f"--estimator best-of-n {KEEP} --min-mean-reward 1",
-        "--objective sft",
-        f"the other groups: grao advantages GROUPS OUT --scores A --estimator grpo {SAMPLES} --max-mean-reward 0.99; "
-        "train on one table after the other",
+        f"--estimator grpo {SAMPLES} --max-mean-reward 0.5",
+        "--objective grpo",
+        "the groups that are solved: grao advantages GROUPS OUT --scores A --estimator best-of-n "
+        f"{KEEP} --min-mean-reward 0.5; grao train GROUPS OUT MODEL --objective sft",
+        "one table after the other, not both in one batch",
     ),
     System(
         "ReAgent-V",
