@@ -1,6 +1,5 @@
 """Start, watch and close a `vllm.LLM`, and translate its errors."""
 
-import json
 import os
 import subprocess
 import threading
@@ -161,14 +160,6 @@ def _close_llm(engine_core: Any, guard: subprocess.Popen[bytes]) -> None:
 def cpu_defaults(context_length: int) -> dict[str, object]:
     """Arguments of `vllm.LLM` that a model with this context length needs on CPU."""
     return CPU_DEFAULTS | {"max_num_batched_tokens": max(context_length, CPU_MIN_BATCHED_TOKENS)}
-
-
-def parse_value(value: str) -> object:
-    """The value of a free `key=value` argument, read as JSON where it is JSON."""
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
 
 
 @contextmanager

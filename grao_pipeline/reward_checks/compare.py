@@ -18,7 +18,6 @@ from grao_pipeline.reward_checks.weights import with_weights
 from grao_pipeline.storage.reader import TableReader, open_table
 
 RESAMPLES = 2000
-SIGNS = (-1, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -105,22 +104,6 @@ def compare_scores(
             tally.add(one, other)
             bar.advance(len(one.parts), groups=tally.groups)
     return tally.comparison(groups)
-
-
-def training_weights(groups_url: str, scores: str, options: CompareOptions) -> pl.DataFrame:
-    """The training weight of every sequence: `group_id`, `sample_index` (−1: the reference), `reward`, `advantage`,
-    `weight`.
-    """
-    frames = []
-    for batch in _batches(groups_url, scores, options):
-        ids = pl.Series("group_id", batch.group_ids, dtype=pl.String)
-        weighted = with_weights(batch.rows, options.beta, options.lambda_)
-        frames.append(
-            weighted.select(
-                ids.gather(weighted["row"]).alias("group_id"), "sample_index", "reward", "advantage", "weight"
-            )
-        )
-    return pl.concat(frames)
 
 
 def _batches(groups_url: str, scores: str, options: CompareOptions) -> Iterator[Batch]:

@@ -57,7 +57,8 @@ def score_groups(
     groups = open_table(groups_url, "groups")
     is_given = reward is not None
     if is_given and (options.processes not in ("auto", 1) or options.executor == "ray"):
-        raise UsageError("a reward object judges in its own process.", option="processes")
+        option = "executor" if options.executor == "ray" else "processes"
+        raise UsageError("a reward object judges in its own process.", option=option)
     with ExitStack() as stack:
         reward = reward or stack.enter_context(closing(make_reward(options, progress, f"{out}.batches")))
         provenance = scores_provenance(options, groups.fingerprint, reward)
@@ -115,7 +116,7 @@ def score_groups(
                     f"{judge.misses:,} judgements made, {judge.hits:,} known already"
                 )
         _write(writer, gate.finish(), summary)
-        summary.seconds = time.perf_counter() - started if missing else 0.0
+        summary.seconds += time.perf_counter() - started if missing else 0.0
         summary.parts_left_to_other_workers = len(writer.finish())
         if not summary.parts_left_to_other_workers:
             reward.stored()

@@ -1,11 +1,12 @@
 """Steps of a text: where each ends, its reward, and a key of the state in which it was taken."""
 
 import json
-import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from grao_pipeline.schemas import LARGEST_FLOAT32
+from grao_pipeline.scoring.reward_number import finite_float32
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Step:
 
 
 def read_steps(values: object) -> tuple[Step, ...]:
-    """Steps from a list of `Step`, of `(end, reward)`, `(end, reward, state)`, or of dictionaries with these keys.
+    """Steps from a list of `Step`, of `(end, reward)`, `(end, reward, state)`, or of dictionaries with these keys; the
+    numbers may be numpy's or torch's.
 
     Raises:
         ValueError: one is no step, or ends before the one before it.
@@ -78,7 +80,15 @@ def _step(value: object) -> Step:
     if not isinstance(value, Sequence) or isinstance(value, str) or not 1 <= len(value) <= 3:
         raise ValueError(f"a step is (end, reward, state), found {value!r:.80}")
     end, reward, state = (*value, None, None)[:3]
-    is_number = isinstance(reward, int | float) and math.isfinite(reward) and abs(reward) <= LARGEST_FLOAT32
-    if isinstance(end, bool) or not isinstance(end, int) or not (reward is None or is_number):
+    place, number = _whole_number(end), finite_float32(reward)
+    if place is None or (number is None) != (reward is None):
         raise ValueError(f"a step ends at a whole number and has a finite reward or none, found {value!r:.80}")
-    return Step(end, None if reward is None else float(reward), None if state is None else str(state))
+    return Step(place, number, None if state is None else str(state))
+
+
+def _whole_number(value: Any) -> int | None:
+    """That of Python, numpy or torch; else None."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None

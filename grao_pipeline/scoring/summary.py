@@ -14,8 +14,13 @@ Row = dict[str, Any]
 SUMMARY_COLUMNS = ["group_id", "rewards", "reference_reward", "statuses", "details"]
 """Columns of scores that are counted."""
 COUNTED_BY_PROCESS = (
-    *("parts_made", "cache_hits", "cache_misses", "cache_damaged", "tokens_spent", "tokens_saved"),
+    "parts_made",
     "steps_left_out",
+    "cache_hits",
+    "cache_misses",
+    "cache_damaged",
+    "tokens_spent",
+    "tokens_saved",
 )
 """Counts of what a run did, not of the table."""
 
@@ -45,10 +50,10 @@ class ScoreSummary:
     """By --retry-errors."""
     samples_retried: int = 0
     """Samples with an error that were judged once more."""
-    steps_left_out: int = 0
-    """Samples of this run whose answer is in several pieces, so that its steps have no place in the completion."""
     errors_left: int = 0
     """Of these, those that failed again."""
+    steps_left_out: int = 0
+    """Samples of this run whose answer is in several pieces, so that its steps have no place in the completion."""
     cache_hits: int = 0
     """Sequences, references included, whose judgement was known: from the cache, or from an equal sequence."""
     cache_misses: int = 0
@@ -59,7 +64,8 @@ class ScoreSummary:
     tokens_saved: int = 0
     """Tokens that it did not have to read and write, because of the cache hits."""
     seconds: float = 0.0
-    """Of judging the missing parts and writing them, models that are loaded meanwhile included."""
+    """Of judging the missing parts and writing them, models that are loaded meanwhile included; of several processes
+    those of the slowest."""
     parts_left_to_other_workers: int = 0
     fingerprint: str = ""
     name: str = ""
@@ -75,6 +81,7 @@ class ScoreSummary:
         """
         for name in COUNTED_BY_PROCESS:
             setattr(self, name, getattr(self, name) + summary[name])
+        self.seconds = max(self.seconds, summary["seconds"])
         self.remarks += [remark for remark in summary["remarks"] if remark not in self.remarks]
 
 

@@ -4,6 +4,7 @@ The fingerprint of a training has its options as they are given: the rounds plan
 devices. What was chosen, and why, is in the summary and in the manifest of the model.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,12 +72,16 @@ def choose_recomputation(
     """
     if options.gradient_checkpointing is not None or device.free is None:
         return {}
-    size = _state_bytes(policy, options) + _activation_bytes(policy, groups, gradient, options, ranks)
+    try:
+        size = _state_bytes(policy, options) + _activation_bytes(policy, groups, gradient, options, ranks)
+    except torch.OutOfMemoryError:
+        size = sys.maxsize
     largest = max(ranks.gather(size))
     does_not_fit = largest > USABLE * device.free
     if does_not_fit:
         policy.recompute()
-    estimate = f"without it the training needs about {largest / GIB:.1f} of {device.free / GIB:.1f} GiB"
+    need = "more than there is" if largest == sys.maxsize else f"about {largest / GIB:.1f}"
+    estimate = f"without it the training needs {need} of {device.free / GIB:.1f} GiB"
     return {"gradient_checkpointing": f"{'on' if does_not_fit else 'off'}: {estimate}"}
 
 

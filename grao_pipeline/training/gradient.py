@@ -122,7 +122,7 @@ class GradientAccumulator:
         names = list(dict.fromkeys(sequence.group_id for sequence in sequences))
         options = self._options
         ways = [f"lower --tokens-per-batch ({options.tokens_per_batch})"]
-        ways += ["use --gradient-checkpointing"] * (not options.gradient_checkpointing)
+        ways += ["use --gradient-checkpointing"] * (not self._policy.recomputes)
         ways += ["use --dtype bfloat16"] * (options.dtype == "float32")
         ways += ["train an adapter with --lora-rank 16"] * (not options.lora_rank)
         return StageFailure(

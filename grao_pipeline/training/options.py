@@ -62,7 +62,8 @@ class TrainOptions(StageOptions):
     objective: str = option(
         "grao",
         "Objective: grao, sft, grpo, dr-grpo, gspo, dapo, cispo, sapo, chord, rec, asymre, opmd, dpo, pairwise, simpo, "
-        "orpo, kto, sppo, disco, trpa, ranked-list, regression, p3o, distillation, or your own package.module:Class.",
+        "orpo, kto, sppo, disco, trpa, ranked-list, regression, p3o, distillation, gkd, sparse-pair, bridged-pair, or "
+        "your own package.module:Class.",
         plugin="objective",
     )
     objective_arg: KeyValues = option(

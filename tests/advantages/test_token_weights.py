@@ -180,6 +180,7 @@ def test_a_table_has_parts_without_steps_but_not_only_such(name: str, tmp_path: 
         row["completion_token_ends"] = [[1, 2], [1, 2]]
     url = tiny.write_table(tmp_path / "groups", "groups", rows, 1)
     steps = [[{"end": 2, "reward": reward, "state": "s"}] for reward in (1.0, 0.0)]
+    of_first: Any
     for table, of_first in (("some", steps), ("none", [[], []])):
         scores = [
             {"group_id": row["group_id"], "rewards": [1.0, 0.0], "statuses": ["ok", "ok"], "steps": of_row}
@@ -198,7 +199,8 @@ def test_a_table_has_parts_without_steps_but_not_only_such(name: str, tmp_path: 
             statistics="samples",
         )
         compute_advantages(url, str(tmp_path / f"{table}-{name}"), options)
-        return open_table(str(tmp_path / f"{table}-{name}"), "advantages").arrow().to_pylist()
+        rows: list[dict[str, Any]] = open_table(str(tmp_path / f"{table}-{name}"), "advantages").arrow().to_pylist()
+        return rows
 
     _, second = computed("some")
     of_tokens = [

@@ -7,13 +7,17 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
+from grao_pipeline.advantages.compute import open_computation
+from grao_pipeline.advantages.options import AdvantagesOptions, WeightedScores
 from grao_pipeline.errors import MismatchError
-from grao_pipeline.reward_checks.compare import Comparison, compare_scores, training_weights
+from grao_pipeline.reward_checks.compare import Comparison, compare_scores
 from grao_pipeline.reward_checks.options import CompareOptions
 from grao_pipeline.reward_checks.rank_correlation import kappa
+from grao_pipeline.reward_checks.weights import with_weights
 from grao_pipeline.testing import group_row
 from grao_pipeline.training.micro_batch import objective_inputs
 from grao_pipeline.training.objectives.grao import Grao
@@ -87,6 +91,13 @@ def naive_weights(values: list[float | None], reference: float | None) -> tuple[
     return [advantage or 0.0 for advantage in advantages], weights, of_reference
 
 
+def training_weights(path: Path, name: str, beta: float, lambda_: float, **options: Any) -> pl.DataFrame:
+    """The weights of every sequence of the table with this name."""
+    chosen = AdvantagesOptions(scores=[WeightedScores(url=str(path / name))], **options)
+    [batch] = open_computation(str(path / "groups"), chosen).batches()
+    return with_weights(batch.rows, beta, lambda_)
+
+
 def naive_spearman(pairs: list[tuple[float, float]]) -> float | None:
     """By the definition: the correlation of mean ranks, counted by loops."""
     columns = list(zip(*pairs, strict=True))
@@ -116,7 +127,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory, drawn: tuple[Rewards, Rew
 def test_weights_are_the_recomputed_ones(compared: tuple[Path, Comparison], drawn: tuple[Rewards, Rewards]) -> None:
     path, _ = compared
     for name, rewards in zip("ab", drawn, strict=True):
-        rows = training_weights(str(path / "groups"), str(path / name), CompareOptions())
+        rows = training_weights(path, name, BETA, LAMBDA)
         expected = []
         for values, reference in rewards:
             _, weights, of_reference = naive_weights(values, reference)
@@ -198,10 +209,9 @@ def test_a_reward_that_is_constant_within_groups_is_named(tmp_path: Path) -> Non
 def test_the_weights_are_those_of_the_objective(compared: tuple[Path, Comparison]) -> None:
     """`Grao.weights`, which trains, on the same advantages."""
     path, _ = compared
-    options = CompareOptions.model_validate({"beta": 0.3, "lambda": 1.1, "reference_floor": 0.0})
-    rows = training_weights(str(path / "groups"), str(path / "a"), options)
+    rows = training_weights(path, "a", 0.3, 1.1, reference_floor=0.0)
     checked = 0
-    for _, group in rows.group_by("group_id", maintain_order=True):
+    for _, group in rows.group_by("row", maintain_order=True):
         kept = [row for row in group.to_dicts() if row["advantage"] is not None]
         samples = [row["advantage"] for row in kept if row["sample_index"] >= 0]
         if not samples:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from grao_pipeline.schemas import Status
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, FakeReward, Judgement
 from grao_pipeline.scoring.score import score_groups
+from grao_pipeline.scoring.summary import ScoreSummary
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
 from tests.manifests import manifest_of
@@ -40,6 +42,13 @@ def groups_table(path: Path, **changes: Any) -> str:
         tiny.group_row("What is 3 + 3?", ["6", "A: 6"], reference=None, answer="6"),
     ]
     return tiny.write_table(path, "groups", [{**row, **changes} for row in rows], rows_per_part=2)
+
+
+def test_the_seconds_of_several_processes_are_those_of_the_slowest() -> None:
+    summary = ScoreSummary()
+    for seconds in (2.0, 5.0, 3.0):
+        summary.add_process(asdict(ScoreSummary(seconds=seconds, cache_misses=3)))
+    assert (summary.seconds, summary.cache_misses) == (5.0, 9)
 
 
 def test_samples_and_references_are_scored_by_the_same_reward(tmp_path: Path) -> None:

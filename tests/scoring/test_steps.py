@@ -4,8 +4,10 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from grao_pipeline.advantages.compute import compute_advantages
 from grao_pipeline.advantages.options import AdvantagesOptions, WeightedScores
@@ -28,13 +30,20 @@ def test_steps_are_read_in_every_form() -> None:
         assert Judgement.of(1, steps=given).steps == steps
 
 
+def test_numbers_of_steps_may_be_those_of_numpy_and_torch() -> None:
+    given = [(np.int64(1), np.float32(0.5)), (torch.tensor(3), torch.tensor(0.25))]
+    assert Judgement.of(np.float32(1), steps=given).steps == (Step(1, 0.5), Step(3, 0.25))
+
+
 @pytest.mark.parametrize(
     ("steps", "problem"),
     [
         ([(3, 1.0), (2, 1.0)], "step 1 ends at character 2, before 3"),
         ([(-1, 1.0)], "step 0 ends at character -1, before 0"),
         ([(1.5, 1.0)], "a step ends at a whole number"),
+        ([(True, 1.0)], "a step ends at a whole number"),
         ([(1, float("nan"))], "finite reward"),
+        ([(1, 10**400)], "finite reward"),
         ([{"end": 1, "score": 1}], "a step has the keys end, reward and state"),
         ("abc", "steps must be a list"),
         ([7], "a step is"),

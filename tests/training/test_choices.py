@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import torch
 
+from grao_pipeline.errors import StageFailure
 from grao_pipeline.models.manifest import read_model_manifest
 from grao_pipeline.models.source import locate_model
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.training.checkpoints.disk import GIB
 from grao_pipeline.training.choices import DeviceReport, choose_recomputation, settled
 from grao_pipeline.training.data.groups import TrainingSet
+from grao_pipeline.training.data.packing import PackedBatch
 from grao_pipeline.training.data.sequences import TrainingGroup
 from grao_pipeline.training.gradient import GradientAccumulator
 from grao_pipeline.training.model.distributed import Ranks
@@ -61,10 +63,6 @@ def made(model: Path, groups: str, advantages: str) -> "Callable[..., tuple[Poli
     return make
 
 
-def recomputes(policy: Policy) -> bool:
-    return all(getattr(layer, "gradient_checkpointing", False) for layer in policy.layers())
-
-
 def test_activations_are_recomputed_only_where_they_do_not_fit(made: Any) -> None:
     policy, groups, (gradient, options, ranks) = made()
     state = 4 * 4 * sum(parameter.numel() for parameter in policy.parameters())  # weight, gradient, two moments
@@ -72,11 +70,27 @@ def test_activations_are_recomputed_only_where_they_do_not_fit(made: Any) -> Non
     assert choose_recomputation(policy, groups, gradient, options, ranks, ample)["gradient_checkpointing"].startswith(
         "off: "
     )
-    assert not recomputes(policy)
+    assert not policy.recomputes
     chosen = choose_recomputation(policy, groups, gradient, options, ranks, tight)
     assert chosen["gradient_checkpointing"].startswith("on: without it the training needs about ")
-    assert recomputes(policy)
+    assert policy.recomputes
     assert choose_recomputation(policy, groups, gradient, options, ranks, CPU) == {}
+
+
+def test_a_step_that_does_not_fit_at_all_is_recomputed(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The advice of a later lack of memory no longer names what is on already."""
+
+    def full(self: Policy, batch: PackedBatch) -> torch.Tensor:
+        raise torch.OutOfMemoryError
+
+    policy, groups, (gradient, options, ranks) = made()
+    monkeypatch.setattr(Policy, "hidden_states", full)
+    chosen = choose_recomputation(policy, groups, gradient, options, ranks, DeviceReport("cuda", True, GIB))
+    assert chosen == {"gradient_checkpointing": "on: without it the training needs more than there is of 1.0 GiB"}
+    assert all(getattr(layer, "gradient_checkpointing", False) for layer in policy.layers())
+    with pytest.raises(StageFailure, match=r"lower --tokens-per-batch") as failure:
+        gradient.add(groups[:1], lambda: None)
+    assert "--gradient-checkpointing" not in str(failure.value)
 
 
 def test_the_estimate_grows_with_the_tokens_of_a_batch_and_not_beyond_the_step(made: Any) -> None:
@@ -85,7 +99,7 @@ def test_the_estimate_grows_with_the_tokens_of_a_batch_and_not_beyond_the_step(m
     def fits(tokens_per_batch: int, free: int) -> bool:
         policy, groups, (gradient, options, ranks) = made(tokens_per_batch=tokens_per_batch)
         choose_recomputation(policy, groups, gradient, options, ranks, DeviceReport("cuda", True, free))
-        return not recomputes(policy)
+        return not policy.recomputes
 
     frees = [1 << power for power in range(10, 31)]
 
@@ -98,7 +112,7 @@ def test_the_estimate_grows_with_the_tokens_of_a_batch_and_not_beyond_the_step(m
 def test_what_is_asked_for_is_not_chosen(made: Any) -> None:
     policy, groups, (gradient, options, ranks) = made(gradient_checkpointing=False)
     assert choose_recomputation(policy, groups, gradient, options, ranks, DeviceReport("cuda", True, free=1)) == {}
-    assert not recomputes(policy)
+    assert not policy.recomputes
 
 
 def test_a_recomputed_policy_has_the_gradient_of_a_plain_one(made: Any) -> None:

@@ -93,14 +93,6 @@ class Tokens:
             steps={name: _steps(name, table, ends, sizes) for name, table in scores.items()},
         )
 
-    def mean_per_group(self, values: np.ndarray) -> np.ndarray:
-        """Mean of `values` [S] over the samples of each one's group, without NaN; NaN where all are. [S]"""
-        known = ~np.isnan(values)
-        count = np.bincount(self.group[known], minlength=int(self.group.max(initial=0)) + 1)
-        total = np.bincount(self.group[known], values[known], minlength=len(count))
-        with np.errstate(invalid="ignore"):
-            return np.asarray((total / count)[self.group])
-
 
 def refuse_without_steps(name: str, scores: TableReader) -> None:
     """Raises InputError if no sample of the whole table has steps. A part without any is usual."""

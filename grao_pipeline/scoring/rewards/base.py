@@ -12,6 +12,7 @@ from grao_pipeline.messages import Message
 from grao_pipeline.options import Device
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.schemas import LARGEST_FLOAT32, STATUSES, Status
+from grao_pipeline.scoring.reward_number import finite_float32
 from grao_pipeline.scoring.steps import Step, read_steps
 
 TRAITS = ("reads_group", "verifies")
@@ -65,7 +66,9 @@ class Judgement:
             raise ValueError(f"{self}: a reward is present exactly where the status is 'ok'")
         if self.status not in STATUSES:
             raise ValueError(f"status={self.status!r}: expected one of {', '.join(STATUSES)}")
-        if self.reward is not None and not (isinstance(self.reward, int | float) and _is_finite(self.reward)):
+        if self.reward is not None and not (
+            isinstance(self.reward, int | float) and abs(self.reward) <= LARGEST_FLOAT32
+        ):
             raise ValueError(f"{self.reward!r} is not a finite (float32) number; Judgement.of(…) makes it an error")
         if self.detail is not None:  # of a model or an exception: it may hold what no file can
             object.__setattr__(self, "detail", str(self.detail).encode("utf-8", "replace").decode())
@@ -80,7 +83,7 @@ class Judgement:
         """
         if value is None:
             return Judgement(None, "not_applicable", detail or "the reward returned None")
-        number = _finite_number(value)
+        number = finite_float32(value)
         if number is None:
             return Judgement(None, "error", f"the reward is {reprlib.repr(value)}, not a finite (float32) number")
         try:
@@ -218,18 +221,3 @@ class FakeReward(Reward):
     def score(self, candidates: Sequence[Candidate]) -> Iterable[Judgement]:
         self.num_scored += len(candidates)
         return [Judgement.of(len(candidate.completion)) for candidate in candidates]
-
-
-def _finite_number(value: object) -> float | None:
-    """The finite float32 that a Python number, or a numpy or torch array with one element, holds; else None."""
-    item = getattr(value, "item", None)
-    if callable(item):
-        try:
-            value = item()
-        except (TypeError, ValueError, RuntimeError):  # an array with several elements; torch raises RuntimeError
-            return None
-    return float(value) if isinstance(value, int | float) and _is_finite(value) else None
-
-
-def _is_finite(value: int | float) -> bool:
-    return abs(value) <= LARGEST_FLOAT32

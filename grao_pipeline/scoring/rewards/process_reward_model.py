@@ -38,7 +38,9 @@ class ProcessRewardModel(Reward):
     class Arguments(PluginArguments):
         model: str = argument(..., "Model directory or Hub ID of a token classifier.")
         separator: str = argument(
-            "\\n", "What ends a step in the completion and in the model's input; \\n is a line's end."
+            "\\n",
+            "What ends a step in the completion and in the model's input; \\n is a line's end.",
+            min_length=1,
         )
         label: str | None = argument(None, "The label that says a step is right; default: the model's last one.")
         aggregate: Literal["min", "mean", "product", "last"] = argument("min", "The reward from those of the steps.")

@@ -28,7 +28,6 @@ QUANTITY = re.compile(
     r"(?P<percent>\s*(?:%|percent\b))?"
     rf"(?:\s+(?P<scale>{'|'.join(SCALES)})s?\b)?"
 )
-_NUMBER = r"[-−–+]?\s*(?:\{\s*)?\d+(?:[.,]\d+)*(?:\s*\})?"
 _LATEX = [
     (re.compile(r"\\left|\\right|\\!|\\displaystyle|\\boldsymbol|\\bf\b"), ""),
     (re.compile(r"(?<=\d)\{,\}(?=\d)"), ","),

@@ -28,6 +28,11 @@ class TrainingModes:
                 if _is_dropout(name, value):
                     setattr(layer, name, 0.0)
 
+    @property
+    def recomputes(self) -> bool:
+        """Whether there are modules with gradient checkpointing."""
+        return bool(self._recomputed)
+
     def set(self, training: bool, adapter_dropout: bool) -> None:
         """Set the mode of these modules; all others stay in evaluation mode."""
         for layer in self._adapter_dropouts:

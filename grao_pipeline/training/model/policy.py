@@ -74,6 +74,11 @@ class Policy(nn.Module):
         self._modes.set(mode, adapter_dropout)
         return self
 
+    @property
+    def recomputes(self) -> bool:
+        """Whether the layers' activations are recomputed in the backward pass."""
+        return self._modes.recomputes
+
     def recompute(self) -> None:
         """From now on, recompute the layers' activations in the backward pass (gradient checkpointing)."""
         self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -114,6 +114,8 @@ def test_models_of_another_kind_are_refused(step_model: Path, language_model: Pa
         made("process-reward-model", f"model={language_model}")
     with pytest.raises(UsageError, match="label=good: the labels are wrong, right"):
         made("process-reward-model", f"model={step_model}", "label=good")
+    with pytest.raises(UsageError, match="separator"):
+        made("process-reward-model", f"model={step_model}", "separator=")
 
 
 def group_of(texts: tuple[str, ...]) -> list[Candidate]:
