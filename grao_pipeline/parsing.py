@@ -47,6 +47,24 @@ def check_text(text: str) -> None:
         raise ValueError("it is not valid Unicode") from error
 
 
+def weighted(text: str, form: str) -> tuple[str, float | None]:
+    """`PATH=WEIGHT` as both; the whole text and None where it has no weight.
+
+    Args:
+        form: how it is written, for the message.
+
+    Raises:
+        ValueError: the weight is not a number.
+    """
+    place, separator, weight = text.rpartition("=")
+    if not separator:
+        return text, None
+    number = finite_number(weight)
+    if number is None:
+        raise ValueError(f"the weight {weight!r} is not a number; write {form}")
+    return place, number
+
+
 def finite_number(value: object) -> float | None:
     """The value as a number; None where it is not one, or is infinite or NaN."""
     if not isinstance(value, str | int | float):

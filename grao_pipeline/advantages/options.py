@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from grao_pipeline.options import KeyValues, StageOptions, option, runtime, tables
-from grao_pipeline.parsing import finite_number
+from grao_pipeline.parsing import weighted
 from grao_pipeline.presets import Preset, preset_option, with_preset
 from grao_pipeline.ray_cluster import RAY_ADDRESS_HELP
 
@@ -30,13 +30,8 @@ class WeightedScores(BaseModel):
     def _read_text(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        url, separator, weight = value.rpartition("=")
-        if not separator:
-            return {"url": value}
-        number = finite_number(weight)
-        if number is None:
-            raise ValueError(f"the weight {weight!r} is not a number; write PATH=WEIGHT")
-        return {"url": url, "weight": number}
+        url, weight = weighted(value, "PATH=WEIGHT")
+        return {"url": url} if weight is None else {"url": url, "weight": weight}
 
     def __str__(self) -> str:
         return f"{self.url}={self.weight}"

@@ -1,12 +1,17 @@
 """Models at an fsspec URL: what reads or trains one works on a copy in the user's cache directory."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from grao_pipeline.cache_directory import cache_directory
 from grao_pipeline.checksums import bytes_checksum
 from grao_pipeline.errors import InputError
 from grao_pipeline.models.manifest import METRICS, MODEL_MANIFEST, read_model_manifest
+from grao_pipeline.progress import Progress
 from grao_pipeline.storage.directory import Directory
+
+Summary = TypeVar("Summary")
 
 
 def is_url(model: str) -> bool:
@@ -55,6 +60,24 @@ def upload_model(copy: Path, url: str) -> None:
         if (copy / name).is_file():
             remote.upload(copy / name, name)
     remote.write(MODEL_MANIFEST, (copy / MODEL_MANIFEST).read_bytes())
+
+
+def made_in_copy(url: str, make: Callable[[str], Summary], progress: Progress, uploads: bool = True) -> Summary:
+    """What `make` returns of the working copy of a URL, to which the finished model is copied. What was stopped is
+    resumed on the same machine.
+
+    Args:
+        uploads: whether this process copies; of several ranks one does.
+    """
+    copy = working_copy(url)
+    if has_model(url):
+        with progress.track(f"reading {url}"):
+            download_model(url)
+    summary = make(str(copy))
+    if uploads and not has_model(url):
+        with progress.track(f"writing {url}"):
+            upload_model(copy, url)
+    return summary
 
 
 def has_model(url: str) -> bool:

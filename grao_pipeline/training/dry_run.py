@@ -1,7 +1,9 @@
 """Estimate memory, disk and time of a training: from the data, and by its largest micro-batch. Writes nothing."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import torch
 
@@ -91,25 +93,26 @@ def estimate_training(groups_url: str, advantages_url: str, options: TrainOption
             raise UsageError("a dry run is a single process. Leave out torchrun and --cpu-offload.", option="dry_run")
         policy, _ = load_policy(inputs.source, options, ranks)
         gradient = GradientAccumulator(policy, objective, correction, options, ranks)
-        first = [data[index] for index in make_plan(data, options)[0][1]]
+        plan = [indices for _, indices in make_plan(data, options)]
+        first = [data[index] for index in plan[0]]
         chosen |= choose_recomputation(policy, first, gradient, options, ranks, device)
-        need = disk_need(policy, inputs.source, options, len(make_plan(data, options)))
-        estimate = _estimate(policy, gradient, data, options, ranks, need)
-        return replace(estimate, chosen=chosen)
+        need = disk_need(policy, inputs.source, options, len(plan))
+        return replace(_estimate(policy, gradient, data, plan, options, ranks, need), chosen=chosen)
 
 
 def _estimate(
     policy: Policy,
     gradient: GradientAccumulator,
     data: TrainingSet,
+    plan: Sequence[Sequence[int]],
     options: TrainOptions,
     ranks: Ranks,
     need: DiskNeed,
 ) -> DryRun:
-    plan = make_plan(data, options)
+    """Args: plan: indices of the groups of every step."""
     tokens = unshared = 0
     largest: list[TrainingSequence] = []
-    for _, indices in plan:
+    for indices in plan:
         for batch in gradient.cut([data[index] for index in indices]):
             size = packed_tokens(batch)
             tokens += size
@@ -124,7 +127,7 @@ def _estimate(
     moments, activations = count * MOMENT_BYTES[options.optimizer] / GIB, activation_bytes / GIB
     return DryRun(
         steps=len(plan),
-        groups=sum(len(indices) for _, indices in plan),
+        groups=sum(map(len, plan)),
         tokens=tokens,
         unshared_tokens=unshared,
         parameters=sum(parameter.numel() for parameter in parameters),
@@ -142,9 +145,7 @@ def _estimate(
         disk_gib=need.peak / GIB,
         origins=data.origins,
         notes=[
-            *notes.few_steps(
-                len(plan), len({index for _, indices in plan for index in indices}), options.groups_per_step
-            ),
+            *notes.few_steps(len(plan), len(set(chain(*plan))), options),
             *notes.learning_rate(options.learning_rate, is_lora=options.lora_rank > 0),
         ],
     )

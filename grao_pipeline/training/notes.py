@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from grao_pipeline.notes import of
+from grao_pipeline.training.options import TrainOptions
 
 FEW_STEPS = 10
 """Optimizer steps."""
@@ -11,12 +12,12 @@ LEARNING_RATES = {"full": (5e-8, 1e-4), "LoRA": (5e-6, 5e-3)}
 USUAL_RATES = {"full": "1e-7 to 1e-5", "LoRA": "1e-5 to 5e-4"}
 
 
-def few_steps(steps: int, groups: int, groups_per_step: int) -> Iterator[str]:
-    """A training that is over before it begins."""
-    if steps < FEW_STEPS:
+def few_steps(steps: int, groups: int, options: TrainOptions) -> Iterator[str]:
+    """A training that is over before it begins, unless it is one of many short ones that carry their optimizer."""
+    if steps < FEW_STEPS and not options.carry_optimizer and not options.save_optimizer:
         yield (
-            f"{steps} optimizer step{'s' * (steps != 1)} ({groups:,} groups, {groups_per_step} per step): little can "
-            "be learned. Lower --groups-per-step, raise --epochs, or sample more prompts."
+            f"{steps} optimizer step{'s' * (steps != 1)} ({groups:,} groups, {options.groups_per_step} per step): "
+            "little can be learned. Lower --groups-per-step, raise --epochs, or sample more prompts."
         )
 
 

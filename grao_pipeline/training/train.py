@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from grao_pipeline.errors import MismatchError, UsageError
 from grao_pipeline.models.devices import resolve_device
 from grao_pipeline.models.manifest import read_model_manifest, verify_model
 from grao_pipeline.models.source import locate_model
-from grao_pipeline.models.stored import download_model, has_model, is_url, upload_model, working_copy
+from grao_pipeline.models.stored import is_url, made_in_copy
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.storage.input_content import refuse_other_rows
 from grao_pipeline.storage.manifest import differences
@@ -108,7 +109,10 @@ def train_model(
         raise UsageError("a training writes a model; see estimate_training.", option="dry_run")
     check_trackers(options.log_to, "log_to")
     if is_url(out):
-        return _train_into_store(groups_url, advantages_url, out, options, progress)
+        if options.nodes > 1:
+            raise UsageError(f"OUT {out}: several machines train into a directory that they share.", option="nodes")
+        copied = partial(train_model, groups_url, advantages_url, options=options, progress=progress)
+        return made_in_copy(out, copied, progress, uploads=asked_for()[0] == 0)
     count = ranks_to_start(options)
     if count:
         of_rank = train_in_processes([groups_url, advantages_url, out], options, count, progress)
@@ -138,28 +142,6 @@ def train_model(
                 return _Prepared(inputs, store, load_data(inputs, options), device, chosen)
 
         return _train(ranks.on_first(prepare) or prepare(), Path(out), options, ranks, on_first)
-
-
-def _train_into_store(
-    groups_url: str, advantages_url: str, out: str, options: TrainOptions, progress: Progress
-) -> TrainSummary:
-    """Train in the working copy of a URL, then copy the model to the URL. A training that was stopped is resumed on the
-    same machine.
-
-    Raises:
-        UsageError: several machines would have a copy each.
-    """
-    if options.nodes > 1:
-        raise UsageError(f"OUT {out}: several machines train into a directory that they share.", option="nodes")
-    copy = working_copy(out)
-    if has_model(out):
-        with progress.track(f"reading {out}"):
-            download_model(out)
-    summary = train_model(groups_url, advantages_url, str(copy), options, progress)
-    if asked_for()[0] == 0 and not has_model(out):
-        with progress.track(f"writing {out}"):
-            upload_model(copy, out)
-    return summary
 
 
 @dataclass(frozen=True)
@@ -272,8 +254,7 @@ def _notes(
     Args:
         trained: indices of the groups that were trained on.
     """
-    if not options.carry_optimizer and not options.save_optimizer:  # else it is one of many short ones
-        yield from notes.few_steps(summary.steps, len(trained), options.groups_per_step)
+    yield from notes.few_steps(summary.steps, len(trained), options)
     yield from notes.learning_rate(options.learning_rate, is_lora=options.lora_rank > 0)
     yield from notes.skipped_steps(summary.skipped_steps, summary.steps)
     if objective.traits.uses_beta_and_lambda and (options.beta or options.lambda_):

@@ -233,9 +233,9 @@ def test_an_unfinished_training_of_other_options_is_refused(
         train(groups, advantages, model, out, interrupt_after(2), **options)
     assert bool(list(out.glob("checkpoints/step-*"))) == bool(checkpoint_steps)
     before = files(out)
-    with pytest.raises(MismatchError, match="belongs to the unfinished training"):
+    with pytest.raises(MismatchError, match="holds the unfinished model"):
         train(groups, advantages, model, out, **options, beta=0.1)
-    with pytest.raises(MismatchError, match="belongs to the unfinished training"):
+    with pytest.raises(MismatchError, match="holds the unfinished model"):
         train(groups, advantages, model, out, **options, tokens_per_batch=200)
     assert files(out) == before
 

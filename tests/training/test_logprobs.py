@@ -7,10 +7,12 @@ import pyarrow as pa
 import pytest
 import torch
 
-from grao_pipeline.errors import MismatchError, UsageError
+from grao_pipeline.errors import InputError, MismatchError, UsageError
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.training.data.groups import TrainingSet
+from grao_pipeline.training.logprobs.compute import compute_logprobs
+from grao_pipeline.training.logprobs.options import LogprobsOptions
 from grao_pipeline.training.objectives.make import make_objective
 from grao_pipeline.training.options import TrainOptions
 from tests import tiny
@@ -200,8 +202,23 @@ def test_a_training_lowers_the_divergence_from_the_teacher(
     divergences = [record["teacher_divergence"] for record in metrics(tmp_path / "m")]
     assert divergences == sorted(divergences, reverse=True)
     assert divergences[-1] < 0.7 * divergences[0]
-    plain = str(tmp_path / "plain")
-    tiny.grao_json("logprobs", groups, plain, "--model", other_model, "--device", "cpu")
-    refused = tiny.grao("train", groups, advantages, tmp_path / "n", *options, *gkd[:-1], f"big={plain}")
-    assert refused.exit_code == 1
-    assert "Compute it with grao logprobs … --top-k 16" in refused.stderr
+
+
+@pytest.mark.parametrize(("counts", "found"), [((0, 0), "0"), ((4, 0), "0 and 4"), ((4, 3), "3 and 4")])
+def test_tables_without_the_same_number_of_likeliest_tokens_are_refused(
+    tmp_path: Path, other_model: Path, counts: tuple[int, int], found: str
+) -> None:
+    """Before a model is loaded; the second table is that of replayed groups."""
+    pairs, tables = [], []
+    for name, count in zip("ab", counts, strict=True):
+        group, scored = scored_group(name, [1, 7], [[5, 6], [7, 8, 9]], [9, 2], [0.0, 1.0], 0.5)
+        groups = tiny.write_table(tmp_path / f"{name}-groups", "groups", [dict(group)])
+        advantages = tiny.write_table(tmp_path / f"{name}-advantages", "advantages", [dict(scored)])
+        teacher = str(tmp_path / f"{name}-teacher")
+        compute_logprobs(groups, teacher, LogprobsOptions(model=str(other_model), device="cpu", top_k=count))
+        pairs.append((open_table(groups), open_table(advantages)))
+        tables.append(("big", open_table(teacher, "logprobs")))
+    data = TrainingSet(*pairs[0], replay=pairs[1:], logprobs=tables)
+    options = TrainOptions(model="m", objective="gkd", objective_arg=["teacher=big"], logprobs=["big=TABLE"])
+    with pytest.raises(InputError, match=f"its tables have {found} of them. Compute each with the same grao logprobs"):
+        make_objective(options, data)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.errors import InputError, MismatchError, UsageError
 from grao_pipeline.models.source import locate_model
 from grao_pipeline.training.merging.merge import merge_models
 from grao_pipeline.training.merging.options import MergeOptions
@@ -81,6 +81,40 @@ def test_a_finished_one_is_found_verified_and_never_replaced(tmp_path: Path, mod
     save_file(changed, out / "model.safetensors", metadata={"format": "pt"})
     damaged = tiny.grao("merge", out, "--model", f"{models[0]}=1.3", "--model", f"{models[1]}=-0.3")
     assert (damaged.exit_code, "model.safetensors" in damaged.stderr) == (1, True)
+
+
+def test_a_model_that_it_did_not_make_is_never_overwritten(tmp_path: Path, models: list[Path]) -> None:
+    """Here one of the merged ones, which has no manifest."""
+    mine = tmp_path / "mine"
+    shutil.copytree(models[0], mine)
+    before = {path.name: path.read_bytes() for path in mine.iterdir()}
+    refused = tiny.grao("merge", mine, "--model", mine, "--model", models[1])
+    assert (refused.exit_code, "which this command did not write" in refused.stderr) == (1, True)
+    assert {path.name: path.read_bytes() for path in mine.iterdir()} == before
+
+
+def test_a_killed_one_is_resumed_and_replaced_by_no_other(
+    tmp_path: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before the manifest: the weights are there, and belong to this merge."""
+    out = tmp_path / "out"
+    options = MergeOptions.model_validate({"model": [f"{models[0]}=0.5", f"{models[1]}=0.5"]})
+    with monkeypatch.context() as patch:
+        patch.setattr("grao_pipeline.training.checkpoints.model_directory.record_files", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            merge_models(str(out), options)
+    assert (out / "model.safetensors").is_file()
+    with pytest.raises(MismatchError, match="holds the unfinished model"):
+        merge_models(str(out), MergeOptions.model_validate({"model": [str(models[2])]}))
+    merge_models(str(out), options)
+    merge_models(str(tmp_path / "undisturbed"), options)
+    names = [{path.name for path in (tmp_path / place).iterdir()} for place in ("out", "undisturbed")]
+    assert names[0] == names[1]
+    assert (out / "model.safetensors").read_bytes() == (tmp_path / "undisturbed/model.safetensors").read_bytes()
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_weights_that_are_no_mean_are_said(tmp_path: Path, models: list[Path]) -> None:

@@ -52,8 +52,7 @@ def write_model(
         save_weights(directory, model)
         write_companions(Path(directory), model, tokenizer, base)
 
-    names = [*_move_in(out, save), *_move_folder(out, folder)]
-    return _finish(out, names, model_fingerprint(out), provenance, summary)
+    return write_files(out, save, provenance, lambda: summary, folder)
 
 
 def write_adapter(
@@ -76,21 +75,33 @@ def write_adapter(
         model.save_pretrained(directory)
         (Path(directory) / "README.md").unlink(missing_ok=True)  # peft's empty model card
 
-    names = [*_move_in(out, save), *_move_folder(out, folder)]
-    return _finish(out, names, locate_model(str(base), str(out)).fingerprint, provenance, summary)
+    def identity(adapter: Path) -> str:
+        return locate_model(str(base), str(adapter)).fingerprint
+
+    return write_files(out, save, provenance, lambda: summary, folder, identity)
 
 
 def write_files(
-    out: Path, save: Callable[[str], None], provenance: Provenance, summary: Callable[[], dict[str, object]]
+    out: Path,
+    save: Callable[[str], None],
+    provenance: Provenance,
+    summary: Callable[[], dict[str, object]],
+    folder: Path | None = None,
+    identity: Callable[[Path], str] = model_fingerprint,
 ) -> ModelManifest:
     """Fill `out` with the files of a model; the manifest last.
 
     Args:
         save: writes them to a directory.
         summary: of the work, once it is done.
+        folder: as in `write_model`.
+        identity: the fingerprint of the weights in a directory.
     """
-    names = _move_in(out, save)
-    return _finish(out, names, model_fingerprint(out), provenance, summary())
+    names = [*_move_in(out, save), *_move_folder(out, folder)]
+    log = FileRecord.of(out / METRICS) if (out / METRICS).is_file() else None
+    manifest = ModelManifest(provenance, identity(out), summary(), record_files(out, names), log)
+    manifest.write(out)
+    return manifest
 
 
 def _move_in(out: Path, save: Callable[[str], None]) -> list[str]:
@@ -119,15 +130,6 @@ def _move_folder(out: Path, folder: Path | None) -> list[str]:
         shutil.rmtree(target)
     os.replace(folder, target)
     return sorted(str(path.relative_to(out)) for path in target.rglob("*") if path.is_file())
-
-
-def _finish(
-    out: Path, names: list[str], model: str, provenance: Provenance, summary: dict[str, object]
-) -> ModelManifest:
-    log = FileRecord.of(out / METRICS) if (out / METRICS).is_file() else None
-    manifest = ModelManifest(provenance, model, summary, record_files(out, names), log)
-    manifest.write(out)
-    return manifest
 
 
 def _umask() -> int:

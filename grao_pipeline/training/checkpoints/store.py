@@ -31,7 +31,7 @@ FILE = "step-????????.pt"
 SHARDS = "step-????????"
 RECORD = "step-????????.json"
 OUTPUTS = (
-    *("config.json", "adapter_config.json", "metrics.jsonl", "*.safetensors", "*.bin", "*.parquet"),
+    *("config.json", "adapter_config.json", METRICS, "*.safetensors", "*.bin", "*.parquet"),
     *(f"{CHECKPOINTS}/{kind}" for kind in (FILE, SHARDS)),
 )
 
@@ -50,8 +50,8 @@ class CheckpointStore:
     """The checkpoints of one training run, in `OUT/checkpoints`; only the newest stay on disk.
 
     `OUT/checkpoints/training.json` is written before anything else and deleted when the model is complete. While it
-    exists, the content of `OUT` belongs to the unfinished training whose provenance it holds, once that has done a
-    step.
+    exists, the content of `OUT` belongs to the unfinished model whose provenance it holds, once there is a step or a
+    file of it. A model that is made without training is claimed in the same way.
 
     Args:
         keep: how many stay.
@@ -93,10 +93,10 @@ class CheckpointStore:
             raise InputError(f"Cannot write {self.out}: {error.strerror or error}.") from error
 
     def release(self) -> None:
-        """Let another process train into `OUT`; where no step was done, leave nothing there."""
+        """Let another process train into `OUT`; where nothing was done, leave nothing there."""
         if self._lock is None:
             return
-        if (self._root / CLAIM).is_file() and not self._has_steps():
+        if (self._root / CLAIM).is_file() and not self._has_work():
             (self.out / METRICS).unlink(missing_ok=True)
             remove_temporaries(self.out)
             remove_checkpoints(self.out)
@@ -168,26 +168,29 @@ class CheckpointStore:
         claim = self._root / CLAIM
         if claim.is_file():
             other, current = _provenance_in(claim), self._provenance
-            if other.fingerprint != current.fingerprint and self._has_steps():
+            if other.fingerprint != current.fingerprint and self._has_work():
                 raise MismatchError(
-                    f"{self.out} belongs to the unfinished training {other.fingerprint}; this command is "
+                    f"{self.out} holds the unfinished model {other.fingerprint}; this command makes "
                     f"{current.fingerprint}: {differences(other, current)}. Choose another output directory, or "
                     "delete this one."
                 )
-            if self._has_steps():
+            if self._has_work():
                 refuse_other_rows(self.out, other, current)
             return
-        names = sorted(str(path.relative_to(self.out)) for pattern in OUTPUTS for path in self.out.glob(pattern))
+        names = self._outputs()
         if names:
             raise MismatchError(
-                f"{self.out} already holds {', '.join(names[:3])}, which this training did not write. "
+                f"{self.out} already holds {', '.join(names[:3])}, which this command did not write. "
                 "Choose another output directory."
             )
 
-    def _has_steps(self) -> bool:
-        """Whether the training that claims `OUT` has done a step."""
+    def _has_work(self) -> bool:
+        """Whether what claims `OUT` has done a step, or written a file of the model."""
         metrics = self.out / METRICS
-        return bool(self._checkpoints()) or (metrics.is_file() and metrics.stat().st_size > 0)
+        return self._outputs() not in ([], [METRICS]) or (metrics.is_file() and metrics.stat().st_size > 0)
+
+    def _outputs(self) -> list[str]:
+        return sorted(str(path.relative_to(self.out)) for pattern in OUTPUTS for path in self.out.glob(pattern))
 
     def _remove_lone_records(self) -> None:
         """Delete the records of checkpoints that a killed run did not finish, or that a user deleted."""

@@ -55,6 +55,7 @@ class TrainingSet:
         self._rows = index.rows
         self._places = index.rows.select("table", "part", "row", "origin").to_numpy()
         self._parts = KeptParts(pairs, others)
+        self._logprobs = others
         self._urls = [pair.groups.url for pair in pairs]
         details = [str(pair.companion.provenance.details.get(TOKEN_ADVANTAGES, "")) for pair in pairs]
         self.token_advantages = next(filter(None, details), "")
@@ -80,6 +81,10 @@ class TrainingSet:
                 f"Out of memory while the group in row {row} of part {part_index} of {self._urls[number]} was read. "
                 "The tokens of a whole step are in memory: lower --groups-per-step, or train on a machine with more."
             ) from error
+
+    def num_top_tokens(self, name: str) -> list[int]:
+        """How many likeliest tokens the tables of log-probs with this name have at every place, ascending."""
+        return sorted({int(of_pair[name].provenance.options.get("top_k", 0)) for of_pair in self._logprobs})
 
     def which(self, *facts: str) -> list[int]:
         """Indices of the groups of which one of these facts is true: columns of `scan`. Nothing is read."""

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from grao_pipeline.errors import InputError, MismatchError, UsageError
 from grao_pipeline.fingerprints import VOLATILE_CONFIG_KEYS, read_config
 from grao_pipeline.models.manifest import METRICS, MODEL_MANIFEST, read_model_manifest, verify_model
 from grao_pipeline.models.source import ModelSource, locate_model
-from grao_pipeline.models.stored import download_model, has_model, is_url, upload_model, working_copy
+from grao_pipeline.models.stored import is_url, made_in_copy
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.storage.manifest import differences
 from grao_pipeline.training.checkpoints.disk import write_errors_as_failure
 from grao_pipeline.training.checkpoints.model_directory import remove_temporaries, write_files
+from grao_pipeline.training.checkpoints.store import CheckpointStore, remove_checkpoints
 from grao_pipeline.training.merging.options import MergeOptions
 from grao_pipeline.training.merging.planning import merge_provenance
 
@@ -56,12 +57,12 @@ def merge_models(out: str, options: MergeOptions, progress: Progress = SILENT) -
         UsageError: no models are named.
         InputError: a model cannot be read, or is of another architecture than the first.
         MismatchError: `out` holds another model.
-        StageFailure: `out` cannot be written.
+        StageFailure: `out` cannot be written, or another process writes into it.
     """
     if not options.models:
         raise UsageError("name the models to merge, e.g. --model runs/r0/model=0.5.", option="model")
     if is_url(out):
-        return _merge_into_store(out, options, progress)
+        return made_in_copy(out, partial(merge_models, options=options, progress=progress), progress)
     with progress.track("hashing the models"):
         sources = [locate_model(model.model) for model in options.models]
     provenance = merge_provenance(options, sources)
@@ -76,28 +77,21 @@ def merge_models(out: str, options: MergeOptions, progress: Progress = SILENT) -
             )
         verify_model(directory, manifest)
         remove_temporaries(directory)
+        remove_checkpoints(directory)
         return MergeSummary(**{**manifest.summary, "was_complete": True, "model": manifest.model})
     merging = _Merging(sources, options, progress)
     merging.check()
     merging.summary.fingerprint = provenance.fingerprint
-    with write_errors_as_failure(directory, "Free space and run the same command again."):
-        directory.mkdir(parents=True, exist_ok=True)
-        remove_temporaries(directory)
-        written = write_files(directory, merging.save, provenance, lambda: asdict(merging.summary))
+    store = CheckpointStore(directory, provenance)
+    try:
+        store.claim()
+        with write_errors_as_failure(directory, "Free space and run the same command again."):
+            written = write_files(directory, merging.save, provenance, lambda: asdict(merging.summary))
+        remove_checkpoints(directory)
+    finally:
+        store.release()
     merging.summary.model = written.model
     return merging.summary
-
-
-def _merge_into_store(out: str, options: MergeOptions, progress: Progress) -> MergeSummary:
-    """Merge in the working copy of a URL, then copy the model to the URL."""
-    copy = working_copy(out)
-    if has_model(out):
-        download_model(out)
-    summary = merge_models(str(copy), options, progress)
-    if not has_model(out):
-        with progress.track(f"writing {out}"):
-            upload_model(copy, out)
-    return summary
 
 
 class _Merging:

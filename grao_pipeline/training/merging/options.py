@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from grao_pipeline.options import StageOptions, option, tables
-from grao_pipeline.parsing import finite_number
+from grao_pipeline.parsing import weighted
 
 
 class WeightedModel(BaseModel):
@@ -24,13 +24,7 @@ class WeightedModel(BaseModel):
     def _read_text(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        model, separator, weight = value.rpartition("=")
-        if not separator:
-            return {"model": value}
-        number = finite_number(weight)
-        if number is None:
-            raise ValueError(f"the weight {weight!r} is not a number; write MODEL=WEIGHT")
-        return {"model": model, "weight": number}
+        return dict(zip(("model", "weight"), weighted(value, "MODEL=WEIGHT"), strict=True))
 
     def __str__(self) -> str:
         return self.model if self.weight is None else f"{self.model}={self.weight}"

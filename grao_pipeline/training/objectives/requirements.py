@@ -20,19 +20,23 @@ def check_data(objective: Objective, data: "TrainingSet", name: str) -> None:
     Raises:
         InputError: something that the objective needs is missing; names the group.
     """
-    traits = objective.traits
-    needs_anything = (
-        traits.needs_behavior_logprobs or traits.needs_rewards or traits.needs_references or traits.reads_top_tokens
-    )
-    if not needs_anything or not len(data):
+    traits, teacher = objective.traits, objective.top_tokens_of
+    if not len(data):
         return
-    lacking = []
+    lacking = set[int]()
     if objective.compares_with_behavior:
-        lacking = sorted(set(range(len(data))) - set(data.which("has_logprobs")))
+        lacking |= set(range(len(data))) - set(data.which("has_logprobs"))
     if traits.needs_rewards:
-        lacking = sorted({*lacking, *data.which("may_lack_rewards")})
-    for index in lacking:
+        lacking |= set(data.which("may_lack_rewards"))
+    for index in sorted(lacking):
         check_sequences(objective, data[index].sequences)
+    if teacher is not None:
+        counts = data.num_top_tokens(teacher)
+        if counts[0] == 0 or counts[0] != counts[-1]:
+            raise InputError(
+                f"Objective '{name}' compares with the likeliest tokens of '{teacher}', and its tables have "
+                f"{' and '.join(map(str, counts))} of them. Compute each with the same grao logprobs … --top-k 16."
+            )
     if traits.needs_references and not data.which("has_reference"):
         raise InputError(
             f"Objective '{name}' trains on references, and no group has one with an advantage. Give the prompts "
@@ -49,11 +53,6 @@ def check_sequences(objective: Objective, sequences: Sequence[TrainingSequence])
     traits = objective.traits
     name = type(objective).__name__
     for sequence in sequences:
-        if objective.top_tokens_of is not None and objective.top_tokens_of not in sequence.top:
-            raise InputError(
-                f"Group {sequence.group_id}: objective {name} compares with the likeliest tokens of "
-                f"'{objective.top_tokens_of}', and the table has none. Compute it with grao logprobs … --top-k 16."
-            )
         if sequence.is_reference:
             continue
         if objective.compares_with_behavior and sequence.behavior_logprobs is None:
