@@ -14,6 +14,8 @@ from grao_pipeline.processes import GRACE_SECONDS
 
 PARENT_VARIABLE = "GRAO_PARENT_PID"
 """Environment variable that a parent sets for its children: a stage whose parent died stops, too."""
+RESUME = "What was finished is kept: run the same command to resume."
+"""After what became of a child."""
 POLL_SECONDS = 0.2
 STANDARD_ERROR = 2
 WATCH = "grao-parent-watch"
@@ -37,6 +39,13 @@ def start_child(
         env={**os.environ, **(environment or {}), PARENT_VARIABLE: str(os.getpid())},
         process_group=0,
     )
+
+
+def how_it_ended(which: str, exit_code: int) -> str:
+    """A sentence on a child process that failed."""
+    if exit_code < 0:
+        return f"{which} was ended by {signal.Signals(-exit_code).name}: out of memory, or by hand."
+    return f"{which} failed (exit code {exit_code}); what it printed is above."
 
 
 def stop_child(process: "subprocess.Popen[bytes]") -> None:

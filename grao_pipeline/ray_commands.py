@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grao_pipeline.children import start_child, stop_child
+from grao_pipeline.children import RESUME, how_it_ended, start_child, stop_child
 from grao_pipeline.errors import Interrupted, StageFailure
 from grao_pipeline.json_text import parse_json
 from grao_pipeline.options import StageOptions, YamlSection
@@ -22,7 +22,6 @@ from grao_pipeline.ray_cluster import RayCluster
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 20.0
 """So long commands wait for machines before that is said."""
-RESUME = "What was finished is kept: run the same command to resume."
 
 
 @dataclass(frozen=True)
@@ -211,7 +210,7 @@ def run_stage_on_ray(
     for number, end in enumerate(ends):
         if end.exit_code > 0:
             which = f"Process {number + 1} of {len(ends)} on the Ray cluster"
-            raise StageFailure(f"{which} failed (exit code {end.exit_code}); its message is above. {RESUME}")
+            raise StageFailure(f"{how_it_ended(which, end.exit_code)} {RESUME}")
     if any(end.exit_code for end in ends):
         raise StageFailure(f"A process on the Ray cluster was killed: out of memory, or by hand. {RESUME}")
     return [parse_json(end.stdout) for end in ends]

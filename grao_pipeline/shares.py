@@ -1,7 +1,6 @@
 """Several processes of one stage on this machine, each of which makes its share of the output."""
 
 import queue
-import signal
 import subprocess
 import tempfile
 import time
@@ -10,9 +9,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 
-from grao_pipeline.children import start_child
+from grao_pipeline.children import RESUME, how_it_ended, start_child
 from grao_pipeline.errors import Interrupted, StageFailure
 from grao_pipeline.options import StageOptions, YamlSection
 from grao_pipeline.options_file import write_options_file
@@ -20,8 +19,6 @@ from grao_pipeline.processes import GRACE_SECONDS, StopSignals
 from grao_pipeline.progress import Bar, Progress
 from grao_pipeline.relay import Relay
 from grao_pipeline.storage.writer import PartShare
-
-RESUME = "What was finished is kept: run the same command to resume."
 
 
 @dataclass(frozen=True)
@@ -85,11 +82,19 @@ def run_shares(
             group.stop()
             raise Interrupted(f"{stop} {RESUME}") from None
         group.stop()
-    if failed is not None and (failed.was_killed or relay.error is None):
-        raise StageFailure(f"{failed} {RESUME}")
+    if failed is not None and (failed.code < 0 or relay.error is None):
+        which = f"Process {failed.number + 1} of {len(shares)}"
+        raise StageFailure(f"{how_it_ended(which, failed.code)} {RESUME}")
     if relay.error is not None:
         raise relay.error
     return relay.summaries
+
+
+class _End(NamedTuple):
+    """How a process ended."""
+
+    number: int
+    code: int
 
 
 class _Group:
@@ -117,7 +122,7 @@ class _Group:
 
         Thread(target=watch, daemon=True).start()
 
-    def wait(self, signals: StopSignals) -> "_Failure | None":
+    def wait(self, signals: StopSignals) -> _End | None:
         """Wait until all have ended well, or one has not: that one.
 
         Raises:
@@ -127,7 +132,7 @@ class _Group:
         for _ in self._processes:
             number = next(ends)
             if code := self._processes[number].returncode:
-                return _Failure(number, len(self._processes), code)
+                return _End(number, code)
         return None
 
     def stop(self) -> None:
@@ -142,22 +147,3 @@ class _Group:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """How one of several processes ended."""
-
-    number: int
-    count: int
-    code: int
-
-    @property
-    def was_killed(self) -> bool:
-        return self.code < 0
-
-    def __str__(self) -> str:
-        which = f"Process {self.number + 1} of {self.count}"
-        if self.was_killed:
-            return f"{which} was ended by {signal.Signals(-self.code).name}: out of memory, or by hand."
-        return f"{which} failed (exit code {self.code}); what it printed is above."

@@ -82,7 +82,7 @@ def test_a_process_that_fails_fails_the_stage(
 ) -> None:
     (tmp_path / "wrong.py").write_text("def reward(completions):\n    raise ValueError('no idea')\n")
     options = ScoreOptions(reward=f"{tmp_path}/wrong.py:reward", executor="ray", actors=2)
-    with pytest.raises(StageFailure, match=r"on the Ray cluster failed \(exit code 1\); its message is above\."):
+    with pytest.raises(StageFailure, match=r"on the Ray cluster failed \(exit code 1\); what it printed is above\."):
         score_groups(many_groups, str(tmp_path / "scores"), options)
     assert "no idea" in capfd.readouterr().err
 

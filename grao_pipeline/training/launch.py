@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from grao_pipeline.children import PARENT_VARIABLE
+from grao_pipeline.children import PARENT_VARIABLE, how_it_ended
 from grao_pipeline.environment import environment
 from grao_pipeline.errors import Interrupted, StageFailure
 from grao_pipeline.models.devices import device_sets
@@ -81,7 +81,8 @@ def train_in_processes(
     if failure is not None:
         killed = [end for end in failure.failures.values() if end.exitcode < 0 and end.exitcode != -signal.SIGTERM]
         if killed or relay.error is None:
-            raise StageFailure(f"{_how_it_ended((killed or [failure.get_first_failure()[1]])[0])} {RESUME}")
+            end = (killed or [failure.get_first_failure()[1]])[0]
+            raise StageFailure(f"{how_it_ended(f'Rank {end.local_rank}', end.exitcode)} {RESUME}")
         raise relay.error
     return next(iter(relay.summaries), None)
 
@@ -127,10 +128,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-def _how_it_ended(end: ProcessFailure) -> str:
-    which = f"Rank {end.local_rank}"
-    if end.exitcode < 0:
-        return f"{which} was ended by {signal.Signals(-end.exitcode).name}: out of memory, or by hand."
-    return f"{which} failed (exit code {end.exitcode}); what it printed is above."

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from grao_pipeline.advantages.token_weights.groups import centered, discounted_returns, numbered
+from grao_pipeline.advantages.token_weights.groups import EPSILON, centered, discounted_returns, numbered
 from grao_pipeline.advantages.token_weights.tokens import Tokens
 from grao_pipeline.methods import method, traits
 
@@ -35,5 +35,6 @@ def gigpo(
         [state is not None for state in steps.state], bool
     )
     state = numbered(tokens.group[steps.sample].tolist(), steps.state)
-    of_step = centered(discounted_returns(steps, discount), state, is_counted, by_std=norm == "mean-std")
+    returns = discounted_returns(steps.sample, steps.reward, discount)
+    of_step = centered(returns, state, is_counted, EPSILON if norm == "mean-std" else None)
     return np.asarray(tokens.advantage[tokens.sample] + omega * steps.to_tokens(of_step))

@@ -4,8 +4,6 @@ from collections.abc import Hashable, Iterable
 
 import numpy as np
 
-from grao_pipeline.advantages.token_weights.tokens import Steps
-
 EPSILON = 1e-6
 
 
@@ -23,25 +21,25 @@ def mean_of(values: np.ndarray, kind: np.ndarray, is_counted: np.ndarray) -> tup
     return (total / np.maximum(count, 1))[kind], count[kind]
 
 
-def centered(values: np.ndarray, kind: np.ndarray, is_counted: np.ndarray, by_std: bool = False) -> np.ndarray:
+def centered(values: np.ndarray, kind: np.ndarray, is_counted: np.ndarray, epsilon: float | None = None) -> np.ndarray:
     """values − their mean over the counted ones of the same kind; 0 where there is only one or it is not counted. [T]
 
     Args:
-        by_std: divide by their deviation (n − 1) as well.
+        epsilon: divide by their deviation (n − 1) and this; None does not.
     """
     mean, count = mean_of(values, kind, is_counted)
     difference = np.where(is_counted & (count > 1), values - mean, 0.0)
-    if not by_std:
+    if epsilon is None:
         return difference
     squares, _ = mean_of(difference**2, kind, is_counted)
     std = np.sqrt(squares * count / np.maximum(count - 1, 1))
-    return np.asarray(difference / (std + EPSILON))
+    return np.asarray(difference / (std + epsilon))
 
 
-def discounted_returns(steps: Steps, discount: float) -> np.ndarray:
-    """Σ_{j ≥ k} discount^(j − k) · reward_j of each step; a step without a reward counts as 0. [T]"""
-    returns: np.ndarray = np.nan_to_num(steps.reward)
+def discounted_returns(sample: np.ndarray, rewards: np.ndarray, discount: float = 1.0) -> np.ndarray:
+    """Σ_{j ≥ k} discount^(j − k) · reward_j over the steps of a sample; a missing reward (NaN) counts as 0. [T]"""
+    returns: np.ndarray = np.nan_to_num(rewards)
     for index in range(len(returns) - 2, -1, -1):
-        if steps.sample[index] == steps.sample[index + 1]:
+        if sample[index] == sample[index + 1]:
             returns[index] += discount * returns[index + 1]
     return returns

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from grao_pipeline.advantages.token_weights.groups import mean_of, numbered
-from grao_pipeline.advantages.token_weights.tokens import Steps, Tokens
+from grao_pipeline.advantages.token_weights.groups import centered, discounted_returns, numbered
+from grao_pipeline.advantages.token_weights.tokens import Tokens
 from grao_pipeline.methods import method, traits
 
 EPSILON = 1e-4
@@ -32,20 +32,8 @@ def items(tokens: Tokens, *, scores: Scores, reward: Reward = "hit") -> np.ndarr
     steps = tokens.steps[scores]
     gain = np.nan_to_num(steps.reward)
     if reward == "discounted":
-        gain = _sum_from_here(steps, gain / np.log2(steps.number + 2))
+        gain = discounted_returns(steps.sample, gain / np.log2(steps.number + 2))
     is_counted = ~np.isnan(tokens.advantage)[steps.sample]
     kind = numbered(tokens.group[steps.sample].tolist(), steps.number.tolist())
-    mean, count = mean_of(gain, kind, is_counted)
-    squares, _ = mean_of((gain - mean) ** 2, kind, is_counted)
-    std = np.sqrt(squares * count / np.maximum(count - 1, 1))
-    of_step = np.where(count > 1, (gain - mean) / (std + EPSILON), 0.0)
+    of_step = centered(gain, kind, is_counted, EPSILON)
     return np.where(np.isnan(tokens.advantage[tokens.sample]), np.nan, steps.to_tokens(of_step))
-
-
-def _sum_from_here(steps: Steps, values: np.ndarray) -> np.ndarray:
-    """Σ_{j ≥ k} values_j within each sample. [T]"""
-    sums = values.copy()
-    for index in range(len(sums) - 2, -1, -1):
-        if steps.sample[index] == steps.sample[index + 1]:
-            sums[index] += sums[index + 1]
-    return sums

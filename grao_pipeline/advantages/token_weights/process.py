@@ -1,12 +1,11 @@
 """GRPO with process supervision: the rewards of steps, standardized over the group."""
 
-from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
-from grao_pipeline.advantages.token_weights.groups import centered, discounted_returns
+from grao_pipeline.advantages.token_weights.groups import EPSILON, centered, discounted_returns
 from grao_pipeline.advantages.token_weights.tokens import Tokens
 from grao_pipeline.methods import method, traits
 
@@ -29,6 +28,6 @@ def process(tokens: Tokens, *, scores: Scores, whole: Whole = 0.0) -> np.ndarray
     """
     steps = tokens.steps[scores]
     is_counted = ~np.isnan(tokens.advantage)[steps.sample] & ~np.isnan(steps.reward)
-    standardized = centered(np.nan_to_num(steps.reward), tokens.group[steps.sample], is_counted, by_std=True)
-    of_step = discounted_returns(replace(steps, reward=standardized), 1.0)
+    standardized = centered(np.nan_to_num(steps.reward), tokens.group[steps.sample], is_counted, EPSILON)
+    of_step = discounted_returns(steps.sample, standardized)
     return np.asarray(whole * tokens.advantage[tokens.sample] + steps.to_tokens(of_step))

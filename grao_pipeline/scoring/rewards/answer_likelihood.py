@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Literal
 
 from grao_pipeline.arguments import PluginArguments, argument
@@ -11,6 +12,9 @@ from grao_pipeline.plugins import require
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
 from grao_pipeline.scoring.rewards.expected import NoExpectedAnswer, expected_text
 from grao_pipeline.scoring.rewards.token_model import TokenModel
+
+Pair = tuple[tuple[int, ...], tuple[int, ...]]
+"""Token ids of a context and of the answer after it."""
 
 
 @method(
@@ -50,31 +54,33 @@ class AnswerLikelihood(Reward):
         return {**super().identity(), **self._model.identity()}
 
     def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
-        wanted: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
-        pairs: list[list[tuple[tuple[int, ...], tuple[int, ...]]] | Judgement] = []
-        for candidate in candidates:
-            of_candidate = self._pairs(candidate)
-            pairs.append(of_candidate)
-            wanted |= {} if isinstance(of_candidate, Judgement) else dict.fromkeys(of_candidate, 0.0)
+        pairs = [self._pairs(candidate) for candidate in candidates]
+        known = [of for of in pairs if not isinstance(of, Judgement)]
+        likelihoods = self._likelihoods(list(dict.fromkeys(chain(*known))))
+        return [
+            of if isinstance(of, Judgement) else self._judgement([likelihoods[pair] for pair in of]) for of in pairs
+        ]
+
+    def close(self) -> None:
+        self._model.close()
+
+    def _likelihoods(self, rows: Sequence[Pair]) -> dict[Pair, float]:
         torch = require("torch")
-        rows = list(wanted)
         places = [range(len(context) - 1, len(context) + len(answer) - 1) for context, answer in rows]
+        likelihoods: dict[Pair, float] = {}
         for index, logits in self._model.logits([[*context, *answer] for context, answer in rows], places):
             targets = torch.tensor(rows[index][1])[:, None]
             logprobs = torch.log_softmax(logits, dim=-1).gather(-1, targets)[:, 0].double()
             is_mean = self.arguments.form == "mean"
-            wanted[rows[index]] = float(logprobs.exp().mean()) if is_mean else math.exp(float(logprobs.mean()))
-        return [of if isinstance(of, Judgement) else self._judgement([wanted[pair] for pair in of]) for of in pairs]
-
-    def close(self) -> None:
-        self._model.close()
+            likelihoods[rows[index]] = float(logprobs.exp().mean()) if is_mean else math.exp(float(logprobs.mean()))
+        return likelihoods
 
     def _judgement(self, values: Sequence[float]) -> Judgement:
         detail = f"{values[0]:.4g}" + "".join(f", {value:.4g} without the sample" for value in values[1:])
         return Judgement.of(values[0] - sum(values[1:]), detail)
 
-    def _pairs(self, candidate: Candidate) -> list[tuple[tuple[int, ...], tuple[int, ...]]] | Judgement:
-        """(context, answer) with the sample and, for the baseline, without it; or why there is no reward."""
+    def _pairs(self, candidate: Candidate) -> list[Pair] | Judgement:
+        """With the sample and, for the baseline, without it; or why there is no reward."""
         try:
             answer = self._answer(candidate)
             prompt = self._model.prompt_ids(candidate.messages)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
-from grao_pipeline.errors import InputError, StageFailure
+from grao_pipeline.errors import InputError
 from grao_pipeline.messages import Message
 from grao_pipeline.models.devices import resolve_device
 from grao_pipeline.models.plain_text import PlainText
@@ -12,9 +12,9 @@ from grao_pipeline.models.source import causal_lm_class, load_config, load_token
 from grao_pipeline.models.templates import chat_template, render
 from grao_pipeline.plugins import require
 from grao_pipeline.scoring.rewards.base import RewardRuntime
+from grao_pipeline.scoring.rewards.token_budget import TokenBudget, padded
 
-TOKENS_PER_SEQUENCE = {"cuda": 512, "cpu": 32}
-"""A batch has room for `--batch-size` sequences of this many tokens."""
+ADVICE = "Use --reward-arg dtype=bfloat16 or --device cpu."
 
 
 class TokenModel:
@@ -40,7 +40,7 @@ class TokenModel:
         self._device = resolve_device(runtime.device)
         auto = "float32" if self._device == "cpu" else "bfloat16"
         self._dtype = auto if dtype == "auto" else dtype
-        self._budget = runtime.batch_size * TOKENS_PER_SEQUENCE[self._device]
+        self._budget = TokenBudget(runtime.batch_size, self._device)
         self.max_length: int | None = getattr(self.config.get_text_config(), "max_position_embeddings", None)
 
     def identity(self) -> Mapping[str, str]:
@@ -70,34 +70,16 @@ class TokenModel:
         Raises:
             StageFailure: a row does not fit into memory.
         """
-        torch = require("torch")
-        waiting = sorted(range(len(rows)), key=lambda index: -len(rows[index]))
-        while waiting:
-            batch = waiting[: max(1, self._budget // max(len(rows[waiting[0]]), 1))]
-            try:
-                outputs = self._forward([rows[index] for index in batch])
-            except torch.OutOfMemoryError as error:
-                if len(batch) == 1:
-                    raise StageFailure(
-                        f"A sequence of {len(rows[batch[0]])} tokens does not fit into memory next to the model of the "
-                        "reward. Use --reward-arg dtype=bfloat16 or --device cpu."
-                    ) from error
-                self._budget = len(rows[waiting[0]]) * (len(batch) // 2)
-                continue
-            for index, output in zip(batch, outputs, strict=True):
-                yield index, output[list(places[index])].float().cpu()
-            del waiting[: len(batch)]
+        for index, output in self._budget.outputs(rows, self._forward, ADVICE):
+            yield index, output[list(places[index])].float().cpu()
 
     def close(self) -> None:
         """Free the device."""
         vars(self).pop("_model", None)
 
     def _forward(self, rows: Sequence[Sequence[int]]) -> Any:
-        torch = require("torch")
-        longest = max(len(row) for row in rows)
-        ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=self._device)
-        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=self._device)
-        with torch.inference_mode():
+        ids, mask = padded(rows, 0, self._device)
+        with require("torch").inference_mode():
             return self._model(input_ids=ids, attention_mask=mask, use_cache=False).logits
 
     @cached_property

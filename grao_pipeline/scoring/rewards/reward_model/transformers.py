@@ -7,11 +7,9 @@ from grao_pipeline.errors import StageFailure
 from grao_pipeline.models.source import load_weights
 from grao_pipeline.plugins import require
 from grao_pipeline.scoring.rewards.reward_model.base import Classifier, ClassifierOptions
+from grao_pipeline.scoring.rewards.token_budget import TokenBudget, padded
 
-SEQUENCE_TOKENS = {"cuda": 512, "cpu": 32}
-"""A batch has room for `--batch-size` sequences of this many tokens: more where they are shorter, fewer where they are
-longer. A CPU is fastest while a batch fits into its caches.
-"""
+ADVICE = "Use --reward-arg max_length=…, --reward-arg dtype=bfloat16 or --device cpu."
 
 
 class TransformersClassifier(Classifier):
@@ -28,31 +26,12 @@ class TransformersClassifier(Classifier):
         self._config: Any = self._model.config.get_text_config()
         self._config.use_cache = False  # nothing is generated
         self._pad_token_id: int | None = self._config.pad_token_id
-        self._budget = options.batch_size * SEQUENCE_TOKENS[options.device]
+        self._budget = TokenBudget(options.batch_size, options.device)
         bounds = [length for length in (options.max_length, self._positions()) if length is not None]
         self.max_length = min(bounds, default=None)
 
     def logits(self, rows: Sequence[Sequence[int]]) -> Generator[tuple[int, list[float]], None, None]:
-        """Longest rows first, so that a lack of GPU memory shows at once. If a batch does not fit, it and all later
-        batches are halved.
-        """
-        torch = require("torch")
-        waiting = sorted(range(len(rows)), key=lambda index: len(rows[index]), reverse=True)
-        while waiting:
-            longest = len(rows[waiting[0]])
-            batch = waiting[: max(1, self._budget // longest)]
-            try:
-                logits = self._forward([rows[index] for index in batch])
-            except torch.OutOfMemoryError as error:
-                if len(batch) == 1:
-                    raise StageFailure(
-                        f"A sequence of {longest} tokens does not fit into the memory of {self._model.device} next to "
-                        "the reward model. Use --reward-arg max_length=…, --reward-arg dtype=bfloat16 or --device cpu."
-                    ) from error
-                self._budget = longest * (len(batch) // 2)
-                continue
-            yield from zip(batch, logits, strict=True)
-            del waiting[: len(batch)]
+        return self._budget.outputs(rows, self._forward, ADVICE)
 
     def rest(self) -> bool:
         self._model.to("cpu")
@@ -68,17 +47,13 @@ class TransformersClassifier(Classifier):
         the padding token in the model's config. A model without one gets a token that no row contains: a token at the
         end of a row would be mistaken for padding.
         """
-        torch = require("torch")
         pad = _unused_token(rows, self._config.vocab_size) if self._pad_token_id is None else self._pad_token_id
         if pad is None and len(rows) > 1:
             return [logits for row in rows for logits in self._forward([row])]
         self._config.pad_token_id = pad
-        longest = max(len(row) for row in rows)
-        ids = torch.tensor([[*row, *[pad or 0] * (longest - len(row))] for row in rows])  # [B, T]
-        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
-        device = self._model.device
-        with torch.inference_mode():
-            output = self._model(input_ids=ids.to(device), attention_mask=mask.to(device))
+        ids, mask = padded(rows, pad or 0, self._model.device)
+        with require("torch").inference_mode():
+            output = self._model(input_ids=ids, attention_mask=mask)
         logits: list[list[float]] = output.logits.float().cpu().tolist()
         return logits
 

@@ -146,7 +146,9 @@ def test_a_sequence_that_does_not_fit_into_memory_fails_the_stage(
     reward_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit_memory(monkeypatch, 20)
-    with pytest.raises(StageFailure, match=r"A sequence of \d+ tokens does not fit into the memory of .*max_length=…"):
+    with pytest.raises(
+        StageFailure, match=r"A sequence of \d+ tokens does not fit into the GPU's memory .*max_length=…"
+    ):
         scores(reward_model, CANDIDATES)
 
 
