@@ -18,6 +18,7 @@ os.environ["GRAO_CACHE"] = tempfile.mkdtemp(prefix="grao-tests-cache-")
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,3 +79,29 @@ def vllm_server(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterat
     """A real server of the tiny model, which it calls `tiny`: one for the whole session."""
     with VllmServer(model, tmp_path_factory.mktemp("server") / "log") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def advantages(tmp_path_factory: pytest.TempPathFactory, groups: str) -> str:
+    """Advantages of the sampled groups: the nearer to three words, the better."""
+    root = tmp_path_factory.mktemp("advantages")
+    tiny.grao_json("score", groups, root / "scores", "--reward", "length", "--reward-arg", "target=3")
+    tiny.grao_json("advantages", groups, root / "table", "--scores", root / "scores")
+    return str(root / "table")
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[Any]:
+    """A Ray cluster of this machine, shared by the tests."""
+    import ray
+
+    ray.init(
+        num_cpus=4,
+        num_gpus=0,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="error",
+        object_store_memory=100 << 20,
+    )
+    yield ray
+    ray.shutdown()

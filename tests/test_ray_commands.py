@@ -1,7 +1,6 @@
 """Stages on a real local Ray cluster: the bytes of one process; a training over several of its machines."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,35 +23,9 @@ SCORE: dict[str, Any] = {"reward": "length", "reward_arg": ["target=12", "unit=c
 
 
 @pytest.fixture(scope="module")
-def ray_cluster() -> Iterator[Any]:
-    """A Ray cluster of this machine, shared by the tests."""
-    import ray
-
-    ray.init(
-        num_cpus=4,
-        num_gpus=0,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="error",
-        object_store_memory=100 << 20,
-    )
-    yield ray
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
 def many_groups(tmp_path_factory: pytest.TempPathFactory) -> str:
     rows = [tiny.group_row(str(number), ["a", "an answer", "b" * number]) for number in range(12)]
     return tiny.write_table(tmp_path_factory.mktemp("many") / "groups", "groups", rows, 2)
-
-
-@pytest.fixture(scope="module")
-def advantages(tmp_path_factory: pytest.TempPathFactory, groups: str) -> str:
-    """Of the sampled groups."""
-    root = tmp_path_factory.mktemp("advantages")
-    tiny.grao_json("score", groups, root / "scores", "--reward", "length", "--reward-arg", "target=3")
-    tiny.grao_json("advantages", groups, root / "table", "--scores", root / "scores")
-    return str(root / "table")
 
 
 def bytes_of(directory: Path) -> dict[str, bytes]:

@@ -14,6 +14,7 @@ from grao_pipeline.importing.rows import read_group
 from grao_pipeline.messages import plain_messages
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
+from tests.importing.common import read, source
 
 MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Three?"}]
@@ -30,16 +31,6 @@ ROWS: list[dict[str, Any]] = [
     {"prompt": CHAT, "responses": [[{"role": "assistant", "content": "3"}]]},
     {"prompt": "2+2?", "responses": ["4"], "rewards": [1.0]},
 ]
-
-
-def source(directory: Path, rows: list[dict[str, Any]], name: str = "rows.jsonl") -> Path:
-    (directory / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return directory / name
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = open_table(str(path)).arrow().to_pylist()
-    return rows
 
 
 def test_a_row_becomes_a_group_and_its_scores(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from grao_pipeline.training.micro_batch import run_micro_batch
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.objectives import OBJECTIVES
 from tests import tiny
+from tests.importing.common import read, source
 from tests.training import families, oracle
 from tests.training.families import twin
 from tests.training.masked import by_hand, objective_named, with_teacher
@@ -61,16 +62,6 @@ ROW: dict[str, Any] = {
     "finish_reasons": ["stop", "length", None],
     "answer": "5",
 }
-
-
-def source(directory: Path, rows: list[dict[str, Any]], name: str = "rows.jsonl") -> Path:
-    (directory / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return directory / name
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = open_table(str(path)).arrow().to_pylist()
-    return rows
 
 
 @pytest.fixture(scope="module")

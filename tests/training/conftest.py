@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests import tiny
 from tests.training.ranks import Training, of_40_steps
 
 
@@ -19,15 +18,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def advantages(tmp_path_factory: pytest.TempPathFactory, groups: str) -> str:
-    """Advantages of the sampled groups: the nearer to three words, the better."""
-    root = tmp_path_factory.mktemp("advantages")
-    tiny.grao_json("score", groups, root / "scores", "--reward", "length", "--reward-arg", "target=3")
-    tiny.grao_json("advantages", groups, root / "table", "--scores", root / "scores")
-    return str(root / "table")
 
 
 @pytest.fixture(scope="session")

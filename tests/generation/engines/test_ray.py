@@ -26,23 +26,6 @@ PATIENCE = 120.0
 
 
 @pytest.fixture(scope="module")
-def ray_cluster() -> Iterator[Any]:
-    """A Ray cluster of this machine, shared by the tests."""
-    import ray
-
-    ray.init(
-        num_cpus=4,
-        num_gpus=0,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="error",
-        object_store_memory=100 << 20,
-    )
-    yield ray
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
 def many_prompts(tmp_path_factory: pytest.TempPathFactory) -> str:
     rows = [tiny.prompt_row(f"Say the number {index}.", f"It is {index}.") for index in range(40)]
     return tiny.write_table(tmp_path_factory.mktemp("many") / "table", "prompts", rows)

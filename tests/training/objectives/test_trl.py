@@ -237,6 +237,18 @@ def test_weights_of_tokens_are_trls_advantages_per_token(
     assert_same_gradient(gradient, take_gradient(trainer.model))
 
 
+def assert_is_loss_of_trl(
+    trl_dpo: Any, groups: list[Group], beta: float, loss: float, gradient: list[Tensor], kind: str = "sigmoid"
+) -> None:
+    """A loss and its gradient are those of TRL's DPO trainer on the best sample of every group and the worst."""
+    trl_dpo.beta, trl_dpo.loss_types = beta, [kind]
+    best, worst = ([choose(group, key=lambda one: one.reward or 0.0) for group in groups] for choose in (max, min))
+    expected = trl_dpo._compute_loss(trl_dpo.model, rows_of_dpo([*best, *worst]), return_outputs=False)
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-5, abs=1e-5)
+    backward(expected)
+    assert_same_gradient(gradient, take_gradient(trl_dpo.model))
+
+
 @settings(max_examples=examples(15))
 @given(groups=group_sets(), dpo_beta=st.sampled_from([0.1, 0.03, 1.0]))
 def test_loss_and_gradient_of_dpo_are_trls_on_best_against_worst(
@@ -245,13 +257,7 @@ def test_loss_and_gradient_of_dpo_are_trls_on_best_against_worst(
     groups = with_behavior(groups, behavior_model, 0.0, seed=0)
     objective = Dpo(Dpo.Arguments(dpo_beta=dpo_beta))
     loss, gradient = library_loss(policy, objective, [each for group in groups for each in group], len(groups))
-    trl_dpo.beta = dpo_beta
-    chosen = [max(group, key=lambda each: each.reward or 0.0) for group in groups]
-    rejected = [min(group, key=lambda each: each.reward or 0.0) for group in groups]
-    expected = trl_dpo._compute_loss(trl_dpo.model, rows_of_dpo([*chosen, *rejected]), return_outputs=False)
-    assert loss == pytest.approx(float(expected.detach()), rel=1e-5, abs=1e-5)
-    backward(expected)
-    assert_same_gradient(gradient, take_gradient(trl_dpo.model))
+    assert_is_loss_of_trl(trl_dpo, groups, dpo_beta, loss, gradient)
 
 
 @pytest.mark.parametrize("link", ["dpo", "ipo", "hinge"])
@@ -261,7 +267,6 @@ def test_pair_losses_against_a_stored_reference_model_are_trls(
     trl_dpo: Any, behavior_model: Any, policy: Policy, link: str, groups: list[Group]
 ) -> None:
     """The reference model's log-probs as `--logprobs ref=…` gives them; no policy sampled here."""
-    named = {"dpo": "sigmoid"}.get(link, link)
     groups = with_behavior(groups, behavior_model, 0.0, seed=0)
     groups = [
         [replace(each, behavior_logprobs=None, logprobs={"ref": each.behavior_logprobs or []}) for each in group]
@@ -269,16 +274,7 @@ def test_pair_losses_against_a_stored_reference_model_are_trls(
     ]
     objective = Pairwise(Pairwise.Arguments.model_validate({"link": link, "against": "ref", "pair_beta": 0.2}))
     loss, gradient = library_loss(policy, objective, [each for group in groups for each in group], len(groups))
-    trl_dpo.beta, trl_dpo.loss_types = 0.2, [named]
-    chosen = [max(group, key=lambda each: each.reward or 0.0) for group in groups]
-    rejected = [min(group, key=lambda each: each.reward or 0.0) for group in groups]
-    try:
-        expected = trl_dpo._compute_loss(trl_dpo.model, rows_of_dpo([*chosen, *rejected]), return_outputs=False)
-    finally:
-        trl_dpo.loss_types = ["sigmoid"]
-    assert loss == pytest.approx(float(expected.detach()), rel=1e-5, abs=1e-5)
-    backward(expected)
-    assert_same_gradient(gradient, take_gradient(trl_dpo.model))
+    assert_is_loss_of_trl(trl_dpo, groups, 0.2, loss, gradient, {"dpo": "sigmoid"}.get(link, link))
 
 
 def test_dpo_against_a_table_of_grao_logprobs_is_trls_with_that_model(
@@ -298,12 +294,7 @@ def test_dpo_against_a_table_of_grao_logprobs_is_trls_with_that_model(
     samples = [[one for one in data[index].sequences if not one.is_reference] for index in range(2)]
     objective = Pairwise(Pairwise.Arguments.model_validate({"against": "ref", "pair_beta": 0.3}))
     loss, gradient = library_loss(policy, objective, [one for group in samples for one in group], 2)
-    trl_dpo.beta = 0.3
-    best, worst = ([choose(group, key=lambda one: one.reward or 0.0) for group in samples] for choose in (max, min))
-    expected = trl_dpo._compute_loss(trl_dpo.model, rows_of_dpo([*best, *worst]), return_outputs=False)
-    assert loss == pytest.approx(float(expected.detach()), rel=1e-5, abs=1e-5)
-    backward(expected)
-    assert_same_gradient(gradient, take_gradient(trl_dpo.model))
+    assert_is_loss_of_trl(trl_dpo, samples, 0.3, loss, gradient)
 
 
 @pytest.mark.parametrize("name", ["cispo", "sapo", "gspo"])
