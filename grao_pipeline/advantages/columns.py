@@ -72,16 +72,7 @@ def load_column(
     option: str,
     argument_option: str,
 ) -> ColumnFunction:
-    """The column function of a name, with its arguments.
-
-    Args:
-        given: the arguments, as `parse_arguments` takes them.
-        supplied: the parameters that are not arguments.
-        option, argument_option: that gave the name and the arguments, for errors.
-
-    Raises:
-        UsageError: the name is unknown, or is not that of a function; or an argument is unknown, missing or wrong.
-    """
+    """The column function of a name; see `load_function`."""
     function, arguments = load_function(kind, name, registry, given, supplied, option, argument_option)
     return ColumnFunction(kind, name, function, arguments, name in registry)
 
@@ -116,7 +107,7 @@ def load_functions(
         pairs: `NAME.key=value`.
 
     Raises:
-        UsageError: see `load_column`; or a name is given twice, or an argument is of none of them.
+        UsageError: see `load_function`; or a name is given twice, or an argument is of none of them.
     """
     argument_option = f"{option}_arg"
     by_name: dict[str, dict[str, object]] = {name: {} for name in names}

@@ -125,17 +125,14 @@ def generate_groups(
             raise UsageError("an engine object samples in its own process.", option="processes")
         shares = shares_of(options, writer.missing()) if make_engine is None else []
         make_engine = make_engine or engine_maker(options, progress)
-        if len(shares) < 2:  # else each process says so
+        if not shares:  # else each process says so
             progress.note(f"{writer.num_committed} of {num_parts} parts are there; loading {options.model}.")
         policy = load_policy(options, source, tokenizer)
         preparer = PartPreparer(options, policy, prompts, summary)
-        _say_what_is_unusual(tokenizer, progress)
+        _say_what_is_unusual(options, policy, prompts.num_rows, progress)
         preparer.check(writer.missing(), progress)
-        for line in (_limit_note(options, prompts.num_rows), unused_note(options, source.directory)):
-            if line is not None:
-                progress.note(line)
         bar = _groups_bar(progress, writer, num_prompts, options.prompts_per_part, summary.prompts_refused)
-        if len(shares) > 1:
+        if shares:
             earlier = writer.committed()
             with bar:
                 for of_process in sample_in_processes(prompts_url, out, shares, progress, bar):
@@ -147,12 +144,8 @@ def generate_groups(
             with progress.track(f"loading {options.model}"):
                 engine = make_engine(_engine_options(options, policy))
             with bar:
-                sampling = _sampling(options, policy)
-                report = RunReport(summary, bar)
-                output = EngineOutput(sampling, StopStrings(sampling.stop, tokenizer.token_text))
-                run_engine(engine, PartAssembler(preparer, writer, report), sampling, report, output)
+                summary.remarks = _sample(engine, options, policy, preparer, writer, RunReport(summary, bar))
             summary.set_precision(engine.precision())
-            summary.remarks = engine.remarks() + ([UNKNOWN_BEHAVIOR] if output.has_unknown_behavior else [])
         summary.groups -= summary.prompts_refused
     elif writer.was_complete:
         summary.groups = writer.num_committed_rows
@@ -164,7 +157,23 @@ def generate_groups(
     return summary
 
 
-def _say_what_is_unusual(tokenizer: PromptTokenizer, progress: Progress) -> None:
+def _sample(
+    engine: Engine,
+    options: GenerateOptions,
+    policy: Policy,
+    preparer: PartPreparer,
+    writer: TableWriter,
+    report: RunReport,
+) -> list[str]:
+    """Sample what is missing in this process; remarks on how that was done."""
+    sampling = _sampling(options, policy)
+    output = EngineOutput(sampling, StopStrings(sampling.stop, policy.tokenizer.token_text))
+    run_engine(engine, PartAssembler(preparer, writer, report), sampling, report, output)
+    return engine.remarks() + ([UNKNOWN_BEHAVIOR] if output.has_unknown_behavior else [])
+
+
+def _say_what_is_unusual(options: GenerateOptions, policy: Policy, num_prompts: int, progress: Progress) -> None:
+    tokenizer = policy.tokenizer
     if not tokenizer.stop_token_ids:
         progress.warn("The model has no end-of-sequence token: no completion ends before its token limit.")
     if mentions(tokenizer.template, "strftime_now"):
@@ -172,6 +181,11 @@ def _say_what_is_unusual(tokenizer: PromptTokenizer, progress: Progress) -> None
             f"The chat template prints the current date; for this table it is {tokenizer.settings.date} "
             "(--template-date), so that the same command writes the same table on another day."
         )
+    if options.limit is not None and options.limit < num_prompts:
+        progress.note(f"The first {options.limit} of {num_prompts} prompts are sampled from (--limit).")
+    unused = unused_note(options, policy.source.directory)
+    if unused is not None:
+        progress.note(unused)
 
 
 def _groups_bar(
@@ -195,12 +209,6 @@ def _sampling(options: GenerateOptions, policy: Policy) -> Sampling:
         stop=tuple(options.stop),
         arguments=parse_sampling_arguments(options),
     )
-
-
-def _limit_note(options: GenerateOptions, num_prompts: int) -> str | None:
-    if options.limit is None or options.limit >= num_prompts:
-        return None
-    return f"The first {options.limit} of {num_prompts} prompts are sampled from (--limit)."
 
 
 def _engine_options(options: GenerateOptions, policy: Policy) -> EngineOptions:

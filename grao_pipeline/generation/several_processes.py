@@ -12,7 +12,7 @@ from grao_pipeline.shares import Share, part_shares, run_shares
 
 
 def shares_of(options: GenerateOptions, missing: Sequence[int]) -> list[Share]:
-    """What each process does; at most one where this process samples by itself.
+    """What each process does; nothing where this process samples by itself.
 
     Args:
         missing: the parts that are to be made.
@@ -30,7 +30,8 @@ def shares_of(options: GenerateOptions, missing: Sequence[int]) -> list[Share]:
             )
         return []
     environments = device_sets(options.processes, options.device, options.tensor_parallel_size)
-    return part_shares(options, options.worker, environments, missing)
+    shares = part_shares(options, options.worker, environments, missing)
+    return shares if len(shares) > 1 else []
 
 
 def sample_in_processes(

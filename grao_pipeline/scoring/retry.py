@@ -1,16 +1,44 @@
-"""`--retry-errors`: which sequences of a stored part are judged once more."""
+"""`--retry-errors`: the sequences of a stored table whose status is error are judged once more."""
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import chain
 
+import pyarrow as pa
+
+from grao_pipeline.progress import Bar, Progress
+from grao_pipeline.schemas import SCORES
+from grao_pipeline.scoring.part_judge import PartJudge, Row, Sequences
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
 from grao_pipeline.scoring.steps import Step
+from grao_pipeline.scoring.summary import ScoreSummary
+from grao_pipeline.storage.writer import TableWriter
 
-Row = dict[str, Any]
-Sequences = list[Candidate | Judgement]
+
+def retry_errors(parts: PartJudge, writer: TableWriter, summary: ScoreSummary, progress: Progress) -> None:
+    """Judge the errors of the committed parts once more. A part with a new judgement is rewritten as a whole; until all
+    are, the table counts as unfinished, and the same command resumes."""
+    with progress.track("retrying errors", writer.num_committed, "parts") as bar:
+        for index in writer.committed():
+            rows, stored = parts.rows(index), writer.read(index).to_pylist()
+            sequences = [
+                _without_judged(parts.sequences(row), of_row, row["starts"])
+                for row, of_row in zip(rows, stored, strict=True)
+            ]
+            if any(isinstance(sequence, Candidate) for sequence in chain(*sequences)):
+                judgements = parts.judgements(sequences, Bar())
+                scores = [
+                    {**of_row, **parts.scores(row, judged)}
+                    for of_row, row, judged in zip(stored, rows, judgements, strict=True)
+                ]
+                for row, group, judged in zip(rows, sequences, judgements, strict=True):
+                    _count(group[: len(row["completions"])], judged, summary)
+                if scores != stored:
+                    writer.replace(index, pa.Table.from_pylist(scores, schema=SCORES.arrow()))
+                    summary.parts_rewritten += 1
+            bar.advance(1, retried=summary.samples_retried, errors_left=summary.errors_left)
 
 
-def without_judged(sequences: Sequences, stored: Row, starts: Sequence[int | None]) -> Sequences:
+def _without_judged(sequences: Sequences, stored: Row, starts: Sequence[int | None]) -> Sequences:
     """The sequences of a group, with the stored judgement in place of each that is no error.
 
     The status of a reference is not stored: one without a reward is judged once more.
@@ -37,6 +65,7 @@ def without_judged(sequences: Sequences, stored: Row, starts: Sequence[int | Non
     ]
 
 
-def num_candidates(groups: Sequence[Sequences]) -> int:
-    """The number of sequences that are still to be judged."""
-    return sum(isinstance(sequence, Candidate) for group in groups for sequence in group)
+def _count(samples: Sequences, judgements: Sequence[Judgement], summary: ScoreSummary) -> None:
+    for sample, judgement in zip(samples, judgements, strict=False):
+        summary.samples_retried += isinstance(sample, Candidate)
+        summary.errors_left += isinstance(sample, Candidate) and judgement.status == "error"

@@ -13,7 +13,7 @@ from grao_pipeline.shares import Share, part_shares, run_shares
 
 
 def shares_of(options: ScoreOptions, reward: Reward, missing: Sequence[int]) -> list[Share]:
-    """What each process does; at most one where this process judges by itself.
+    """What each process does; nothing where this process judges by itself.
 
     Args:
         missing: the parts that are to be made.
@@ -36,7 +36,8 @@ def shares_of(options: ScoreOptions, reward: Reward, missing: Sequence[int]) -> 
         of_actor = options.model_copy(update={"executor": "local"})
         return part_shares(of_actor, options.worker, [{}] * options.actors, missing)
     environments = device_sets(options.processes, options.device, reward.num_devices())
-    return part_shares(options, options.worker, environments, missing)
+    shares = part_shares(options, options.worker, environments, missing)
+    return shares if len(shares) > 1 else []
 
 
 def judge_in_processes(

@@ -10,7 +10,7 @@ import pytest
 from grao_pipeline.importing.rendered import turns_of_rendered
 from grao_pipeline.messages import plain_messages
 from tests import tiny
-from tests.importing.test_trajectories import read, source
+from tests.importing.common import read, source
 
 
 def imported(path: Path, out: Path, *options: object) -> tuple[dict[str, Any], list[Any], list[Any]]:

@@ -9,7 +9,7 @@ import pytest
 from grao_pipeline.importing.columns import choose_layout
 from grao_pipeline.messages import plain_messages
 from tests import tiny
-from tests.importing.test_trajectories import read, source
+from tests.importing.common import read, source
 
 
 def test_the_completion_logs_of_trl_become_groups(tmp_path: Path) -> None:

@@ -146,23 +146,19 @@ def step_plan(num_groups: int, groups_per_step: int, epochs: int, seed: int) -> 
 
 
 def _training_group(row: dict[str, Any], origin: int, others: Mapping[str, dict[str, Any]]) -> TrainingGroup:
-    samples: list[float | None] = row["advantages"]
+    """Args: others: the rows of log-probs under other models, by name."""
     completions: list[list[int]] = row["completion_token_ids"]
-    logprobs: list[list[float]] | None = row["completion_logprobs"]
-    sampling: list[list[float] | None] | None = row["completion_behavior_logprobs"]
-    rewards: list[float | None] = row["rewards"]
-    masks: list[list[bool] | None] = row["completion_masks"] or [None] * len(completions)
-    weights: list[list[float] | None] | None = row["token_weights"]
-    if len(samples) != len(completions):
+    advantages: list[float | None] = row["advantages"]
+    if len(advantages) != len(completions):
         raise MismatchError(
-            f"Group {row['group_id']} has {len(completions)} samples but {len(samples)} advantages. "
+            f"Group {row['group_id']} has {len(completions)} samples but {len(advantages)} advantages. "
             "Compute the advantages of these groups again."
         )
-    trained = [i for i, value in enumerate(samples) if value is not None and completions[i]]
-    values = [float(samples[i] or 0.0) for i in trained]
-    scored = [float(reward) for reward in (rewards[i] for i in trained) if reward is not None]
-    reference_ids, reference_advantage = row["reference_token_ids"], row["reference_advantage"]
-    has_reference = bool(reference_ids) and reference_advantage is not None
+    trained = [i for i, value in enumerate(advantages) if value is not None and completions[i]]
+    values = [float(advantages[i] or 0.0) for i in trained]
+    scored = [float(reward) for reward in (row["rewards"][i] for i in trained) if reward is not None]
+    masks = row["completion_masks"] or [None] * len(completions)
+    has_reference = bool(row["reference_token_ids"]) and row["reference_advantage"] is not None
     shared: dict[str, Any] = {
         "prompt_token_ids": row["prompt_token_ids"],
         "group_size": len(trained),
@@ -171,56 +167,63 @@ def _training_group(row: dict[str, Any], origin: int, others: Mapping[str, dict[
         "group_mean_reward": sum(scored) / len(scored) if scored else None,
         "group_id": str(row["group_id"]),
         "origin": origin,
-        "group_tokens": sum(len(completions[i]) if masks[i] is None else sum(masks[i] or ()) for i in trained),
+        "group_tokens": sum(len(completions[i]) if masks[i] is None else sum(masks[i]) for i in trained),
     }
-    sequences = [
-        TrainingSequence(
-            token_ids=completions[i],
-            advantage=value,
-            is_reference=False,
-            reward=rewards[i],
-            behavior_logprobs=logprobs[i] if logprobs is not None else None,
-            sampling_logprobs=sampling[i] if sampling is not None else None,
-            sampling_is_unknown=sampling is not None and sampling[i] is None,
-            token_weights=_token_weights(weights, i, completions[i], row["group_id"]),
-            mask=masks[i],
-            logprobs={name: of["sample_logprobs"][i] for name, of in others.items()},
-            top={
-                name: TopTokens(of["sample_top_ids"][i], of["sample_top_logprobs"][i])
-                for name, of in others.items()
-                if of["sample_top_ids"] is not None
-            },
-            **shared,
-        )
-        for i, value in zip(trained, values, strict=True)
-    ]
+    sequences = [_sample(row, i, others, shared) for i in trained]
     if has_reference:
-        sequences.append(
-            TrainingSequence(
-                token_ids=reference_ids,
-                advantage=float(reference_advantage),
-                is_reference=True,
-                reward=row["reference_reward"],
-                behavior_logprobs=None,
-                logprobs={name: of["reference_logprobs"] for name, of in others.items()},
-                top={
-                    name: TopTokens(of["reference_top_ids"], of["reference_top_logprobs"])
-                    for name, of in others.items()
-                    if of["reference_top_ids"] is not None
-                },
-                **shared,
-            )
-        )
+        sequences.append(_reference(row, others, shared))
     return TrainingGroup(str(row["group_id"]), sequences)
 
 
-def _token_weights(
-    weights: list[list[float] | None] | None, sample: int, token_ids: list[int], group_id: str
-) -> list[float] | None:
-    token_weights = weights[sample] if weights is not None else None
-    if token_weights is not None and len(token_weights) != len(token_ids):
+def _sample(
+    row: dict[str, Any], number: int, others: Mapping[str, dict[str, Any]], shared: Mapping[str, Any]
+) -> TrainingSequence:
+    def value(column: str) -> Any:
+        values = row[column]
+        return values[number] if values else None
+
+    ids, weights, sampling = (
+        value(name) for name in ("completion_token_ids", "token_weights", "completion_behavior_logprobs")
+    )
+    if weights is not None and len(weights) != len(ids):
         raise MismatchError(
-            f"Group {group_id}: sample {sample} has {len(token_ids)} tokens but {len(token_weights)} token_weights. "
+            f"Group {row['group_id']}: sample {number} has {len(ids)} tokens but {len(weights)} token_weights. "
             "Compute the advantages of these groups again."
         )
-    return token_weights
+    return TrainingSequence(
+        token_ids=ids,
+        advantage=float(value("advantages")),
+        is_reference=False,
+        reward=value("rewards"),
+        behavior_logprobs=value("completion_logprobs"),
+        sampling_logprobs=sampling,
+        sampling_is_unknown=row["completion_behavior_logprobs"] is not None and sampling is None,
+        token_weights=weights,
+        mask=value("completion_masks"),
+        logprobs={name: of["sample_logprobs"][number] for name, of in others.items()},
+        top={
+            name: TopTokens(of["sample_top_ids"][number], of["sample_top_logprobs"][number])
+            for name, of in others.items()
+            if of["sample_top_ids"] is not None
+        },
+        **shared,
+    )
+
+
+def _reference(
+    row: dict[str, Any], others: Mapping[str, dict[str, Any]], shared: Mapping[str, Any]
+) -> TrainingSequence:
+    return TrainingSequence(
+        token_ids=row["reference_token_ids"],
+        advantage=float(row["reference_advantage"]),
+        is_reference=True,
+        reward=row["reference_reward"],
+        behavior_logprobs=None,
+        logprobs={name: of["reference_logprobs"] for name, of in others.items()},
+        top={
+            name: TopTokens(of["reference_top_ids"], of["reference_top_logprobs"])
+            for name, of in others.items()
+            if of["reference_top_ids"] is not None
+        },
+        **shared,
+    )

@@ -11,7 +11,7 @@ import torch
 
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.models.devices import resolve_device
-from grao_pipeline.models.source import load_config, locate_model
+from grao_pipeline.models.source import ModelSource, load_config, locate_model
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.schemas import LOGPROBS
 from grao_pipeline.storage.reader import open_table
@@ -72,8 +72,8 @@ def compute_logprobs(
     writer.discard_changed_parts(groups)
     summary = LogprobsSummary(parts_found=writer.num_committed, fingerprint=provenance.fingerprint)
     started = time.perf_counter()
-    pass_ = _Pass(options, summary)
     summary.device = resolve_device(options.device)
+    pass_ = _Pass(options, source, summary)
     bar = progress.track("computing log-probs", groups.num_rows, "groups", writer.num_committed_rows)
     with bar:
         for index in range(groups.num_parts):
@@ -102,12 +102,12 @@ class _Computed:
 class _Pass:
     """The model, loaded with the first part."""
 
-    def __init__(self, options: LogprobsOptions, summary: LogprobsSummary) -> None:
+    def __init__(self, options: LogprobsOptions, source: ModelSource, summary: LogprobsSummary) -> None:
         self._options = options
+        self._source = source
         self._summary = summary
         self._policy: Policy | None = None
-        self._device = torch.device(resolve_device(options.device))
-        self._source = locate_model(options.model)
+        self._device = torch.device(summary.device)
 
     def rows(self, rows: list[dict[str, Any]], progress: Progress) -> list[dict[str, Any]]:
         """The rows of the table for those of a part of the groups."""
@@ -129,7 +129,7 @@ class _Pass:
             values |= self._values(sequences)
         return [self._row(row, values) for row in rows]
 
-    def _row(self, row: dict[str, Any], values: "dict[tuple[str, int], _Computed]") -> dict[str, Any]:
+    def _row(self, row: dict[str, Any], values: dict[tuple[str, int], _Computed]) -> dict[str, Any]:
         numbers = range(len(row["completion_token_ids"]))
         samples = [values.get((row["group_id"], number), _Computed()) for number in numbers]
         reference = values.get((row["group_id"], REFERENCE))
@@ -148,7 +148,7 @@ class _Pass:
             }
         return computed
 
-    def _values(self, sequences: list[TrainingSequence]) -> "dict[tuple[str, int], _Computed]":
+    def _values(self, sequences: list[TrainingSequence]) -> dict[tuple[str, int], _Computed]:
         assert self._policy is not None
         batch = pack(sequences, self._device)
         self._summary.tokens += batch.num_tokens
