@@ -34,15 +34,11 @@ class AnswerLikelihood(Reward):
 
     class Arguments(PluginArguments):
         model: str = argument(..., "Model directory or Hub ID of the language model that reads.")
-        form: Literal["mean", "geometric"] = argument(
-            "mean", "Mean of the tokens' probabilities: arithmetic or geometric."
-        )
+        form: Literal["mean", "geometric"] = argument("mean", "Mean of the probabilities: arithmetic or geometric.")
         baseline: bool = argument(False, "Subtract the same without the sample.")
         field: str = argument("reference", "Metadata key of the expected answer; `reference` stands for the reference.")
         before: str = argument("\nAnswer: ", "Text between the sample and the expected answer.")
-        dtype: Literal["auto", "float32", "bfloat16"] = argument(
-            "auto", "Precision; auto: float32 on CPU, else bfloat16."
-        )
+        dtype: Literal["auto", "float32", "bfloat16"] = argument("auto", "auto: float32 on CPU, else bfloat16.")
 
     arguments: Arguments
 
@@ -56,10 +52,8 @@ class AnswerLikelihood(Reward):
     def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
         pairs = [self._pairs(candidate) for candidate in candidates]
         known = [of for of in pairs if not isinstance(of, Judgement)]
-        likelihoods = self._likelihoods(list(dict.fromkeys(chain(*known))))
-        return [
-            of if isinstance(of, Judgement) else self._judgement([likelihoods[pair] for pair in of]) for of in pairs
-        ]
+        found = self._likelihoods(list(dict.fromkeys(chain(*known))))
+        return [of if isinstance(of, Judgement) else self._judgement([found[pair] for pair in of]) for of in pairs]
 
     def close(self) -> None:
         self._model.close()
