@@ -22,13 +22,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, path, content=(links.ROOT / origin).read_text()))
     for path in sorted(links.linked_files()):
         place = links.ROOT / path
-        for file in sorted(place.iterdir()) if place.is_dir() else [place]:
-            if file.is_file() and file.suffix != ".md":
-                name = f"{links.SOURCES}/{file.relative_to(links.ROOT)}"
-                files.append(File.generated(config, name, abs_src_path=str(file)))
+        inside = sorted(place.iterdir()) if place.is_dir() else [place]
+        shown = [file for file in inside if file.is_file() and file.suffix != ".md"]
+        for file in shown:
+            name = f"{links.SOURCES}/{file.relative_to(links.ROOT)}"
+            files.append(File.generated(config, name, abs_src_path=str(file)))
         if place.is_dir():
-            names = [file.name for file in sorted(place.iterdir()) if file.is_file() and file.suffix != ".md"]
-            items = "".join(f'<li><a href="{name}">{name}</a></li>' for name in names)
+            items = "".join(f'<li><a href="{file.name}">{file.name}</a></li>' for file in shown)
             files.append(File.generated(config, links.on_site(path), content=f"<h1>{path}</h1><ul>{items}</ul>"))
     return files
 

@@ -111,10 +111,10 @@ class Tasks:
         finally:
             self._in_background = False
 
-    def known(self, place: str, provenance: Provenance, key: str = "") -> Output:
+    def known(self, place: str, provenance: Provenance) -> Output:
         """A table or model as an input: one from outside, or one that a task made."""
         self._known[place] = provenance
-        return Output(place, provenance, key or provenance.fingerprint)
+        return Output(place, provenance, provenance.fingerprint)
 
     def make(
         self,

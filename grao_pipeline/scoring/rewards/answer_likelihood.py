@@ -1,17 +1,17 @@
 """`answer-likelihood`: how likely another model finds the answer after reading the sample."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Literal
 
-from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.arguments import argument
 from grao_pipeline.errors import InputError
 from grao_pipeline.methods import method
 from grao_pipeline.plugins import require
-from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement
 from grao_pipeline.scoring.rewards.expected import NoExpectedAnswer, expected_text
-from grao_pipeline.scoring.rewards.token_model import TokenModel
+from grao_pipeline.scoring.rewards.token_model import TokenModelReward
 
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
 """Token ids of a context and of the answer after it."""
@@ -23,7 +23,7 @@ Pair = tuple[tuple[int, ...], tuple[int, ...]]
     "baseline=yes: minus the same without o",
     needs="the expected answer y: a field of the metadata, or the reference",
 )
-class AnswerLikelihood(Reward):
+class AnswerLikelihood(TokenModelReward):
     """The mean probability of the expected answer's tokens, read by a language model after the sample.
 
     No verifier is needed: any answer that is a text will do. The sample stands as the beginning of the assistant's
@@ -32,31 +32,19 @@ class AnswerLikelihood(Reward):
     null: `truncated` where the model has too few positions; `error` without an expected answer.
     """
 
-    class Arguments(PluginArguments):
-        model: str = argument(..., "Model directory or Hub ID of the language model that reads.")
+    class Arguments(TokenModelReward.Arguments):
         form: Literal["mean", "geometric"] = argument("mean", "Mean of the probabilities: arithmetic or geometric.")
         baseline: bool = argument(False, "Subtract the same without the sample.")
         field: str = argument("reference", "Metadata key of the expected answer; `reference` stands for the reference.")
         before: str = argument("\nAnswer: ", "Text between the sample and the expected answer.")
-        dtype: Literal["auto", "float32", "bfloat16"] = argument("auto", "auto: float32 on CPU, else bfloat16.")
 
     arguments: Arguments
-
-    def __init__(self, arguments: Arguments, runtime: RewardRuntime) -> None:
-        super().__init__(arguments, runtime)
-        self._model = TokenModel(arguments.model, arguments.dtype, runtime, "language")
-
-    def identity(self) -> Mapping[str, object]:
-        return {**super().identity(), **self._model.identity()}
 
     def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
         pairs = [self._pairs(candidate) for candidate in candidates]
         known = [of for of in pairs if not isinstance(of, Judgement)]
         found = self._likelihoods(list(dict.fromkeys(chain(*known))))
         return [of if isinstance(of, Judgement) else self._judgement([found[pair] for pair in of]) for of in pairs]
-
-    def close(self) -> None:
-        self._model.close()
 
     def _likelihoods(self, rows: Sequence[Pair]) -> dict[Pair, float]:
         torch = require("torch")

@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from grao_pipeline.arguments import PluginArguments, argument
+from grao_pipeline.arguments import argument
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.methods import method
 from grao_pipeline.plugins import require
-from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
-from grao_pipeline.scoring.rewards.token_model import TokenModel
+from grao_pipeline.scoring.rewards.base import Candidate, Judgement, RewardRuntime
+from grao_pipeline.scoring.rewards.token_model import TokenModelReward
 from grao_pipeline.scoring.steps import Step
 
 AGGREGATES: Mapping[str, Callable[[Sequence[float]], float]] = {
@@ -26,7 +26,7 @@ AGGREGATES: Mapping[str, Callable[[Sequence[float]], float]] = {
     "R = min_k r_k, or their mean, product, or the last",
     needs="a token classifier, as TRL's PRMTrainer trains it",
 )
-class ProcessRewardModel(Reward):
+class ProcessRewardModel(TokenModelReward):
     """The reward of a completion's weakest step, and of every step, for `--feature` and `--token-weights process`.
 
     Steps are what stands between separators, empty ones left out. The model reads the prompt under its chat template,
@@ -35,8 +35,7 @@ class ProcessRewardModel(Reward):
     null: `truncated` where the model has too few positions. A completion without a step gets `unparsable`.
     """
 
-    class Arguments(PluginArguments):
-        model: str = argument(..., "Model directory or Hub ID of a token classifier.")
+    class Arguments(TokenModelReward.Arguments):
         separator: str = argument(
             "\\n",
             "What ends a step in the completion and in the model's input; \\n is a line's end.",
@@ -44,15 +43,12 @@ class ProcessRewardModel(Reward):
         )
         label: str | None = argument(None, "The label that says a step is right; default: the model's last one.")
         aggregate: Literal["min", "mean", "product", "last"] = argument("min", "The reward from those of the steps.")
-        dtype: Literal["auto", "float32", "bfloat16"] = argument(
-            "auto", "Precision; auto: float32 on CPU, else bfloat16."
-        )
 
     arguments: Arguments
+    kind = "token"
 
     def __init__(self, arguments: Arguments, runtime: RewardRuntime) -> None:
         super().__init__(arguments, runtime)
-        self._model = TokenModel(arguments.model, arguments.dtype, runtime, "token")
         self._separator = arguments.separator.replace("\\n", "\n")
         labels = [str(self._model.config.id2label[index]) for index in range(self._model.config.num_labels)]
         if arguments.label is not None and arguments.label not in labels:
@@ -60,7 +56,7 @@ class ProcessRewardModel(Reward):
         self._label = len(labels) - 1 if arguments.label is None else labels.index(arguments.label)
 
     def identity(self) -> Mapping[str, object]:
-        return {**super().identity(), **self._model.identity(), "label": self._label}
+        return {**super().identity(), "label": self._label}
 
     def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:
         read = [self._read(candidate) for candidate in candidates]
@@ -70,9 +66,6 @@ class ProcessRewardModel(Reward):
         known = {rows[row][0]: softmax(values.double(), dim=-1)[:, self._label].tolist() for row, values in logits}
         for index, of in enumerate(read):
             yield of if isinstance(of, Judgement) else self._judgement(of[2], known[index])
-
-    def close(self) -> None:
-        self._model.close()
 
     def _judgement(self, ends: Sequence[int], rewards: Sequence[float]) -> Judgement:
         steps = [Step(end, reward) for end, reward in zip(ends, rewards, strict=True)]

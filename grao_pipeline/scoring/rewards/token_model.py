@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.errors import InputError
 from grao_pipeline.messages import Message
 from grao_pipeline.models.devices import resolve_device
@@ -11,10 +12,13 @@ from grao_pipeline.models.plain_text import PlainText
 from grao_pipeline.models.source import causal_lm_class, load_config, load_tokenizer, load_weights, locate_model
 from grao_pipeline.models.templates import chat_template, render
 from grao_pipeline.plugins import require
-from grao_pipeline.scoring.rewards.base import RewardRuntime
+from grao_pipeline.scoring.rewards.base import Reward, RewardRuntime
 from grao_pipeline.scoring.rewards.token_budget import TokenBudget, padded
 
 ADVICE = "Use --reward-arg dtype=bfloat16 or --device cpu."
+
+
+Kind = Literal["language", "token"]
 
 
 class TokenModel:
@@ -27,7 +31,7 @@ class TokenModel:
         InputError: the model does not exist, or is of another kind.
     """
 
-    def __init__(self, model: str, dtype: str, runtime: RewardRuntime, kind: Literal["language", "token"]) -> None:
+    def __init__(self, model: str, dtype: str, runtime: RewardRuntime, kind: Kind) -> None:
         self._source = locate_model(model)
         self.config = load_config(self._source)
         self._kind = kind
@@ -97,3 +101,33 @@ class TokenModel:
         if self._kind == "language":
             model_class = causal_lm_class(self.config, directory)
         return load_weights(directory, model_class, self._dtype).to(self._device)
+
+
+class TokenModelReward(Reward):
+    """Base of the rewards that read the outputs of a model token by token.
+
+    Raises:
+        InputError: the model does not exist, or is of another kind.
+    """
+
+    class Arguments(PluginArguments):
+        model: str = argument(..., "Model directory or Hub ID.")
+        dtype: Literal["auto", "float32", "bfloat16"] = argument(
+            "auto", "Precision; auto: float32 on CPU, else bfloat16."
+        )
+
+    arguments: Arguments
+    kind: ClassVar[Kind] = "language"
+
+    def __init__(self, arguments: Arguments, runtime: RewardRuntime) -> None:
+        super().__init__(arguments, runtime)
+        self._model = TokenModel(arguments.model, arguments.dtype, runtime, self.kind)
+
+    def identity(self) -> Mapping[str, object]:
+        return {**super().identity(), **self._model.identity()}
+
+    def num_devices(self) -> int:
+        return 1
+
+    def close(self) -> None:
+        self._model.close()

@@ -17,25 +17,28 @@ class WandbTracker(Tracker):
 
     def __init__(self, folder: Path, project: str) -> None:
         super().__init__(folder, project)
-        self._wandb = require("wandb")
+        self._library = require(self.package)
         self._runs: dict[str, Any] = {}
 
     def log(self, run: str, step: int, values: Mapping[str, float]) -> None:
         self._run(run).log(dict(values), step=step)
 
     def log_samples(self, run: str, step: int, rows: Sequence[Mapping[str, object]]) -> None:
-        table = self._wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
-        self._run(run).log({"samples": table}, step=step)
-
-    def _run(self, name: str) -> Any:
-        if name not in self._runs:
-            identity = fingerprint([self.project, str(self.folder.resolve()), name])
-            self._runs[name] = self._wandb.init(
-                project=self.project, name=name, id=identity, resume="allow", reinit="create_new"
-            )
-        return self._runs[name]
+        self._run(run).log({"samples": self._table(rows)}, step=step)
 
     def close(self) -> None:
         for run in self._runs.values():
             run.finish()
         self._runs = {}
+
+    def _run(self, name: str) -> Any:
+        if name not in self._runs:
+            self._runs[name] = self._start(name)
+        return self._runs[name]
+
+    def _start(self, name: str) -> Any:
+        identity = fingerprint([self.project, str(self.folder.resolve()), name])
+        return self._library.init(project=self.project, name=name, id=identity, resume="allow", reinit="create_new")
+
+    def _table(self, rows: Sequence[Mapping[str, object]]) -> Any:
+        return self._library.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])

@@ -1,5 +1,6 @@
 """Does what a training writes fit on the disk, and what to say where it does not."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -109,7 +110,7 @@ def _full_disk(place: Path) -> str | None:
     """torch does not say why a write failed: `No space left …` where that is so."""
     existing = next((path for path in (place, *place.parents) if path.exists()), Path("."))
     free = shutil.disk_usage(existing).free
-    return f"{os.strerror(28)} ({_size(free)} free)" if free < 1 << 24 else None
+    return f"{os.strerror(errno.ENOSPC)} ({_size(free)} free)" if free < 1 << 24 else None
 
 
 def _size(size: int) -> str:

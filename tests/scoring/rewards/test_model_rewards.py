@@ -15,6 +15,8 @@ from transformers import (
 )
 
 from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.scoring.options import ScoreOptions
+from grao_pipeline.scoring.planning import devices
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
 from grao_pipeline.scoring.rewards.preference_model import preference
 from tests import tiny
@@ -116,6 +118,14 @@ def test_models_of_another_kind_are_refused(step_model: Path, language_model: Pa
         made("process-reward-model", f"model={step_model}", "label=good")
     with pytest.raises(UsageError, match="separator"):
         made("process-reward-model", f"model={step_model}", "separator=")
+
+
+def test_a_process_of_them_uses_a_gpu(step_model: Path, language_model: Path) -> None:
+    """So that a Ray actor, a task of the rounds and each of several processes has one."""
+    for name, model in (("answer-likelihood", language_model), ("process-reward-model", step_model)):
+        options = ScoreOptions(reward=name, reward_arg=[f"model={model}"])
+        assert devices(options) == 1
+        assert devices(options.model_copy(update={"device": "cpu"})) == 0
 
 
 def group_of(texts: tuple[str, ...]) -> list[Candidate]:
