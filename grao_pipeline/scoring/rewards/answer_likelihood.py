@@ -43,8 +43,10 @@ class AnswerLikelihood(TokenModelReward):
     def score(self, candidates: Sequence[Candidate]) -> list[Judgement]:
         pairs = [self._pairs(candidate) for candidate in candidates]
         known = [of for of in pairs if not isinstance(of, Judgement)]
-        found = self._likelihoods(list(dict.fromkeys(chain(*known))))
-        return [of if isinstance(of, Judgement) else self._judgement([found[pair] for pair in of]) for of in pairs]
+        likelihoods = self._likelihoods(list(dict.fromkeys(chain(*known))))
+        return [
+            of if isinstance(of, Judgement) else self._judgement([likelihoods[pair] for pair in of]) for of in pairs
+        ]
 
     def _likelihoods(self, rows: Sequence[Pair]) -> dict[Pair, float]:
         torch = require("torch")
