@@ -69,6 +69,8 @@ def group_of(item: pytest.Item, package: str | None) -> str:
     path = item.path.relative_to(TESTS)
     if package != "vllm":
         return str(path)
+    if "vllm_server" in getattr(item, "fixturenames", ()):
+        return "vllm generation"  # whose engine some of its tests compare it with
     folders = path.parts[:-1]
     return "vllm " + "/".join(folders[:2] if folders[0] == "scoring" else folders[:1])
 

@@ -139,6 +139,10 @@ class _Loader(yaml.SafeLoader):
         return value
 
 
+# A package that vLLM imports makes dates texts in PyYAML's own loader.
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_timestamp)
+
+
 class _Tree:
     """PyYAML's nodes as a tree of ours: aliases and merges (`<<: *other`) in full."""
 

@@ -66,3 +66,12 @@ def test_a_file_of_any_content_is_refused_at_once(text: str, message: str, tmp_p
     assert message in str(raised.value)
     assert len(str(raised.value)) < 1_000
     assert time.process_time() - started < 5
+
+
+def test_a_package_that_changes_pyyaml_changes_no_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As lm-format-enforcer does, which vLLM imports: dates become texts."""
+    constructors = yaml.SafeLoader.yaml_constructors
+    monkeypatch.setitem(constructors, "tag:yaml.org,2002:timestamp", constructors["tag:yaml.org,2002:str"])
+    (tmp_path / "a.yaml").write_text("output: 2024-13-45")
+    with pytest.raises(GraoError, match="is not of type timestamp"):
+        load_plan(str(tmp_path / "a.yaml"))
