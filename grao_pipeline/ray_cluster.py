@@ -1,13 +1,41 @@
 """The Ray cluster that engines and stages run on."""
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import model_validator
 
 from grao_pipeline.errors import StageFailure
+from grao_pipeline.options import StageOptions, option_flag
 from grao_pipeline.plugins import require
 
 RAY_ADDRESS_HELP = "Address of the Ray cluster; RAY_ADDRESS, or a Ray started on this machine, by default."
 """Of the options `ray_address`."""
+OPTIONS = ("actors", "actor_gpus", "ray_address")
+"""That have no effect without Ray."""
+
+
+class RayStageOptions(StageOptions):
+    """Base of the options of stages that may run on Ray."""
+
+    if TYPE_CHECKING:  # a field of the subclasses, each of which has its own help and place for it
+        executor: Literal["local", "ray"] = "local"
+
+    def here(self) -> Self:
+        """Those of the command that an actor runs."""
+        return self.model_copy(update={"executor": "local", **self._of_ray()})
+
+    def _of_ray(self) -> dict[str, object]:
+        """The options of Ray that were given, with their defaults."""
+        defaults = {name: type(self).model_fields[name].default for name in self.model_fields_set.intersection(OPTIONS)}
+        return {name: default for name, default in defaults.items() if getattr(self, name) != default}
+
+    @model_validator(mode="after")
+    def _ray_options_need_ray(self) -> Self:
+        without_effect = sorted(self._of_ray()) if self.executor == "local" else []
+        if without_effect:
+            raise ValueError(f"{option_flag(without_effect[0])} has no effect without --executor ray")
+        return self
 
 
 class RayCluster:

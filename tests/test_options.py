@@ -34,6 +34,7 @@ from grao_pipeline.options_file import read_options_file, write_options_file
 from grao_pipeline.parsing import key_values
 from grao_pipeline.pipeline import stages
 from grao_pipeline.prompts.options import PromptsOptions
+from grao_pipeline.ray_cluster import RayStageOptions
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.training.options import TrainOptions
 from tests.tiers import examples
@@ -173,6 +174,9 @@ def options_of(draw: st.DrawFn, model: type[StageOptions]) -> StageOptions:
     if model is TrainOptions:
         meeting = {"nodes": values["nodes"], "rendezvous": "node0:29400"} if values.get("nodes", 1) > 1 else {}
         values = {name: value for name, value in values.items() if name not in ("nodes", "rendezvous")} | meeting
+    if issubclass(model, RayStageOptions) and values.get("executor") != "ray":
+        for name in ("actors", "actor_gpus", "ray_address"):
+            values.pop(name, None)
     if model is ScoreOptions and values.get("worker") is not None:
         values.pop("retry_errors", None)
     return model.model_validate(values)
@@ -365,3 +369,13 @@ def test_a_pair_without_key_or_equals_sign_is_refused(pair: str) -> None:
 def test_a_count_without_measure_is_refused(model: type[StageOptions], values: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="input should be less than or equal to"):
         parse_options(model, values)
+
+
+@pytest.mark.parametrize("model", [AdvantagesOptions, GenerateOptions, ScoreOptions])
+def test_options_of_ray_need_ray_and_a_command_in_an_actor_has_none(model: type[RayStageOptions]) -> None:
+    given: dict[str, object] = {"model": "m", "reward": "length"}
+    given = {name: value for name, value in given.items() if name in model.model_fields}
+    with pytest.raises(ValueError, match="--ray-address has no effect without --executor ray"):
+        model.model_validate({**given, "ray_address": "auto"})
+    options = model.model_validate({**given, "executor": "ray", "ray_address": "auto"})
+    assert options.here() == model.model_validate(given)

@@ -37,7 +37,7 @@ def test_scores_and_advantages_are_those_of_this_machine(ray_cluster: Any, many_
     summaries = []
     executors: tuple[tuple[Path, Literal["local", "ray"]], ...] = (here, "local"), (there, "ray")
     for place, executor in executors:
-        score_options = ScoreOptions(**SCORE, executor=executor, actors=3)
+        score_options = ScoreOptions(**SCORE, executor=executor, actors=3 if executor == "ray" else 1)
         scored = score_groups(many_groups, str(place / "scores"), score_options)
         options = AdvantagesOptions(scores=[WeightedScores(url=str(place / "scores"))], executor=executor)
         summaries.append((scored, compute_advantages(many_groups, str(place / "advantages"), options)))

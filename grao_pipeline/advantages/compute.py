@@ -207,8 +207,7 @@ def compute_advantages(
     if options.executor == "ray":
         from grao_pipeline.ray_commands import run_stage_on_ray
 
-        here = options.model_copy(update={"executor": "local"})
-        (of_command,) = run_stage_on_ray("advantages", [groups_url], out, [here], address=options.ray_address)
+        (of_command,) = run_stage_on_ray("advantages", [groups_url], out, [options.here()], address=options.ray_address)
         return AdvantagesSummary.from_json(of_command)
     computation = open_computation(groups_url, options)
     groups = computation.inputs.groups

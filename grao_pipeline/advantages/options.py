@@ -5,10 +5,10 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from grao_pipeline.options import KeyValues, StageOptions, option, runtime, tables
+from grao_pipeline.options import KeyValues, option, runtime, tables
 from grao_pipeline.parsing import weighted
 from grao_pipeline.presets import Preset, preset_option, with_preset
-from grao_pipeline.ray_cluster import RAY_ADDRESS_HELP
+from grao_pipeline.ray_cluster import RAY_ADDRESS_HELP, RayStageOptions
 
 STABLE = {"reference_floor": 0.0}
 """What the preset `stable` sets."""
@@ -37,7 +37,7 @@ class WeightedScores(BaseModel):
         return f"{self.url}={self.weight}"
 
 
-class AdvantagesOptions(StageOptions):
+class AdvantagesOptions(RayStageOptions):
     """`grao advantages`: groups + scores → advantages."""
 
     help_sections: ClassVar[Mapping[str, str]] = {

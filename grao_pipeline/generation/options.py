@@ -15,14 +15,14 @@ from grao_pipeline.models.templates import (
     TEMPLATE_DATE_HELP,
     TemplateDate,
 )
-from grao_pipeline.options import Device, Dtype, KeyValues, Processes, StageOptions, option, runtime
-from grao_pipeline.ray_cluster import RAY_ADDRESS_HELP
+from grao_pipeline.options import Device, Dtype, KeyValues, Processes, option, runtime
+from grao_pipeline.ray_cluster import RAY_ADDRESS_HELP, RayStageOptions
 
 MOST_SAMPLES = 100_000
 """Of a prompt: a group is one row, and in memory as a whole."""
 
 
-class GenerateOptions(StageOptions):
+class GenerateOptions(RayStageOptions):
     """`grao generate`: prompts → groups."""
 
     help_sections: ClassVar[Mapping[str, str]] = {

@@ -107,16 +107,13 @@ def choose_prompts(
             f"{prompts.url}: all {rows.num_rows} prompts are retired: their mean reward reaches --retire-above "
             f"{options.retire_above:g} (or --retire-below). Change these options, or add prompts."
         )
-    number = options.num_prompts or max(1, round((options.fraction or 1.0) * remaining.height))
     newest = max(statistics["round"].to_list(), default=-1)
-    drawn = draw(remaining["prompt_id"].to_list(), remaining["probability"].to_list(), number, [options.seed, newest])
+    drawn = _drawn(remaining, options, newest, progress)
     if not drawn:
         raise InputError(
             f"{prompts.url}: every prompt's priority is 0 (as that of equal rewards), so every chance is 0. Raise "
             "--uniform-mix, e.g. to 0.2."
         )
-    if len(drawn) < number:
-        progress.warn(f"{len(drawn)} prompts are chosen instead of {number}: all others have a chance of 0.")
     chosen = rows.filter(pc.is_in(rows["prompt_id"], value_set=pa.array(drawn, pa.string())))
     if budget is not None and options.samples is not None:
         chosen = with_samples(chosen, budget.counts(_history_of(chosen, statistics), options.samples * len(drawn)))
@@ -131,6 +128,16 @@ def choose_prompts(
         return summary
     counted = int(pc.sum(chosen["samples"]).as_py())
     return replace(summary, samples=counted, without_samples=len(drawn) - chosen.num_rows)
+
+
+def _drawn(candidates: pl.DataFrame, options: CurriculumOptions, newest_round: int, progress: Progress) -> list[str]:
+    """The IDs of as many prompts as the options ask for; fewer where the others have no chance."""
+    number = options.num_prompts or max(1, round((options.fraction or 1.0) * candidates.height))
+    ids, chances = (candidates[name].to_list() for name in ("prompt_id", "probability"))
+    drawn = draw(ids, chances, number, [options.seed, newest_round])
+    if 0 < len(drawn) < number:
+        progress.warn(f"{len(drawn)} prompts are chosen instead of {number}: all others have a chance of 0.")
+    return drawn
 
 
 def with_samples(prompts: pa.Table, counts: Sequence[int]) -> pa.Table:

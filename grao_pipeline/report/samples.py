@@ -169,30 +169,23 @@ def _group(
         cut = len(value) - longest if longest is not None else 0
         return {"text": value[:longest], "cut": cut} if cut > 0 else {"text": value}
 
-    samples = []
-    for i in range(size):
-        answer = row["answers"][i] if row["answers"] else row["completions"][i]
-        samples.append(
-            {
-                "answer": text(answer),
-                "reasoning": text(row["reasoning"][i] if row["reasoning"] else None),
-                "rewards": {name: rounded(score["rewards"][i]) for name, score in rewards.items()},
-                "statuses": {name: score["statuses"][i] for name, score in scores.items()},
-                "details": {
-                    name: score["details"][i]
-                    for name, score in scores.items()
-                    if score["details"] and score["details"][i]
-                },
-                "advantage": rounded(advantages[i]),
-                "weight": rounded(weights[i]),
-                "tokens": tokens[i],
-                "finish": row["finish_reasons"][i],
-                "masked_by": computed["masked_by"][i] if computed and computed["masked_by"] else None,
-            }
-        )
-    reference = None
-    if row["reference"] is not None:
-        reference = {
+    def sample(i: int) -> Json:
+        details = {name: score["details"][i] for name, score in scores.items() if score["details"]}
+        return {
+            "answer": text((row["answers"] or row["completions"])[i]),
+            "reasoning": text(row["reasoning"][i] if row["reasoning"] else None),
+            "rewards": {name: rounded(score["rewards"][i]) for name, score in rewards.items()},
+            "statuses": {name: score["statuses"][i] for name, score in scores.items()},
+            "details": {name: detail for name, detail in details.items() if detail},
+            "advantage": rounded(advantages[i]),
+            "weight": rounded(weights[i]),
+            "tokens": tokens[i],
+            "finish": row["finish_reasons"][i],
+            "masked_by": computed["masked_by"][i] if computed and computed["masked_by"] else None,
+        }
+
+    def reference() -> Json:
+        return {
             "answer": text(row["reference"]),
             "reasoning": text(row["reference_reasoning"]),
             "rewards": {name: rounded(score["reference_reward"]) for name, score in rewards.items()},
@@ -200,6 +193,7 @@ def _group(
             "weight": rounded(reference_weight),
             "tokens": len(row["reference_token_ids"] or []),
         }
+
     return {
         "at": position,
         **{name: row[name] for name in IDENTITY},
@@ -207,8 +201,8 @@ def _group(
         "tools": text(row["tools"]),
         "metadata": row["metadata"] if row["metadata"] != "{}" else None,
         "rejected": text(row["rejected"]),
-        "reference": reference,
-        "samples": samples,
+        "reference": None if row["reference"] is None else reference(),
+        "samples": [sample(i) for i in range(size)],
         "mean": rounded(computed["reward_mean"]) if computed else None,
         "std": rounded(computed["reward_std"]) if computed else None,
     }

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, model_validator
 
 from grao_pipeline.options import Device, KeyValues, Processes, StageOptions, option, runtime
-from grao_pipeline.ray_cluster import RAY_ADDRESS_HELP
+from grao_pipeline.ray_cluster import RAY_ADDRESS_HELP, RayStageOptions
 from grao_pipeline.scoring.condition import Condition
 
 CACHE_HELP = (
@@ -25,7 +25,7 @@ def readable_condition(text: str) -> str:
     return text
 
 
-class ScoreOptions(StageOptions):
+class ScoreOptions(RayStageOptions):
     """`grao score`: groups → scores."""
 
     help_sections: ClassVar[Mapping[str, str]] = {

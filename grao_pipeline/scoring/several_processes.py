@@ -33,8 +33,7 @@ def shares_of(options: ScoreOptions, reward: Reward, missing: Sequence[int]) -> 
     if options.executor == "ray":
         if options.processes not in ("auto", 1):
             raise UsageError("several processes are of this machine; --executor ray has --actors.", option="processes")
-        of_actor = options.model_copy(update={"executor": "local"})
-        return part_shares(of_actor, options.worker, [{}] * options.actors, missing)
+        return part_shares(options.here(), options.worker, [{}] * options.actors, missing)
     environments = device_sets(options.processes, options.device, reward.num_devices())
     shares = part_shares(options, options.worker, environments, missing)
     return shares if len(shares) > 1 else []

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
 from grao_pipeline.advantages.columns import load_functions
@@ -85,11 +84,7 @@ def weighed(
     for function in functions:
         values = function(tokens)
         if function.gives_advantages:
-            of_sample = np.zeros(len(tokens.length))
-            np.maximum.at(of_sample, tokens.sample, np.abs(np.nan_to_num(values)))
-            largest = of_sample[tokens.sample]
-            values = np.where(largest > 0, values / np.where(largest > 0, largest, 1.0), 1.0)
-            of_sample = np.where(np.isnan(tokens.advantage), np.nan, of_sample)
+            of_sample, values = _split(tokens, values)
         weights *= values
     not_finite = ~np.isfinite(weights) & ~np.isnan(of_sample[tokens.sample])
     if not_finite.any():
@@ -101,18 +96,22 @@ def weighed(
         None if np.isnan(of_sample[number]) else weights[start:end].tolist()
         for number, (start, end) in enumerate(pairwise(bounds))
     ]
-    offsets = pl.Series(np.concatenate([[0], np.cumsum(np.bincount(tokens.group, minlength=len(groups)))])).cast(
-        pl.Int32
-    )
+    sizes = np.bincount(tokens.group, minlength=len(groups))
+    offsets = pa.array(np.cumsum([0, *sizes]), pa.int32())
     columns = {
-        "advantages": pa.array([None if np.isnan(value) else value for value in of_sample], pa.float32()),
+        "advantages": pa.array(of_sample, pa.float32(), mask=np.isnan(of_sample)),
         "token_weights": pa.array(per_sample, pa.list_(pa.float32())),
     }
+    advantages = advantages.drop_columns([name for name in columns if name in advantages.column_names])
     for name, values in columns.items():
-        column = pa.ListArray.from_arrays(offsets.to_arrow(), values)
-        place = advantages.schema.get_field_index(name)
-        if place >= 0:
-            advantages = advantages.set_column(place, name, column)
-        else:
-            advantages = advantages.append_column(name, column)
+        advantages = advantages.append_column(name, pa.ListArray.from_arrays(offsets, values))
     return advantages.select([column.name for column in ADVANTAGES.columns if column.name in advantages.column_names])
+
+
+def _split(tokens: Tokens, advantages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Advantages of tokens [N] → those of samples [S], NaN where one is not trained on, and the shares of these [N]."""
+    of_sample = np.zeros(len(tokens.length))
+    np.maximum.at(of_sample, tokens.sample, np.abs(np.nan_to_num(advantages)))
+    largest = of_sample[tokens.sample]
+    shares = np.where(largest > 0, advantages / np.where(largest > 0, largest, 1.0), 1.0)
+    return np.where(np.isnan(tokens.advantage), np.nan, of_sample), shares
