@@ -8,22 +8,19 @@ from typing import Any
 
 import torch
 
-from grao_pipeline.errors import MismatchError, UsageError
+from grao_pipeline.errors import UsageError
 from grao_pipeline.models.devices import resolve_device
-from grao_pipeline.models.manifest import read_model_manifest, verify_model
+from grao_pipeline.models.manifest import read_model_manifest
 from grao_pipeline.models.source import locate_model
 from grao_pipeline.models.stored import is_url, made_in_copy
 from grao_pipeline.progress import SILENT, Progress
-from grao_pipeline.storage.input_content import refuse_other_rows
-from grao_pipeline.storage.manifest import differences
 from grao_pipeline.tracking.follow import check_trackers
 from grao_pipeline.tracking.following import followed
 from grao_pipeline.training import notes
 from grao_pipeline.training.carried import carried_optimizer
 from grao_pipeline.training.checkpoints.export import export, prepare_export
-from grao_pipeline.training.checkpoints.model_directory import remove_temporaries
 from grao_pipeline.training.checkpoints.optimizer_state import load_optimizer
-from grao_pipeline.training.checkpoints.store import CheckpointStore, remove_checkpoints
+from grao_pipeline.training.checkpoints.store import CheckpointStore, finished_summary, remove_checkpoints
 from grao_pipeline.training.choices import DeviceReport, choose_recomputation, settled
 from grao_pipeline.training.data.groups import TrainingSet
 from grao_pipeline.training.gradient import GradientAccumulator
@@ -132,9 +129,10 @@ def train_model(
 
         # Every rank reads the tables, after rank 0 has reported what is wrong with them.
         inputs = ranks.on_first(open_all) or open_all()
-        finished = ranks.from_first(lambda: _finished(inputs, Path(out), on_first))
+        finished = ranks.from_first(lambda: finished_summary(Path(out), inputs.provenance))
         if finished is not None:
-            return finished
+            on_first.note(f"{out} already holds the model of this training; nothing to do.")
+            return TrainSummary(**finished)
 
         def prepare() -> _Prepared:
             store = CheckpointStore(Path(out), inputs.provenance, options.keep_checkpoints)
@@ -154,25 +152,6 @@ class _Prepared:
     device: DeviceReport
     chosen: dict[str, str]
     """What `auto` meant and why, by option."""
-
-
-def _finished(inputs: TrainingInputs, out: Path, progress: Progress) -> TrainSummary | None:
-    """The summary of this training where `out` already holds its model."""
-    manifest = read_model_manifest(out)
-    if manifest is None:
-        return None
-    if manifest.provenance.fingerprint != inputs.provenance.fingerprint:
-        raise MismatchError(
-            f"{out} holds the model of training {manifest.provenance.fingerprint}; this command is "
-            f"{inputs.provenance.fingerprint}: {differences(manifest.provenance, inputs.provenance)}. Choose another "
-            "output directory, or delete this one."
-        )
-    refuse_other_rows(out, manifest.provenance, inputs.provenance)
-    verify_model(out, manifest)
-    remove_temporaries(out)
-    remove_checkpoints(out)
-    progress.note(f"{out} already holds the model of this training; nothing to do.")
-    return TrainSummary(**{**manifest.summary, "was_complete": True, "model": manifest.model})
 
 
 def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, progress: Progress) -> TrainSummary:

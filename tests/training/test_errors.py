@@ -219,7 +219,7 @@ def test_a_finished_training_of_other_options_is_refused(
     out = tmp_path / "out"
     train(groups, advantages, model, out)
     before = files(out)
-    assert_refused(groups, advantages, out, "--model", model, "--beta", 0.1, message="holds the model of training")
+    assert_refused(groups, advantages, out, "--model", model, "--beta", 0.1, message="holds the model")
     assert files(out) == before
 
 

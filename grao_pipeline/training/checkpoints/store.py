@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from grao_pipeline.errors import InputError, MismatchError, StageFailure
-from grao_pipeline.models.manifest import METRICS
+from grao_pipeline.models.manifest import METRICS, read_model_manifest, verify_model
 from grao_pipeline.storage.atomic import write_atomically
 from grao_pipeline.storage.input_content import refuse_other_rows
 from grao_pipeline.storage.locks import DirectoryLock
@@ -202,6 +202,29 @@ class CheckpointStore:
     def _checkpoints(self) -> list[Checkpoint]:
         paths = [path for kind in (FILE, SHARDS) for path in self._root.glob(kind)]
         return sorted((Checkpoint(path, int(path.stem.removeprefix("step-"))) for path in paths), key=lambda c: c.step)
+
+
+def finished_summary(out: Path, provenance: Provenance) -> dict[str, Any] | None:
+    """The summary of the model in `out`, verified; None where none is finished. What a killed run left is deleted.
+
+    Raises:
+        MismatchError: the model is another one, or was made from rows that were rewritten since.
+        InputError: a file of it is damaged.
+    """
+    manifest = read_model_manifest(out)
+    if manifest is None:
+        return None
+    stored = manifest.provenance
+    if stored.fingerprint != provenance.fingerprint:
+        raise MismatchError(
+            f"{out} holds the model {stored.fingerprint}; this command makes {provenance.fingerprint}: "
+            f"{differences(stored, provenance)}. Choose another output directory, or delete this one."
+        )
+    refuse_other_rows(out, stored, provenance)
+    verify_model(out, manifest)
+    remove_temporaries(out)
+    remove_checkpoints(out)
+    return {**manifest.summary, "was_complete": True, "model": manifest.model}
 
 
 def remove_checkpoints(out: Path) -> None:

@@ -11,16 +11,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from grao_pipeline.errors import InputError, MismatchError, UsageError
+from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.fingerprints import VOLATILE_CONFIG_KEYS, read_config
-from grao_pipeline.models.manifest import METRICS, MODEL_MANIFEST, read_model_manifest, verify_model
+from grao_pipeline.models.manifest import METRICS, MODEL_MANIFEST
 from grao_pipeline.models.source import ModelSource, locate_model
 from grao_pipeline.models.stored import is_url, made_in_copy
 from grao_pipeline.progress import SILENT, Progress
-from grao_pipeline.storage.manifest import differences
 from grao_pipeline.training.checkpoints.disk import write_errors_as_failure
-from grao_pipeline.training.checkpoints.model_directory import remove_temporaries, write_files
-from grao_pipeline.training.checkpoints.store import CheckpointStore, remove_checkpoints
+from grao_pipeline.training.checkpoints.model_directory import write_files
+from grao_pipeline.training.checkpoints.store import CheckpointStore, finished_summary, remove_checkpoints
 from grao_pipeline.training.merging.options import MergeOptions
 from grao_pipeline.training.merging.planning import merge_provenance
 
@@ -67,18 +66,9 @@ def merge_models(out: str, options: MergeOptions, progress: Progress = SILENT) -
         sources = [locate_model(model.model) for model in options.models]
     provenance = merge_provenance(options, sources)
     directory = Path(out)
-    manifest = read_model_manifest(directory)
-    if manifest is not None:
-        if manifest.provenance.fingerprint != provenance.fingerprint:
-            raise MismatchError(
-                f"{out} holds the model {manifest.provenance.fingerprint}; this command makes "
-                f"{provenance.fingerprint}: {differences(manifest.provenance, provenance)}. Choose another output "
-                "directory, or delete this one."
-            )
-        verify_model(directory, manifest)
-        remove_temporaries(directory)
-        remove_checkpoints(directory)
-        return MergeSummary(**{**manifest.summary, "was_complete": True, "model": manifest.model})
+    finished = finished_summary(directory, provenance)
+    if finished is not None:
+        return MergeSummary(**finished)
     merging = _Merging(sources, options, progress)
     merging.check()
     merging.summary.fingerprint = provenance.fingerprint
