@@ -139,8 +139,12 @@ class _Loader(yaml.SafeLoader):
         return value
 
 
+def _date(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> object:
+    return loader.construct_yaml_timestamp(node)
+
+
 # A package that vLLM imports makes dates texts in PyYAML's own loader.
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_timestamp)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _date)
 
 
 class _Tree:
