@@ -92,8 +92,7 @@ class TableReader:
         import polars as pl
 
         if self.foreign or self.provenance.contract != CONTRACT_VERSION or not parts:
-            tables = [self.part(index, columns) for index in parts]
-            return pl.DataFrame(pl.from_arrow(pa.concat_tables(tables)))
+            return pl.DataFrame(pl.from_arrow(self.arrow(columns, parts)))
         frames = []
         for batch in self.batches(parts):
             files = [self._verified_bytes(self.manifest.parts[index]) for index in batch]
@@ -114,10 +113,10 @@ class TableReader:
         """The parts in order."""
         return (self.part(index, columns) for index in range(self.num_parts))
 
-    def arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The whole table as an Arrow table."""
+    def arrow(self, columns: Sequence[str] | None = None, parts: range | None = None) -> pa.Table:
+        """The whole table, or some of its parts, as an Arrow table."""
         empty = self.schema.arrow().empty_table()
-        tables = list(self.parts(columns))
+        tables = [self.part(index, columns) for index in (range(self.num_parts) if parts is None else parts)]
         return pa.concat_tables(tables) if tables else empty.select(list(columns or empty.column_names))
 
     def polars(self, columns: Sequence[str] | None = None) -> "pl.DataFrame":

@@ -37,9 +37,9 @@ def scan(number: int, pair: TablePair, logprobs: Mapping[str, TableReader]) -> p
     """
     pair.companion.refuse_other_groups(pair.groups)
     is_unknown = samples_from_unknown(pair.groups.provenance)
-    known = [_empty()]
+    known = []
     has_tokens = not pair.groups.num_rows
-    for parts in pair.groups.batches():
+    for parts in list(pair.groups.batches()) or [range(0)]:  # of an empty table the columns
         groups = pair.groups.frame(parts, GROUP_COLUMNS)
         ids = groups["group_id"]
         advantages = pair.companion.aligned_frame(pair.groups, ids, parts, ADVANTAGE_COLUMNS)
@@ -49,7 +49,7 @@ def scan(number: int, pair: TablePair, logprobs: Mapping[str, TableReader]) -> p
         place = {
             "table": np.full(len(groups), number, np.int32),
             "part": np.repeat(np.array(parts, np.int32), sizes),
-            "row": np.concatenate([np.arange(size, dtype=np.int32) for size in sizes]),
+            "row": np.concatenate([np.arange(size, dtype=np.int32) for size in [*sizes, 0]]),
         }
         rows = pl.DataFrame(place).hstack(_facts(groups.hstack(advantages.drop("group_id")), is_unknown))
         has_tokens |= bool(rows["num_sampled"].sum())
@@ -97,15 +97,3 @@ def _facts(rows: pl.DataFrame, is_unknown: bool) -> pl.DataFrame:
         is_odd=~fits | (prompt.list.len() == 0) | pl.col("number").is_in(wrong.unique().implode()),
         num_sampled=pl.col("lengths").list.sum().cast(pl.Int64),
     )
-
-
-def _empty() -> pl.DataFrame:
-    flags = ["is_trained", "has_reference", "has_logprobs", "may_lack_rewards", "may_lack_sampling_logprobs"]
-    schema: dict[str, pl.DataType | type[pl.DataType]] = {
-        **dict.fromkeys(["table", "part", "row", "round"], pl.Int32),
-        "policy": pl.Categorical,
-        **dict.fromkeys(flags, pl.Boolean),
-        **dict.fromkeys(["lowest", "highest", "longest"], pl.Int64),
-        "is_odd": pl.Boolean,
-    }
-    return pl.DataFrame(schema=schema)

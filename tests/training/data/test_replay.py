@@ -16,6 +16,7 @@ from grao_pipeline.models.source import locate_model
 from grao_pipeline.schemas import PER_TOKEN
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
+from grao_pipeline.training.data.groups import TrainingSet
 from grao_pipeline.training.objectives.base import FakeObjective, ObjectiveInputs, ObjectiveOutputs, Traits
 from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.provenance import train_provenance
@@ -85,6 +86,18 @@ def test_replayed_tables_train_what_one_table_with_all_groups_trains(
     assert apart["model"] == whole["model"]
     assert apart["fingerprint"] != whole["fingerprint"]
     assert (apart["groups"], apart["groups_trained"]) == (10, 10)
+
+
+def test_an_empty_table_adds_nothing(three: list[Pair], tmp_path: Path) -> None:
+    """Of no parts: in a round in which the chat template refused every prompt."""
+    full, empty = (
+        (open_table(groups), open_table(advantages)) for groups, advantages in (three[0], write_pair(tmp_path, [], []))
+    )
+    ids = [row["group_id"] for row in oracle.table_rows(three[0][0])]
+    for data in (TrainingSet(*full, replay=[empty]), TrainingSet(*empty, replay=[full])):
+        assert [data[index].group_id for index in range(len(data))] == ids
+        assert data.num_groups == 4
+    assert len(TrainingSet(*empty)) == 0
 
 
 def test_the_order_of_the_tables_is_part_of_the_training(three: list[Pair], model: Path) -> None:
