@@ -139,7 +139,7 @@ def _open_llm(
             os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     vllm = require("vllm")
     try:
-        with guarded_children() as guard, stderr_remembered():
+        with guarded_children() as guard, stderr_remembered(), no_groups_after_failure():
             return vllm.LLM(**arguments), guard
     except TypeError as error:
         raise UsageError(f"vLLM refuses an argument: {error}", option=option) from error
@@ -150,6 +150,22 @@ def _open_llm(
         raise InputError(f"vLLM cannot load {name}: {reasons}") from error
     except (ValueError, OSError, RuntimeError, MemoryError, require("safetensors").SafetensorError) as error:
         raise InputError(f"vLLM cannot load {name}: {last_error() or _last_line(error)}") from error
+
+
+@contextmanager
+def no_groups_after_failure() -> Iterator[None]:
+    """Where vLLM computes in this process and fails in this block, take down the process groups that it made: whatever
+    makes its own later, e.g. a training with `--cpu-offload`, could not.
+    """
+    torch_groups, vllm_groups = require("torch.distributed"), require("vllm.distributed.parallel_state")
+    there_before = torch_groups.is_initialized()
+    try:
+        yield
+    except BaseException:
+        if torch_groups.is_initialized() and not there_before:
+            vllm_groups.destroy_model_parallel()
+            vllm_groups.destroy_distributed_environment()
+        raise
 
 
 def _close_llm(engine_core: Any, guard: subprocess.Popen[bytes]) -> None:

@@ -70,6 +70,7 @@ def test_weights_that_cannot_be_loaded_are_an_input_error(model: Path, tmp_path:
     (tmp_path / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:5000])
     with pytest.raises(InputError, match=f"vLLM cannot load {tmp_path}: .*incomplete"):
         VllmEngine(EngineOptions(str(tmp_path), "float32", 256, "cpu", 8), VllmArguments())
+    assert not torch.distributed.is_initialized()  # else a sharded training could not begin in this process
 
 
 def test_samples_do_not_depend_on_other_requests_in_flight(vllm_engine: Engine) -> None:
