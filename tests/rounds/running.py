@@ -22,6 +22,7 @@ def run_here(_: ResidentCommands, arguments: list[str], resources: StageResource
     result = tiny.grao(*arguments)
     if not isinstance(result.exception, SystemExit | None):
         raise result.exception
+    sys.stderr.write(result.stderr if result.exit_code else "")
     return Result(result.exit_code, result.stdout.encode())
 
 
