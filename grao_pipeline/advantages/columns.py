@@ -63,20 +63,6 @@ class ColumnFunction:
         return dict(values(view, **supplied, **dict(self.arguments))) if values is not None else {}
 
 
-def load_column(
-    kind: str,
-    name: str,
-    registry: Mapping[str, str],
-    given: Mapping[str, object],
-    supplied: Collection[str],
-    option: str,
-    argument_option: str,
-) -> ColumnFunction:
-    """The column function of a name; see `load_function`."""
-    function, arguments = load_function(kind, name, registry, given, supplied, option, argument_option)
-    return ColumnFunction(kind, name, function, arguments, name in registry)
-
-
 def load_columns(
     kind: str,
     names: Sequence[str],

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from grao_pipeline.advantages.columns import ColumnFunction, load_column
+from grao_pipeline.advantages.columns import ColumnFunction
 from grao_pipeline.advantages.combinations import COMBINATIONS
 from grao_pipeline.advantages.combinations.rewards import Weights
 from grao_pipeline.advantages.estimators.load import load_estimator
@@ -10,6 +10,7 @@ from grao_pipeline.advantages.options import AdvantagesOptions
 from grao_pipeline.arguments import arguments_of
 from grao_pipeline.errors import UsageError
 from grao_pipeline.parsing import finite_number, key_values
+from grao_pipeline.plugin_functions import load_function
 from grao_pipeline.plugins import load
 
 SUPPLIED = ("view", "weights", "statistics")
@@ -28,7 +29,9 @@ def load_combination(options: AdvantagesOptions) -> ColumnFunction:
         given["penalty"] = options.uncertainty_penalty
     if options.gate:
         given["gate"] = parse_gates(options.gate)
-    return load_column("combination", options.combine, COMBINATIONS, given, SUPPLIED, "combine", "combine_arg")
+    kind, name = "combination", options.combine
+    function, arguments = load_function(kind, name, COMBINATIONS, given, SUPPLIED, "combine", "combine_arg")
+    return ColumnFunction(kind, name, function, arguments, name in COMBINATIONS)
 
 
 def combined_reward(weights: Weights, options: AdvantagesOptions, view: pl.DataFrame = PROBE) -> pl.Expr:

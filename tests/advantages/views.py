@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from grao_pipeline.advantages.columns import load_column
+from grao_pipeline.advantages.columns import load_columns
 from grao_pipeline.advantages.estimate import add_advantages, count_rewards, reward_values, table_values
 from grao_pipeline.advantages.estimators.load import load_estimator
 from grao_pipeline.advantages.options import AdvantagesOptions
@@ -50,9 +50,8 @@ def column(
     kind: str, name: str, registry: dict[str, str], view: pl.DataFrame, statistics: str = "samples", **arguments: Any
 ) -> list[float | None]:
     """What a column function makes of a view; `reward` is that of `reward.r`."""
-    supplied = ("view", "statistics")
-    given = {key: str(value) for key, value in arguments.items()}
-    function = load_column(kind, name, registry, given, supplied, kind, f"{kind}_arg")
+    given = [f"{name}.{key}={value}" for key, value in arguments.items()]
+    (function,) = load_columns(kind, [name], given, registry, ("view", "statistics"), kind)
     view = view.with_columns(pl.col("reward.r").alias("reward"))
     return view.select(function(view, statistics=statistics).alias("new"))["new"].to_list()
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 
-from grao_pipeline.models.source import ModelSource, load_config, load_tokenizer
+from grao_pipeline.fingerprints import model_fingerprint
+from grao_pipeline.models.source import ModelSource, load_config, load_tokenizer, locate_model
 from grao_pipeline.models.templates import with_defaults
 from grao_pipeline.training.carried import OPTIMIZER
-from grao_pipeline.training.checkpoints.companions import rehearse
+from grao_pipeline.training.checkpoints.companions import rehearse, save_weights, write_companions
 from grao_pipeline.training.checkpoints.disk import DiskNeed, check_space, write_errors_as_failure
-from grao_pipeline.training.checkpoints.model_directory import write_adapter, write_model
+from grao_pipeline.training.checkpoints.model_directory import write_files
 from grao_pipeline.training.checkpoints.optimizer_state import save_optimizer
 from grao_pipeline.training.checkpoints.state import whole_weights
 from grao_pipeline.training.inputs import TrainingInputs
@@ -71,16 +72,27 @@ def export(
         with write_errors_as_failure(folder, remedy):
             save_optimizer(folder, policy, optimizer, ranks, with_weights=is_rounded)
 
+    def save(place: str) -> None:
+        model = _whole(policy, source, options, weights)
+        if options.save_adapter:
+            model.save_pretrained(place)
+            (Path(place) / "README.md").unlink(missing_ok=True)  # peft's empty model card
+            return
+        if options.lora_rank:
+            model = model.merge_and_unload()
+        model.to(_save_dtype(source, options))
+        save_weights(place, model)
+        write_companions(Path(place), model, _tokenizer(inputs), source.directory)
+
+    def identity(out: Path) -> str:
+        """Of an adapter that of the policy of `grao generate --model BASE --adapter OUT`."""
+        if options.save_adapter:
+            return locate_model(str(source.directory), str(out)).fingerprint
+        return model_fingerprint(out)
+
     def write() -> str:
         with write_errors_as_failure(directory, remedy):
-            model = _whole(policy, source, options, weights)
-            if options.save_adapter:
-                return write_adapter(directory, model, source.directory, provenance, summary, folder).model
-            if options.lora_rank:
-                model = model.merge_and_unload()
-            model.to(_save_dtype(source, options))
-            tokenizer = _tokenizer(inputs)
-            return write_model(directory, model, tokenizer, source.directory, provenance, summary, folder).model
+            return write_files(directory, save, provenance, lambda: summary, folder, identity).model
 
     return ranks.from_first(write)
 

@@ -4,17 +4,14 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from grao_pipeline.fingerprints import model_fingerprint
 from grao_pipeline.models.manifest import METRICS, ModelManifest, read_model_manifest, verify_model
-from grao_pipeline.models.source import locate_model
 from grao_pipeline.models.stored import has_model
 from grao_pipeline.storage.atomic import sync
 from grao_pipeline.storage.file_records import FileRecord, record_files
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.places import Place, Url
-from grao_pipeline.training.checkpoints.companions import save_weights, write_companions
 
 
 def is_complete(out: Place) -> bool:
@@ -32,55 +29,6 @@ def is_complete(out: Place) -> bool:
     return manifest is not None
 
 
-def write_model(
-    out: Path,
-    model: Any,
-    tokenizer: Any,
-    base: Path,
-    provenance: Provenance,
-    summary: dict[str, object],
-    folder: Path | None = None,
-) -> ModelManifest:
-    """Save weights, config, tokenizer, chat template and the base's other small files in `out`; the manifest last.
-
-    Args:
-        base: directory of the model that was trained.
-        folder: of more files, which is moved in and is a part of the model.
-    """
-
-    def save(directory: str) -> None:
-        save_weights(directory, model)
-        write_companions(Path(directory), model, tokenizer, base)
-
-    return write_files(out, save, provenance, lambda: summary, folder)
-
-
-def write_adapter(
-    out: Path,
-    model: Any,
-    base: Path,
-    provenance: Provenance,
-    summary: dict[str, object],
-    folder: Path | None = None,
-) -> ModelManifest:
-    """Save the LoRA adapter of a peft model in `out`; the manifest last.
-
-    Args:
-        base: directory of the base model; the manifest's fingerprint is that of the policy of
-            `grao generate --model BASE --adapter OUT`.
-        folder: as in `write_model`.
-    """
-
-    def save(directory: str) -> None:
-        model.save_pretrained(directory)
-        (Path(directory) / "README.md").unlink(missing_ok=True)  # peft's empty model card
-
-    def identity(adapter: Path) -> str:
-        return locate_model(str(base), str(adapter)).fingerprint
-
-    return write_files(out, save, provenance, lambda: summary, folder, identity)
-
-
 def write_files(
     out: Path,
     save: Callable[[str], None],
@@ -94,7 +42,7 @@ def write_files(
     Args:
         save: writes them to a directory.
         summary: of the work, once it is done.
-        folder: as in `write_model`.
+        folder: of more files, which is moved in and is a part of the model.
         identity: the fingerprint of the weights in a directory.
     """
     names = [*_move_in(out, save), *_move_folder(out, folder)]

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from grao_pipeline.errors import InputError, StageFailure
 from grao_pipeline.progress import RecordedProgress
-from grao_pipeline.training.checkpoints import model_directory, state, store
+from grao_pipeline.training.checkpoints import export, state, store
 from grao_pipeline.training.checkpoints.disk import DiskNeed, check_space, write_errors_as_failure
 from grao_pipeline.training.checkpoints.metrics_log import MetricsLog
 from grao_pipeline.training.model.policy import Policy
@@ -110,7 +110,7 @@ def test_a_model_that_does_not_fit_costs_no_step(
         (Path(directory) / "model.safetensors").write_bytes(b"half")
         raise FULL
 
-    monkeypatch.setattr(model_directory, "save_weights", fail)
+    monkeypatch.setattr(export, "save_weights", fail)
     with pytest.raises(StageFailure, match=r"No space left on device\. Step 3 of 3 is saved\. Free space and run"):
         train_model(groups, advantages, str(out), options)
     assert not list(out.rglob("*.safetensors"))
