@@ -12,11 +12,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from grao_pipeline.errors import GraoError
 from grao_pipeline.loaded_code import LoadedCode
-from grao_pipeline.pipeline import stages
 from grao_pipeline.residence import RESIDENCE
-from grao_pipeline.stage import load_object
 
 BEGUN, DONE, OUTDATED = b"begun\n", b"done\n", b"outdated\n"
 CHUNK = 1 << 16
@@ -29,7 +26,6 @@ def work(requests: socket.socket) -> None:
       more: it failed, and this process ends as the command does. `outdated` at once: a module of the user's that was
       imported here is another one now, so that a new process must run the command.
     - `null`: the residents rest, which is `done`.
-    - the name of a worker: the modules of its stages are imported. There is no answer.
     """
     from grao_pipeline.cli.main import main
 
@@ -38,9 +34,6 @@ def work(requests: socket.socket) -> None:
     answer = DONE
     try:
         for arguments, files in _receive(requests):
-            if isinstance(arguments, str):
-                _prepare(arguments)
-                continue
             if arguments is None:
                 RESIDENCE.rest()
             elif code.has_changed():
@@ -60,17 +53,6 @@ def work(requests: socket.socket) -> None:
         RESIDENCE.close()
 
 
-def _prepare(worker: str) -> None:
-    """Import what the stages of this worker need, before there is work."""
-    from grao_pipeline.cli.main import stage_command
-
-    for stage in stages():
-        if stage.worker == worker and stage.loop is not None:
-            stage_command(stage.name)
-            with suppress(ImportError, GraoError):  # the command says what is missing
-                load_object(stage.verb)
-
-
 def _succeed(command: Callable[..., object]) -> None:
     """Run a command of `sys.argv`.
 
@@ -85,24 +67,18 @@ def _succeed(command: Callable[..., object]) -> None:
     sys.stdout.flush()
 
 
-def _receive(requests: socket.socket) -> Iterator[tuple[list[str] | str | None, list[int]]]:
-    """The requests with their open files, until the end. Two may arrive at once: a preparation, and a command."""
-    text = b""
-    files: list[int] = []
+def _receive(requests: socket.socket) -> Iterator[tuple[list[str] | None, list[int]]]:
+    """The requests with their open files, until the end. One comes only after the answer to the one before."""
     while True:
-        while b"\n" not in text:
+        text = b""
+        files: list[int] = []
+        while not text.endswith(b"\n"):
             data, received, *_ = socket.recv_fds(requests, CHUNK, 1)
             if not data:
                 return
             text += data
             files += received
-        line, _, text = text.partition(b"\n")
-        request = json.loads(line)
-        if isinstance(request, list):
-            yield request, files
-            files = []
-        else:
-            yield request, []
+        yield json.loads(text), files
 
 
 def _free_memory() -> None:

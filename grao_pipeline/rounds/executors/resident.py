@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from grao_pipeline.errors import Interrupted, StageFailure
-from grao_pipeline.pipeline import stage_named, stages
+from grao_pipeline.pipeline import stage_named
 from grao_pipeline.processes import GRACE_SECONDS, StopSignals
 from grao_pipeline.rounds.executors.base import Result, StageResources
 from grao_pipeline.rounds.executors.local import LocalCommands
@@ -38,14 +38,12 @@ class ResidentCommands:
         self._nursery: Nursery | None = None
         self._workers: dict[str, Worker] = {}
         self._has_said = False
-        self._are_prepared = False
 
     def run(self, arguments: list[str], resources: StageResources, signals: StopSignals) -> Result:
         self._nursery = self._nursery or Nursery()
         if not self._nursery.is_ready(signals):
             self._say_that_nothing_stays()
             return LocalCommands().run(arguments, resources, signals)
-        self._prepare_workers(self._nursery)
         stage = stage_named(arguments[0])
         if stage.takes_accelerator:
             self._make_room(stage.worker, signals)
@@ -66,6 +64,8 @@ class ResidentCommands:
 
     def close(self) -> None:
         for worker in self._workers.values():
+            worker.let_end()  # all at once: Python takes long to end where much is imported
+        for worker in self._workers.values():
             worker.close()
         if self._nursery is not None:
             self._nursery.close()
@@ -78,15 +78,6 @@ class ResidentCommands:
             )
         self._has_said = True
 
-    def _prepare_workers(self, nursery: "Nursery") -> None:
-        """Once: start the workers of the rounds, which import what their stages need while others work."""
-        if not self._are_prepared:
-            self._are_prepared = True
-            for name in dict.fromkeys(stage.worker for stage in stages() if stage.loop is not None):
-                if name is not None:
-                    self._workers[name] = nursery.fork()
-                    self._workers[name].prepare(name)
-
     def _idle(self, name: str | None) -> "Worker":
         """The worker of this name, which is given away, or a new one."""
         assert self._nursery is not None
@@ -98,7 +89,7 @@ class ResidentCommands:
 
     def _make_room(self, worker: str | None, signals: StopSignals) -> None:
         """What the other workers hold on an accelerator is given up."""
-        for name in [name for name, other in self._workers.items() if name != worker and other.has_worked]:
+        for name in [name for name in self._workers if name != worker]:
             if self._workers[name].ask("null", signals) != DONE:
                 self._workers.pop(name).close()
 
@@ -173,9 +164,9 @@ class Nursery:
                 self.ended[int(numbers[0])] = int(numbers[1])
 
     def close(self) -> None:
+        """End it. It has nothing to lose, and its children have ended."""
         self.socket.close()
-        if self._num_threads is None:  # it imports, and has no children
-            self._process.kill()
+        self._process.kill()
         self._process.wait()
 
 
@@ -186,8 +177,6 @@ class Worker:
         self._nursery = nursery
         self._pid = pid
         self._socket = connection
-        self.has_worked = False
-        """Whether it was asked for anything, and may hold something."""
 
     @property
     def has_ended(self) -> bool:
@@ -201,11 +190,6 @@ class Worker:
         """That of a worker that has ended, as `subprocess` counts it."""
         return self._nursery.ended.get(self._pid, -signal.SIGKILL)
 
-    def prepare(self, name: str) -> None:
-        """Let it import what the stages of a worker of this name need. Does not wait."""
-        with suppress(BrokenPipeError, ConnectionResetError):
-            self._socket.sendall(f"{json.dumps(name)}\n".encode())
-
     def ask(self, request: str, signals: StopSignals, *files: int) -> str:
         """Its answer to a request; `ended` where it ended while it worked on it, and `gone` where before.
 
@@ -213,7 +197,6 @@ class Worker:
             Interrupted: a stop signal came; it was asked once to stop, and waited for.
             StageFailure: the process that forked it ended.
         """
-        self.has_worked = True
         with suppress(BrokenPipeError, ConnectionResetError):
             socket.send_fds(self._socket, [f"{request}\n".encode()], files)
         try:
@@ -226,9 +209,13 @@ class Worker:
             self.close()
             raise
 
-    def close(self) -> None:
-        """Let it end: at once between two commands, and for certain after a while."""
+    def let_end(self) -> None:
+        """Ask it to end: at once between two commands. Does not wait."""
         self._socket.close()
+
+    def close(self) -> None:
+        """Let it end, for certain after a while."""
+        self.let_end()
         if not self._ends_within(GRACE_SECONDS):
             self._send(signal.SIGKILL)
             self._ends_within(GRACE_SECONDS)

@@ -14,7 +14,7 @@ import pytest
 from grao_pipeline.errors import Interrupted, StageFailure
 from grao_pipeline.processes import StopSignals
 from grao_pipeline.rounds.executors.base import ANY_MACHINE, Result
-from grao_pipeline.rounds.executors.resident import DONE, Nursery, ResidentCommands
+from grao_pipeline.rounds.executors.resident import ResidentCommands
 from grao_pipeline.testing import write_groups
 
 REWARD = """
@@ -167,19 +167,3 @@ def test_workers_stay_on_a_machine_whose_libraries_use_all_cores(
         assert {mean_reward(judge()[0]) for _ in range(3)} == {0.5}
         assert judge()[1] == judge()[1] != os.getpid()
     assert "executor: local" not in capfd.readouterr().err
-
-
-@pytest.mark.slow
-def test_a_preparation_and_a_command_that_arrive_at_once_are_both_heeded(tmp_path: Path) -> None:
-    """Both are sent before the new process reads."""
-    with StopSignals() as signals, (tmp_path / "out").open("w+b") as out:
-        nursery = Nursery()
-        assert nursery.is_ready(signals)
-        worker = nursery.fork()
-        worker.prepare("tables")
-        assert worker.ask(json.dumps(["plugins", "list", "--kind", "reward", "--json"]), signals, out.fileno()) == DONE
-        assert not worker.has_ended
-        worker.close()
-        nursery.close()
-        out.seek(0)
-        assert b"exact-match" in out.read()
