@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from grao_pipeline.errors import DamagedPart, InputError
+from grao_pipeline.errors import DamagedPart, InputError, UsageError
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.scoring.judgements import DAMAGED, SECONDS_PER_DAY, CacheLine, row_checksum
 from grao_pipeline.scoring.rewards.base import Judgement
@@ -148,7 +148,15 @@ class SharedJudgements:
 
         Returns:
             number of deleted judgements.
+
+        Raises:
+            UsageError: `unused_days` with the status `damaged`: their date may be damaged, too.
         """
+        if status == DAMAGED and unused_days is not None:
+            raise UsageError(
+                f"the date of a damaged judgement in {self.place} may be damaged, too. Leave this option out.",
+                option="unused_days",
+            )
         deleted = 0
         latest = time.time() - (unused_days or 0.0) * SECONDS_PER_DAY
         for fingerprint in Directory(self.place).folders():

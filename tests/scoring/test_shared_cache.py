@@ -6,7 +6,7 @@ from uuid import uuid4
 import pyarrow.parquet as pq
 import pytest
 
-from grao_pipeline.errors import InputError
+from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.scoring.open_cache import open_cache
 from grao_pipeline.scoring.rewards.base import Judgement
@@ -100,6 +100,8 @@ def test_a_damaged_judgement_is_unknown_and_counted(tmp_path: Path) -> None:
     assert cache.find(REWARD, KEYS) == [None, Judgement(2.0), None]
     assert cache.damaged == 1
     assert "1 judgements in the judgement cache" in cache.remarks()[0]
+    with pytest.raises(UsageError, match="the date of a damaged judgement"):
+        cache.prune(unused_days=1, status="damaged")
     assert cache.prune(status="damaged") == 1
     path.parent.joinpath("broken.parquet").write_bytes(b"PAR1 and no more")
     again = SharedJudgements(place)

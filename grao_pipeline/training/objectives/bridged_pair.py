@@ -52,7 +52,7 @@ class BridgedPair(Objective):
         factors = torch.ones_like(ratios[row])
         inverse = (-inputs.token_logprobs[row].detach()).exp().clamp(max=self.arguments.delta)
         factors[changed] += inverse[changed]
-        return (factors * ratios[row]).sum()
+        return (factors * inputs.token_weights[row] * ratios[row]).sum()
 
 
 def _pairs(inputs: ObjectiveInputs) -> Iterator[tuple[int, int, list[int], list[int]]]:

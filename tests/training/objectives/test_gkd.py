@@ -127,13 +127,18 @@ def test_loss_and_gradient_are_those_of_float64_autograd_in_any_cut(model: Any, 
 
 
 def bridged(
-    logprobs: Sequence[Sequence[float]], ids: Sequence[Sequence[int]], other: Sequence[Sequence[float]]
+    logprobs: Sequence[Sequence[float]],
+    ids: Sequence[Sequence[int]],
+    other: Sequence[Sequence[float]],
+    weights: Sequence[list[float] | None] = (),
 ) -> tuple[float, list[list[float]]]:
     """Loss and slopes of one group of samples and a reference, the last."""
     shared: dict[str, Any] = {"group_size": len(ids) - 1, "group_id": "g", "group_has_reference": True}
     sequences = [
-        sequence([1], of, is_reference=place == len(ids) - 1, logprobs={"ref": list(logprob)}, **shared)
-        for place, (of, logprob) in enumerate(zip(ids, other, strict=True))
+        sequence(
+            [1], of, is_reference=place == len(ids) - 1, logprobs={"ref": list(logprob)}, token_weights=weight, **shared
+        )
+        for place, (of, logprob, weight) in enumerate(zip(ids, other, weights or [None] * len(ids), strict=True))
     ]
     rows = [torch.tensor(values, dtype=torch.float64) for values in logprobs]
     padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).requires_grad_()
@@ -166,3 +171,9 @@ def test_a_token_that_was_put_in_moves_no_other() -> None:
     """[5, 6] → [5, 7, 6]: of the sample nothing was changed; of the reference the token in the middle."""
     _, slopes = bridged([[-1.0, -1.0], [-1.0, -9.0, -1.0]], [[5, 6], [5, 7, 6]], [[-1.0, -1.0], [-1.0, -9.0, -1.0]])
     assert slopes == [pytest.approx([0.5, 0.5, 0]), pytest.approx([-0.5, -1.5, -0.5])]
+
+
+def test_token_weights_multiply_the_factors_of_an_edit() -> None:
+    logprobs = [[-1.0, -1.0], [-1.0, -9.0, -1.0]]
+    _, slopes = bridged(logprobs, [[5, 6], [5, 7, 6]], logprobs, [[0.5, 1.0], [1.0, 2.0, 0.0]])
+    assert slopes == [pytest.approx([0.25, 0.5, 0]), pytest.approx([-0.5, -3.0, 0])]
