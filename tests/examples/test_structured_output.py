@@ -106,6 +106,12 @@ def test_the_rounds_of_the_demo_can_be_planned(tmp_path: Path, monkeypatch: pyte
     plan = tiny.grao_json("rounds", "plan", ROOT / "examples" / "structured_output" / "rounds.yaml")
     assert [task["stage"] for task in plan["tasks"]].count("train") == 2
     assert {task["state"] for task in plan["tasks"]} == {"to do", "waits"}
+    tournament = tiny.grao_json("rounds", "plan", ROOT / "examples" / "structured_output" / "tournament.yaml")
+    stages = [task["stage"] for task in tournament["tasks"]]
+    assert (stages.count("train"), stages.count("generate")) == (
+        2 * 7,
+        2 * 7 + 7 + 2,
+    )  # round 0 is shared, so is the base
 
 
 @pytest.mark.slow
