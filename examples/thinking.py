@@ -6,10 +6,11 @@ side: thinking on or off, references with or without reasoning.
 The model is tiny and random, and its samples are given; template, rewards, advantages and training are real.
 """
 
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+import click
 
 from grao_pipeline import (
     AdvantagesOptions,
@@ -93,8 +94,11 @@ def two_cases(model: Path, template: str, arguments: list[str], out: Path) -> li
     return cases
 
 
-def main() -> None:
-    template, *arguments = sys.argv[1:]
+@click.command()
+@click.argument("template", type=click.Path(exists=True, dir_okay=False))
+@click.argument("arguments", nargs=-1, required=True, metavar="NAME=VALUE...")
+def main(template: str, arguments: tuple[str, ...]) -> None:
+    """Print the cases of a chat TEMPLATE with each of the given arguments."""
     with tempfile.TemporaryDirectory() as directory:
         model = make_tiny_model(Path(directory) / "model")
         for argument in arguments:

@@ -4,9 +4,10 @@ Those in the repository are of `make demo`. The tests of the browser take those 
 """
 
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
+
+import click
 
 WIDTH, HEIGHT = 1280, 800
 
@@ -29,10 +30,13 @@ def take(browser: Any, report: Path, folder: Path) -> list[Path]:
     return paths
 
 
-def main() -> None:
+@click.command()
+@click.argument("report", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def main(report: Path, folder: Path) -> None:
+    """Take the pictures of REPORT, and write them to FOLDER."""
     from playwright.sync_api import sync_playwright
 
-    report, folder = map(Path, sys.argv[1:])
     command = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     with sync_playwright() as drivers:
         browser = drivers.chromium.launch(executable_path=command, args=["--no-sandbox"])
