@@ -13,8 +13,8 @@ from benchmarks.methods.results import Results, choose_rate, grid_runs
 from benchmarks.methods.runs import judge_base, perform, quieten
 from benchmarks.methods.settings import Run
 from benchmarks.methods.statistics import MAX_SEEDS
-from benchmarks.methods.table import all_results, make_grid, make_table
-from benchmarks.methods.tasks import TASKS
+from benchmarks.methods.table import all_results, complete_methods, make_grid, make_table
+from benchmarks.methods.tasks import TASKS, Task
 
 RESULTS = Path(__file__).with_name("results.jsonl")
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -26,7 +26,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--seeds", type=click.IntRange(2, MAX_SEEDS), default=5, show_default=True, help="Seeds to report.")
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Processes with one thread each.")
 @click.option("--tune-only", is_flag=True, help="Stop before the reported seeds.")
-@click.option("--only", multiple=True, type=click.Choice([*TASKS, *METHODS]), help="Train only these; no table.")
+@click.option("--only", multiple=True, type=click.Choice([*TASKS, *METHODS]), help="Train only these.")
 @click.option("--images", type=FOLDER, default=Path("docs/images"), show_default=True)
 def main(results: Path, out: Path, seeds: int, jobs: int, tune_only: bool, only: tuple[str, ...], images: Path) -> None:
     """Compare SFT, DPO, GRPO, GRAO and its ablations. Runs in RESULTS are not done again."""
@@ -47,8 +47,7 @@ def main(results: Path, out: Path, seeds: int, jobs: int, tune_only: bool, only:
         return
     chosen = {pair: choose_rate(finished, *pair) for pair in pairs}
     _perform([Run(*pair, rate, seed) for seed in numbers for pair, rate in chosen.items()], finished, out, jobs)
-    if not only:
-        _report(finished, numbers, images)
+    _report(finished, [TASKS[task] for task in tasks], numbers, images)
 
 
 def _perform(runs: Sequence[Run], finished: Results, out: Path, jobs: int) -> None:
@@ -62,16 +61,22 @@ def _perform(runs: Sequence[Run], finished: Results, out: Path, jobs: int) -> No
             click.echo(f"{number}/{len(missing)} {result.run.name}: {reward:.3f}, {result.seconds:.1f} s", err=True)
 
 
-def _report(finished: Results, seeds: Sequence[int], images: Path) -> None:
+def _report(finished: Results, tasks: Sequence[Task], seeds: Sequence[int], images: Path) -> None:
+    """Print the tables, of what is finished; draw a plot of a task where all of its methods are."""
     from benchmarks.methods.plots import plot_curves, plot_shares  # matplotlib, needed only now
 
-    tasks = list(TASKS.values())
+    drawn = [task for task in tasks if len(complete_methods(finished, task, seeds)) == len(METHODS)]
     for task in tasks:
         click.echo(f"\n### {task.title}\n\n{make_table(finished, task, seeds)}")
-        click.echo(f"\nMean held-out reward of the tuning runs, by learning rate:\n\n{make_grid(finished, task)}")
+        click.echo(
+            f"\nMean held-out reward of the tuning runs, by learning rate:\n\n{make_grid(finished, task, seeds)}"
+        )
+    for task in drawn:
         plot_curves(finished, task, seeds, images / f"methods-{task.name}.png")
-    plot_shares(finished, tasks, seeds, images / "methods-shares.png")
-    tuning = sum(finished[run].seconds for t in TASKS for m in METHODS for run in grid_runs(t, m))
+    if len(drawn) == len(TASKS):
+        plot_shares(finished, drawn, seeds, images / "methods-shares.png")
+    of_tasks = [(task.name, method) for task in tasks for method in complete_methods(finished, task, seeds)]
+    tuning = sum(finished[run].seconds for pair in of_tasks for run in grid_runs(*pair))
     final = sum(result.seconds for result in all_results(finished, tasks, seeds))
     click.echo(f"\nCPU time: {tuning / 60:.1f} minutes of tuning runs, {final / 60:.1f} minutes of reported runs.")
 

@@ -107,6 +107,14 @@ def reported(results: Results, task: str, method: str, seeds: Sequence[int]) -> 
     return [results[Run(task, method, rate, seed)] for seed in seeds]
 
 
+def is_complete(results: Results, task: str, method: str, seeds: Sequence[int]) -> bool:
+    """Whether all tuning runs and all reported runs are there."""
+    if not all(run in results for run in grid_runs(task, method)):
+        return False
+    rate = choose_rate(results, task, method)
+    return all(Run(task, method, rate, seed) in results for seed in seeds)
+
+
 def curve_of(results: Results, runs: Sequence[Result], metric: str) -> tuple[list[int], list[list[float]]]:
     """Steps, from 0 (the base model), and the values of every run at these steps."""
     task = runs[0].run.task
