@@ -73,7 +73,11 @@ def model_fingerprint(directory: str | Path) -> str:
     root = Path(directory)
     config_path = root / "config.json"
     if not config_path.is_file():
-        raise InputError(f"{root} is not a model directory: it has no config.json.")
+        adapter = (root / "adapter_config.json").is_file()
+        hint = (
+            " It holds a LoRA adapter: name its base model with --model, and give it with --adapter." if adapter else ""
+        )
+        raise InputError(f"{root} is not a model directory: it has no config.json.{hint}")
     weights = sorted(root.glob("*.safetensors"))
     if not weights:
         raise InputError(f"{root} has no weights (*.safetensors).")

@@ -79,6 +79,15 @@ def steps_left_out(samples: int) -> Iterator[str]:
     )
 
 
+def greedy(temperature: float, samples: int) -> Iterator[str]:
+    """Samples of a prompt that are all the same."""
+    if temperature == 0 and samples > 1:
+        yield (
+            f"--temperature 0 samples the same text {samples} times for each prompt: its group has no learning signal. "
+            "Raise --temperature; to evaluate greedily, --samples 1 is enough."
+        )
+
+
 def thoughts(unfinished: int, samples: int) -> Iterator[str]:
     """Samples whose reasoning never ends."""
     if unfinished and unfinished >= MANY_UNFINISHED_THOUGHTS * samples:

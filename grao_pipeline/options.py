@@ -25,6 +25,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from grao_pipeline.errors import UsageError
+from grao_pipeline.other_names import OTHER_NAMES
 from grao_pipeline.parsing import check_text, shown
 
 Options = TypeVar("Options", bound="StageOptions")
@@ -237,11 +238,15 @@ def _problem(detail: ErrorDetails) -> tuple[str, str]:
 
 
 def closest(name: object, known: Iterable[str]) -> str:
-    """` Did you mean learning_rate?`, or nothing where no known name is similar, or has these initials (`lr`)."""
+    """` Did you mean learning_rate?`: the known name that another program calls so, that has these initials (`lr`), or
+    that is similar; or nothing.
+    """
     import difflib
 
     words = {candidate: re.split(r"[-_ ]", candidate.lstrip("-")) for candidate in known}
+    joined = {"_".join(parts): candidate for candidate, parts in words.items()}
     bare = str(name).lstrip("-")
-    similar = [candidate for candidate, parts in words.items() if "".join(part[:1] for part in parts) == bare]
+    similar = [joined[meant] for meant in OTHER_NAMES.get(bare.replace("-", "_"), ()) if meant in joined]
+    similar += [candidate for candidate, parts in words.items() if "".join(part[:1] for part in parts) == bare]
     similar += difflib.get_close_matches(str(name), list(words), n=1)
     return f" Did you mean {similar[0]}?" if similar else ""

@@ -199,6 +199,9 @@ def test_pickled_weights_are_no_weights(model: Path) -> None:
 def test_a_directory_without_a_model_is_refused(model: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere is not a model directory: it has no config\.json"):
         model_fingerprint(tmp_path / "nowhere")
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"It holds a LoRA adapter: .* give it with --adapter"):
+        model_fingerprint(tmp_path)
     (model / "config.json").write_text("{")
     with pytest.raises(InputError, match=r"model/config\.json is not JSON"):
         model_fingerprint(model)

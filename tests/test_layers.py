@@ -23,6 +23,7 @@ FLOORS = {
     "schemas": 0,
     "messages": 0,
     "options": 0,
+    "other_names": 0,
     "cache_directory": 0,
     "checksums": 0,
     "fingerprints": 0,

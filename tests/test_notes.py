@@ -68,3 +68,9 @@ def test_few_comparisons_of_a_judge_say_nothing() -> None:
     shares = {"tie": 1.0, "consistent": 0.0, "first_position": 1.0}
     assert list(notes.judge(shares, notes.FEWEST_COMPARISONS - 1)) == []
     assert len(list(notes.judge(shares, notes.FEWEST_COMPARISONS))) == 3
+
+
+def test_greedy_samples_of_a_group_are_the_same() -> None:
+    assert [*notes.greedy(0.0, 1), *notes.greedy(0.7, 8)] == []
+    (line,) = notes.greedy(0.0, 8)
+    assert line.startswith("--temperature 0 samples the same text 8 times for each prompt")

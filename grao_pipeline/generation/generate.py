@@ -27,6 +27,7 @@ from grao_pipeline.models.chat import PromptTokenizer, declared_stop_token_ids
 from grao_pipeline.models.source import ModelSource, locate_model
 from grao_pipeline.models.templates import TemplateSettings, mentions, read_template
 from grao_pipeline.models.token_text import StopStrings
+from grao_pipeline.notes import greedy
 from grao_pipeline.plugins import named_source
 from grao_pipeline.progress import SILENT, Bar, Progress
 from grao_pipeline.storage.manifest import Provenance
@@ -154,6 +155,7 @@ def generate_groups(
         sampled = prompts.arrow(["prompt_id"])[:num_prompts]["prompt_id"]
         summary.tokens_extended = count_tokens(open_table(options.extend, "groups"), sampled)
     summary.finish(options.reference_reasoning)
+    summary.notes += greedy(options.temperature, options.samples)
     return summary
 
 

@@ -125,7 +125,8 @@ def _foreign_kind(path: str) -> str:
         open_table(path)  # says which tables are inside
     if not files or not directory.exists(files[0]):
         raise InputError(
-            f"{path} holds neither a table (Parquet files), nor a model (config.json), nor an evaluation ({METRICS})."
+            f"{path} holds neither a table (Parquet files), nor a model (config.json), nor an evaluation ({METRICS}). "
+            "For a run as a whole: grao report, grao view, grao rounds status."
         )
     columns = set(column_names(directory.read(files[0]), directory.path(files[0])))
     for kind in KINDS:

@@ -233,9 +233,9 @@ def _download(model: str) -> Path:
     try:
         return Path(hub.snapshot_download(name, revision=revision, allow_patterns=patterns))
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError) as error:
-        raise InputError(
-            f"Model {model!r} is neither a local directory nor a model on the hub: {first_line(error)}"
-        ) from error
+        is_unknown = isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError)
+        where = "and no model on the hub" if is_unknown else "and the hub did not give it"
+        raise InputError(f"Model {model!r} is no directory here, {where}: {first_line(error)}") from error
 
 
 def _is_path(model: str) -> bool:

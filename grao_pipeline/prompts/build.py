@@ -11,6 +11,7 @@ from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.prompts.formats import FORMATS
 from grao_pipeline.prompts.intake import Intake, holds_table, take_in
 from grao_pipeline.prompts.ledger import PromptLedger
+from grao_pipeline.prompts.mapping import parse_mapping
 from grao_pipeline.prompts.options import PromptsOptions
 from grao_pipeline.prompts.rewriting import rewrite_source
 from grao_pipeline.prompts.summary import PromptsSummary, notes_on
@@ -68,7 +69,7 @@ def build_prompts(source: str, out: str, options: PromptsOptions, progress: Prog
         left_out=intake.left_out,
         cached=cached,
     )
-    return replace(summary, notes=tuple(notes_on(summary)))
+    return replace(summary, notes=tuple(notes_on(summary, parse_mapping(options.map))))
 
 
 def _tables(out: str, ledger: PromptLedger, eval_fraction: float) -> dict[str, tuple[str, pa.Table]]:

@@ -1,6 +1,6 @@
 """What `grao prompts` says that it did."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from grao_pipeline import notes
@@ -67,12 +67,19 @@ class PromptsSummary:
         return value
 
 
-def notes_on(summary: PromptsSummary) -> Iterator[str]:
-    """What may not be what people expect."""
+def notes_on(summary: PromptsSummary, mapping: Mapping[str, str]) -> Iterator[str]:
+    """What may not be what people expect.
+
+    Args:
+        mapping: column → field, as --map has them.
+    """
+    columns = {"answer": "reward_model.ground_truth"} if summary.format == "verl" else {}
+    columns |= {field: column for column, field in mapping.items()}
     yield from notes.references(summary.references, summary.kept)
     for name in ANSWER_LIKE:
         if summary.references == 0 and name in summary.metadata:
-            yield f"If column '{name}' holds the reference answer, give --map {name}=reference."
+            column = columns.get(name, name)
+            yield f"If column '{column}' holds the reference answer, give --map {column}=reference."
     for name in CONTEXT_LIKE:
         if name in summary.metadata:
             yield f"Column '{name}' went to the metadata; it is not part of the prompt."

@@ -143,7 +143,7 @@ class Runner:
         for note in new:
             self._progress.note(f"note: {note}")
         if len(new) < len(notes):
-            self._progress.note(f"note: {len(notes) - len(new)} as before; grao report shows all")
+            self._progress.note(f"note: {len(notes) - len(new)} more as in an earlier stage; grao report shows all")
 
     def _resources_of(self, task: Task) -> StageResources:
         return self._with_resources(task)[0]

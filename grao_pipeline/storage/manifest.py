@@ -1,6 +1,7 @@
 """Manifests and provenance: what a table and its parts record about their origin."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -122,8 +123,16 @@ def differences(stored: Provenance, current: Provenance) -> str:
     for label, before, now in (("", stored.options, current.options), ("input ", stored.inputs, current.inputs)):
         for key in sorted(set(before) | set(now)):
             if before.get(key) != now.get(key):
-                changes.append(f"{label}{key} was {before.get(key)!r} and is now {now.get(key)!r}")
+                change = f"{label}{key} was {before.get(key)!r} and is now {now.get(key)!r}"
+                changes.append(_changed_code(key, before, now) or change)
     return "; ".join(changes[:3]) or "the options differ"
+
+
+def _changed_code(key: str, before: Mapping[str, object], now: Mapping[str, object]) -> str | None:
+    """Where the hash of a user's code differs (`source` of a reward, `estimator_source`, …): whose code it is."""
+    kind = "reward" if key == "source" else key.removesuffix("_source")
+    is_code = kind != key and key in before and key in now and before.get(kind) == now.get(kind) is not None
+    return f"the code of {kind} {now[kind]!r} has changed" if is_code else None
 
 
 def part_name(index: int) -> str:

@@ -23,6 +23,21 @@ OLD_MANIFEST = "manifest.json"
 KEY, CHECKSUM = b"grao_manifest", b"grao_manifest_sha256"
 """Metadata of the file: the manifest as JSON, and the checksum of that text."""
 
+MAKERS = {
+    "prompts": "grao prompts",
+    "groups": "grao generate or grao import",
+    "scores": "grao score",
+    "advantages": "grao advantages",
+    "logprobs": "grao logprobs",
+}
+"""The commands that write a kind of table, for people."""
+
+
+def table_of_kind(kind: str | None) -> str:
+    """What a message says is needed."""
+    maker = f", which {MAKERS[kind]} makes" if kind in MAKERS else ""
+    return f"a table of kind '{kind}'{maker}" if kind else "a table"
+
 
 def has_manifest(url: str | Path) -> bool:
     """Whether a directory is a complete table of ours."""

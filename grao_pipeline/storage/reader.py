@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from grao_pipeline.schemas import TABLES, TableSchema
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.json_columns import check_json
 from grao_pipeline.storage.manifest import Manifest, PartEntry, Provenance
-from grao_pipeline.storage.manifest_file import MANIFEST, has_manifest, part_files, read_manifest
+from grao_pipeline.storage.manifest_file import MANIFEST, has_manifest, part_files, read_manifest, table_of_kind
 from grao_pipeline.storage.parquet import count_rows, decode, read_provenance
 from grao_pipeline.storage.validation import conform, refuse_repeats, validate
 
@@ -250,14 +251,15 @@ def open_table(url: str, expected: str | None = None) -> TableReader:
     if manifest is not None:
         kind = manifest.provenance.table
         if kind not in TABLES or (expected is not None and kind != expected):
-            raise MismatchError(f"{url} is a directory of kind '{kind}'; this needs {_table_of_kind(expected)}.")
+            raise MismatchError(f"{url} is a directory of kind '{kind}'; this needs {table_of_kind(expected)}.")
         return TableReader(directory, TABLES[kind], manifest, foreign=False)
     names = part_files(directory)
     if not names:
         inside = tables_inside(url)
         if inside:
             raise InputError(f"{url} is not a table itself: it holds the tables {', '.join(inside)}. Name one of them.")
-        raise InputError(f"{url} does not exist or holds no Parquet file; this needs {_table_of_kind(expected)}.")
+        what = "is a file and no table" if Path(url).is_file() else "does not exist or holds no Parquet file"
+        raise InputError(f"{url} {what}; this needs {table_of_kind(expected)}.")
     return _open_foreign(directory, names, expected, refuse_ours=True)
 
 
@@ -292,7 +294,3 @@ def _open_foreign(directory: Directory, names: list[str], expected: str | None, 
     content = fingerprint({"foreign": expected, "parts": [entry.sha256 for entry in entries]})
     provenance = Provenance(expected, content, options={}, inputs={}, details={"foreign": True})
     return TableReader(directory, TABLES[expected], Manifest(provenance, tuple(entries)), foreign=True)
-
-
-def _table_of_kind(expected: str | None) -> str:
-    return f"a table of kind '{expected}'" if expected else "a table"

@@ -18,6 +18,8 @@ from tests import tiny
         (["xyzzy"], "No such command 'xyzzy'. Commands: prompts, references, "),
         (["train", "--lr", "1e-5"], "No such option '--lr'. Did you mean --learning-rate?"),
         (["generate", "--max-tokens", "3"], "No such option '--max-tokens'. Did you mean --max-new-tokens?"),
+        (["generate", "--num-generations", "8"], "No such option '--num-generations'. Did you mean --samples?"),
+        (["train", "--kl-coef", "0.1"], "No such option '--kl-coef'. Did you mean --objective-arg?"),
         (["train", "--qwxyz"], "No such option '--qwxyz'."),
         (["train", "--attention", "splitt"], "'auto', 'split', 'varlen', 'flex', 'rows'. Did you mean split?"),
         (["export", "--pair", "best-wrost"], "'reference-rejected'. Did you mean best-worst?"),

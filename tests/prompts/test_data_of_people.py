@@ -301,6 +301,15 @@ def test_tools_reasoning_and_what_is_lost_are_counted(tmp_path: Path) -> None:
     assert summary.notes == ()
 
 
+def test_a_note_names_the_column_as_the_source_calls_it(tmp_path: Path) -> None:
+    summary, _ = read(tmp_path, "a.jsonl", lines({"prompt": "a", "gold": "1"}), map=["gold=answer"])
+    assert "If column 'gold' holds the reference answer, give --map gold=reference." in summary.notes
+    row = {"prompt": [{"role": "user", "content": "a"}], "reward_model": {"ground_truth": "1"}}
+    (tmp_path / "verl").mkdir()
+    summary, _ = read(tmp_path / "verl", "b.jsonl", lines(row))
+    assert any("--map reward_model.ground_truth=reference" in note for note in summary.notes)
+
+
 def test_the_summary_says_where_columns_went(tmp_path: Path) -> None:
     content = lines({"prompt": "a", "answer": "1", "level": 2}, {"prompt": "b", "answer": "1", "context": "c"})
     summary, _ = read(tmp_path, "a.jsonl", content)

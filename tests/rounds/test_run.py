@@ -140,7 +140,7 @@ def test_a_note_that_a_later_round_repeats_is_counted(tmp_path: Path, model: Pat
         run_rounds(str(config), progress)
     notes = [note for note in progress.notes if note.startswith("note: ")]
     assert sum("got the same reward" in note for note in notes) == 1
-    assert any(note.endswith("as before; grao report shows all") for note in notes)
+    assert any(note.endswith("more as in an earlier stage; grao report shows all") for note in notes)
 
 
 def test_the_table_holds_the_evaluations_and_what_each_stage_took(finished: Path) -> None:

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from grao_pipeline.errors import InputError
-from grao_pipeline.storage.manifest import Manifest, PartEntry, Provenance, installed_versions, part_name
+from grao_pipeline.storage.manifest import (
+    Manifest,
+    PartEntry,
+    Provenance,
+    differences,
+    installed_versions,
+    part_name,
+)
 
 PROVENANCE = Provenance("scores", "f" * 32, {"reward": "gsm8k"}, {"groups": "a" * 32}, {"engine": "é"})
 MANIFEST = Manifest(PROVENANCE, (PartEntry("part-000000.parquet", 3, 100, "0" * 64), PartEntry("b", 2, 50, "1" * 64)))
@@ -33,6 +40,23 @@ def test_a_manifest_is_plain_json_with_parts_and_provenance() -> None:
             {"name": "b", "rows": 2, "bytes": 50, "sha256": "1" * 64},
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "difference"),
+    [
+        ({"reward": "a:f", "source": "1"}, {"reward": "a:f", "source": "2"}, "the code of reward 'a:f' has changed"),
+        (
+            {"estimator": "a:E", "estimator_source": "1"},
+            {"estimator": "a:E", "estimator_source": "2"},
+            "the code of estimator 'a:E' has changed",
+        ),
+        ({"reward": "a:f", "source": "1"}, {"reward": "a:f"}, "source was '1' and is now None"),
+    ],
+)
+def test_changed_code_of_a_user_is_called_that(before: dict[str, str], now: dict[str, str], difference: str) -> None:
+    one, other = (Provenance("scores", "f", options, {}) for options in (before, now))
+    assert differences(one, other) == difference
 
 
 def test_the_order_of_options_does_not_change_a_byte() -> None:

@@ -109,6 +109,10 @@ def test_a_missing_table_and_another_kind_are_refused(path: Path, tmp_path: Path
         InputError, match=r"nowhere does not exist or holds no Parquet file; this needs a table of kind 'scores'"
     ):
         open_table(str(tmp_path / "nowhere"), "scores")
+    (tmp_path / "rows.jsonl").write_text("{}")
+    needed = r"rows\.jsonl is a file and no table; this needs a table of kind 'prompts', which grao prompts makes\."
+    with pytest.raises(InputError, match=needed):
+        open_table(str(tmp_path / "rows.jsonl"), "prompts")
     with pytest.raises(InputError, match="nowhere does not exist"):
         open_table(f"memory://{tmp_path.name}/nowhere", "scores")
     with pytest.raises(InputError, match=r"Cannot read .*nowhere\.parquet"):

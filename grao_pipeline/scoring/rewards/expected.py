@@ -36,7 +36,9 @@ def expected_value(metadata: Mapping[str, Any], field: str) -> object:
     """
     value = field_value(metadata, field)
     if value is None:
-        raise NoExpectedAnswer(f"metadata has no '{field}' to compare with")
+        fields = ", ".join(sorted(name for name, other in metadata.items() if other is not None))
+        others = f"; it has: {fields}. Name one with field=NAME" if fields else ""
+        raise NoExpectedAnswer(f"metadata has no '{field}' to compare with{others}")
     return value
 
 

@@ -3,9 +3,11 @@
 import asyncio
 import inspect
 import reprlib
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from grao_pipeline.arguments import NoArguments
@@ -83,7 +85,7 @@ class FunctionReward(Reward):
             if _wants_messages(error) and not self._takes_messages:
                 return self._score_messages(candidates, error)
             if len(candidates) == 1:
-                return [Judgement(None, "error", f"{type(error).__name__}: {error}")]
+                return [Judgement(None, "error", self._reason(error))]
             return [judgement for candidate in candidates for judgement in self.score([candidate])]
 
     def _score_messages(self, candidates: Sequence[Candidate], error: Exception) -> list[Judgement]:
@@ -97,7 +99,13 @@ class FunctionReward(Reward):
             if len(candidates) > 1:
                 return [judgement for candidate in candidates for judgement in self.score([candidate])]
             self._takes_messages = False
-            return [Judgement(None, "error", f"{type(error).__name__}: {error}")]
+            return [Judgement(None, "error", self._reason(error))]
+
+    def _reason(self, error: Exception) -> str:
+        """E.g. `KeyError: 'answer' (my_rewards.py:7)`: the last line of the function's own file."""
+        file = self._function.__code__.co_filename
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        return f"{type(error).__name__}: {error}" + (f" ({Path(file).name}:{lines[-1]})" if lines else "")
 
     def _call(self, candidates: Sequence[Candidate]) -> list[Judgement]:
         if self._is_per_sample:

@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from grao_pipeline.arguments import parse_arguments
+from grao_pipeline.arguments import described_arguments, parse_arguments
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.parsing import key_values
 from grao_pipeline.plugins import load
@@ -95,8 +95,10 @@ def _refuse_options_without_effect(objective: Objective, correction: Correction,
         for option in ("beta", "lambda_"):
             value = getattr(options, option)
             if value != TrainOptions.model_fields[option].default:
+                arguments = ", ".join(described["name"] for described in described_arguments(type(objective.arguments)))
                 raise UsageError(
-                    f"{value:g} has no effect on objective '{name}'. Its arguments are given with --objective-arg.",
+                    f"{value:g} has no effect on objective '{name}'. Its arguments are given with --objective-arg: "
+                    f"{arguments or 'none'}.",
                     option=option,
                 )
 

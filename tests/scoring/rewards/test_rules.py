@@ -45,10 +45,17 @@ def test_exact_match_reads_the_field_that_it_is_given() -> None:
     assert rewards(judge("exact-match", ["a", "b"], "field=reference", answer="a", reference="b")) == [0, 1]
 
 
-@pytest.mark.parametrize("metadata", [{}, {"answer": None}, {"Answer": "five"}])
-def test_exact_match_without_an_answer_is_an_error(metadata: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("metadata", "others"),
+    [
+        ({}, ""),
+        ({"answer": None}, ""),
+        ({"gold": "five", "Answer": "5", "level": None}, "; it has: Answer, gold. Name one with field=NAME"),
+    ],
+)
+def test_exact_match_without_an_answer_is_an_error(metadata: dict[str, Any], others: str) -> None:
     judgements = judge("exact-match", ["five"], **metadata)
-    assert judgements == [Judgement(None, "error", "metadata has no 'answer' to compare with")]
+    assert judgements == [Judgement(None, "error", f"metadata has no 'answer' to compare with{others}")]
     assert judge("exact-match", ["x"], "field=reference") == [Judgement(None, "error", "no reference to compare with")]
 
 

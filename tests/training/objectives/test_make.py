@@ -134,6 +134,15 @@ def test_a_correction_changes_the_training_from_the_command_line(
         ({"objective": "dpo", "negative_floor": -9.0}, "negative_floor: -9.0 does not apply to objective 'dpo', which"),
         ({"objective": "sft", "negative_floor": -9.0}, "negative_floor: -9.0 does not apply to objective 'sft', which"),
         ({"objective": "dpo", "beta": 0.1}, "beta: 0.1 has no effect on objective 'dpo'."),
+        (
+            {"objective": "grpo", "beta": 0.1},
+            "beta: 0.1 has no effect on objective 'grpo'. Its arguments are given with --objective-arg: "
+            "ratio, clip_low, clip_high, kl, kl_against, unbiased_kl.",
+        ),
+        (
+            {"objective": "sft", "beta": 0.1},
+            "beta: 0.1 has no effect on objective 'sft'. Its arguments are given with --objective-arg: none.",
+        ),
         ({"objective": "opmd", "lambda_": 0.1}, "lambda_: 0.1 has no effect on objective 'opmd'."),
         ({"objective": "grao", "objective_arg": ["beta=1"]}, "objective_arg: objective 'grao' has no argument 'beta'."),
         ({"objective": "grao", "objective_arg": ["beta"]}, "objective_arg: 'beta': expected key=value."),
