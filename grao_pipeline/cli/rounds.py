@@ -88,7 +88,8 @@ def plan(config: str, commands: bool, resolved: bool, as_json: bool) -> None:
     left = [task for task in tasks if task.state != "done"]
     if as_json:
         value = {"tasks": [asdict(task) for task in tasks], "totals": totals(left)}
-        print_summary({**value, "until": forecast.until, "stops": forecast.stops}, True, "")
+        more = {"until": forecast.until, "stops": forecast.stops, "notes": forecast.notes}
+        print_summary({**value, **more}, True, "")
     elif resolved:
         print_resolved(tasks)
     elif commands:
@@ -98,6 +99,8 @@ def plan(config: str, commands: bool, resolved: bool, as_json: bool) -> None:
         print_stops(forecast.stops)
         if left and forecast.until:
             echo(f"Fewer rounds are run where {forecast.until}.")
+        for note in forecast.notes:
+            echo(f"note: {visible(note)}")
 
 
 @rounds.command()

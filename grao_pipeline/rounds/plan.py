@@ -46,6 +46,7 @@ class RoundsForecast:
     tasks: list[PlannedTask]
     stops: dict[str, str]
     until: str | None
+    notes: list[str]
 
 
 def plan_tasks(plan: RunPlan) -> tuple[Walk, list[tuple[Task, PlannedTask]]]:

@@ -17,6 +17,7 @@ from grao_pipeline.rounds.config.run_plan import RunPlan
 from grao_pipeline.rounds.disk_usage import size_text
 from grao_pipeline.rounds.execute import Runner
 from grao_pipeline.rounds.executors import make_commands
+from grao_pipeline.rounds.held_out import notes_on_held_out
 from grao_pipeline.rounds.lane import Lane
 from grao_pipeline.rounds.plan import PlannedTask, RoundsForecast, plan_tasks
 from grao_pipeline.rounds.prune import PruneSummary, prune
@@ -71,6 +72,8 @@ def run_rounds(path: str, progress: Progress = SILENT, *, log_to: Sequence[str] 
     check_trackers(list(log_to or ()), "log_to")
     plan = load_plan(path)
     fetch_model(plan.model)  # before the first stage, rather than after it
+    for note in notes_on_held_out(plan.prompts):
+        progress.note(f"note: {note}")
     with (
         _lock(plan.output),
         StopSignals() as signals,
@@ -100,7 +103,9 @@ def forecast_rounds(path: str) -> RoundsForecast:
     plan = load_plan(path)
     refuse_missing_model(plan.model)
     walked, tasks = plan_tasks(plan)
-    return RoundsForecast([planned for _, planned in tasks], walked.stops, str(plan.until) if plan.until else None)
+    until = str(plan.until) if plan.until else None
+    notes = list(notes_on_held_out(plan.prompts))
+    return RoundsForecast([planned for _, planned in tasks], walked.stops, until, notes)
 
 
 @dataclass(frozen=True)

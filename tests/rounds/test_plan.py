@@ -11,6 +11,7 @@ import yaml
 
 from grao_pipeline.scoring.judges.call_limits import calls_per_sequence
 from grao_pipeline.scoring.options import ScoreOptions
+from grao_pipeline.storage.reader import open_table
 from tests import tiny
 
 
@@ -52,6 +53,20 @@ def test_a_fresh_plan_counts_parts_and_bounds_the_tokens(tmp_path: Path, model: 
     totals = tiny.grao_json("rounds", "plan", config)["totals"]
     assert totals == {"tasks": 8, "tokens_to_sample": 320, "tokens_to_train": 640, "judge_calls": 0}
     assert "tokens to sample: 320, tokens to train on: 640 (upper" in tiny.grao("rounds", "plan", config).stdout
+
+
+def test_prompts_that_are_trained_and_evaluated_on_are_counted(tmp_path: Path, model: Path, prompts: str) -> None:
+    half = tiny.write_table(tmp_path / "half", "prompts", open_table(prompts, "prompts").arrow().to_pylist()[:5])
+    for train, held_out, share in [
+        (prompts, prompts, "10 of 10"),
+        (prompts, half, "5 of 5"),
+        (half, prompts, "5 of 10"),
+    ]:
+        config = write_config(tmp_path, model, "", prompts={"train": train, "eval": held_out})
+        (note,) = tiny.grao_json("rounds", "plan", config)["notes"]
+        assert note.startswith(f"{share} prompts")
+        assert note in tiny.grao("rounds", "plan", config).stdout
+    assert tiny.grao_json("rounds", "plan", write_config(tmp_path, model, prompts))["notes"] == []
 
 
 def test_what_depends_on_prompts_that_are_not_made_is_unknown(tmp_path: Path, model: Path) -> None:
