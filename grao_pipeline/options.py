@@ -197,12 +197,16 @@ def parse_options(model: type[Options], values: Mapping[str, object], source: Op
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise UsageError(problems(error, source)) from None
+        raise UsageError(problems(error, source, option_names(model))) from None
 
 
-def problems(error: ValidationError, source: OptionSource) -> str:
-    """What pydantic found wrong, a line each, as the reader of `source` writes options."""
-    return "\n".join(source.render(*_problem(detail)) for detail in error.errors())
+def problems(error: ValidationError, source: OptionSource, known: Iterable[str] = ()) -> str:
+    """What pydantic found wrong, a line each, as the reader of `source` writes options.
+
+    Args:
+        known: the names of the options, for advice on one that is not among them.
+    """
+    return "\n".join(source.render(*_problem(detail, known)) for detail in error.errors())
 
 
 def _check_value(value: object) -> None:
@@ -223,7 +227,7 @@ def _check_value(value: object) -> None:
             _check_value(item)
 
 
-def _problem(detail: ErrorDetails) -> tuple[str, str]:
+def _problem(detail: ErrorDetails, known: Iterable[str]) -> tuple[str, str]:
     """(message, option) of one of pydantic's errors."""
     location = [str(step) for step in detail["loc"]]
     name = location[0] if location else ""
@@ -231,7 +235,7 @@ def _problem(detail: ErrorDetails) -> tuple[str, str]:
     if detail["type"] == "missing":
         return "this option is required.", name
     if detail["type"] == "extra_forbidden":
-        return "there is no such option of this stage.", name
+        return f"there is no such option of this stage.{closest(name, known)}", name
     if not name:
         return f"{message}.", ""
     return f"{message[0].lower()}{message[1:]}, found {shown(detail['input'])}.", name

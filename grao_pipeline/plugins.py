@@ -44,7 +44,6 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 }
 """Optional package → the extras of pyproject.toml that list it."""
 BROUGHT_BY = {
-    "httpx": "transformers",
     "huggingface_hub": "transformers",
     "jsonschema_specifications": "jsonschema",
     "tokenizers": "transformers",

@@ -256,7 +256,7 @@ def test_flags_win_over_the_options_of_a_file(tmp_path: Path) -> None:
     ("text", "code", "message"),
     [
         ('{"samples": 0, "model": "m"}', 2, "samples: input should be greater than or equal to 1, found 0."),
-        ('{"sampels": 4, "model": "m"}', 2, "sampels: there is no such option of this stage."),
+        ('{"sampels": 4, "model": "m"}', 2, "sampels: there is no such option of this stage. Did you mean samples?"),
         ("[1]", 1, "expected one JSON object of options, found list."),
         ('{"samples": ', 1, "not valid JSON (Expecting value)."),
         (None, 1, "No such file or directory."),
@@ -314,7 +314,7 @@ def test_all_wrong_options_are_named_at_once() -> None:
         "--model: this option is required.",
         "--samples: input should be greater than or equal to 1, found 0.",
         "--seed: input should be greater than or equal to 0, found -1.",
-        "--sed: there is no such option of this stage.",
+        "--sed: there is no such option of this stage. Did you mean seed?",
     ]
 
 

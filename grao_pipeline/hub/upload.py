@@ -1,5 +1,6 @@
 """One commit to a repository of the hub."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ def upload(repository: str, kind: str, files: Mapping[str, Path | bytes], option
     """
     hub = require("huggingface_hub")
     errors = require("huggingface_hub.errors")
-    transport = require("httpx").HTTPError
+    transport = tuple(sys.modules[name].HTTPError for name in ("httpx", "httpx2") if name in sys.modules)
     api = hub.HfApi(library_name="grao-pipeline")
     operations = [
         hub.CommitOperationAdd(name, str(content) if isinstance(content, Path) else content)
@@ -44,9 +45,11 @@ def upload(repository: str, kind: str, files: Mapping[str, Path | bytes], option
         info = api.create_commit(
             repository, operations, commit_message=message, repo_type=kind, revision=options.revision
         )
-    except (errors.HfHubHTTPError, errors.HFValidationError, transport, OSError, ValueError) as error:
+    except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError) as error:
         raise InputError(
             f"The hub refuses the push to {repository}: {first_line(error)} Log in with `hf auth login`, or set "
             "HF_TOKEN to a token that may write."
         ) from error
+    except transport as error:
+        raise InputError(f"The hub cannot be reached: {first_line(error)}. Nothing was pushed.") from error
     return Commit(info.oid, info.commit_url)

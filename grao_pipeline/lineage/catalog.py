@@ -7,7 +7,7 @@ from pathlib import Path
 
 from grao_pipeline.errors import GraoError
 from grao_pipeline.evaluation.evaluate import METRICS
-from grao_pipeline.fingerprints import model_fingerprint
+from grao_pipeline.fingerprints import model_fingerprint, tokenizer_fingerprint
 from grao_pipeline.models.manifest import MODEL_MANIFEST, read_trained_manifest
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.json_record import read_record
@@ -54,6 +54,7 @@ class Catalog:
     unreadable: dict[Path, str] = field(default_factory=dict)
     _known: dict[str, Output] = field(default_factory=dict)
     _models: list[Path] = field(default_factory=list)
+    _copies: dict[str, list[Output]] = field(default_factory=dict)
     _named: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -74,24 +75,38 @@ class Catalog:
         """Those with a manifest, each once."""
         return list({output.place: output for output in self._known.values() if output.provenance is not None}.values())
 
-    def find(self, fingerprint: str) -> Output | None:
+    def find(self, fingerprint: str, tokenizer: str | None = None) -> Output | None:
         """The output of this fingerprint, or the model whose weights have it; None where no folder holds it.
 
         Models that no training of ours wrote are hashed only when something else was not found.
+
+        Args:
+            tokenizer: fingerprint of the tokenizer's files: of several copies of such a model, the one that has it.
         """
-        while fingerprint not in self._known and self._models:
+        if fingerprint in self._known:
+            return self._known[fingerprint]
+        copies = self._copies.setdefault(fingerprint, [])
+        fitting = next((copy for copy in copies if _has_tokenizer(copy, tokenizer)), None)
+        while fitting is None and self._models:
             place = self._models.pop()
             try:
                 weights = model_fingerprint(place)
             except GraoError as error:
                 self.unreadable[place] = str(error)
                 continue
-            self._known.setdefault(weights, Output(place, "model", None, weights))
-        return self._known.get(fingerprint)
+            copy = Output(place, "model", None, weights)
+            self._copies.setdefault(weights, []).append(copy)
+            if weights == fingerprint and _has_tokenizer(copy, tokenizer):
+                fitting = copy
+        return fitting or next(iter(copies), None)
 
     def model_named(self, name: str) -> Path | None:
         """The directory of a model that no training of ours wrote, by the last part of its name."""
         return self._named.get(name.rpartition("/")[2])
+
+
+def _has_tokenizer(model: Output, fingerprint: str | None) -> bool:
+    return fingerprint is None or tokenizer_fingerprint(model.place) == fingerprint
 
 
 def read_output(place: Path) -> Output | None:

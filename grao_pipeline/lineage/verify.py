@@ -152,7 +152,7 @@ class _Walk:
         """Verify all inputs, and theirs."""
         while self._waiting:
             named, reader = self._waiting.pop(0)
-            output = self._catalog.find(named.fingerprint)
+            output = self._catalog.find(named.fingerprint, _tokenizer_of(named, reader))
             self._hold_tokenizer(named, output, reader)
             if named.fingerprint in self._seen:
                 continue
@@ -179,8 +179,8 @@ class _Walk:
     def _hold_tokenizer(self, named: NamedInput, output: Output | None, reader: Output) -> None:
         """Hold the tokenizer of a model against the one that its reader used; that of a trained model is one of its
         files."""
-        expected = reader.provenance.inputs.get("tokenizer") if reader.provenance else None
-        if output is None or named.role != "model" or output.provenance is not None or expected is None:
+        expected = _tokenizer_of(named, reader)
+        if output is None or output.provenance is not None or expected is None:
             return
         if tokenizer_fingerprint(output.place) != expected:
             self._summary.problems.append(
@@ -191,3 +191,8 @@ class _Walk:
         if fingerprint not in self._seen:
             self._seen.add(fingerprint)
             self._summary.chain.append(VerifiedOutput(role, fingerprint, state))
+
+
+def _tokenizer_of(named: NamedInput, reader: Output) -> str | None:
+    """The fingerprint of the tokenizer with which a model was read."""
+    return reader.provenance.inputs.get("tokenizer") if reader.provenance and named.role == "model" else None

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +138,10 @@ def test_what_is_damaged_or_refused_is_one_message(run: Path, hub: FakeHub, tmp_
     nothing = tiny.grao("push", tmp_path / "empty", "me/groups")
     assert (nothing.exit_code, "holds no table and no model" in nothing.stderr) == (1, True)
     assert tiny.grao("push", copy, "me/a/b").exit_code == 2
+
+
+def test_a_hub_that_is_not_there_is_one_message(run: Path, hub: FakeHub, tmp_path: Path) -> None:
+    nowhere = command(replace(hub, url="http://127.0.0.1:9"), tmp_path, "push", run / "groups", "me/groups")
+    assert nowhere.returncode == 1
+    assert nowhere.stderr.splitlines()[-1].startswith("Error: The hub cannot be reached: ")
+    assert "Traceback" not in nowhere.stderr

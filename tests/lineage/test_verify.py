@@ -56,6 +56,18 @@ def test_a_whole_chain_passes(chain: Path) -> None:
     assert (summary["problems"], summary["missing"]) == ([], 0)
 
 
+def test_a_copy_of_the_base_model_with_another_tokenizer_is_not_taken_for_it(chain: Path, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "here"
+    shutil.copytree(chain, run)
+    for name in ("a-chat", "z-chat"):
+        shutil.copytree(run / "base", run / name)
+        with (run / name / "tokenizer.json").open("a") as file:
+            file.write("\n")
+    summary = verified(run / "model")
+    assert (summary.problems, summary.missing) == ([], 0)
+    assert "base" in {Path(one.place or "").name for one in summary.chain}
+
+
 def test_all_outputs_of_a_folder_are_verified(chain: Path) -> None:
     summary = tiny.grao_json("verify", chain)
     outputs = {Path(one["place"]).name for one in summary["chain"]}
