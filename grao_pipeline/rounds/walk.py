@@ -58,7 +58,9 @@ def _prompts(plan: RunPlan, tasks: Tasks) -> tuple[Output, Output | None]:
     """The prompts to train on, and those to evaluate on."""
     source = plan.prompts
     if source.train is not None:
-        return _table(source.train, tasks), _table(source.eval, tasks) if source.eval else None
+        where = source.settings.source
+        table = _table(source.train, tasks, lambda text: where.render(text, "train"))
+        return table, _table(source.eval, tasks, lambda text: where.render(text, "eval")) if source.eval else None
     assert source.source is not None
     stage, options = stage_named("prompts"), source.settings.options
     try:
@@ -75,8 +77,12 @@ def _prompts(plan: RunPlan, tasks: Tasks) -> tuple[Output, Output | None]:
     return _table(str(train), tasks), _table(str(held_out), tasks) if held_out else None
 
 
-def _table(path: str, tasks: Tasks) -> Output:
-    reader = open_table(path, "prompts")
-    if reader.num_rows == 0:
-        raise InputError(f"{path} holds no prompts.")
+def _table(path: str, tasks: Tasks, render: Callable[[str], str] = str) -> Output:
+    """Args: render: a message as the reader of the file needs it, with its line."""
+    try:
+        reader = open_table(path, "prompts")
+        if reader.num_rows == 0:
+            raise InputError(f"{path} holds no prompts.")
+    except InputError as error:
+        raise type(error)(render(str(error))) from error
     return tasks.known(path, Provenance("prompts", reader.fingerprint, {}, {}))

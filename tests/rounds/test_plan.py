@@ -79,6 +79,18 @@ def test_what_depends_on_prompts_that_are_not_made_is_unknown(tmp_path: Path, mo
     assert "How much there is to sample, judge and train on is known once the prompts are made." in text
 
 
+@pytest.mark.parametrize("key", ["train", "eval"])
+def test_a_prompts_table_that_is_missing_or_of_another_kind_is_named_with_its_line(
+    tmp_path: Path, model: Path, prompts: str, key: str
+) -> None:
+    groups = tiny.write_table(tmp_path / "groups", "groups", [tiny.group_row("question", ["a"])])
+    for path, message in [(str(tmp_path / "nowhere"), "does not exist"), (groups, "is a directory of kind 'groups'")]:
+        config = write_config(tmp_path, model, "", prompts={"train": prompts, "eval": prompts, key: path})
+        refused = tiny.grao("rounds", "plan", config)
+        line = next(number for number, text in enumerate(config.read_text().splitlines(), 1) if path in text)
+        assert f"rounds.yaml:{line}: prompts.{key}: {path} {message}" in refused.stderr
+
+
 @pytest.mark.parametrize("source", ["nothing.jsonl", "./data/questions", "~/nosuch.csv"])
 def test_a_plan_refuses_a_local_source_that_is_missing(tmp_path: Path, model: Path, source: str) -> None:
     """A name such as openai/gsm8k may be a data set of the hub: only `grao prompts` can tell."""
