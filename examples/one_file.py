@@ -11,6 +11,7 @@ Read it from top to bottom; the parts are named like the library's stages. What 
 large model needs: tables between the stages, exact resume, fast engines, shared prompts, many machines.
 """
 
+import argparse
 import random
 import time
 from dataclasses import dataclass, field
@@ -245,4 +246,5 @@ def run(num_rounds: int = NUM_ROUNDS, seed: int = 0) -> list[float]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     run()

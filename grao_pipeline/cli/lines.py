@@ -13,7 +13,7 @@ Level = Literal["debug", "info", "warning"]
 LINE_SECONDS = 30.0
 """A task in a log file is mentioned at least this often while it advances."""
 PHASE_SECONDS = 0.5
-"""A phase that only takes time, such as loading a model, is mentioned once it takes this long."""
+"""A phase that only takes time, such as loading a model, is mentioned once it takes this long without another line."""
 
 
 class LineProgress(Progress):
@@ -49,7 +49,7 @@ class LineBar(Bar):
         self._state = state
         self._line_seconds = line_seconds
         self._last_line = time.monotonic()
-        self._timer = Timer(phase_seconds, print_line, [f"{state.what} …"]) if not state.unit else None
+        self._timer = Timer(phase_seconds, self._mention) if not state.unit else None
 
     def __enter__(self) -> "LineBar":
         self._state.start()
@@ -73,8 +73,18 @@ class LineBar(Bar):
         print_line(message)
         self._last_line = time.monotonic()
 
+    def _mention(self) -> None:
+        if _Printed.newest <= self._last_line:
+            print_line(f"{self._state.what} …")
+
+
+class _Printed:
+    newest = 0.0
+    """When the newest line of this process was printed."""
+
 
 def print_line(message: str) -> None:
     """One line on standard error, wherever that goes at this moment."""
+    _Printed.newest = time.monotonic()
     sys.stderr.write(f"{visible(message)}\n")
     sys.stderr.flush()

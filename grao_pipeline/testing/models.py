@@ -4,7 +4,8 @@ They sample nonsense, but everything else about them is real: a chat template, a
 weights. So a whole pipeline runs on them in a test, without a download.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def make_tiny_model(
         generate_groups(prompts, groups, GenerateOptions(model=str(model), engine="transformers"))
     """
     tokenizer = make_tiny_tokenizer(path, chat_template)
-    random_model(tokenizer, seed, **configuration).save_pretrained(str(path))
+    with no_progress_bars():
+        random_model(tokenizer, seed, **configuration).save_pretrained(str(path))
     return Path(path)
 
 
@@ -100,8 +102,23 @@ def make_tiny_reward_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = getattr(transformers, f"{family}ForSequenceClassification")(config)
-    model.save_pretrained(str(path))
+    with no_progress_bars():
+        model.save_pretrained(str(path))
     return Path(path)
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """transformers draws none in this block: a tiny model is written at once."""
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, chat_template: str | None = CHAT_TEMPLATE) -> Any:

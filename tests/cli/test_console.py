@@ -180,6 +180,14 @@ def test_a_phase_is_named_once_it_takes_long(capsys: pytest.CaptureFixture[str])
     assert text == "loading b …\n"
 
 
+def test_a_phase_that_has_said_something_is_not_named_in_its_middle(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = LineProgress("info", phase_seconds=0.3)
+    with progress.track("starting"):
+        progress.note("step 1")
+        time.sleep(0.6)
+    assert capsys.readouterr().err == "step 1\n"
+
+
 def test_a_log_file_mentions_a_task_from_time_to_time(capsys: pytest.CaptureFixture[str]) -> None:
     with LineProgress("info", line_seconds=0.0).track("reading rows", 3, "rows") as bar:
         bar.advance(1, dropped=0)
