@@ -42,8 +42,8 @@ def references(present: int, rows: int, kind: str = "") -> Iterator[str]:
     if rows and present == 0:
         yield (
             f"No row has a {kind}reference answer: GRAO's imitation term and regularizer are off, and RAS is unknown. "
-            "Name the column of the answers with --map COLUMN=reference (grao prompts, grao import), or write references "
-            "with a teacher model (grao references)."
+            "Name the column of the answers with --map COLUMN=reference (grao prompts, grao import), or write "
+            "references with a teacher model (grao references)."
         )
     elif present < FEW_REFERENCES * rows:
         yield (
