@@ -93,7 +93,7 @@ class CommittedParts:
             )
         if stored.fingerprint != self._provenance.fingerprint:
             raise MismatchError(
-                f"{self._directory.path(name)} has fingerprint {stored.fingerprint}; this command would write "
-                f"{self._provenance.fingerprint}: {differences(stored, self._provenance)}. "
-                "Choose another output directory, or delete this one."
+                f"{self._directory.path(name)} is of another run: {differences(stored, self._provenance)}. Choose "
+                f"another output directory, or delete this one. (Its fingerprint is {stored.fingerprint}; this command "
+                f"would write {self._provenance.fingerprint}.)"
             )
