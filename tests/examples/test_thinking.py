@@ -1,6 +1,5 @@
 """A thinking model of every family, from prompts to a step of training: what is trained on in the four cases."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -50,8 +49,7 @@ def test_what_is_trained_on_is_what_the_model_would_write(
         assert trained == expected
 
 
-def test_the_script_prints_the_four_cases(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["thinking", str(TEMPLATES / "qwen3.jinja"), *ON, *OFF])
-    main()
+def test_the_script_prints_the_four_cases(capsys: pytest.CaptureFixture[str]) -> None:
+    main([str(TEMPLATES / "qwen3.jinja"), *ON, *OFF], standalone_mode=False)
     titles = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
     assert titles == [f"{[*ON, *OFF][n // 2]}, reference with {('reasoning', 'no reasoning')[n % 2]}" for n in range(4)]
