@@ -185,6 +185,7 @@ WAYS = ("lower --tokens-per-batch (100000)", "--gradient-checkpointing", "--dtyp
 READING = "Out of memory while the group in row 0 of part 0 of "
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("room", "messages"),
     [(1, (READING, "lower --groups-per-step")), (128, (BATCH, *WAYS))],

@@ -94,6 +94,7 @@ def test_only_references_inside_the_schema_are_followed() -> None:
     assert (judgement.detail or "").startswith("the schema refers to another document: ")
 
 
+@pytest.mark.slow
 def test_an_endless_pattern_is_stopped_and_the_next_is_judged() -> None:
     judgements = judge("json-schema", [json.dumps("a" * 60 + "!"), '"aa"'], schema={"pattern": "^(a+)+$"})
     assert judgements == [Judgement(None, "error", "no result within 5 s"), Judgement(1.0)]

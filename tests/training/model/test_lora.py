@@ -130,6 +130,7 @@ def test_a_finished_adapter_is_not_trained_again(adapter: Path, groups: str, adv
     assert summary["was_complete"] is True
 
 
+@pytest.mark.slow
 def test_two_ranks_train_the_same_adapter(
     tmp_path: Path, groups: str, advantages: str, model: Path, adapter: Path
 ) -> None:
