@@ -275,15 +275,6 @@ def all_ties(ties: float | None) -> Iterator[str]:
         )
 
 
-def held_out(shared: int, prompts: int) -> Iterator[str]:
-    """Prompts that a model is trained and evaluated on."""
-    if shared:
-        yield (
-            f"{of(shared, prompts, 'prompts')} of prompts: eval are in train, too: metrics on what was trained on are "
-            "too good. grao prompts --eval-fraction splits a dataset."
-        )
-
-
 def resample(without_signal: int, groups: int, prompts: int, samples: int) -> Iterator[str]:
     """How many groups teach nothing, and what is done about it."""
     if without_signal:

@@ -235,7 +235,7 @@ def _download(model: str) -> Path:
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError) as error:
         is_unknown = isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError)
         where = "and no model on the hub" if is_unknown else "and the hub did not give it"
-        raise InputError(f"Model {model!r} is no directory here, {where}: {first_line(error)}") from error
+        raise InputError(f"Model {model!r} is not a directory here, {where}: {first_line(error)}") from error
 
 
 def _is_path(model: str) -> bool:

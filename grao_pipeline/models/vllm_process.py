@@ -139,7 +139,7 @@ def _open_llm(
             os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     vllm = require("vllm")
     try:
-        with guarded_children() as guard, stderr_remembered(), no_groups_after_failure():
+        with guarded_children() as guard, stderr_remembered(), _no_groups_after_failure():
             return vllm.LLM(**arguments), guard
     except TypeError as error:
         raise UsageError(f"vLLM refuses an argument: {error}", option=option) from error
@@ -153,7 +153,7 @@ def _open_llm(
 
 
 @contextmanager
-def no_groups_after_failure() -> Iterator[None]:
+def _no_groups_after_failure() -> Iterator[None]:
     """Where vLLM computes in this process and fails in this block, take down the process groups that it made: whatever
     makes its own later, e.g. a training with `--cpu-offload`, could not.
     """

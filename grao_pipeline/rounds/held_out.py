@@ -13,8 +13,16 @@ def notes_on_held_out(prompts: PromptsPlan) -> Iterator[str]:
         return
     train, held_out = (open_table(url, "prompts") for url in (prompts.train, prompts.eval))
     if train.fingerprint == held_out.fingerprint:
-        yield from notes.held_out(held_out.num_rows, held_out.num_rows)
+        yield _note(held_out.num_rows, held_out.num_rows)
     elif "://" not in prompts.train + prompts.eval:
         known = set(train.arrow(["prompt_id"])["prompt_id"].to_pylist())
         shared = known.intersection(held_out.arrow(["prompt_id"])["prompt_id"].to_pylist())
-        yield from notes.held_out(len(shared), held_out.num_rows)
+        if shared:
+            yield _note(len(shared), held_out.num_rows)
+
+
+def _note(shared: int, prompts: int) -> str:
+    return (
+        f"{notes.of(shared, prompts, 'prompts')} of prompts: eval are in train, too: metrics on what was trained on "
+        "are too good. grao prompts --eval-fraction splits a dataset."
+    )
