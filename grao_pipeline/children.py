@@ -58,6 +58,11 @@ def stop_child(process: "subprocess.Popen[bytes]") -> None:
         process.communicate()
 
 
+def is_child() -> bool:
+    """Whether another command of ours started this process."""
+    return PARENT_VARIABLE in os.environ
+
+
 def stop_with_parent() -> None:
     """In a child: end when the parent ends (also by `kill -9`), as on SIGTERM, so that finished work is kept; after a
     while by force."""

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 from click.core import ParameterSource
 
-from grao_pipeline.children import stop_with_parent
+from grao_pipeline.children import is_child, stop_with_parent
 from grao_pipeline.cli.console import current_progress, verbosity_options
 from grao_pipeline.cli.machine import machine_problem, small_address_space
 from grao_pipeline.cli.parameters import option_declarations, paths
@@ -19,7 +19,7 @@ from grao_pipeline.cli.plugin_help import write_plugin_help
 from grao_pipeline.cli.streams import standard_output_to_error
 from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.cli.terminal import visible
-from grao_pipeline.errors import GraoError, StageFailure, StoppedElsewhere, UsageError, shortened
+from grao_pipeline.errors import GraoError, Interrupted, StageFailure, StoppedElsewhere, UsageError, shortened
 from grao_pipeline.options import CommandLine, Options, OptionSource, StageOptions, closest, parse_options
 from grao_pipeline.options_file import read_options_file
 from grao_pipeline.relay import RelayedProgress
@@ -205,6 +205,9 @@ def _refuse(error: GraoError, source: OptionSource) -> NoReturn:
         raise StageUsageError(visible(source.render(error.message, error.option))) from None
     if isinstance(error, StoppedElsewhere):
         raise SystemExit(1)  # the rank that failed says why
+    if isinstance(error, Interrupted) and is_child():
+        click.echo(visible(str(error)), err=True)
+        raise SystemExit(1)  # the process that was asked to stop reports the one error
     raise StageError(visible(str(error))) from None
 
 

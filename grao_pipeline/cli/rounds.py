@@ -19,6 +19,7 @@ from grao_pipeline.tracking.options import LOG_TO_HELP
 
 if TYPE_CHECKING:
     from grao_pipeline.rounds.results import ModelRow
+    from grao_pipeline.rounds.run import RunSummary
 
 METRICS = {"mean_reward": "mean reward", "ras": "RAS", "nag_win_rate": "NAG win rate", "nag_net": "NAG net"}
 WIDE = 150
@@ -50,13 +51,21 @@ def run(config: str, log_to: Sequence[str], as_json: bool) -> None:
       grao rounds run examples/demo/rounds.yaml
     """
     with errors_for_people():
+        from grao_pipeline.rounds.failures import raise_failures
         from grao_pipeline.rounds.run import run_rounds
 
         summary = run_rounds(config, current_progress(), log_to=log_to)
     if as_json:
         print_summary(summary, True, "")
-        return
-    if not summary.made:
+    else:
+        print_run(summary)
+    with errors_for_people():
+        raise_failures(summary.failures)
+
+
+def print_run(summary: "RunSummary") -> None:
+    """What was made, and the results so far."""
+    if not summary.made and not summary.failures:
         echo(f"Everything is done already: {len(summary.found)} tasks found in {summary.output}.")
     else:
         echo(f"{len(summary.made)} tasks made, {len(summary.found)} found in {summary.output}.")

@@ -22,8 +22,11 @@ def tournament(config: str, as_json: bool, **values: object) -> None:
       grao tournament tournament.yaml --baseline grao
     """
     with errors_for_people() as reported:
+        from grao_pipeline.rounds.failures import raise_failures
         from grao_pipeline.rounds.tournament import run_tournament
 
         options, reported.source = given_options(TournamentOptions, values)
         summary = run_tournament(config, options, current_progress())
     print_summary(summary, as_json, f"Tournament of {config}: methods against {summary.baseline}")
+    with errors_for_people():
+        raise_failures(summary.failures)

@@ -20,6 +20,10 @@ COLUMNS = {
     "advantages": ["rewards", "advantages", "reference_reward", "reference_advantage", "reward_mean", "reward_std"],
 }
 """The columns that are read, by the kind of table."""
+PER_TOKEN = ("_ids", "logprobs", "_weights", "_masks", "_ends")
+"""How the names of columns end that have a value per token: of these only the number is shown in examples."""
+LONGEST_LIST = 12
+"""Elements of another list that an example shows."""
 GROUP_NUMBERS = ("reference_reward", "reference_advantage", "reward_mean", "reward_std")
 
 
@@ -133,15 +137,21 @@ def _describe(values: pl.Series) -> dict[str, float | None]:
 
 def _examples(reader: TableReader, number: int) -> list[dict[str, object]]:
     rows = (row for index in range(reader.num_parts if number else 0) for row in reader.part(index).to_pylist())
-    return [{name: _shorten(value) for name, value in row.items()} for row in islice(rows, number)]
+    return [
+        {name: _shorten(value, 0 if name.endswith(PER_TOKEN) else LONGEST_LIST) for name, value in row.items()}
+        for row in islice(rows, number)
+    ]
 
 
-def _shorten(value: object, length: int = 12) -> object:
-    """Long lists and texts, shortened for display."""
+def _shorten(value: object, length: int) -> object:
+    """Long lists and texts, shortened for display; where length is 0, of flat lists the number of elements alone."""
     if isinstance(value, dict):
-        return {key: _shorten(item) for key, item in value.items()}
+        return {key: _shorten(item, length) for key, item in value.items()}
     if isinstance(value, list):
-        short = [_shorten(item) for item in value[:length]]
+        if not length:
+            is_flat = not any(isinstance(item, list) for item in value)
+            return f"{len(value)} tokens" if is_flat else [_shorten(item, length) for item in value]
+        short = [_shorten(item, length) for item in value[:length]]
         return [*short, f"… {len(value) - length} more"] if len(value) > length else short
     if isinstance(value, str) and len(value) > 300:
         return value[:300] + " …"

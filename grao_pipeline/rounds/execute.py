@@ -13,6 +13,7 @@ from grao_pipeline.options_file import write_options_file
 from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import Progress
 from grao_pipeline.rounds.executors.base import ANY_MACHINE, Commands, Result, StageResources
+from grao_pipeline.rounds.failures import TaskFailure
 from grao_pipeline.rounds.lane import Lane
 from grao_pipeline.rounds.receipts import Receipts
 from grao_pipeline.rounds.tasks import Task
@@ -63,6 +64,7 @@ class Runner:
         self._sent: list[Task] = []
         self._told: set[tuple[str, str]] = set()
         self._when_made: dict[str, list[Callable[[], None]]] = {}
+        self._failures: dict[str, TaskFailure] = {}
         self.bar = progress.track("rounds", num_tasks, "tasks")
         self.made: list[str] = []
         self.found: list[str] = []
@@ -71,9 +73,12 @@ class Runner:
         """Run a task that is not done, or put it into the background.
 
         Raises:
-            StageFailure: the stage failed; its own message is on standard error.
+            TaskFailure: the stage failed, now or when another variant asked for it; its own message is on standard
+                error.
             Interrupted: a signal stopped it.
         """
+        if str(task.out) in self._failures:
+            raise self._failures[str(task.out)]
         if task.done:
             self.found.append(task.name)
             self.bar.advance(1)
@@ -91,7 +96,11 @@ class Runner:
         except Interrupted as stop:
             self._receipts.spend(task, time.perf_counter() - started)
             raise _interrupted(task, stop) from None
-        self._end(task, result, time.perf_counter() - started)
+        try:
+            self._end(task, result, time.perf_counter() - started)
+        except TaskFailure as failure:
+            self._failures[str(task.out)] = failure
+            raise
         return True
 
     def when_made(self, task: Task, call: Callable[[], None]) -> None:
@@ -131,7 +140,10 @@ class Runner:
             except Interrupted as stop:
                 raise _interrupted(task, stop) from None
             self._sent.pop(0)
-            self._end(task, answer.result, answer.seconds)
+            try:
+                self._end(task, answer.result, answer.seconds)
+            except TaskFailure as failure:  # it has ended the lane, on which other variants' tasks wait
+                raise StageFailure(str(failure)) from None
             for call in self._when_made.pop(str(task.out), []):
                 call()
 
@@ -164,14 +176,15 @@ class Runner:
         """Take note of a task that has run.
 
         Raises:
-            StageFailure: it failed, or made something else.
+            TaskFailure: it failed.
+            StageFailure: it made something else.
         """
         assert task.out is not None
         if result.exit_code != 0:
             self._receipts.spend(task, seconds)
-            raise StageFailure(
-                f"{task.name} failed (exit code {result.exit_code}); its message is above. "
-                "Run the same command again to resume from there."
+            raise TaskFailure(
+                f"{task.name} failed (exit code {result.exit_code}); its message is above. Change what it names, and "
+                "run the same command again: it resumes from there."
             )
         summary = json.loads(result.stdout)
         if summary.get("fingerprint", task.out.name) != task.out.name:

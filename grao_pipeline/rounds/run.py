@@ -1,7 +1,7 @@
 """`grao rounds run`, `plan` and `status`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +17,7 @@ from grao_pipeline.rounds.config.run_plan import RunPlan
 from grao_pipeline.rounds.disk_usage import size_text
 from grao_pipeline.rounds.execute import Runner
 from grao_pipeline.rounds.executors import make_commands
+from grao_pipeline.rounds.failures import TaskFailure
 from grao_pipeline.rounds.held_out import notes_on_held_out
 from grao_pipeline.rounds.lane import Lane
 from grao_pipeline.rounds.plan import PlannedTask, RoundsForecast, plan_tasks
@@ -49,6 +50,8 @@ class RunSummary:
     rows: list[ModelRow] = field(default_factory=list)
     stops: dict[str, str] = field(default_factory=dict)
     """By variant (empty without a sweep), why its rounds stopped before the last one."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """By variant, which of its tasks failed; the other variants went on."""
 
     def newest_models(self) -> list[str]:
         """The place of the last evaluated model, of every variant; at a URL the link to it."""
@@ -67,11 +70,12 @@ def run_rounds(path: str, progress: Progress = SILENT, *, log_to: Sequence[str] 
         run_rounds("rounds.yaml").made
 
     Raises:
-        GraoError: the configuration or an input is not usable, another process runs it, or a stage failed.
+        GraoError: the configuration or an input is not usable, another process runs it, or a stage failed. In a sweep
+            a failed stage ends its variant only, and the summary says so.
     """
     check_trackers(list(log_to or ()), "log_to")
     plan = load_plan(path)
-    fetch_model(plan.model)  # before the first stage, rather than after it
+    _check_model(plan, fetch_model)  # before the first stage, rather than after it
     for note in notes_on_held_out(plan.prompts):
         progress.note(f"note: {note}")
     with (
@@ -82,11 +86,12 @@ def run_rounds(path: str, progress: Progress = SILENT, *, log_to: Sequence[str] 
     ):
         runner = Runner(commands, plan.resources, signals, progress, count_tasks(plan), lane)
         with runner.bar, followed(str(plan.output), log_to or (), progress):
-            walked = walk(plan, runner, partial(_link_when_made, runner, plan.output), partial(_keep, plan, progress))
+            link = partial(_link_when_made, runner, plan.output)
+            walked = walk(plan, runner, link, partial(_keep, plan, progress), partial(_after_failure, plan, progress))
             runner.finish()
-        _keep(plan, progress, walked, is_over=True)
+        _keep(plan, progress, walked, is_over=not walked.failures)
     rows = table(walked, Receipts(progress))
-    return RunSummary(str(plan.output), runner.made, runner.found, rows, walked.stops)
+    return RunSummary(str(plan.output), runner.made, runner.found, rows, walked.stops, walked.failures)
 
 
 def plan_rounds(path: str) -> list[PlannedTask]:
@@ -101,7 +106,7 @@ def plan_rounds(path: str) -> list[PlannedTask]:
 def forecast_rounds(path: str) -> RoundsForecast:
     """As `plan_rounds`, with where the rounds stop."""
     plan = load_plan(path)
-    refuse_missing_model(plan.model)
+    _check_model(plan, refuse_missing_model)
     walked, tasks = plan_tasks(plan)
     until = str(plan.until) if plan.until else None
     notes = list(notes_on_held_out(plan.prompts))
@@ -152,6 +157,19 @@ def _keep(plan: RunPlan, progress: Progress, walked: Walk, is_over: bool = False
     summary = prune(plan, walked, plan.keep)
     if summary.pruned:
         progress.note(f"deleted weights or optimizer of {', '.join(summary.pruned)}: {size_text(summary.bytes)}")
+
+
+def _check_model(plan: RunPlan, check: Callable[[str], None]) -> None:
+    try:
+        check(plan.model)
+    except InputError as error:
+        raise InputError(plan.source.render(str(error), "model")) from error
+
+
+def _after_failure(plan: RunPlan, progress: Progress, variant: str, failure: TaskFailure) -> None:
+    if len(plan.variants) == 1:
+        raise failure
+    progress.note(f"{variant}: ends here, since a task of it failed; the other variants go on")
 
 
 def _link_when_made(runner: Runner, output: Place, name: str, task: Task) -> None:

@@ -86,6 +86,8 @@ class Walk:
     """Of every model: `base`, then `round-0`, …; in a variant `beta=0.25/base` and so on."""
     stops: dict[str, str] = field(default_factory=dict)
     """Of every variant that stopped before its last round, why."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Of every variant one of whose tasks failed, the message."""
 
 
 class Tasks:

@@ -13,6 +13,7 @@ from grao_pipeline.evaluation.scored_prompts import ScoredPrompt, read_scored_pr
 from grao_pipeline.options import closest
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.rounds.config.compile import load_plan
+from grao_pipeline.rounds.failures import raise_failures
 from grao_pipeline.rounds.plan import plan_tasks
 from grao_pipeline.rounds.receipts import Receipts
 from grao_pipeline.rounds.run import run_rounds
@@ -52,6 +53,8 @@ class TournamentSummary:
     """What several methods share and is counted once: tasks, seconds, tokens sampled, judgements."""
     made: int
     found: int
+    failures: dict[str, str] = field(default_factory=dict)
+    """By method that is not compared, which of its tasks failed."""
     notes: list[str] = field(default_factory=list)
 
     def for_people(self) -> dict[str, object]:
@@ -74,7 +77,8 @@ def run_tournament(path: str, options: TournamentOptions, progress: Progress = S
     """Do what is left of a rounds file with `variants` (or a sweep), then compare the last models on held-out prompts.
 
     What the methods have in common, the first round's sampling and scoring above all, is one task. Held-out prompts,
-    sampling and reward are the same for all. OUTPUT/tournament.json gets the summary.
+    sampling and reward are the same for all. A method one of whose stages failed is named and not compared.
+    OUTPUT/tournament.json gets the summary.
 
     Example:
         run_tournament("tournament.yaml", TournamentOptions(baseline="grao")).rows[0].method
@@ -91,6 +95,9 @@ def run_tournament(path: str, options: TournamentOptions, progress: Progress = S
             f"{path}: prompts: a tournament needs held-out prompts: give eval, or source and eval_fraction."
         )
     done = run_rounds(path, progress)
+    names = [name for name in names if name not in done.failures]
+    if baseline not in names:
+        raise_failures(done.failures)
     walked, _ = plan_tasks(plan)
     receipts = Receipts(progress)
     of_task = _variants_of(walked, names)
@@ -119,7 +126,7 @@ def run_tournament(path: str, options: TournamentOptions, progress: Progress = S
     common = [task for task in walked.tasks if len(of_task[id(task)]) > 1 and not _is_evaluation(task)]
     shared = {"tasks": len(common), "seconds": _seconds(common, receipts), **_costs(common, receipts)}
     rows.sort(key=lambda row: row.mean_reward["value"] if row.mean_reward else 0.0, reverse=True)
-    summary = TournamentSummary(done.output, baseline, rows, shared, len(done.made), len(done.found))
+    summary = TournamentSummary(done.output, baseline, rows, shared, len(done.made), len(done.found), done.failures)
     write_record(Directory(done.output), RESULT, asdict(summary), indent=1)
     return summary
 
@@ -151,8 +158,8 @@ def _variants_of(walked: Walk, names: list[str]) -> dict[int, set[str]]:
     """By task, the variants that it is a task of; the prompts are made for all of them."""
     owners: dict[int, set[str]] = {id(task): set() for task in walked.tasks}
     for name, task in walked.named.items():
-        variant = name.partition("/")[0]
-        owners[id(task)] |= {variant} if variant in names else set(names)
+        variant, _, rest = name.partition("/")
+        owners[id(task)] |= {variant} if rest else set(names)
     return owners
 
 

@@ -9,10 +9,15 @@ from collections.abc import Callable
 from grao_pipeline.errors import InputError
 from grao_pipeline.pipeline import stage_named
 from grao_pipeline.rounds.config.run_plan import RunPlan
+from grao_pipeline.rounds.failures import TaskFailure
 from grao_pipeline.rounds.round_graph import Roots, follow
 from grao_pipeline.rounds.tasks import Link, Output, Task, TaskRunner, Tasks, Walk
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
+
+
+def _raise(variant: str, failure: TaskFailure) -> None:
+    raise failure
 
 
 def walk(
@@ -20,6 +25,7 @@ def walk(
     run: TaskRunner,
     link: Link = lambda name, task: None,
     after_round: Callable[[Walk], None] = lambda walked: None,
+    after_failure: Callable[[str, TaskFailure], None] = _raise,
 ) -> Walk:
     """Follow the tasks of a plan, letting `run` make what is missing. What several variants share is one task, named
     after the first of them.
@@ -27,6 +33,7 @@ def walk(
     Args:
         link: is given the names of tasks that are done; a shared one has a name in every variant.
         after_round: is given the tasks so far.
+        after_failure: is given the variant whose task failed; where it does not raise, the next variant follows.
 
     Raises:
         GraoError: an input of the plan is not usable.
@@ -35,7 +42,7 @@ def walk(
     prompts, held_out = _prompts(plan, tasks)
     # Known by its place: a task that reads it asks for its content.
     model = tasks.known(plan.model, Provenance("model", plan.model, {}, {}))
-    return _follow_all(plan, tasks, Roots(prompts, held_out, model), after_round)
+    return _follow_all(plan, tasks, Roots(prompts, held_out, model), after_round, after_failure)
 
 
 def count_tasks(plan: RunPlan) -> int:
@@ -44,13 +51,25 @@ def count_tasks(plan: RunPlan) -> int:
     makes_prompts = plan.prompts.source is not None
     is_split = bool(plan.prompts.settings.options.resolved()["eval_fraction"]) if makes_prompts else plan.prompts.eval
     prompts, held_out, model = (Output(None, None, name) for name in ("train", "eval", "model"))
-    walked = _follow_all(plan, tasks, Roots(prompts, held_out if is_split else None, model), lambda walked: None)
+    walked = _follow_all(
+        plan, tasks, Roots(prompts, held_out if is_split else None, model), lambda walked: None, _raise
+    )
     return makes_prompts + len(walked.tasks)
 
 
-def _follow_all(plan: RunPlan, tasks: Tasks, roots: Roots, after_round: Callable[[Walk], None]) -> Walk:
+def _follow_all(
+    plan: RunPlan,
+    tasks: Tasks,
+    roots: Roots,
+    after_round: Callable[[Walk], None],
+    after_failure: Callable[[str, TaskFailure], None],
+) -> Walk:
     for variant in plan.variants:
-        follow(plan, variant, tasks, roots, after_round)
+        try:
+            follow(plan, variant, tasks, roots, after_round)
+        except TaskFailure as failure:
+            after_failure(variant.name, failure)
+            tasks.walk.failures[variant.name] = str(failure)
     return tasks.walk
 
 

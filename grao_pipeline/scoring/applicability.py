@@ -1,9 +1,10 @@
 """Which rows a reward is meant for: `--when`, and `--missing skip`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from grao_pipeline.errors import UsageError
+from grao_pipeline.options import closest
 from grao_pipeline.scoring.condition import Condition
 from grao_pipeline.scoring.metadata import field_value
 from grao_pipeline.scoring.options import ScoreOptions
@@ -46,3 +47,16 @@ class Applicability:
 def uniform_condition(options: ScoreOptions) -> str | None:
     """The condition in its uniform spelling, for the identity of the scores."""
     return None if options.when is None else Condition.parse(options.when).text
+
+
+def absent_fields(condition: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A note on every field of `--when` that none of these rows has: it may be misspelled, and counts as null.
+
+    Args:
+        rows: metadata.
+    """
+    known = sorted({key for metadata in rows for key in metadata})
+    for name in Condition.parse(condition).fields:
+        if rows and all(field_value(metadata, name) is None for metadata in rows):
+            hint = closest(name, known) or f" There are: {', '.join(known[:20]) or 'none'}."
+            yield f"--when: none of the first {len(rows):,} groups has a field '{name}' in its metadata.{hint}"

@@ -61,6 +61,8 @@ class Condition:
     text: str
     """The condition with single spaces: the same for the same condition."""
     value: Value
+    fields: tuple[str, ...] = ()
+    """The names of the fields that it reads, in order."""
 
     @staticmethod
     def parse(text: str) -> "Condition":
@@ -70,7 +72,7 @@ class Condition:
             ConditionError: names the column of what is wrong.
         """
         parser = _Parser(text)
-        return Condition(parser.text, parser.condition())
+        return Condition(parser.text, parser.condition(), tuple(dict.fromkeys(parser.fields)))
 
     def applies_to(self, metadata: Metadata) -> bool:
         """Whether the condition is true of a row.
@@ -98,6 +100,7 @@ class _Parser:
         self._position = 0
         self._depth = 0
         self.text = " ".join(token.text for token in self._tokens[:-1])
+        self.fields: list[str] = []
 
     def condition(self) -> Value:
         value = self._either()
@@ -209,6 +212,7 @@ class _Parser:
                 raise self._error("expected the name of a field")
             name += f".{self._next.text.strip('`')}"
             self._position += 1
+        self.fields.append(name)
         return lambda row: field_value(row, name)
 
 

@@ -47,6 +47,10 @@ class PartJudge:
         """The groups of a part, with the texts that the reward sees."""
         return [self._seen.row(row) for row in self._groups.part(index, COLUMNS).to_pylist()]
 
+    def metadata(self, index: int) -> list[dict[str, object]]:
+        """Of the groups of a part. Raises InputError where it cannot be read."""
+        return [_metadata(row) for row in self._groups.part(index, ["group_id", "metadata"]).to_pylist()]
+
     def sequences(self, row: Row) -> Sequences:
         """Raises InputError where the row's metadata cannot be read, or --when cannot be decided."""
         metadata = _metadata(row)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from grao_pipeline.errors import UsageError
 from grao_pipeline.progress import SILENT, Bar, Progress
 from grao_pipeline.schemas import SCORES
-from grao_pipeline.scoring.applicability import Applicability
+from grao_pipeline.scoring.applicability import Applicability, absent_fields
 from grao_pipeline.scoring.cached_reward import CachedReward
 from grao_pipeline.scoring.failure_gate import FailureGate, ScoredPart
 from grao_pipeline.scoring.named_reward import make_reward, reward_fingerprint, reward_name, scores_provenance
@@ -88,6 +88,8 @@ def score_groups(
             writer = open_writer()
         if options.retry_errors:
             retry_errors(parts, writer, summary, progress)
+        if options.when is not None and groups.num_parts:
+            summary.remarks += absent_fields(options.when, parts.metadata(0))
         _tally_committed(tally, groups, writer)
         missing = writer.missing()
         if options.batch:

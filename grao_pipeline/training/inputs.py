@@ -60,7 +60,10 @@ def load_data(inputs: TrainingInputs, options: TrainOptions) -> TrainingSet:
     data = TrainingSet(groups, advantages, options.max_rounds_behind, replay, inputs.logprobs)
     if not len(data):
         urls = ", ".join(pair.groups.url for pair in inputs.pairs)
-        raise InputError(f"Nothing to train on: no group of {urls} has an advantage. All have equal rewards or none.")
+        raise InputError(
+            f"Nothing to train on: no group of {urls} has an advantage. All have equal rewards or none, or are masked "
+            "by the filters of grao advantages."
+        )
     if not options.allow_off_policy:
         _refuse_other_policies(inputs, data, options)
     config = load_config(source).get_text_config()

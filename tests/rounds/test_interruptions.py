@@ -42,7 +42,8 @@ def test_a_stop_signal_names_the_stage_and_keeps_what_is_finished(
     assert process.returncode == 1
     assert "Traceback" not in stderr
     assert "Stopped by SIGTERM." in stderr  # the stage's own last words
-    assert f"Stopped by {number.name}. The stage was round-0/generate" in stderr
+    assert stderr.count("Error: ") == 1
+    assert f"Error: Stopped by {number.name}. The stage was round-0/generate" in stderr
     assert "Run the same command again" in stderr
     task = plan(config)["round-0/generate"]
     assert task["state"] == "to do"

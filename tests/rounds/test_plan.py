@@ -110,7 +110,8 @@ def test_a_model_that_does_not_exist_is_named_before_anything_runs(
         config = write_config(tmp_path, Path(path), prompts, prompts={"source": "nothing.jsonl"})
         result = tiny.grao("rounds", verb, config)
         assert result.exit_code == 1
-        assert f"Model '{path}': there is no such directory." in result.output
+        line = next(number for number, text in enumerate(config.read_text().splitlines(), 1) if "model: " in text)
+        assert f"rounds.yaml:{line}: model: Model '{path}': there is no such directory." in result.output
 
 
 def test_a_judge_is_asked_about_every_sequence_in_both_orders(tmp_path: Path, model: Path, prompts: str) -> None:

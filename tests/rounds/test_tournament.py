@@ -1,5 +1,6 @@
 """Tournaments: what methods share is done and counted once; rows are those of the tables; wrong files are refused."""
 
+import json
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -142,3 +143,24 @@ def test_an_unknown_baseline_is_refused(tmp_path: Path) -> None:
     result = tiny.grao("tournament", path, "--baseline", "stf")
     assert result.exit_code == 2
     assert "--baseline: there is no method 'stf'. Did you mean sft?" in result.output
+
+
+def test_a_method_that_fails_is_named_and_the_others_are_compared(
+    tmp_path: Path, model: Path, prompts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_left = {"advantages": {"min_mean_reward": 1000.0}}
+    also = {**nothing_left, "preset": "paper"}
+    methods = {"empty": nothing_left, "empty-too": also, "sft": METHODS["sft"], "grao": {}}
+    path = write(tmp_path, model, prompts, methods)
+    monkeypatch.setattr(ResidentCommands, "run", run_here)
+    result = tiny.grao("tournament", path, "--baseline", "grao", "--json")
+    assert result.exit_code == 1
+    summary = json.loads(result.stdout)
+    assert {row["method"] for row in summary["rows"]} == {"grao", "sft"}
+    assert set(summary["failures"]) == {"empty", "empty-too"}
+    assert "empty/round-0/train failed (exit code 1)" in summary["failures"]["empty"]
+    assert result.stderr.count("Nothing to train on: ") == 1  # what both share is tried once
+    assert "2 variants failed; the others are finished." in result.stderr
+    refused = tiny.grao("tournament", path, "--baseline", "empty")
+    assert refused.exit_code == 1
+    assert "2 variants failed" in refused.output

@@ -119,3 +119,23 @@ def test_both_tasks_of_a_mixed_table_are_trained_on(groups: str, tmp_path: Path)
     assert (summary["trained_groups"], summary["trained_samples"], summary["unscored_samples"]) == (3, 6, 0)
     counts = {row["reward"]: (row["scored"], row["not_applicable"], row["unscored"]) for row in summary["rewards"]}
     assert counts == {"gsm8k": (2, 4, 0), "short": (4, 2, 0)}
+
+
+@pytest.mark.parametrize(
+    ("condition", "notes"),
+    [
+        ('taks == "code"', ["none of the first 3 groups has a field 'taks' in its metadata. Did you mean task?"]),
+        ('taks != "code" and levl < 9', ["field 'taks'", "field 'levl' in its metadata. Did you mean level?"]),
+        ("source.name", ["field 'source.name' in its metadata. There are: answer, level, task, tests."]),
+        ('task == "code" and tests', []),
+        ("not level", []),
+    ],
+)
+def test_a_field_that_no_group_has_is_said(groups: str, tmp_path: Path, condition: str, notes: list[str]) -> None:
+    summary = tiny.grao_json(
+        "score", groups, tmp_path / "s", "--reward", "gsm8k", "--missing", "skip", "--when", condition
+    )
+    of_fields = [note for note in summary["notes"] if "has a field" in note]
+    assert len(of_fields) == len(notes)
+    for expected, note in zip(notes, of_fields, strict=True):
+        assert expected in note

@@ -113,6 +113,7 @@ def load_plan(path: str) -> RunPlan:
         resources=resources,
         prompts=_prompts(in_round(own_keys["prompts"], None)),
         variants=variants,
+        source=source_of(root, ""),
     )
 
 

@@ -95,6 +95,7 @@ class RunPlan:
         overlap: whether a round is sampled while the one before it trains.
         until: when the rounds stop before the last one.
         keep: which models stay on the disk; None for all.
+        source: where the keys of the file are written.
     """
 
     output: Place
@@ -109,3 +110,4 @@ class RunPlan:
     resources: Mapping[str, StageResources]
     prompts: PromptsPlan
     variants: Sequence[VariantPlan]
+    source: YamlSection
