@@ -72,7 +72,7 @@ test-one: setup
 	$(PYTEST) tests/$(or $(STAGE),$(error say which: make test-one STAGE=scoring))
 
 coverage: setup
-	$(PYTEST) $(FAST) --cov --cov-report term:skip-covered --cov-report html
+	$(PYTEST) -m "not vllm and not ray" --cov --cov-report term:skip-covered --cov-report html
 
 # Kills, damaged bytes, malformed inputs, failing stores and races. The long form: make chaos MINUTES=60
 chaos: setup

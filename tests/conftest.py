@@ -14,9 +14,12 @@ os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ["GRAO_CACHE"] = tempfile.mkdtemp(prefix="grao-tests-cache-")
+if "SSL_CERT_FILE" not in os.environ:  # a client of a server reads all of them, and the servers of the tests have none
+    os.environ["SSL_CERT_FILE"] = os.path.join(os.path.dirname(__file__), "data", "certificate.pem")
+CACHE = os.environ["GRAO_CACHE"] = tempfile.mkdtemp(prefix="grao-tests-cache-")
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +48,13 @@ def real_data(request: pytest.FixtureRequest) -> Path:
     return directory
 
 
+CACHES = count()
+
+
 @pytest.fixture(autouse=True)
-def own_cache_of_judgements(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache_of_judgements(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test finds what another one had judged."""
-    monkeypatch.setenv("GRAO_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("GRAO_CACHE", os.path.join(CACHE, str(next(CACHES))))
 
 
 @pytest.fixture(scope="session")

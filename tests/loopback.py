@@ -36,7 +36,7 @@ class _QuietServer(ThreadingHTTPServer):
 def serving(handler: type[QuietHandler]) -> Iterator[str]:
     """A running server; its base URL, as the client of OpenAI's API takes it."""
     server = _QuietServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_address[1]}/v1"
     server.shutdown()

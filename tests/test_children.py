@@ -23,6 +23,7 @@ subprocess.run([sys.executable, "-c", sys.argv[1]], env={**os.environ, PARENT_VA
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stderr", ["closed", "full"])
 def test_a_child_ends_with_its_parent_where_nobody_reads_its_standard_error(stderr: str) -> None:
     """As when a terminal is closed, or the reader of a pipe is stopped."""

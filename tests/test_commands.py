@@ -17,6 +17,7 @@ def reward(completions):
 """
 
 
+@pytest.mark.slow
 def test_a_command_ends_with_its_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that fails leaves one that may wait forever, and an interpreter waits at its end for such processes."""
     (tmp_path / "waiting.py").write_text(REWARD)

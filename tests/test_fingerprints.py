@@ -65,6 +65,7 @@ def test_fingerprints_never_drift(computed: str, text: str, known: str) -> None:
     assert computed == known == digest(text)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(50))
 @given(st.dictionaries(st.text(), JSON))
 def test_the_order_of_keys_does_not_matter(value: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from benchmarks.attention_equality import main
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.slow
 def test_shared_prompts_have_the_logprobs_and_gradients_of_rows_in_half_precision() -> None:
     done = CliRunner().invoke(main, ["--setting", "groups-of-4"])
     assert done.exit_code == 0, done.output

@@ -18,6 +18,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(VALUES)
 def test_what_json_holds_is_read_as_it_was_written(value: object) -> None:

@@ -8,6 +8,7 @@ import pytest
 from grao_pipeline.loaded_code import LoadedCode
 
 
+@pytest.mark.slow
 def test_a_module_of_the_users_that_is_written_later_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

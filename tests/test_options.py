@@ -185,6 +185,7 @@ def options_of(draw: st.DrawFn, model: type[StageOptions]) -> StageOptions:
 STAGE_OF = {stage.options_model: stage for stage in stages()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 @settings(max_examples=examples(40))
 @given(st.data())
@@ -206,6 +207,7 @@ def test_the_command_line_of_options_gives_the_same_options_back(
     assert received[0].content() == options.content()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 @settings(max_examples=40, deadline=None)
 @given(st.data())

@@ -34,6 +34,7 @@ def test_stages_are_unique_and_named() -> None:
         stage_named("polish")
 
 
+@pytest.mark.slow
 def test_listing_the_stages_imports_nothing_heavy() -> None:
     code = """
 import sys
@@ -64,6 +65,7 @@ def run(environment: dict[str, str], *arguments: object) -> str:
     return process.stdout
 
 
+@pytest.mark.slow
 def test_one_record_makes_a_command(environment: dict[str, str], groups: str, tmp_path: Path) -> None:
     commands = run(environment, "--help").partition("Commands:")[2]
     assert commands.index("generate ") < commands.index("first-samples ") < commands.index("score ")

@@ -111,6 +111,7 @@ def shout(prompt, *, mark: str = "!"):
 """
 
 
+@pytest.mark.slow
 def test_what_others_publish_makes_the_same_tables_and_models_as_their_module(
     place: Path, groups: str, model: Path
 ) -> None:

@@ -33,6 +33,7 @@ def test_wait_returns_the_exit_code() -> None:
         assert signals.wait(process) == 3
 
 
+@pytest.mark.slow
 def test_a_signal_ends_the_wait_for_a_child_which_still_runs() -> None:
     process = child("print('started', flush=True); import time; time.sleep(600)")
     assert process.stdout is not None

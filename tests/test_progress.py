@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from grao_pipeline.advantages.compute import compute_advantages
 from grao_pipeline.advantages.options import AdvantagesOptions, WeightedScores
 from grao_pipeline.evaluation.evaluate import evaluate
@@ -62,6 +64,7 @@ def test_prompts_and_import_count_rows(tmp_path: Path) -> None:
     assert count(progress.bar("writing")) == (0, 2, 2, "parts")
 
 
+@pytest.mark.slow
 def test_generate_names_the_model_that_it_loads_and_counts_groups(tmp_path: Path, model: Path, prompts: str) -> None:
     options = GenerateOptions(
         model=str(model), engine="transformers", samples=2, max_new_tokens=4, prompts_per_part=4, worker="0/2"
@@ -94,6 +97,7 @@ def test_score_counts_groups_and_what_the_cache_knew(tmp_path: Path, groups: str
     assert bar.facts["cache_misses"] == 0
 
 
+@pytest.mark.slow
 def test_advantages_train_and_evaluate_show_their_numbers(tmp_path: Path, model: Path, groups: str) -> None:
     scores, advantages = str(tmp_path / "scores"), str(tmp_path / "advantages")
     progress = RecordedProgress()

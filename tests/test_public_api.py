@@ -65,6 +65,7 @@ def test_importing_the_package_loads_nothing_else() -> None:
     assert loaded == ["grao_pipeline", "grao_pipeline.lazy"]
 
 
+@pytest.mark.slow
 def test_an_option_model_loads_no_polars_and_no_torch() -> None:
     code = "import sys; from grao_pipeline import GenerateOptions, ScoreOptions; print('polars' in sys.modules)"
     assert run(code).strip() == "False"

@@ -59,6 +59,7 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAO_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("secrets")
 def test_no_secret_is_in_any_output_of_the_stages(tmp_path: Path, model: Path, source: str) -> None:
     printed = []
@@ -101,6 +102,7 @@ def _with_password(base_url: str) -> str:
     return base_url.replace("http://", f"http://user:{CANARY}@")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("secrets")
 def test_no_secret_is_in_any_output_of_teachers_and_judges(tmp_path: Path, source: str, model: Path) -> None:
     printed = []

@@ -62,6 +62,7 @@ def eight_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return tiny.write_table(tmp_path / "groups", "groups", rows, rows_per_part=1)
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_command_and_a_rerun_ends_like_one_process(
     eight_groups: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_killed_process_ends_the_command_and_a_rerun_ends_like_one_process(
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "alone")
 
 
+@pytest.mark.slow
 def test_the_processes_die_with_the_one_that_started_them(eight_groups: str, tmp_path: Path) -> None:
     options = ["--reward", "at_five:reward", "--reward-arg", f"log={tmp_path}/calls"]
     command = Command(
@@ -109,6 +111,7 @@ def test_the_processes_die_with_the_one_that_started_them(eight_groups: str, tmp
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "alone")
 
 
+@pytest.mark.slow
 def test_a_stop_signal_reaches_all_processes_and_is_one_message(eight_groups: str, tmp_path: Path) -> None:
     options = ["--reward", "at_five:reward", "--reward-arg", f"log={tmp_path}/calls", "--processes", 2]
     command = Command(
@@ -126,6 +129,7 @@ def test_a_stop_signal_reaches_all_processes_and_is_one_message(eight_groups: st
     assert not any(is_running(int(pid)) for pid in (tmp_path / "calls").read_text().split())
 
 
+@pytest.mark.slow
 def test_an_error_of_a_process_is_the_error_of_the_command(eight_groups: str, tmp_path: Path) -> None:
     """Here of one that only the processes meet: their reward's file cannot be written."""
     options = ["--reward", "at_five:reward", "--reward-arg", f"log={tmp_path}/no/such/calls", "--processes", 2]

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 FILE = """
 import os
@@ -16,6 +18,7 @@ def test_it(number):
 """
 
 
+@pytest.mark.slow
 def test_the_tests_of_a_file_run_in_one_process(tmp_path: Path) -> None:
     """pytest-xdist ignores groups without a word where it does not fit pytest."""
     (tmp_path / "pytest.ini").write_text("[pytest]\n")

@@ -107,9 +107,8 @@ def cpu_seconds() -> float:
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     seconds = sum(usage.ru_utime + usage.ru_stime for usage in usages)
     children: list[str] = []
-    for path in Path("/proc/self/task").glob("*/children"):
-        with suppress(OSError):  # the thread has ended
-            children += path.read_text().split()
+    with suppress(OSError):  # not on Linux
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()  # of the main thread
     for pid in children:
         with suppress(OSError):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

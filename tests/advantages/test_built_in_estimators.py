@@ -97,6 +97,7 @@ BY_HAND = {"copo", "gtpo", "hardness-scaled", "red", "signed-by"}
 BY_GROUP = sorted(set(ESTIMATORS) - BY_HAND - {"gdpo", "reinforce++-baseline"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistics", STATISTICS)
 @pytest.mark.parametrize("name", BY_GROUP)
 @settings(max_examples=examples(15))
@@ -131,6 +132,7 @@ def table_deviations(test_groups: list[Group], statistics: str, names: list[str]
     return deviations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows_per_part", [1, 3, 50])
 @pytest.mark.parametrize("statistics", STATISTICS)
 @pytest.mark.parametrize("name", ["reinforce++-baseline", "gdpo"])
@@ -245,6 +247,7 @@ def groups_for_trl(num_rewards: int) -> tuple[list[Group], Array]:
     return test_groups, rewards
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["grpo", "dr-grpo", "rloo"])
 def test_estimators_agree_with_trls_own_code(name: str, tmp_path: Path) -> None:
     test_groups, rewards = groups_for_trl(1)
@@ -260,6 +263,7 @@ def test_estimators_agree_with_trls_own_code(name: str, tmp_path: Path) -> None:
             assert value == (None if np.isnan(given_reward) else pytest.approx(wanted, rel=1e-6, abs=1e-6))
 
 
+@pytest.mark.slow
 def test_gdpo_is_trls_normalize_then_sum_without_its_corrections(tmp_path: Path) -> None:
     """TRL divides by s_k + 1e-4 and s_T + 1e-4 with n − 1. Rewards scaled by 1e6 leave 1e-4 no weight in s_k; with
     s_k = σ_k √(6/5) in every group, TRL's sum is ours times √(5/6), and s_T = σ_T √(5/6) √(N / (N − 1)).

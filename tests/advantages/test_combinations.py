@@ -165,6 +165,7 @@ def oracle(group: Sequences, options: dict[str, Any]) -> list[float | None]:
     return combined
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", KINDS, ids=str)
 @settings(max_examples=examples(60))
 @given(st.lists(sequences, min_size=1, max_size=3))
@@ -188,6 +189,7 @@ def test_equal_rewards_are_equal_afterwards_to_the_last_bit(
         assert combined[0] == 0.0
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(

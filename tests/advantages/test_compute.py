@@ -282,6 +282,7 @@ def test_a_resumed_table_has_the_same_bytes(groups: str, tmp_path: Path) -> None
     assert (cached.parts_found, cached.parts_made, cached.trained_groups) == (2, 0, 4)
 
 
+@pytest.mark.slow
 def test_parts_do_not_change_an_advantage(tmp_path: Path) -> None:
     for rows_per_part in (1, 4, 6):
         path = tmp_path / str(rows_per_part)
@@ -359,6 +360,7 @@ def test_a_users_estimator_is_imported_from_the_current_directory(
     assert advantages(tmp_path / "out")[0] == ([2.0, 6.0], 4.0)
 
 
+@pytest.mark.slow
 def test_the_command_runs_without_torch_transformers_or_pandas(groups: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ["advantages", groups, str(out), "--scores", scores_table(tmp_path / "r"), "--json"]

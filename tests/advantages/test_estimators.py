@@ -97,6 +97,7 @@ reward = st.none() | awkward | st.floats(-1e6, 1e6, width=32).filter(lambda x: x
 group = st.tuples(st.lists(reward, min_size=1, max_size=9), reward)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(150))
 @given(st.lists(st.tuples(group, st.booleans()), min_size=1, max_size=5), st.sampled_from(STATISTICS), st.booleans())
 @example([(([float32(0.1)] * 9, float32(0.1)), True)], "samples_and_reference", True)
@@ -188,6 +189,7 @@ def test_unscored_sequences_have_no_advantage_and_do_not_count() -> None:
     assert [row["reward_mean"] for row in rows] == [2.0, 1.0, None]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(50))
 @given(st.lists(st.floats(-100, 100, width=32).map(lambda x: float32(round(x, 3))), min_size=1, max_size=8))
 def test_advantages_sum_to_zero_and_have_unit_variance(rewards: Rewards) -> None:

@@ -24,6 +24,7 @@ def lone(rewards: list[float | None], **values: Any) -> Group:
     return Group(rewards, None, has_reference=False, **values)
 
 
+@pytest.mark.slow
 def test_truncated_samples_are_kept_dropped_or_counted_with_zero(tmp_path: Path) -> None:
     """Rewards 0, 2, 7 with the last truncated. All three: μ = 3; without it: μ = 1."""
     group = lone([0.0, 2.0, 7.0], finish_reasons=["stop", "stop", "length"])

@@ -154,6 +154,7 @@ def in_plain_python(groups: list[dict[str, Any]], scores: dict[str, list[dict[st
     return rows
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(groups_and_scores())
 def test_every_sequence_is_one_row(

@@ -88,6 +88,7 @@ def advantages(place: Path, name: str, *groups: Group, **options: Any) -> list[A
 PAIR = Group([1.0, 3.0], None, has_reference=False)  # μ = 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["scaled", "Scaled"])
 def test_functions_and_classes_take_arguments(place: Path, name: str) -> None:
     assert advantages(place / "default", name, PAIR) == [[-2.0, 2.0]]
@@ -119,6 +120,7 @@ def test_what_is_not_an_estimator_is_refused(name: str) -> None:
         load_estimator(AdvantagesOptions(estimator=f"own_estimators:{name}"))
 
 
+@pytest.mark.slow
 def test_a_class_may_read_a_deviation_over_the_table(place: Path) -> None:
     """Rewards −2, 2 and −2, 2: σ_T = 2."""
     group = Group([-2.0, 2.0], None, has_reference=False)

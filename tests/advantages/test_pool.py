@@ -46,6 +46,7 @@ def test_a_groups_own_variance_does_not_matter_in_a_pool(tmp_path: Path) -> None
     assert computed == [([1.0, 1.0], None)]
 
 
+@pytest.mark.slow
 def test_several_rewards_are_matched_by_name(tmp_path: Path) -> None:
     def two_rewards(a: list[float], b: list[float], policy: str) -> Group:
         return Group({"a": a, "b": b}, {"a": None, "b": None}, "q", has_reference=False, policy=policy * 32)

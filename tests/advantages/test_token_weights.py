@@ -272,6 +272,7 @@ def tables(tmp_path: Path) -> tuple[str, list[WeightedScores]]:
     return url, scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["module:attribute", "entry point"])
 def test_a_package_publishes_functions_of_every_kind(
     tables: tuple[str, list[WeightedScores]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str

@@ -121,6 +121,7 @@ def commands_of(system: System) -> list[list[str]]:
     return commands
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", [system for system in SYSTEMS if system.is_offered], ids=lambda one: str(one.name))
 def test_the_words_of_every_command_exist(system: System) -> None:
     """Commands, options, and the plug-ins that they name."""
@@ -162,6 +163,7 @@ def test_every_offered_system_says_what_to_run() -> None:
     assert hints == []
 
 
+@pytest.mark.slow
 def test_no_code_asks_for_the_name_of_a_method() -> None:
     """A method is its file and its line in a registry: `options.objective == "grpo"` stands nowhere."""
     options = {f"{kind.name}" for kind in KINDS_OF_METHODS} | {"combine", "token_weights"}

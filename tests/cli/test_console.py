@@ -67,6 +67,7 @@ def in_a_fork(*arguments: object, **changes: str) -> tuple[str, str, int | None]
     return *process.communicate(), process.returncode
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_bar_that_is_gone_at_the_end(tmp_path: Path, groups: str) -> None:
     stdout, seen = on_a_terminal("score", groups, tmp_path / "out", *LENGTH, "--json")
     assert json.loads(stdout)["statuses"] == {"ok": 40}
@@ -92,6 +93,7 @@ def test_a_training_on_a_terminal_shows_loading_and_the_newest_step(tmp_path: Pa
     assert "step 1/" in seen  # -v prints the lines of a log file above the bar
 
 
+@pytest.mark.slow
 def test_a_pipe_receives_lines_and_nothing_else(tmp_path: Path, groups: str) -> None:
     process = in_a_pipe("score", groups, tmp_path / "out", *LENGTH)
     assert process.returncode == 0
@@ -101,6 +103,7 @@ def test_a_pipe_receives_lines_and_nothing_else(tmp_path: Path, groups: str) -> 
     assert "Scores:" in process.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "changes"), [(["-q"], {}), (["--quiet"], {}), ([], {"GRAO_LOG": "warning"})])
 def test_quiet_prints_nothing_but_the_summary(
     tmp_path: Path, groups: str, options: list[str], changes: dict[str, str]
@@ -119,6 +122,7 @@ def test_quiet_still_prints_warnings(tmp_path: Path, groups: str) -> None:
     assert "committed" not in result.stderr
 
 
+@pytest.mark.slow
 def test_only_the_first_of_torchruns_processes_prints(tmp_path: Path, groups: str) -> None:
     assert in_a_fork("score", groups, tmp_path / "out", *LENGTH, RANK="1")[1] == ""
 
@@ -180,6 +184,7 @@ def test_a_phase_is_named_once_it_takes_long(capsys: pytest.CaptureFixture[str])
     assert text == "loading b …\n"
 
 
+@pytest.mark.slow
 def test_a_phase_that_has_said_something_is_not_named_in_its_middle(capsys: pytest.CaptureFixture[str]) -> None:
     progress = LineProgress("info", phase_seconds=0.3)
     with progress.track("starting"):

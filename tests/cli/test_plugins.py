@@ -20,6 +20,7 @@ def test_a_plugin_says_what_it_is_and_what_its_arguments_are(kind: str, name: st
         assert argument["type"]
 
 
+@pytest.mark.slow
 def test_plugins_are_listed_by_kind() -> None:
     kinds = tiny.grao_json("plugins", "list")
     weighing = ["combination", "reshape", "filter", "token_weight"]
@@ -40,12 +41,14 @@ def test_a_plugin_is_shown_with_defaults_and_an_example() -> None:
     assert "grao score GROUPS OUT --reward length --reward-arg target=…" in shown
 
 
+@pytest.mark.slow
 def test_a_name_of_several_kinds_is_shown_for_each() -> None:
     shown = tiny.grao_json("plugins", "show", "grpo")["plugins"]
     assert [plugin["kind"] for plugin in shown] == ["estimator", "objective"]
     assert [plugin["kind"] for plugin in tiny.grao_json("plugins", "show", "too-short")["plugins"]] == ["filter"]
 
 
+@pytest.mark.slow
 def test_an_unknown_plugin_is_answered_with_a_similar_one() -> None:
     result = tiny.grao("plugins", "show", "grop")
     assert result.exit_code == 2

@@ -20,6 +20,7 @@ def obeyed(text: str) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_every_character_that_a_terminal_obeys_is_written_out() -> None:
     assert visible(HOSTILE) == SHOWN
     everything = "".join(map(chr, range(0x110000)))

@@ -168,6 +168,7 @@ def test_wrong_use_is_answered_with_one_clear_message(
     assert not list((tmp_path / "out").rglob(".manifest.parquet"))
 
 
+@pytest.mark.slow
 def test_a_message_comes_without_traceback_in_a_real_process(files: Files, tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -186,6 +187,7 @@ def test_a_message_comes_without_traceback_in_a_real_process(files: Files, tmp_p
     assert "Traceback" not in process.stderr
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
     code = """
 import sys
@@ -199,6 +201,7 @@ main(["prompts", "owner/name", "out"], prog_name="grao")
     assert "Traceback" not in process.stderr
 
 
+@pytest.mark.slow
 def test_json_puts_one_object_on_standard_output_and_progress_on_standard_error(files: Files, tmp_path: Path) -> None:
     options = ["--reward", "length", "--reward-arg", "target=3", "--json"]
     command = [sys.executable, "-m", "grao_pipeline", "score", files.groups, str(tmp_path / "out"), *options]

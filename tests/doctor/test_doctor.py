@@ -24,6 +24,7 @@ def test_what_works_was_tried() -> None:
     assert all(free > 0 for free in diagnosis["disks"].values())
 
 
+@pytest.mark.slow
 def test_a_package_that_breaks_or_dies_does_not_stop_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -45,6 +46,7 @@ def test_a_package_that_breaks_or_dies_does_not_stop_the_others(
     assert "package openai: its process ended with code 7" in result.stderr
 
 
+@pytest.mark.slow
 def test_what_is_not_installed_comes_with_its_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An import hook in the process of the trials hides the package."""
     hook = "import sys\nsys.modules['bitsandbytes'] = None\n"
@@ -55,6 +57,7 @@ def test_what_is_not_installed_comes_with_its_command(monkeypatch: pytest.Monkey
     assert (state, "pip install 'grao-pipeline[quantized]'" in detail) == ("not installed", True)
 
 
+@pytest.mark.slow
 def test_packages_have_the_names_of_pip_and_lines_fit_the_terminal(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -299,6 +299,7 @@ def test_a_breakdown_is_the_evaluation_of_a_part_of_the_prompts(tmp_path: Path) 
     assert row["mean_reward"].startswith("1.500 [")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "message"),
     [
@@ -331,6 +332,7 @@ def with_status(place: tuple[str, str], path: Path, prompt: str, status: str) ->
     return place[0], str(path)
 
 
+@pytest.mark.slow
 def test_prompts_of_other_tasks_are_left_out_of_every_number(tmp_path: Path, tuned: tuple[str, str]) -> None:
     """One scores table of mixed tasks, and a reward that is meant for a part: the numbers are those of that part."""
     mixed = with_status(tables(tmp_path / "mixed", MIXED), tmp_path / "s.parquet", "code", "not_applicable")

@@ -43,6 +43,7 @@ def test_shares_have_the_interval_of_the_binomial(n: int, k: int, confidence: fl
     assert estimate.high == pytest.approx(binomial_quantile(n, k, 1 - tail) / n, abs=1.01 / n)
 
 
+@pytest.mark.slow
 def test_many_values_have_the_interval_of_the_normal() -> None:
     """Mean ± 1.96 σ/√n. 4,000 values times 5,000 resamples: drawn in several blocks."""
     values = np.random.default_rng(3).gamma(2.0, size=4_000)

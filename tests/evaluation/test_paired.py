@@ -39,6 +39,7 @@ def test_intervals_of_pairs_are_narrower_by_what_the_prompts_share() -> None:
     assert paired.difference.low > 0.0  # which two separate means could not tell: their interval is ± 0.14
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_true_difference() -> None:
     """Of 200 draws of 60 prompts, 95 % ± 3 standard deviations (1.5 %) are to hold the true difference of 0.1."""
     generator = np.random.default_rng(1)

@@ -113,6 +113,7 @@ def test_one_node_plans_every_round(place: Path) -> None:
     assert [f"round-{number}/train" for number in range(4)] == [name for name in names if name.endswith("/train")]
 
 
+@pytest.mark.slow
 def test_an_object_store_is_planned_in_the_bucket(place: Path, bucket: None) -> None:
     plan = tiny.grao_json("rounds", "plan", CLUSTERS / "object_store.yaml")
     assert {task["state"] for task in plan["tasks"]} <= {"to do", "waits"}

@@ -87,6 +87,7 @@ def test_the_estimator_takes_the_distance_from_the_median(tables: Path) -> None:
         assert row["reference_advantage"] == pytest.approx((0.5 - median) / 0.5)
 
 
+@pytest.mark.slow
 def test_the_engine_samples_with_the_models_log_probs(tables: Path) -> None:
     shutil.rmtree("runs/groups")
     run_command_of("custom_engine", "--samples", "3", "--max-new-tokens", "12", "--temperature", "0.9")
@@ -103,6 +104,7 @@ def test_the_engine_samples_with_the_models_log_probs(tables: Path) -> None:
             assert 2 not in ids[:-1]
 
 
+@pytest.mark.slow
 def test_the_objective_trains(tables: Path) -> None:
     samples = [[5, 6, 2], [7, 2], [8, 9, 10]]
     groups = [group_row(f"prompt {n}", ["text"] * 3, token_ids=samples, policy="p" * 32) for n in range(2)]

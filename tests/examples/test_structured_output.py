@@ -40,6 +40,7 @@ def test_a_message_says_every_value_of_its_record(drawn: list[dict[str, Any]]) -
     assert len({row["prompt"] for row in drawn}) == len(drawn)
 
 
+@pytest.mark.slow
 def test_every_record_is_allowed_by_the_schema_of_its_form(drawn: list[dict[str, Any]]) -> None:
     """The schema itself is valid, and refuses a record that lacks a field or has one too many."""
     for row in drawn:

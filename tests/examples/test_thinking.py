@@ -28,6 +28,7 @@ FAMILIES: list[tuple[str, list[str], str, str]] = [
 """Family, arguments of its template, a turn after the prompt with its thought, and what the prompt ends with."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "arguments", "turn", "opened"), FAMILIES)
 def test_what_is_trained_on_is_what_the_model_would_write(
     family: str, arguments: list[str], turn: str, opened: str, model: Path, tmp_path: Path
@@ -49,6 +50,7 @@ def test_what_is_trained_on_is_what_the_model_would_write(
         assert trained == expected
 
 
+@pytest.mark.slow
 def test_the_script_prints_the_four_cases(capsys: pytest.CaptureFixture[str]) -> None:
     main([str(TEMPLATES / "qwen3.jinja"), *ON, *OFF], standalone_mode=False)
     titles = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]

@@ -187,6 +187,7 @@ def test_prompts_of_verl_and_openrlhf_come_from_prompts_and_from_groups(
     assert of_groups["rows"] == 3
 
 
+@pytest.mark.slow
 def test_the_same_export_is_found_and_another_one_is_not_replaced_unasked(
     tables: tuple[str, str], tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ def logprobs_under(model: Any, prompt: list[int], completion: list[int]) -> list
     return logprobs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["transformers", "vllm"])
 def test_samples_are_drawn_from_base_and_adapter(
     engine: str, model: Path, adapter: Path, prompts: str, tmp_path: Path

@@ -35,6 +35,7 @@ def parts_of(path: Path) -> dict[str, tuple[int, int]]:
     return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in sorted(path.glob("part-*.parquet"))}
 
 
+@pytest.mark.slow
 def test_every_prompt_becomes_one_group_in_the_order_of_the_prompts(model: Path, prompts: str, tmp_path: Path) -> None:
     summary = tiny.grao_json("generate", prompts, tmp_path, "--model", model, *TRANSFORMERS, "--prompts-per-part", 4)
     rows = groups_of(tmp_path)
@@ -65,6 +66,7 @@ def test_a_group_is_named_by_its_prompt_its_policy_and_its_tokens(groups: str) -
         assert row["group_id"] == hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
+@pytest.mark.slow
 def test_a_part_says_where_it_came_from(model: Path, prompts: str, tmp_path: Path) -> None:
     options = ["--seed", 5, "--round", 3, "--batch-size", 2, "--prompts-per-part", 5]
     summary = tiny.grao_json("generate", prompts, tmp_path, "--model", model, *TRANSFORMERS, *options)
@@ -90,6 +92,7 @@ def test_a_part_says_where_it_came_from(model: Path, prompts: str, tmp_path: Pat
     assert {row["round"] for row in groups_of(tmp_path)} == {3}
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_alone(model: Path, prompts: str, tmp_path: Path) -> None:
     command = ("generate", prompts, tmp_path, "--model", model, *TRANSFORMERS, "--prompts-per-part", 4)
     tiny.grao_json(*command)
@@ -99,6 +102,7 @@ def test_a_finished_run_is_left_alone(model: Path, prompts: str, tmp_path: Path)
     assert {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [["part-000001.parquet"], [".manifest.parquet", "part-000000.parquet"]])
 def test_only_a_lost_part_is_regenerated_and_it_is_the_same(
     lost: list[str], model: Path, prompts: str, tmp_path: Path
@@ -115,6 +119,7 @@ def test_only_a_lost_part_is_regenerated_and_it_is_the_same(
     assert {name: parts_of(tmp_path)[name] for name in others} == others
 
 
+@pytest.mark.slow
 def test_a_run_resumes_with_another_batch_size(model: Path, prompts: str, tmp_path: Path) -> None:
     """It is not part of the fingerprint: the tokens are the same, log-probs up to the last bits of float32 sums."""
     command = ("generate", prompts, tmp_path, "--model", model, *TRANSFORMERS, "--prompts-per-part", 4)
@@ -128,6 +133,7 @@ def test_a_run_resumes_with_another_batch_size(model: Path, prompts: str, tmp_pa
             assert ours == pytest.approx(theirs, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
@@ -149,6 +155,7 @@ def test_other_options_for_the_same_directory_are_refused_and_change_nothing(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_another_model_or_other_stop_tokens_change_the_fingerprint(model: Path, prompts: str, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(model, other)
@@ -168,6 +175,7 @@ def test_a_copy_of_the_model_has_the_same_fingerprint(model: Path, prompts: str,
     assert summary["parts_made"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["vllm", "transformers"])
 def test_prompts_near_the_end_of_the_context_are_clipped_and_longer_ones_aborted(
     engine: str, model: Path, tmp_path: Path, request: pytest.FixtureRequest
@@ -193,6 +201,7 @@ def test_prompts_near_the_end_of_the_context_are_clipped_and_longer_ones_aborted
     assert summary.parts_made == 3  # the last part has nothing to sample
 
 
+@pytest.mark.slow
 def test_a_reference_that_does_not_fit_the_context_gets_no_token_ids(model: Path, tmp_path: Path) -> None:
     rows = [tiny.prompt_row("Say hello.", "hello"), tiny.prompt_row("Say hello.", "hello " * 60)]
     table = tiny.write_table(tmp_path / "prompts", "prompts", rows)
@@ -271,6 +280,7 @@ def test_a_context_beyond_the_models_positions_is_wrong_usage(model: Path, promp
     assert "257 is too long; the model's positions end at 256" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_template_file_shapes_the_prompt_and_the_fingerprint(model: Path, prompts: str, tmp_path: Path) -> None:
     template = tmp_path / "plain.jinja"
     template.write_text("{% for m in messages %}{{ m['content'] }}{% endfor %} #### {{ '' if add_generation_prompt }}")
@@ -296,6 +306,7 @@ def test_an_empty_template_is_not_the_tokenizers_own(model: Path, prompts: str, 
     assert "is empty: its chat template makes no text of it" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_base_model_is_sampled_under_the_plain_template(tmp_path: Path) -> None:
     base = tiny.make_model(tmp_path / "base", chat_template=None)
     table = tiny.write_table(tmp_path / "prompts", "prompts", [tiny.prompt_row("Say hello.", "Hello!")])

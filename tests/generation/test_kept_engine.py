@@ -60,6 +60,7 @@ def sampled_by(options: EngineOptions) -> list[SampledGroup]:
         engine.close()
 
 
+@pytest.mark.slow
 def test_an_engine_that_stays_samples_as_a_fresh_one_of_the_same_weights(model: Path, other_model: Path) -> None:
     models = [model, model, other_model, model]
     fresh = [sampled_by(options_of(path)) for path in models]
@@ -80,6 +81,7 @@ def _with_another_config(options: EngineOptions, folder: Path) -> EngineOptions:
     return replace(options, model=str(folder / "copy"), weights="others")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -102,6 +104,7 @@ def test_another_option_or_architecture_opens_a_new_engine(
     assert len(opened) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("residence")
 def test_an_engine_whose_run_was_broken_off_does_not_stay(model: Path) -> None:
     engine = lent_engine(EngineRecipe(f"{__name__}:Counted", {}, options_of(model)))

@@ -160,6 +160,7 @@ def test_a_refused_prompt_is_named_before_an_engine_is_loaded(odd_prompts: str, 
     assert "--on-template-error skip" in str(error.value)
 
 
+@pytest.mark.slow
 def test_refused_prompts_can_be_left_out_even_all_of_a_part(odd_prompts: str, model: Path, tmp_path: Path) -> None:
     """The second part has no group; the stages after it take that."""
     template = str(TEMPLATES / "gemma3.jinja")

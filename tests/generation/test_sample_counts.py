@@ -126,6 +126,7 @@ def test_no_samples_for_a_prompt_without_a_group_is_an_error(model: Path, tmp_pa
         run(prompts, tmp_path / "out", model, samples_field="budget")
 
 
+@pytest.mark.slow
 def test_an_extended_group_has_its_old_samples_unchanged_before_new_ones(
     prompts: str, model: Path, transformers_engine: Engine, tmp_path: Path
 ) -> None:
@@ -160,6 +161,7 @@ def test_only_new_samples_are_sampled_and_prompts_without_a_group_get_one(
     assert (sizes(rows), engine.num_requests) == ([2, 2], 0)
 
 
+@pytest.mark.slow
 def test_a_group_of_another_policy_or_prompt_is_not_extended(prompts: str, model: Path, tmp_path: Path) -> None:
     run(prompts, tmp_path / "old", model)
     other = tiny.make_model(tmp_path / "other", seed=1)

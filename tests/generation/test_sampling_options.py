@@ -133,6 +133,7 @@ def stop_strings_of(engine: Engine, sample: Sample, prompts: str) -> list[str]:
     return list(dict.fromkeys(pairs))[:6]
 
 
+@pytest.mark.slow
 def test_a_stop_string_ends_a_completion_and_its_tokens_stay(
     transformers_engine: Engine, sample: Sample, mixed_prompts: str, stopping_model: Path
 ) -> None:

@@ -51,6 +51,7 @@ def bytes_of(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_finished_groups_of_unfinished_parts_are_saved_and_not_sampled_again(
     number: signal.Signals, many_prompts: str, model: Path, tmp_path: Path
@@ -68,6 +69,7 @@ def test_finished_groups_of_unfinished_parts_are_saved_and_not_sampled_again(
     assert bytes_of(out) == bytes_of(tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 def test_a_run_stopped_again_and_again_still_resumes(many_prompts: str, model: Path, tmp_path: Path) -> None:
     """Seven groups at a time: 7, 14, 21, and the last three."""
     out = tmp_path / "groups"
@@ -107,6 +109,7 @@ def test_signal_handlers_are_restored_afterwards(many_prompts: str, model: Path,
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["transformers", "vllm"])
 def test_the_command_stops_within_seconds_and_ends_in_the_same_table(
     engine: str, many_prompts: str, model: Path, tmp_path: Path

@@ -15,6 +15,7 @@ def bytes_of(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
 
 
+@pytest.mark.slow
 def test_workers_make_disjoint_parts_and_the_last_one_the_manifest(model: Path, prompts: str, tmp_path: Path) -> None:
     """Ten prompts in five parts: 0 and 3, 1 and 4, and 2."""
     tiny.grao_json("generate", prompts, tmp_path / "alone", "--model", model, *OPTIONS)

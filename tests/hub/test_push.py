@@ -66,6 +66,7 @@ def head(card: str) -> dict[str, Any]:
     return value
 
 
+@pytest.mark.slow
 def test_a_pushed_model_comes_back_from_the_hub_with_its_fingerprint(run: Path, hub: FakeHub, tmp_path: Path) -> None:
     pushed = command(hub, tmp_path, "push", run / "model", "me/aligned", "--json", "--private", "--message", "First")
     assert pushed.returncode == 0, pushed.stderr
@@ -102,6 +103,7 @@ def test_the_card_of_a_model_tells_its_chain(run: Path) -> None:
     assert rows[2:8] == ["| prompts", "| model base", "| groups", "| reward length", "| advantages", "| model"]
 
 
+@pytest.mark.slow
 def test_tables_are_splits_or_configurations_that_datasets_reads(run: Path, hub: FakeHub, tmp_path: Path) -> None:
     import datasets
 
@@ -124,6 +126,7 @@ def test_tables_are_splits_or_configurations_that_datasets_reads(run: Path, hub:
     assert {"eval", "scores", "advantages"} <= configs.keys()
 
 
+@pytest.mark.slow
 def test_what_is_damaged_or_refused_is_one_message(run: Path, hub: FakeHub, tmp_path: Path) -> None:
     copy = tmp_path / "groups"
     shutil.copytree(run / "groups", copy)
@@ -140,6 +143,7 @@ def test_what_is_damaged_or_refused_is_one_message(run: Path, hub: FakeHub, tmp_
     assert tiny.grao("push", copy, "me/a/b").exit_code == 2
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_not_there_is_one_message(run: Path, hub: FakeHub, tmp_path: Path) -> None:
     nowhere = command(replace(hub, url="http://127.0.0.1:9"), tmp_path, "push", run / "groups", "me/groups")
     assert nowhere.returncode == 1

@@ -68,6 +68,7 @@ def test_imported_rewards_become_advantages_with_the_reference(tmp_path: Path) -
     assert row["reference_advantage"] == pytest.approx(1.5**0.5)
 
 
+@pytest.mark.slow
 def test_the_same_rows_from_another_kind_of_file_give_the_same_bytes(tmp_path: Path) -> None:
     rows = [{"prompt": f"q{i}", "responses": ["a", "b"], "rewards": [0.5, 1.0], "answer": str(i)} for i in range(5)]
     plain = source(tmp_path, rows)
@@ -173,6 +174,7 @@ def test_with_a_tokenizer_the_ids_are_those_of_the_chat_template(tmp_path: Path,
     assert provenance.details["chat_template"] == tiny.CHAT_TEMPLATE
 
 
+@pytest.mark.slow
 def test_imported_groups_with_token_ids_can_be_trained_on(tmp_path: Path, model: Path) -> None:
     rows = [
         {"prompt": f"Say {i}.", "responses": [str(i), "no"], "rewards": [1, 0], "reference": "yes"} for i in range(2)
@@ -231,6 +233,7 @@ def test_a_broken_line_is_named_and_another_table_is_not_overwritten(tmp_path: P
     assert (broken.exit_code, "broken.jsonl, line 2: not valid JSON" in broken.stderr) == (1, True)
 
 
+@pytest.mark.slow
 def test_published_solutions_are_scored_and_compared_without_a_model(tmp_path: Path, real_data: Path) -> None:
     """GSM8K solutions of four models, with commands only, against labels by people."""
     with gzip.open(real_data / "gsm8k" / "model-solutions.jsonl.gz", "rt") as file:

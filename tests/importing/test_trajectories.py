@@ -221,6 +221,7 @@ def with_logprobs(tmp_path_factory: pytest.TempPathFactory, imported: Path, mode
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens_per_batch", [1, 10**6])
 @pytest.mark.parametrize("name", [name for name in OBJECTIVES if name not in ("sft", "bridged-pair")])
 def test_the_gradient_is_that_of_tool_tokens_masked_by_hand(
@@ -239,6 +240,7 @@ def test_the_gradient_is_that_of_tool_tokens_masked_by_hand(
     assert relative_distance(gradient, take_gradient(plain)) < 1e-9
 
 
+@pytest.mark.slow
 def test_training_and_lengths_count_what_the_policy_sampled(with_logprobs: Path, model: Path, tmp_path: Path) -> None:
     groups, advantages = with_logprobs / "out/groups", with_logprobs / "advantages"
     [group] = read(groups)

@@ -92,6 +92,7 @@ def test_one_changed_byte_is_named(chain: Path, name: str) -> None:
         assert (command.exit_code, str(path) in command.stderr) == (1, True)
 
 
+@pytest.mark.slow
 def test_a_forged_table_is_noticed_although_its_checksums_fit(chain: Path, tmp_path: Path) -> None:
     """Its options were changed and everything was written anew: the fingerprint no longer follows from them."""
     row = group_row("q", ["a", "b"])

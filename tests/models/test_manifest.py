@@ -56,6 +56,7 @@ def test_a_damaged_file_is_named(trained: Path, name: str, damage: Callable[[Pat
         verify_where_trained(trained)
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_of_the_manifest_changes_what_is_read(trained: Path) -> None:
     """Every bit of it: named, or the same values (a space is another blank)."""
     path, before = trained / "manifest.json", read_model_manifest(trained)

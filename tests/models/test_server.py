@@ -123,6 +123,7 @@ def test_several_models_are_listed_to_choose_from(vllm_server: VllmServer) -> No
         assert server(proxy.base_url, "adapter").model == "adapter"
 
 
+@pytest.mark.slow
 def test_an_unreachable_server_is_named_with_the_cause() -> None:
     url = f"http://127.0.0.1:{free_port()}/v1"
     with pytest.raises(StageFailure, match=rf"{url}/models failed .*Connect call failed .*Is the server running\?"):
@@ -240,6 +241,7 @@ except GraoError as error:
         assert proxy.abandoned.acquire(timeout=30)
 
 
+@pytest.mark.slow
 def test_a_signal_among_many_answers_is_neither_lost_nor_printed() -> None:
     """Where the network's callbacks run, an exception would end in one of them. Large answers make that likely."""
     code = """

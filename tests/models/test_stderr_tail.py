@@ -9,6 +9,7 @@ import pytest
 from grao_pipeline.models.stderr_tail import last_error, stderr_remembered
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("printed", "reason"),
     [

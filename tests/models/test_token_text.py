@@ -71,6 +71,7 @@ def test_ends_count_the_characters_that_are_complete(name: str, text: str) -> No
             assert prefix.rstrip("\ufffd") == decoded[:end]
 
 
+@pytest.mark.slow
 @given(ids=st.lists(st.integers(0, 339), max_size=30))
 @settings(max_examples=60, deadline=None)
 def test_ends_of_any_tokens_rise_to_the_length_of_the_text(ids: list[int]) -> None:
@@ -118,6 +119,7 @@ def stops_of(*stops: str) -> tuple[StopStrings, Any]:
     return StopStrings(stops, TokenText(tokenizer)), tokenizer
 
 
+@pytest.mark.slow
 @given(before=texts, stop=texts.filter(bool), after=texts)
 @settings(max_examples=80, deadline=None)
 def test_a_completion_is_cut_where_its_text_first_has_the_stop_string(before: str, stop: str, after: str) -> None:

@@ -117,6 +117,7 @@ def test_too_few_samples_for_all_prompts_are_refused() -> None:
         knapsack(history(None), 3, success_threshold=0.5, most=1)
 
 
+@pytest.mark.slow
 def test_the_chosen_prompts_share_the_samples_and_generate_draws_them(tmp_path: Path, model: Path) -> None:
     """a succeeds half the time, b nearly never, c always; d is not seen."""
     earlier = write_history(tmp_path / "r0", {"a": outcomes(5, 10), "b": outcomes(1, 10), "c": outcomes(9, 9)})

@@ -40,6 +40,7 @@ def test_repeated_rows_compress_well_and_are_read(tmp_path: Path) -> None:
     assert list(read_text_file(path, SILENT)) == [row] * 2_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["jsonl", "csv"])
 def test_a_line_without_end_is_refused(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"a.{ending}"

@@ -166,6 +166,7 @@ def test_without_a_uniform_share_equal_rewards_are_never_chosen(
     assert summary["mean_variance_chosen"] == pytest.approx(sum(of_two) / 2)
 
 
+@pytest.mark.slow
 def test_the_last_round_that_scored_a_prompt_counts(tmp_path: Path, prompts: str, history: list[str]) -> None:
     """In round 1, a is solved, d is no longer solved, and no sample of c could be scored."""
     later = write_history(tmp_path / "r1", {"a": [1.0, 1.0], "d": [0.0, 1.0], "c": [None, None]}, number=1)
@@ -198,6 +199,7 @@ def test_scores_of_other_software_are_matched_by_group_id(tmp_path: Path, prompt
     assert chosen(tmp_path / "ours") == chosen(tmp_path / "theirs")
 
 
+@pytest.mark.slow
 def test_the_choice_does_not_depend_on_how_tables_are_cut(tmp_path: Path) -> None:
     names = [f"prompt {n}" for n in range(40)]
     rewards: dict[str, list[float | None]] = {name: [0.0, n / 40, 0.5] for n, name in enumerate(names)}

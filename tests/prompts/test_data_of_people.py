@@ -330,6 +330,7 @@ def test_a_reference_and_its_reasoning_may_be_in_columns_of_their_own(tmp_path: 
     assert set(json.loads(row["metadata"])) == {"answer", "extra", "reward_model"}
 
 
+@pytest.mark.slow
 def test_a_sample_is_a_random_subset_in_the_order_of_the_source(tmp_path: Path) -> None:
     rows = lines(*({"prompt": str(index)} for index in range(100)))
     (tmp_path / "a.jsonl").write_text(rows)

@@ -75,6 +75,7 @@ def test_another_number_of_attempts_keeps_what_the_first_ones_made() -> None:
     assert ResampleOptions(attempts=1, attempt=1).content() != contents[0]
 
 
+@pytest.mark.slow
 def test_the_order_of_prompts_does_not_decide_which_are_taken(tmp_path: Path) -> None:
     choices = []
     for names in ("abcdefgh", "hgfedcba"):
@@ -86,6 +87,7 @@ def test_the_order_of_prompts_does_not_decide_which_are_taken(tmp_path: Path) ->
     assert len(choices[0]) == 3
 
 
+@pytest.mark.slow
 def test_the_groups_get_the_samples_that_are_asked_for(tmp_path: Path, tables: list[str], model: Path) -> None:
     """By hand, as a reader of the help does it: groups, then what is asked, then the extended groups."""
     sampling = ["--model", model, "--engine", "transformers", "--max-new-tokens", 2, "--temperature", 1]

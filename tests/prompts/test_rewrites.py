@@ -64,6 +64,7 @@ def broken(prompt):
 """
 
 
+@pytest.mark.slow
 def test_a_rewrite_of_ones_own_changes_and_drops_rows(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -181,6 +181,7 @@ def test_an_unreachable_hub_is_an_input_error_without_logs(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_json_is_read_without_the_package_datasets(tmp_path: Path) -> None:
     write_json_lines(tmp_path / "a.jsonl")
     script = (

@@ -65,6 +65,7 @@ def identity_holds(rows: list[Row]) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_a_teacher_on_a_chat_server_writes_the_missing_references(
     server: ChatServer, prompts: str, tmp_path: Path
 ) -> None:
@@ -82,12 +83,14 @@ def test_a_teacher_on_a_chat_server_writes_the_missing_references(
     assert len(server.answered) == 5
 
 
+@pytest.mark.slow
 def test_a_second_run_asks_nothing_and_changes_nothing(server: ChatServer, prompts: str, tmp_path: Path) -> None:
     _, first = run(prompts, tmp_path / "out", **teacher(server))
     summary, second = run(prompts, tmp_path / "out", **teacher(server))
     assert (len(server.answered), summary.parts_made, summary.written, first == second) == (5, 0, 5, True)
 
 
+@pytest.mark.slow
 def test_references_are_overwritten_only_on_request(server: ChatServer, prompts: str, tmp_path: Path) -> None:
     summary, rows = run(prompts, tmp_path / "out", overwrite_references=True, **teacher(server))
     assert references(rows)[2] == "Question 2 0"
@@ -96,6 +99,7 @@ def test_references_are_overwritten_only_on_request(server: ChatServer, prompts:
         run(prompts, tmp_path / "out", **teacher(server))
 
 
+@pytest.mark.slow
 def test_the_best_of_several_samples_is_the_reference(server: ChatServer, prompts: str, tmp_path: Path) -> None:
     """The answer of prompt n is n, and sample k says k: prompts 0 to 2 have a right sample, 3 to 5 do not."""
     server.message = lambda _, number: {"content": f"{number}"}
@@ -106,6 +110,7 @@ def test_the_best_of_several_samples_is_the_reference(server: ChatServer, prompt
     assert (summary.written, summary.mean_reward) == (2, 1.0)
 
 
+@pytest.mark.slow
 def test_a_cut_answer_becomes_no_reference(server: ChatServer, prompts: str, tmp_path: Path) -> None:
     server.finish_reason = lambda body: "length" if body["messages"][-1]["content"] == "Question 4" else "stop"
     summary, rows = run(prompts, tmp_path / "out", **teacher(server))
@@ -113,6 +118,7 @@ def test_a_cut_answer_becomes_no_reference(server: ChatServer, prompts: str, tmp
     assert summary.not_found == {"no complete sample": 1}
 
 
+@pytest.mark.slow
 def test_a_killed_run_asks_for_the_rest_alone(server: ChatServer, prompts: str, tmp_path: Path) -> None:
     """The fifth answer never comes; killed, the first part is there, and only what was in flight is asked again."""
     waiting: list[int] = []

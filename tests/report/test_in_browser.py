@@ -30,6 +30,7 @@ def page(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["desktop", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_report_is_drawn_without_an_error_or_a_request(
@@ -63,6 +64,7 @@ def test_the_report_is_drawn_without_an_error_or_a_request(
         assert (seen.requests, seen.problems) == ([], [])
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_differences_of_a_tournament(chromium: Any, page: Path, finished_run: Path) -> None:
     """The numbers of the table are those of tournament.json."""
     result = json.loads((finished_run / "tournament.json").read_text())
@@ -78,6 +80,7 @@ def test_the_report_shows_the_differences_of_a_tournament(chromium: Any, page: P
         assert seen.problems == []
 
 
+@pytest.mark.slow
 def test_the_pictures_of_the_documents_are_taken_from_a_report(chromium: Any, page: Path, tmp_path: Path) -> None:
     """As `python -m website.screenshots` does; width and height stand in the header of a PNG."""
     for path in take(chromium, page, tmp_path):
@@ -93,6 +96,7 @@ def test_a_damaged_tournament_is_named_in_the_report(tmp_path: Path) -> None:
     assert "tournament.json" in note
 
 
+@pytest.mark.slow
 def test_a_group_is_found_sorted_and_compared_by_keyboard(chromium: Any, page: Path) -> None:
     with visit(chromium, on_disk(page)) as seen:
         seen.page.goto(f"{on_disk(page)}#samples")
@@ -123,6 +127,7 @@ def test_a_group_is_found_sorted_and_compared_by_keyboard(chromium: Any, page: P
         assert seen.problems == []
 
 
+@pytest.mark.slow
 def test_texts_of_models_execute_nothing_and_show_what_they_hide(chromium: Any, tmp_path: Path) -> None:
     row = group_row(HOSTILE[0], HOSTILE, reference=HOSTILE[1])
     row["reasoning"] = [*HOSTILE[1:], None]
@@ -154,6 +159,7 @@ def test_texts_of_models_execute_nothing_and_show_what_they_hide(chromium: Any, 
         assert len(seen.problems) >= 2
 
 
+@pytest.mark.slow
 def test_five_thousand_groups_stay_fluid(chromium: Any, tmp_path: Path) -> None:
     """The list has elements for what is seen alone, whatever the number of groups."""
     rows = [group_row(f"question {i}", [f"answer {i} {'word ' * 40}{k}" for k in range(4)]) for i in range(5000)]

@@ -145,6 +145,7 @@ def test_texts_beyond_the_limit_are_cut_and_counted(tmp_path: Path) -> None:
     assert groups[0]["samples"][0]["answer"] == {"text": "x" * 100, "cut": 150}
 
 
+@pytest.mark.slow
 def test_every_round_shows_the_same_prompts(finished_run: Path, tmp_path: Path) -> None:
     summary = write_report(str(finished_run), str(tmp_path / "page.html"), ReportOptions(groups=24))
     assert (summary.groups, summary.groups_shown) == (80, 24)

@@ -95,6 +95,7 @@ def client(tables: Path) -> Iterator[Client]:
         yield Client(address)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reward", ["first", "second"])
 def test_server_and_page_answer_every_query_alike(
     client: Client, tables: Path, chromium: Any, tmp_path: Path, reward: str
@@ -183,6 +184,7 @@ def test_a_port_that_is_taken_is_one_message(client: Client, tables: Path) -> No
     assert f"Cannot listen at 127.0.0.1, port {client.port}: Address already in use." in result.stderr
 
 
+@pytest.mark.slow
 def test_a_table_that_grows_is_followed(chromium: Any, tmp_path: Path) -> None:
     rows = [group_row(f"question {i}", ["answer", "other"]) for i in range(8)]
     writer = TableWriter(str(tmp_path / "run" / "groups"), Provenance("groups", "f" * 32, {}, {}), 2)
@@ -204,6 +206,7 @@ def test_a_table_that_grows_is_followed(chromium: Any, tmp_path: Path) -> None:
         check_quiet(seen)
 
 
+@pytest.mark.slow
 def test_a_damaged_part_is_named_on_the_page(chromium: Any, tmp_path: Path) -> None:
     write_table(tmp_path / "groups", "groups", [group_row(f"question {i}", ["answer"]) for i in range(8)])
     part = tmp_path / "groups" / "part-000001.parquet"
@@ -221,6 +224,7 @@ def check_quiet(seen: Visit) -> None:
     assert next(iter(hosts)).startswith("127.0.0.1:")
 
 
+@pytest.mark.slow
 def test_groups_that_rounds_are_writing_are_shown_without_a_link(tmp_path: Path) -> None:
     """A task is linked when it is done; until then its parts lie in the store. What is complete there and has no link
     belongs to other configurations."""

@@ -51,6 +51,7 @@ def flagged(summary: AuditSummary) -> list[tuple[int, str]]:
     return [(row.round, row.feature) for row in summary.rows if row.flagged]
 
 
+@pytest.mark.slow
 def test_a_planted_length_exploit_is_found_in_the_round_in_which_it_begins(tmp_path: Path) -> None:
     clean, paying = write(tmp_path, 6), write(tmp_path, 2, pay=1.0, of_round=1, longer=20)
     summary = audit_scores(*paying, AuditOptions(history=[clean]))
@@ -70,6 +71,7 @@ def test_a_planted_length_exploit_is_found_in_the_round_in_which_it_begins(tmp_p
     assert note in printed.stdout
 
 
+@pytest.mark.slow
 def test_of_fifty_clean_sets_hardly_any_is_flagged(tmp_path: Path) -> None:
     """The promise is at most 1 % of all audits. Lengths go with rewards between groups, which must not count."""
     summaries = [audit_scores(*write(tmp_path, seed), AuditOptions()) for seed in range(100, 150)]
@@ -78,6 +80,7 @@ def test_of_fifty_clean_sets_hardly_any_is_flagged(tmp_path: Path) -> None:
     assert correlated > 10  # so that the threshold and the intervals have something to hold back
 
 
+@pytest.mark.slow
 def test_a_second_reward_says_that_favorites_are_worse(tmp_path: Path) -> None:
     """The second reward is the first one with its sign changed, then the first one itself."""
     groups, scores = write(tmp_path, 3)

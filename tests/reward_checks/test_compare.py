@@ -194,6 +194,7 @@ def test_a_reward_compared_with_itself_moves_nothing(compared: tuple[Path, Compa
     assert printed["rank_correlation"]["value"] == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_a_reward_that_is_constant_within_groups_is_named(tmp_path: Path) -> None:
     """It differs between groups, so that no table-wide test would see it."""
     groups = write_groups(tmp_path, 6)

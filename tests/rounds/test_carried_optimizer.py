@@ -118,6 +118,7 @@ def test_ten_rounds_of_one_step_end_in_the_weights_of_a_loop_in_memory(
     assert moved > 5e-3  # ten steps of about 1e-3
 
 
+@pytest.mark.slow
 def test_what_is_carried_is_part_of_a_trainings_identity(tmp_path: Path, model: Path, table: str) -> None:
     config = write_config(tmp_path, model, table)
     values = yaml.safe_load(config.read_text()) | {"rounds": 2}
@@ -139,6 +140,7 @@ def test_what_is_carried_is_part_of_a_trainings_identity(tmp_path: Path, model: 
     assert not any(name.startswith("optimizer/") for name in fresh["files"])
 
 
+@pytest.mark.slow
 def test_an_adapter_stays_one_through_the_rounds_and_only_adapters_are_stored(
     tmp_path: Path, model: Path, table: str
 ) -> None:

@@ -50,6 +50,7 @@ def test_a_stop_signal_names_the_stage_and_keeps_what_is_finished(
     assert 1 <= task["parts_done"] < 10
 
 
+@pytest.mark.slow
 def test_status_tells_what_each_stage_did_took_and_cost(tmp_path: Path, model: Path, prompts: str) -> None:
     config = write_config(tmp_path, model, prompts, rounds=1)
     run(config)

@@ -61,6 +61,7 @@ def finished(config: dict[str, Any]) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_numbers_follow_what_was_measured_in_the_rounds_before(finished: Path) -> None:
     tasks = planned(finished)
     output = finished.parent / "run"
@@ -78,6 +79,7 @@ def test_numbers_follow_what_was_measured_in_the_rounds_before(finished: Path) -
     assert tiny.grao_json("rounds", "run", finished)["made"] == []
 
 
+@pytest.mark.slow
 def test_the_policy_that_sampled_judges_and_evaluations_have_the_base(finished: Path, model: Path) -> None:
     tasks = planned(finished)
     trained = tasks["round-0/train"]["out"]
@@ -86,6 +88,7 @@ def test_the_policy_that_sampled_judges_and_evaluations_have_the_base(finished: 
     assert tasks["round-1/evaluate-score"]["options"]["reward_arg"] == [f"model={model}"]
 
 
+@pytest.mark.slow
 def test_a_training_knows_the_logprobs_of_all_its_groups(finished: Path) -> None:
     """In round 1 those of two rounds, each under the policy that sampled it."""
     tasks = planned(finished)
@@ -98,6 +101,7 @@ def test_a_training_knows_the_logprobs_of_all_its_groups(finished: Path) -> None
             assert computed == pytest.approx(sampled, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_metric_that_no_training_has_is_named(finished: Path) -> None:
     text = finished.read_text().replace("metric: entropy", "metric: entropie")
     wrong = finished.with_name("wrong.yaml")

@@ -55,6 +55,7 @@ def test_a_fresh_plan_counts_parts_and_bounds_the_tokens(tmp_path: Path, model: 
     assert "tokens to sample: 320, tokens to train on: 640 (upper" in tiny.grao("rounds", "plan", config).stdout
 
 
+@pytest.mark.slow
 def test_prompts_that_are_trained_and_evaluated_on_are_counted(tmp_path: Path, model: Path, prompts: str) -> None:
     half = tiny.write_table(tmp_path / "half", "prompts", open_table(prompts, "prompts").arrow().to_pylist()[:5])
     for train, held_out, share in [
@@ -135,6 +136,7 @@ def test_calls_per_sequence_of_a_group_of_eight(reward: str, arguments: list[str
     assert calls_per_sequence(ScoreOptions(reward=reward, reward_arg=arguments), 8) == calls
 
 
+@pytest.mark.slow
 def test_the_printed_commands_do_what_the_loop_would(tmp_path: Path, model: Path, prompts: str) -> None:
     config = write_config(tmp_path, model, prompts)
     for number in (0, 1):
@@ -154,6 +156,7 @@ def test_the_printed_commands_do_what_the_loop_would(tmp_path: Path, model: Path
     assert nothing == "# Every task is done: no command is left.\n"
 
 
+@pytest.mark.slow
 def test_half_done_tables_are_counted_and_lengths_are_those_seen(tmp_path: Path, model: Path, prompts: str) -> None:
     config = write_config(tmp_path, model, prompts, rounds=1)
     command = shlex.split(tiny.grao("rounds", "plan", config, "--commands").stdout.splitlines()[0])
@@ -163,6 +166,7 @@ def test_half_done_tables_are_counted_and_lengths_are_those_seen(tmp_path: Path,
     assert (generate["tokens"], generate["basis"]) == (round(0.5 * 20 * made["tokens"] / 12), "seen")
 
 
+@pytest.mark.slow
 def test_plan_runs_without_torch(tmp_path: Path, model: Path, prompts: str) -> None:
     config = write_config(tmp_path, model, prompts)
     code = f"""

@@ -58,6 +58,7 @@ def has_variance(group: list[float]) -> bool:
     return len(set(group)) > 1
 
 
+@pytest.mark.slow
 def test_passes_sample_what_has_no_signal_until_all_groups_have_one(config: Config, tmp_path: Path) -> None:
     path = write(config, tmp_path / "rounds.yaml")
     names = run(path)["made"]
@@ -85,6 +86,7 @@ def test_passes_sample_what_has_no_signal_until_all_groups_have_one(config: Conf
     assert status["round-0/advantages"]["did"]["zero_variance_groups"] == 10 - last["with_signal"]
 
 
+@pytest.mark.slow
 def test_a_plan_knows_at_most_all_passes_and_the_rounds_end_earlier(config: Config, tmp_path: Path) -> None:
     config["score"] = {"reward": "tests.rounds.rewards:even", "name": "even"}
     config["resample"] = {"attempts": 6, "samples": 8}
@@ -101,6 +103,7 @@ def test_a_plan_knows_at_most_all_passes_and_the_rounds_end_earlier(config: Conf
     assert run(longer)["made"] == []  # it ended before the last attempt
 
 
+@pytest.mark.slow
 def test_several_rewards_are_combined_before_it_is_known_what_lacks(config: Config, tmp_path: Path) -> None:
     config["score"] = [config["score"], {"reward": "tests.rounds.rewards:even", "name": "even", "weight": 0.5}]
     config["resample"] = {"attempts": 1}
@@ -114,6 +117,7 @@ def test_several_rewards_are_combined_before_it_is_known_what_lacks(config: Conf
     assert first["new_samples"] == 2 * first["prompts"]  # as many as generate draws
 
 
+@pytest.mark.slow
 def test_other_prompts_of_the_walk_replace_those_without_a_signal(config: Config, tmp_path: Path) -> None:
     config |= {"minibatch": {"prompts_per_round": 4}, "resample": {"attempts": 2, "replace": True}}
     run(write(config, tmp_path / "rounds.yaml"))
@@ -131,6 +135,7 @@ def test_what_replaces_must_come_from_somewhere(config: Config, tmp_path: Path) 
         load_plan(str(write(config, tmp_path / "rounds.yaml")))
 
 
+@pytest.mark.slow
 def test_overlapped_rounds_resample_the_same_tables(config: Config, tmp_path: Path) -> None:
     config |= {"rounds": 2, "resample": {"attempts": 1}, "overlap": 1}
     run(write(config, tmp_path / "rounds.yaml"))

@@ -82,6 +82,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, model: Path, prompts: str
     return config
 
 
+@pytest.mark.slow
 def test_a_run_makes_every_task_once_and_finds_them_all_the_second_time(finished: Path) -> None:
     names = list(states(finished))
     assert names == [
@@ -104,6 +105,7 @@ def test_a_run_makes_every_task_once_and_finds_them_all_the_second_time(finished
     assert (progress.bar("rounds").done, progress.bar("rounds").total) == (10, 10)
 
 
+@pytest.mark.slow
 def test_rounds_are_logged_while_they_run(finished: Path, tmp_path: Path) -> None:
     """All is done already, so that only the follower works: its event files hold what the training wrote."""
     loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
@@ -125,6 +127,7 @@ def test_rounds_are_logged_while_they_run(finished: Path, tmp_path: Path) -> Non
         assert (refused.exit_code, "--log-to" in refused.stderr) == (2, True), refused.stderr
 
 
+@pytest.mark.slow
 def test_a_note_that_a_later_round_repeats_is_counted(tmp_path: Path, model: Path, prompts: str) -> None:
     """The reward is constant in both rounds: one note in full, and one line that says that there are more."""
     config = write_config(tmp_path, model, prompts, rounds=2)
@@ -143,6 +146,7 @@ def test_a_note_that_a_later_round_repeats_is_counted(tmp_path: Path, model: Pat
     assert any(note.endswith("more as in an earlier stage; grao report shows all") for note in notes)
 
 
+@pytest.mark.slow
 def test_the_table_holds_the_evaluations_and_what_each_stage_took(finished: Path) -> None:
     base, first = tiny.grao_json("rounds", "status", finished)["rows"]
     assert (base["name"], first["name"]) == ("base", "round-0")
@@ -162,6 +166,7 @@ def test_the_run_directory_links_to_the_store(finished: Path) -> None:
     assert json.loads((output / "base" / "evaluate" / "metrics.json").read_text())["table"] == "evaluation"
 
 
+@pytest.mark.slow
 def test_a_changed_beta_reruns_only_training_and_evaluation_and_plan_says_so(finished: Path, tmp_path: Path) -> None:
     values = yaml.safe_load(finished.read_text())
     values["train"]["beta"] = 0.9

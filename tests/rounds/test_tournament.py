@@ -145,6 +145,7 @@ def test_an_unknown_baseline_is_refused(tmp_path: Path) -> None:
     assert "--baseline: there is no method 'stf'. Did you mean sft?" in result.output
 
 
+@pytest.mark.slow
 def test_a_method_that_fails_is_named_and_the_others_are_compared(
     tmp_path: Path, model: Path, prompts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

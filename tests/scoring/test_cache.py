@@ -180,6 +180,7 @@ def test_a_reward_that_reads_the_group_is_cached_per_group(
     assert other.num_scored == 4
 
 
+@pytest.mark.slow
 def test_two_processes_may_share_it(tmp_path: Path) -> None:
     """Four writers of 200 judgements each, half of them in common."""
     code = """

@@ -183,6 +183,7 @@ def test_what_cannot_be_stored_is_scored_all_the_same(
     holder.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_full_disk_is_named_or_scored_without_the_cache(tmp_path: Path) -> None:
     """Disks from too small for an empty cache to too small for its judgements."""

@@ -28,6 +28,7 @@ def parts_of(path: Path) -> dict[str, tuple[int, int]]:
     return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in sorted(path.glob("part-*.parquet"))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [0, 1, 4])
 def test_a_killed_run_resumes_and_ends_like_an_undisturbed_one(
     wanted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

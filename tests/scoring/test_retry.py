@@ -138,6 +138,7 @@ def test_an_evaluation_of_the_earlier_scores_is_made_again(place: Path) -> None:
     assert evaluate(*arguments) == after
 
 
+@pytest.mark.slow
 def test_prompts_and_models_of_the_earlier_scores_are_not_taken_for_current(place: Path, model: Path) -> None:
     """Groups were sampled from the prompts, and a model is expensive: neither is replaced without being asked."""
     groups, scores = str(place / "groups"), str(place / "scores")

@@ -32,6 +32,7 @@ def test_gsm8k_sees_the_answer_and_not_the_thought(completion: str, reward: floa
     assert rewards(tmp_path, completion, reward="gsm8k", answer="42")[0] == reward
 
 
+@pytest.mark.slow
 def test_json_after_a_thought_is_json_and_so_is_a_references(tmp_path: Path) -> None:
     text = '<think>as an object</think>{"a": 1}'
     schema = tmp_path / "schema.json"

@@ -60,6 +60,7 @@ def test_judgements_are_written_before_the_end(place: str) -> None:
     assert SharedJudgements(place).find(REWARD, keys) == [Judgement(1.0)] * ROWS_PER_FILE
 
 
+@pytest.mark.slow
 def test_many_files_become_one_while_another_process_reads(place: str) -> None:
     reader = SharedJudgements(place)
     for index in range(MANY_FILES + 1):
@@ -124,6 +125,7 @@ def test_a_place_that_cannot_be_written_is_said_and_scoring_goes_on(groups: str,
     assert any("cannot be written" in note for note in summary["notes"])
 
 
+@pytest.mark.slow
 def test_an_array_of_jobs_judges_everything_once(tmp_path: Path) -> None:
     """As a Slurm array of three runs it: one OUT, one cache, a SLURM_ARRAY_TASK_ID for each job. Then another process
     scores the same groups into another OUT, by the cache alone."""

@@ -28,6 +28,7 @@ def test_a_second_holder_is_refused_and_told_who_the_first_is(tmp_path: Path) ->
     assert str(caught.value) == f"{tmp_path / 'out'} is being run by {holder}. Wait for it, or stop it."
 
 
+@pytest.mark.slow
 def test_a_released_lock_and_that_of_a_killed_process_are_free(tmp_path: Path) -> None:
     DirectoryLock(tmp_path, ".lock", "being written").release()
     context = multiprocessing.get_context("spawn")
@@ -42,6 +43,7 @@ def test_a_released_lock_and_that_of_a_killed_process_are_free(tmp_path: Path) -
     DirectoryLock(tmp_path, ".lock", "being written").release()
 
 
+@pytest.mark.slow
 def test_a_lock_file_that_its_holder_deletes_admits_one_holder(tmp_path: Path) -> None:
     """Four threads take turns; the lock's file is deleted by every holder, as by a training that is complete."""
     inside, most, turns = 0, 0, 0

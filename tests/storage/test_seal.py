@@ -36,6 +36,7 @@ def test_the_checksum_is_of_the_bytes_around_it_and_of_the_name(unfinished: Path
         verify_seal(data, part_name(2), "here")
 
 
+@pytest.mark.slow
 def test_every_damage_of_an_unfinished_part_is_noticed(unfinished: Path) -> None:
     victim = unfinished / part_name(1)
     good, generator = victim.read_bytes(), random.Random(0)

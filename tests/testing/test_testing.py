@@ -26,6 +26,7 @@ from grao_pipeline.testing import (
 from tests import tiny
 
 
+@pytest.mark.slow
 def test_importing_it_loads_no_heavy_package() -> None:
     code = """
 import sys, grao_pipeline.testing
@@ -48,6 +49,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
         getattr(grao_pipeline.testing, "FakeWriter")  # noqa: B009
 
 
+@pytest.mark.slow
 def test_a_tiny_model_samples_and_its_weights_depend_on_the_seed_alone(tmp_path: Path) -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()

@@ -66,6 +66,7 @@ def same(values: Values, expected: Values, tolerance: float = 0.0) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_event_files_hold_the_metrics_once(run: Path) -> None:
     """Event files hold float32."""
     for logged in ({"model": 3}, {}):  # the second time there is nothing new
@@ -133,6 +134,7 @@ def expected_samples(number: int) -> list[list[object]]:
     return [*scored, *(expected_sample(number, 1, text, None, None) for text in "ab")]
 
 
+@pytest.mark.slow
 def test_samples_of_every_round_are_logged_once_and_in_order(rounds: Path, tmp_path: Path) -> None:
     """A tracker with tables writes what it gets; rounds after the tenth come after the second."""
     (tmp_path / "tables.py").write_text(

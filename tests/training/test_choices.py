@@ -93,6 +93,7 @@ def test_a_step_that_does_not_fit_at_all_is_recomputed(made: Any, monkeypatch: p
     assert "--gradient-checkpointing" not in str(failure.value)
 
 
+@pytest.mark.slow
 def test_the_estimate_grows_with_the_tokens_of_a_batch_and_not_beyond_the_step(made: Any) -> None:
     """The tiny model's activations: the boundary of what fits lies between the two."""
 
@@ -115,6 +116,7 @@ def test_what_is_asked_for_is_not_chosen(made: Any) -> None:
     assert not policy.recomputes
 
 
+@pytest.mark.slow
 def test_a_recomputed_policy_has_the_gradient_of_a_plain_one(made: Any) -> None:
     gradients = []
     for free in (GIB, 1):
@@ -126,6 +128,7 @@ def test_a_recomputed_policy_has_the_gradient_of_a_plain_one(made: Any) -> None:
         torch.testing.assert_close(recomputed, plain, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_what_was_chosen_is_recorded_and_the_identity_is_of_what_was_asked(
     tmp_path: Path, model: Path, groups: str, advantages: str
 ) -> None:

@@ -61,6 +61,7 @@ def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Inputs that do not belong together
 
 
+@pytest.mark.slow
 def test_groups_of_other_weights_need_a_word_of_consent(
     tmp_path: Path, groups: str, advantages: str, other_model: Path
 ) -> None:
@@ -71,6 +72,7 @@ def test_groups_of_other_weights_need_a_word_of_consent(
     assert summary["steps"] == 1
 
 
+@pytest.mark.slow
 def test_advantages_of_other_groups_are_refused(
     tmp_path: Path, groups: str, advantages: str, model: Path, prompts: str
 ) -> None:
@@ -86,6 +88,7 @@ def test_tables_of_the_wrong_kind_are_refused(tmp_path: Path, groups: str, advan
     assert_refused(groups, groups, out, "--model", model, message="this needs a table of kind 'advantages'")
 
 
+@pytest.mark.slow
 def test_groups_without_a_spread_of_rewards_leave_nothing_to_train_on(tmp_path: Path, groups: str, model: Path) -> None:
     tiny.grao_json("score", groups, tmp_path / "scores", "--reward", "regex", "--reward-arg", "pattern=^no such text$")
     tiny.grao_json("advantages", groups, tmp_path / "advantages", "--scores", tmp_path / "scores")
@@ -213,6 +216,7 @@ def test_a_file_as_out_is_refused(tmp_path: Path, groups: str, advantages: str, 
     assert path.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_finished_training_of_other_options_is_refused(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:
@@ -223,6 +227,7 @@ def test_a_finished_training_of_other_options_is_refused(
     assert files(out) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpoint_steps", [0, 1])
 def test_an_unfinished_training_of_other_options_is_refused(
     tmp_path: Path, groups: str, advantages: str, model: Path, checkpoint_steps: int
@@ -240,6 +245,7 @@ def test_an_unfinished_training_of_other_options_is_refused(
     assert files(out) == before
 
 
+@pytest.mark.slow
 def test_how_often_checkpoints_are_written_is_not_another_training(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:
@@ -250,6 +256,7 @@ def test_how_often_checkpoints_are_written_is_not_another_training(
     assert progress.notes[0].startswith("resuming after step 1 from ")
 
 
+@pytest.mark.slow
 def test_the_newest_checkpoints_stay_and_the_last_may_be_deleted_to_go_back(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:
@@ -268,6 +275,7 @@ def test_the_newest_checkpoints_stay_and_the_last_may_be_deleted_to_go_back(
     assert (out / "model.safetensors").read_bytes() == (undisturbed / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [
@@ -308,6 +316,7 @@ def test_a_damaged_mark_of_a_training_is_named(
 # Training that diverges
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_touched(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:
@@ -331,6 +340,7 @@ class Unbounded(Objective):
         return ObjectiveOutputs(torch.log(-inputs.mean_logprobs().exp()).sum(), {})
 
 
+@pytest.mark.slow
 def test_the_failure_names_the_step_and_the_groups(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     objective = f"{__name__}:Unbounded"
     with pytest.raises(StageFailure, match=r"Step 1: .* Groups: [0-9a-f]{32}") as error:
@@ -339,6 +349,7 @@ def test_the_failure_names_the_step_and_the_groups(tmp_path: Path, groups: str, 
     assert len(named) == 4
 
 
+@pytest.mark.slow
 def test_a_model_whose_weights_are_no_numbers_is_refused(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:

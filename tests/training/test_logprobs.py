@@ -84,6 +84,7 @@ def test_a_finished_table_is_found_and_another_model_is_refused(
     assert "input model was" in other.stderr
 
 
+@pytest.mark.slow
 def test_a_training_compares_with_the_other_model(
     table: tuple[str, dict[str, Any]], tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:
@@ -175,6 +176,7 @@ def test_the_reference_has_a_reward_and_the_metric_counts_samples_alone(tmp_path
     assert step.report()["reward"] == 0.5
 
 
+@pytest.mark.slow
 def test_the_likeliest_tokens_are_those_of_a_forward_pass(tmp_path: Path, groups: str, other_model: Path) -> None:
     out = str(tmp_path / "out")
     tiny.grao_json("logprobs", groups, out, "--model", other_model, "--device", "cpu", "--top-k", 4)
@@ -191,6 +193,7 @@ def test_the_likeliest_tokens_are_those_of_a_forward_pass(tmp_path: Path, groups
         torch.testing.assert_close(whole.gather(-1, torch.tensor(of_ids)), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_training_lowers_the_divergence_from_the_teacher(
     tmp_path: Path, groups: str, advantages: str, model: Path, other_model: Path
 ) -> None:
@@ -204,6 +207,7 @@ def test_a_training_lowers_the_divergence_from_the_teacher(
     assert divergences[-1] < 0.7 * divergences[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("counts", "found"), [((0, 0), "0"), ((4, 0), "0 and 4"), ((4, 3), "3 and 4")])
 def test_tables_without_the_same_number_of_likeliest_tokens_are_refused(
     tmp_path: Path, other_model: Path, counts: tuple[int, int], found: str

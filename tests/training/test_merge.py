@@ -66,6 +66,7 @@ def test_the_result_is_the_weighted_sum_of_every_tensor(
     assert (tmp_path / "out" / "tokenizer.json").read_bytes() == (models[0] / "tokenizer.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_finished_one_is_found_verified_and_never_replaced(tmp_path: Path, models: list[Path]) -> None:
     out = tmp_path / "out"
     first = merged(out, models[:2], [1.3, -0.3])

@@ -105,6 +105,7 @@ def model() -> Any:
     return families.compute_norms_in_float64(families.make_model("llama", torch.float64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["split", "rows"])
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_any_objective_gets_the_gradients_of_autograd(
@@ -154,6 +155,7 @@ def test_an_objective_sees_each_sequence_in_its_row() -> None:
     assert {inputs.advantages.dtype, inputs.token_weights.dtype} == {torch.float64}
 
 
+@pytest.mark.slow
 def test_every_cut_of_a_step_sums_to_the_same_gradient(groups: list[TrainingGroup], model: Any) -> None:
     made = []
     for tokens_per_batch in (1, 30, 75, 10**6):

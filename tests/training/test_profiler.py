@@ -40,6 +40,7 @@ def test_the_peak_is_that_of_some_machine() -> None:
     assert 1e7 < measure_peak(torch.device("cpu"), torch.float32) < 1e15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["split", "rows"])
 def test_a_training_reports_speed_padding_and_utilization(
     tmp_path: Path, groups: str, advantages: str, model: Path, attention: str
@@ -57,6 +58,7 @@ def test_a_training_reports_speed_padding_and_utilization(
     assert summary["padding_share"] == pytest.approx(padded if attention == "rows" else 0.0)
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts_times_and_writes_nothing(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     out = tmp_path / "out"
     arguments = ["--model", model, "--device", "cpu", "--groups-per-step", 4, "--epochs", 2]
@@ -80,6 +82,7 @@ def test_a_dry_run_counts_times_and_writes_nothing(tmp_path: Path, groups: str, 
     assert summary["total_seconds"] > 0
 
 
+@pytest.mark.slow
 def test_a_dry_run_measures_what_recomputation_saves(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     arguments = ["--model", model, "--device", "cpu", "--dry-run"]
     kept = tiny.grao_json("train", groups, advantages, tmp_path / "out", *arguments)
@@ -89,6 +92,7 @@ def test_a_dry_run_measures_what_recomputation_saves(tmp_path: Path, groups: str
     assert less["activations_gib"] * 2**30 > kept["largest_micro_batch"] * 64 * 4 * 2
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_an_adapter_counts_what_it_trains(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:
@@ -98,6 +102,7 @@ def test_a_dry_run_of_an_adapter_counts_what_it_trains(
     assert summary["optimizer_gib"] == pytest.approx(8 * 512 / 2**30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 5])
 def test_a_trace_is_written_beside_the_model(
     tmp_path: Path, groups: str, advantages: str, model: Path, steps: int

@@ -77,6 +77,7 @@ def options(model: Path, **more: Any) -> TrainOptions:
     return TrainOptions(**(base | {"objective": OBJECTIVE, "allow_off_policy": True} | more))
 
 
+@pytest.mark.slow
 def test_a_step_that_is_no_number_is_skipped_logged_and_leaves_weights_and_optimizer(
     tmp_path: Path, model: Path
 ) -> None:
@@ -106,6 +107,7 @@ def test_a_step_that_is_no_number_is_skipped_logged_and_leaves_weights_and_optim
     assert float((differences < 1e-5).float().mean()) > 0.995
 
 
+@pytest.mark.slow
 def test_skipped_steps_in_a_row_stop_the_training(tmp_path: Path, model: Path) -> None:
     order = epoch_order(6, 0, 0)
     groups, advantages, names = tables(tmp_path, {order[1], order[3], order[4]})
@@ -116,6 +118,7 @@ def test_skipped_steps_in_a_row_stop_the_training(tmp_path: Path, model: Path) -
     assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_training_of_nothing_but_skipped_steps_is_no_training(tmp_path: Path, model: Path) -> None:
     groups, advantages, _ = tables(tmp_path, {0, 1}, count=2)
     with pytest.raises(StageFailure, match="Step 2: "):
@@ -123,6 +126,7 @@ def test_a_training_of_nothing_but_skipped_steps_is_no_training(tmp_path: Path, 
     assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_skips_are_counted_over_a_resume(tmp_path: Path, model: Path) -> None:
     order = epoch_order(6, 0, 0)
     groups, advantages, _ = tables(tmp_path, {order[1]})
@@ -138,6 +142,7 @@ def test_skips_are_counted_over_a_resume(tmp_path: Path, model: Path) -> None:
     assert (summary.resumed_from_step, summary.steps, summary.skipped_steps) == (3, 6, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_training_that_a_signal_stopped_ends_as_if_undisturbed(
     tmp_path: Path, groups: str, advantages: str, dropout_model: Path, undisturbed: Path, number: signal.Signals
@@ -159,6 +164,7 @@ def test_a_training_that_a_signal_stopped_ends_as_if_undisturbed(
     assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in undisturbed.iterdir())
 
 
+@pytest.mark.slow
 def test_a_second_training_into_the_same_directory_is_refused_while_the_first_runs(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:
@@ -236,6 +242,7 @@ class Greedy(FakeObjective):
         return super().__call__(inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])
 def test_a_dry_run_that_does_not_fit_says_so_like_the_training(
     tmp_path: Path, groups: str, advantages: str, model: Path, dry: list[str]
@@ -259,6 +266,7 @@ def test_too_little_memory_for_the_weights_says_what_to_use(
     assert "--load-in-4bit with --lora-rank 16" in refused.output
 
 
+@pytest.mark.slow
 def test_too_little_memory_for_the_optimizers_moments_says_what_to_use(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:

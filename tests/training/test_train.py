@@ -113,6 +113,7 @@ def assert_trained_alike(a: Any, b: Any) -> None:
     assert float(everywhere.quantile(0.999)) < 1e-7
 
 
+@pytest.mark.slow
 def test_steps_are_those_of_the_naive_loss_with_torchs_adamw(
     tmp_path: Path, groups: str, advantages: str, model: Path, rows: Rows
 ) -> None:
@@ -132,6 +133,7 @@ def test_steps_are_those_of_the_naive_loss_with_torchs_adamw(
     assert [r["learning_rate"] for r in records] == pytest.approx([5e-5, 1e-4, 8e-5, 6e-5, 4e-5, 2e-5])
 
 
+@pytest.mark.slow
 def test_clipping_scales_the_whole_gradient_to_the_norm(
     tmp_path: Path, groups: str, advantages: str, model: Path, rows: Rows
 ) -> None:
@@ -149,6 +151,7 @@ def test_clipping_scales_the_whole_gradient_to_the_norm(
         torch.testing.assert_close(after[name], oracles[name], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_zero_switches_clipping_off(tmp_path: Path, groups: str, advantages: str, model: Path, rows: Rows) -> None:
     options: dict[str, Any] = {"learning_rate": LEARNING_RATE, "max_grad_norm": 0.0, "groups_per_step": 5}
     train(groups, advantages, model, tmp_path / "out", **options)
@@ -157,6 +160,7 @@ def test_zero_switches_clipping_off(tmp_path: Path, groups: str, advantages: str
     assert_trained_alike(tmp_path / "out", by_hand)
 
 
+@pytest.mark.slow
 def test_micro_batches_change_nothing_but_rounding(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     options: dict[str, Any] = {"groups_per_step": 5, "learning_rate": LEARNING_RATE}
     sizes = [1, 250, 10**6]  # a sequence at a time; cuts within groups; a step at once
@@ -169,6 +173,7 @@ def test_micro_batches_change_nothing_but_rounding(tmp_path: Path, groups: str, 
     assert_trained_alike(tmp_path / "1", tmp_path / "1000000")
 
 
+@pytest.mark.slow
 def test_every_step_writes_a_line_with_the_documented_keys(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:
@@ -182,6 +187,7 @@ def test_every_step_writes_a_line_with_the_documented_keys(
         assert sum(record[f"{n}_share"] for n in ("exploration", "imitation", "regularizer")) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_groups_come_in_the_order_of_the_epoch(
     tmp_path: Path, groups: str, advantages: str, model: Path, rows: Rows
 ) -> None:
@@ -198,12 +204,14 @@ def test_groups_come_in_the_order_of_the_epoch(
     assert summary["tokens"] == 2 * sum(lengths)
 
 
+@pytest.mark.slow
 def test_max_steps_ends_the_same_training_earlier(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     whole = train(groups, advantages, model, tmp_path / "whole", groups_per_step=4, epochs=2)
     short = train(groups, advantages, model, tmp_path / "short", groups_per_step=4, epochs=2, max_steps=4)
     assert [record["J"] for record in short] == [record["J"] for record in whole[:4]]
 
 
+@pytest.mark.slow
 def test_fresh_groups_are_on_policy_at_the_first_step(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:
@@ -214,6 +222,7 @@ def test_fresh_groups_are_on_policy_at_the_first_step(
     assert first["effective_sample_size"] == pytest.approx(1.0, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_diagnostics_of_a_changed_model_equal_numpy(
     tmp_path: Path, groups: str, advantages: str, model: Path, rows: Rows
 ) -> None:
@@ -236,6 +245,7 @@ def test_diagnostics_of_a_changed_model_equal_numpy(
     assert record["effective_sample_size"] == pytest.approx(float(size), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_entropy_is_estimated_from_the_sampled_tokens_alone(
     tmp_path: Path, groups: str, advantages: str, model: Path, rows: Rows
 ) -> None:
@@ -262,6 +272,7 @@ def test_entropy_is_estimated_from_the_sampled_tokens_alone(
         assert noise < 0.1 * np.mean(entropies)
 
 
+@pytest.mark.slow
 def test_bfloat16_trains_float32_weights_to_nearly_the_same(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:
@@ -277,6 +288,7 @@ def test_bfloat16_trains_float32_weights_to_nearly_the_same(
     assert float(torch.cosine_similarity(of_a, of_b, dim=0)) > 0.95
 
 
+@pytest.mark.slow
 def test_recomputing_activations_changes_no_gradient(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     """Also with an adapter's dropout: the backward pass draws the numbers of the forward pass again."""
     options: dict[str, Any] = {"groups_per_step": 5, "learning_rate": LEARNING_RATE, "lora_rank": 4}
@@ -285,6 +297,7 @@ def test_recomputing_activations_changes_no_gradient(tmp_path: Path, groups: str
     assert_trained_alike(tmp_path / "kept", tmp_path / "recomputed")
 
 
+@pytest.mark.slow
 def test_an_adapters_dropout_is_drawn_from_the_seed(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     """One step holds all groups, in any order; the second step sees what the first one trained."""
     options: dict[str, Any] = {"epochs": 2, "lora_rank": 4, "lora_dropout": 0.5, "learning_rate": 0.1}
@@ -296,6 +309,7 @@ def test_an_adapters_dropout_is_drawn_from_the_seed(tmp_path: Path, groups: str,
     assert abs(js[0] - js[2]) > 1e-3
 
 
+@pytest.mark.slow
 def test_the_dropout_of_the_model_changes_nothing(
     tmp_path: Path, groups: str, advantages: str, model: Path, dropout_model: Path
 ) -> None:
@@ -309,6 +323,7 @@ def test_the_dropout_of_the_model_changes_nothing(
         assert record["J"] == pytest.approx(plain["J"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_another_objective_is_trained_by_its_path(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     """The public fake raises the likelihood of everything, good or bad."""
     records = train(groups, advantages, model, tmp_path / "out", objective=FAKE, learning_rate=1e-3, epochs=8)
@@ -329,6 +344,7 @@ class WholeGroups(FakeObjective):
         return super().__call__(inputs)
 
 
+@pytest.mark.slow
 def test_an_objective_that_couples_a_group_gets_it_whole(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:
@@ -339,6 +355,7 @@ def test_an_objective_that_couples_a_group_gets_it_whole(
     assert record["J"] == pytest.approx(expected["J"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_learns_what_is_rewarded(tmp_path: Path, model: Path) -> None:
     """Eight fixed groups: two samples of four are right, and so is the reference."""
     random = np.random.default_rng(0)
@@ -374,6 +391,7 @@ def test_a_model_learns_what_is_rewarded(tmp_path: Path, model: Path) -> None:
             assert max(wrong) < -0.5
 
 
+@pytest.mark.slow
 def test_groups_of_old_rounds_are_left_out_and_counted(tmp_path: Path, groups: str, model: Path) -> None:
     """Rounds 0, 1 and 3 of two groups each: at most two behind the newest leaves four groups."""
     rows = [{**row, "round": (0, 1, 3)[index // 2]} for index, row in enumerate(oracle.table_rows(groups)[:6])]

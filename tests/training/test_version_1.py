@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
 from tests.training.oracle import table_rows
@@ -11,6 +13,7 @@ GROUPS = Path(__file__).parents[1] / "data" / "version-1" / "groups"
 NEW = ["tools", "reference_reasoning", "reasoning", "answers", "completion_masks", "completion_token_ends"]
 
 
+@pytest.mark.slow
 def test_a_table_of_version_1_is_read_scored_and_trained_on(tmp_path: Path, model: Path) -> None:
     groups = open_table(str(GROUPS), "groups")
     stored, rows = table_rows(GROUPS), groups.arrow().to_pylist()

@@ -22,6 +22,7 @@ SAMPLINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
 def test_stored_logprobs_are_untempered(
     engine: Engine, sampling: dict[str, float], sample: Sample, mixed_prompts: str, stopping_model: Path
@@ -86,6 +87,7 @@ def test_samples_of_a_group_differ_and_so_do_groups_of_the_same_conversation(
     assert len(set(both)) == len(both) > 8
 
 
+@pytest.mark.slow
 def test_seed_and_round_determine_the_tokens(engine: Engine, sample: Sample, mixed_prompts: str) -> None:
     runs = [
         token_ids(sample(engine, mixed_prompts, temperature=1.0, **options))
@@ -104,6 +106,7 @@ def test_seed_and_round_determine_the_tokens(engine: Engine, sample: Sample, mix
         assert all(a != b for a, b in flat)
 
 
+@pytest.mark.slow
 def test_samples_do_not_depend_on_the_size_of_a_part(engine: Engine, sample: Sample, mixed_prompts: str) -> None:
     whole = sample(engine, mixed_prompts, temperature=1.0, prompts_per_part=64)
     for size in (1, 3):
@@ -111,6 +114,7 @@ def test_samples_do_not_depend_on_the_size_of_a_part(engine: Engine, sample: Sam
         assert [group["group_id"] for group in parts] == [group["group_id"] for group in whole]
 
 
+@pytest.mark.slow
 def test_temperature_zero_is_greedy_and_repeats_one_completion(
     engine: Engine, sample: Sample, mixed_prompts: str, stopping_model: Path
 ) -> None:

@@ -51,6 +51,7 @@ def sorted_completions(groups: list[Group]) -> list[list[str]]:
 EXPECTED = [[f"Question {index} {number}" for number in range(3)] for index in range(7)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", ["chat", "auto"])
 @pytest.mark.parametrize("has_choices", [True, False])
 def test_texts_of_a_chat_server_become_groups(
@@ -70,6 +71,7 @@ def test_texts_of_a_chat_server_become_groups(
     assert f"The server counted {13 * asked} prompt and {7 * asked} completion tokens." in notes
 
 
+@pytest.mark.slow
 def test_with_a_model_token_ids_are_made_from_the_text(
     server: ChatServer, questions: str, tmp_path: Path, model: Path
 ) -> None:
@@ -86,6 +88,7 @@ def test_with_a_model_token_ids_are_made_from_the_text(
     assert any("Their token IDs are made from the text" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_reasoning_that_a_server_gives_apart_has_its_own_column(
     server: ChatServer, questions: str, tmp_path: Path
 ) -> None:
@@ -95,6 +98,7 @@ def test_reasoning_that_a_server_gives_apart_has_its_own_column(
     assert groups[0]["answers"] == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 def test_a_limit_a_cut_and_a_filter_become_finish_reasons(server: ChatServer, questions: str, tmp_path: Path) -> None:
     reasons = itertools.cycle(["length", "content_filter", "stop"])
     server.finish_reason = lambda _: next(reasons)
@@ -118,6 +122,7 @@ MODERN = "Unsupported parameter: '{}' is not supported with this model. Use 'max
 BASIC = {"model", "messages", "temperature", "n"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("refuse", "asked"),
     [
@@ -137,6 +142,7 @@ def test_a_field_that_the_server_refuses_costs_one_request(
     assert len(server.answered) == (21 if asked == 22 else 7)
 
 
+@pytest.mark.slow
 def test_a_prompt_that_the_server_refuses_is_aborted_and_said(
     server: ChatServer, questions: str, tmp_path: Path
 ) -> None:
@@ -147,6 +153,7 @@ def test_a_prompt_that_the_server_refuses_is_aborted_and_said(
     assert "The server refused 1 prompts; their samples are aborted. E.g.: content policy" in notes
 
 
+@pytest.mark.slow
 def test_a_server_that_refuses_the_first_prompt_ends_the_run(
     server: ChatServer, questions: str, tmp_path: Path
 ) -> None:
@@ -155,6 +162,7 @@ def test_a_server_that_refuses_the_first_prompt_ends_the_run(
         generate(server, questions, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_rate_limited_server_answers_every_prompt_once(server: ChatServer, questions: str, tmp_path: Path) -> None:
     allowed = itertools.cycle([True, False, False])
     server.refuse = lambda _: None if next(allowed) else (429, "slow down", {"retry-after": "0.01"})
@@ -165,6 +173,7 @@ def test_a_rate_limited_server_answers_every_prompt_once(server: ChatServer, que
     assert f"{server.base_url} answered {refused} requests with status 429; they were sent again later." in notes
 
 
+@pytest.mark.slow
 def test_a_stopped_run_asks_for_the_rest_alone(server: ChatServer, questions: str, tmp_path: Path) -> None:
     server.refuse = lambda body: (500, "down", {}) if "5" in body["messages"][-1]["content"] else None
     with pytest.raises(StageFailure, match="down"):
@@ -175,6 +184,7 @@ def test_a_stopped_run_asks_for_the_rest_alone(server: ChatServer, questions: st
     assert completions(groups) == EXPECTED
 
 
+@pytest.mark.slow
 def test_tools_reach_the_server_and_calls_come_back_as_text(server: ChatServer, tmp_path: Path) -> None:
     row = {**tiny.prompt_row("What time is it?"), "tools": TOOLS}
     table = tiny.write_table(tmp_path / "tools", "prompts", [row])
@@ -187,6 +197,7 @@ def test_tools_reach_the_server_and_calls_come_back_as_text(server: ChatServer, 
     assert groups[0]["finish_reasons"] == ["stop"]
 
 
+@pytest.mark.slow
 def test_a_greedy_sample_is_asked_for_once(server: ChatServer, questions: str, tmp_path: Path) -> None:
     groups, _ = generate(server, questions, tmp_path / "out", temperature=0.0)
     assert completions(groups) == [[f"Question {index} 0"] * 3 for index in range(7)]

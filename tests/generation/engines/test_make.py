@@ -73,6 +73,7 @@ class TypedEngine(FakeEngine):
         self.arguments = arguments
 
 
+@pytest.mark.slow
 def test_an_engine_of_the_user_gets_its_arguments_and_samples(
     model: Path, prompts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

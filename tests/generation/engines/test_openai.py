@@ -365,6 +365,7 @@ def test_the_command_samples_through_a_server_and_resumes(
     assert again["fingerprint"] == first["fingerprint"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [

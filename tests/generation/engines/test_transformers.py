@@ -58,6 +58,7 @@ def tempered(logits: torch.Tensor, temperature: float, top_p: float = 1.0) -> li
     return [p / total if token in nucleus else 0.0 for token, p in enumerate(probabilities)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (2.0, 1.0), (1.0, 0.6), (0.7, 0.9)])
 def test_first_tokens_are_drawn_from_the_tempered_nucleus(
     transformers_engine: Engine, model: Path, temperature: float, top_p: float
@@ -69,6 +70,7 @@ def test_first_tokens_are_drawn_from_the_tempered_nucleus(
     assert_drawn_from(counts, tempered(next_token_logits(model, prompt)[-1], temperature, top_p))
 
 
+@pytest.mark.slow
 def test_second_tokens_are_drawn_given_the_first(transformers_engine: Engine, model: Path) -> None:
     prompt = [5, 6, 7]
     request = Request((0, 0), prompt, 8000, 78, 2)
@@ -79,6 +81,7 @@ def test_second_tokens_are_drawn_given_the_first(transformers_engine: Engine, mo
     assert_drawn_from(counts, tempered(next_token_logits(model, [*prompt, first])[-1], 0.3))
 
 
+@pytest.mark.slow
 def test_samples_do_not_depend_on_batch_size_or_other_prompts(transformers_engine: Engine, model: Path) -> None:
     sampling = Sampling(1.0, 0.95, 16, (2, *range(60, 80)))
     requests = requests_of(PROMPTS)
@@ -110,6 +113,7 @@ def test_prompts_of_mixed_lengths_are_read_as_if_alone(transformers_engine: Engi
             assert sample.logprobs == pytest.approx(expected, abs=2e-5)
 
 
+@pytest.mark.slow
 def test_a_model_with_learned_positions_samples_up_to_its_last_position(tmp_path: Path) -> None:
     """The row whose prompt fills 30 of 32 positions ends after two tokens; the other goes on for 26 more steps."""
     torch.manual_seed(0)
@@ -128,6 +132,7 @@ def test_a_model_with_learned_positions_samples_up_to_its_last_position(tmp_path
             assert sample.logprobs == pytest.approx(expected, abs=2e-5)
 
 
+@pytest.mark.slow
 def test_it_computes_in_the_given_precision(model: Path) -> None:
     """bfloat16 keeps 8 bits of a number: its log-probs are near the float32 ones, but not them."""
     engine = TransformersEngine(EngineOptions(str(model), "bfloat16", 256, "cpu", 8), NoArguments())

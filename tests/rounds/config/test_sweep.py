@@ -74,6 +74,7 @@ def test_variants_that_differ_in_estimator_share_samples_and_scores(config: Conf
     }
 
 
+@pytest.mark.slow
 def test_a_sweep_makes_shared_tasks_once_and_other_configurations_find_them(config: Config, tmp_path: Path) -> None:
     config["sweep"] = {"train.beta": [0.25, 1.0]}
     path = write(tmp_path, config)
@@ -113,6 +114,7 @@ def test_the_table_compares_variants_and_shows_what_they_share_once(tmp_path: Pa
     assert means == pytest.approx([1, 1 / 2, 1 / 3], abs=1e-6)  # samples of one word where 1, 2, 3 are wanted
 
 
+@pytest.mark.slow
 def test_replay_curriculum_and_pool_reach_their_stages(config: Config, tmp_path: Path) -> None:
     config |= {"rounds": 2, "reuse_rounds": 2, "pool": True, "curriculum": {"fraction": 0.5}}
     config["overrides"] = {1: {"train": {"beta": 0.1}}}

@@ -17,6 +17,7 @@ from tests.rounds.test_plan import write_config
 DOCS = Path(__file__).parents[3] / "docs" / "rounds.md"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", template_names())
 def test_a_template_is_commented_and_valid(tmp_path: Path, name: str) -> None:
     path = tmp_path / "rounds.yaml"
@@ -42,6 +43,7 @@ def test_an_unknown_template_is_answered_with_the_known_ones(tmp_path: Path) -> 
     assert "Unknown template 'stort'. Templates: judge, start, sweep." in result.stderr
 
 
+@pytest.mark.slow
 def test_the_schema_accepts_what_the_docs_show() -> None:
     schema = json.loads(tiny.grao("rounds", "schema").stdout)
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -49,6 +51,7 @@ def test_the_schema_accepts_what_the_docs_show() -> None:
         jsonschema.validate(_with_text_keys(yaml.safe_load(block.split("```")[0])), schema)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "path"),
     [
@@ -88,6 +91,7 @@ def test_a_resolved_plan_prints_every_option_of_every_task(tmp_path: Path, model
     assert train["out"] is None  # it waits for round 0
 
 
+@pytest.mark.slow
 def test_a_stage_of_the_rounds_names_the_line_of_its_option(tmp_path: Path, model: Path, prompts: str) -> None:
     config = write_config(tmp_path, model, prompts, generate={"engine": "transformers", "max_model_len": 9999})
     result = tiny.grao("rounds", "run", config)

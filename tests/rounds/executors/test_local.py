@@ -26,6 +26,7 @@ def reward(completions, survivor):
 """
 
 
+@pytest.mark.slow
 def test_the_end_of_a_killed_stage_is_seen_while_a_process_that_it_forked_lives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -40,6 +41,7 @@ def test_the_end_of_a_killed_stage_is_seen_while_a_process_that_it_forked_lives(
     os.kill(int(survivor.read_text()), signal.SIGKILL)  # it still ran
 
 
+@pytest.mark.slow
 def test_the_output_and_the_exit_code_of_a_stage_are_its_own() -> None:
     with StopSignals() as signals:
         version = LocalCommands().run(["--version"], ANY_MACHINE, signals)

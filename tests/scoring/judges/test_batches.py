@@ -61,6 +61,7 @@ def score_rule(blocks: dict[str, str]) -> Answer:
     return Answer({"score": min(10, len(blocks["the answer"]))}) if "the answer" in blocks else longer_wins(blocks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reward", JUDGES)
 def test_a_batch_gives_the_rewards_of_direct_questions(
     batching: BatchServer, server: JudgeServer, table: str, tmp_path: Path, reward: str
@@ -77,6 +78,7 @@ def test_a_batch_gives_the_rewards_of_direct_questions(
     assert not (tmp_path / "batch.batches").exists()
 
 
+@pytest.mark.slow
 def test_known_judgements_are_not_submitted(batching: BatchServer, table: str, tmp_path: Path) -> None:
     cache = str(tmp_path / "cache.sqlite")
     options = options_for(batching.base_url, use_cache=True, cache=cache)
@@ -96,6 +98,7 @@ def score_killed(table: str, out: Path, server: BatchServer) -> None:
     process.wait()
 
 
+@pytest.mark.slow
 def test_a_killed_run_finds_its_batch_again(batching: BatchServer, table: str, tmp_path: Path) -> None:
     batching.polls_needed = 10**9
     score_killed(table, tmp_path / "out", batching)
@@ -108,6 +111,7 @@ def test_a_killed_run_finds_its_batch_again(batching: BatchServer, table: str, t
     assert not any("submitted" in note for note in progress.notes)
 
 
+@pytest.mark.slow
 def test_a_killed_run_asks_the_server_in_the_form_that_it_accepts(
     batching: BatchServer, table: str, tmp_path: Path
 ) -> None:
@@ -128,6 +132,7 @@ def test_a_killed_run_asks_the_server_in_the_form_that_it_accepts(
     assert len(batching.judge.requests) == len(batching.judge.answered) + 1
 
 
+@pytest.mark.slow
 def test_a_batch_whose_creation_was_not_answered_is_found_and_not_created_again(
     batching: BatchServer, table: str, tmp_path: Path
 ) -> None:
@@ -137,6 +142,7 @@ def test_a_batch_whose_creation_was_not_answered_is_found_and_not_created_again(
     assert asked_once(batching)
 
 
+@pytest.mark.slow
 def test_what_expires_is_submitted_again_and_nothing_else(batching: BatchServer, table: str, tmp_path: Path) -> None:
     batching.outcome = lambda number: "expired" if number == 0 else "completed"
     batching.answered_share = 0.5
@@ -151,6 +157,7 @@ def test_what_expires_is_submitted_again_and_nothing_else(batching: BatchServer,
     ]
 
 
+@pytest.mark.slow
 def test_a_cancelled_batch_is_named_and_the_next_run_submits_the_rest(
     batching: BatchServer, table: str, tmp_path: Path
 ) -> None:
@@ -165,6 +172,7 @@ def test_a_cancelled_batch_is_named_and_the_next_run_submits_the_rest(
     assert rewards_of(tmp_path / "out") == [[1.0, -1.0, 1.0]] * 5
 
 
+@pytest.mark.slow
 def test_refused_requests_are_errors_and_busy_ones_are_submitted_again(
     batching: BatchServer, table: str, tmp_path: Path
 ) -> None:
@@ -182,6 +190,7 @@ def test_refused_requests_are_errors_and_busy_ones_are_submitted_again(
     assert asked_once(batching)
 
 
+@pytest.mark.slow
 def test_a_batch_that_the_server_refuses_is_named_with_the_reason(
     batching: BatchServer, table: str, tmp_path: Path
 ) -> None:
@@ -192,6 +201,7 @@ def test_a_batch_that_the_server_refuses_is_named_with_the_reason(
     assert len(batching.batches) == 2
 
 
+@pytest.mark.slow
 def test_a_batch_that_never_succeeds_ends_in_errors(batching: BatchServer, table: str, tmp_path: Path) -> None:
     batching.judge.rule, batching.answered_share = score_rule, 0.0
     batching.outcome = lambda _: "expired"
@@ -200,6 +210,7 @@ def test_a_batch_that_never_succeeds_ends_in_errors(batching: BatchServer, table
     assert len(batching.batches) == 3
 
 
+@pytest.mark.slow
 def test_a_server_without_batch_files_is_named(batching: BatchServer, table: str, tmp_path: Path) -> None:
     batching.has_batches = False
     with pytest.raises(StageFailure, match=r"/files refuses \(status 404\): Not Found\. .* leave out --batch"):
@@ -213,6 +224,7 @@ def test_a_batch_of_a_reward_without_a_server_is_wrong_usage(reward: str, argume
     assert caught.value.option == "batch"
 
 
+@pytest.mark.slow
 def test_files_hold_as_many_requests_as_the_api_allows() -> None:
     bodies: dict[str, dict[str, object]] = {f"{number}": {} for number in range(MAX_REQUESTS + 1)}
     assert [len(file) for file in in_files(bodies)] == [MAX_REQUESTS, 1]

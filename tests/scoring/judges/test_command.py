@@ -18,6 +18,7 @@ def table(tmp_path: Path) -> str:
     return tiny.write_table(tmp_path / "groups", "groups", rows, rows_per_part=2)
 
 
+@pytest.mark.slow
 def test_samples_and_references_of_a_table_are_judged(server: JudgeServer, table: str, tmp_path: Path) -> None:
     server.rule = longer_wins
     options = ["--reward", "judge-pairwise", "--reward-arg", f"base_url={server.base_url}", "--no-use-cache"]
@@ -29,6 +30,7 @@ def test_samples_and_references_of_a_table_are_judged(server: JudgeServer, table
     assert summary["tokens_spent"] == NUMBER_OF_CALLS * 107
 
 
+@pytest.mark.slow
 def test_win_rates_are_of_the_samples_own_group(server: JudgeServer, table: str, tmp_path: Path) -> None:
     """The longer wins. The reference, also `Well`, loses to `Answer`, ties with `Well` and beats `No.`"""
     server.rule = longer_wins
@@ -39,6 +41,7 @@ def test_win_rates_are_of_the_samples_own_group(server: JudgeServer, table: str,
     assert [row["reference_reward"] for row in rows] == [0.5] * 3
 
 
+@pytest.mark.slow
 def test_a_judge_that_refuses_everything_fails_the_stage(server: JudgeServer, table: str, tmp_path: Path) -> None:
     server.rule = lambda _: Answer(status=400, error="response_format is not supported")
     options = ["--reward", "judge-rubric", "--reward-arg", f"base_url={server.base_url}", "--no-use-cache"]

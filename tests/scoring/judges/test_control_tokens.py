@@ -66,6 +66,7 @@ def test_ordinary_text_stays_as_it_is(text: str) -> None:
     assert neutralize(text) == text
 
 
+@pytest.mark.slow
 @given(TEXTS)
 def test_only_spaces_are_inserted_and_no_control_token_is_left(text: str) -> None:
     safe = neutralize(text, ["im_end", "<|pad|>"])
@@ -91,6 +92,7 @@ class Reader(VllmChatModel):
             yield index, Reply('{"verdict": "tie"}')
 
 
+@pytest.mark.slow
 @given(st.lists(TEXTS, min_size=3, max_size=3, unique=True))
 @settings(max_examples=examples(30))
 def test_the_special_tokens_of_a_prompt_do_not_depend_on_its_texts(judge_model: Path, texts: list[str]) -> None:
@@ -144,6 +146,7 @@ def test_a_control_token_that_only_the_tokenizer_sees_is_an_error_of_its_row(jud
     assert str(judgement.detail) == f"A text contains a control token of {tmp_path} that cannot be broken up."
 
 
+@pytest.mark.slow
 def test_a_question_to_a_server_contains_no_control_token(server: JudgeServer) -> None:
     messages = [{"role": "user", "content": "Hi.[/INST]"}]
     list(

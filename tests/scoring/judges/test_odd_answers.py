@@ -45,6 +45,7 @@ def deep(opening: str, closing: str) -> str:
     return opening * 100_000 + closing * 100_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "status", "tokens"),
     [

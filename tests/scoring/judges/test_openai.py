@@ -22,6 +22,7 @@ from tests.scoring.judges.common import (
 )
 
 
+@pytest.mark.slow
 def test_the_request_is_greedy_and_has_a_limit_and_the_schema(server: JudgeServer) -> None:
     server.rule = longer_wins
     list(judge("judge-pairwise", server, "max_tokens=33").score(candidates(["Lyon."])))
@@ -38,6 +39,7 @@ def test_the_request_is_greedy_and_has_a_limit_and_the_schema(server: JudgeServe
     assert request["response_format"] == {"type": "json_schema", "json_schema": json_schema}
 
 
+@pytest.mark.slow
 def test_further_fields_reach_the_server_and_the_fingerprint(server: JudgeServer) -> None:
     server.rule = longer_wins
     fields = [
@@ -59,6 +61,7 @@ def test_fields_that_the_judge_sets_are_refused(server: JudgeServer, key: str) -
         judge("judge-pairwise", server, f"body.{key}=1")
 
 
+@pytest.mark.slow
 def test_judgements_come_in_order_although_replies_do_not(server: JudgeServer) -> None:
     """The first are answered last."""
     server.rule = longer_wins
@@ -68,6 +71,7 @@ def test_judgements_come_in_order_although_replies_do_not(server: JudgeServer) -
     assert rewards(judgements) == [-1.0] + [-1.0] * 11 + [0.0] + [1.0] * 8 + [-1.0]
 
 
+@pytest.mark.slow
 def test_a_judgement_is_given_before_the_last_questions_are_asked(server: JudgeServer) -> None:
     server.rule = longer_wins
     reward = judge("judge-pairwise", server, "concurrency=2")
@@ -79,6 +83,7 @@ def test_a_judgement_is_given_before_the_last_questions_are_asked(server: JudgeS
     assert len(server.requests) < 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [1, 5])
 def test_the_allowed_number_of_requests_is_in_flight(server: JudgeServer, concurrency: int) -> None:
     """After the first, the server answers only when this many requests are there; ten is a multiple of it."""
@@ -90,6 +95,7 @@ def test_the_allowed_number_of_requests_is_in_flight(server: JudgeServer, concur
     assert server.most_in_flight == concurrency
 
 
+@pytest.mark.slow
 def test_tokens_are_those_of_all_calls(server: JudgeServer) -> None:
     """Each judgement is two calls; a call takes as many tokens as answer A has characters, and 3 to answer."""
 
@@ -101,6 +107,7 @@ def test_tokens_are_those_of_all_calls(server: JudgeServer) -> None:
     assert [judgement.tokens for judgement in judgements] == [7 + 9 + 2 * 3, 4 + 9 + 2 * 3]
 
 
+@pytest.mark.slow
 def test_a_refused_question_is_an_error_of_its_row(server: JudgeServer) -> None:
     def rule(blocks: dict[str, str]) -> Answer:
         too_long = "long" in blocks["answer A"]  # as A only: the other order is answered
@@ -112,6 +119,7 @@ def test_a_refused_question_is_an_error_of_its_row(server: JudgeServer) -> None:
     assert judgements[0].detail == "the server refuses the question (status 400): maximum context length is 4096"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "status", "detail"),
     [
@@ -138,6 +146,7 @@ def test_a_server_that_fails_for_good_ends_the_stage(server: JudgeServer) -> Non
         list(judge("judge-pairwise", server, "retries=0").score(candidates(["Lyon."])))
 
 
+@pytest.mark.slow
 def test_identity_is_the_model_and_not_where_or_how_fast_it_runs(server: JudgeServer) -> None:
     with judge_server() as elsewhere:
         same = judge("judge-pairwise", elsewhere, "concurrency=2", "retries=1", "request_timeout=5")
@@ -175,6 +184,7 @@ def test_a_wrong_setting_is_named(argument: str) -> None:
         make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=arguments))
 
 
+@pytest.mark.slow
 def test_rewards_do_not_depend_on_other_questions(server: JudgeServer) -> None:
     server.rule = longer_wins
     group = candidates([f"answer {number}" * number for number in range(6)])

@@ -29,6 +29,7 @@ REFERENCE = "Paris it is."  # 12 characters
 FAKE = "engine=grao_pipeline.scoring.judges.base:FakeChatModel"
 
 
+@pytest.mark.slow
 def test_a_win_is_1_a_tie_0_and_a_loss_minus_1(server: JudgeServer) -> None:
     """The judge prefers the longer: 13 > 12, 12 = 12, 5 < 12."""
     server.rule = longer_wins
@@ -38,6 +39,7 @@ def test_a_win_is_1_a_tie_0_and_a_loss_minus_1(server: JudgeServer) -> None:
     assert len(server.requests) == 6
 
 
+@pytest.mark.slow
 def test_a_judge_that_always_says_a_makes_every_reward_0(server: JudgeServer) -> None:
     server.rule = first_wins
     judgements = list(judge("judge-pairwise", server).score(candidates(["Paris, it is.", "Lyon.", ""])))
@@ -45,6 +47,7 @@ def test_a_judge_that_always_says_a_makes_every_reward_0(server: JudgeServer) ->
     assert judgements[0].detail == 'win as A, loss as B | {"verdict": "A"} | {"verdict": "A"}'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("as_a", "as_b", "expected"),
     [
@@ -70,6 +73,7 @@ def test_without_a_reference_there_is_no_reward(server: JudgeServer) -> None:
     assert judgements[0].detail == "the prompt has no reference to compare the completion with"
 
 
+@pytest.mark.slow
 def test_without_swap_it_is_asked_once_in_a_fairly_drawn_order(server: JudgeServer) -> None:
     """100 fair draws lie between 30 and 70 with a probability of 0.99994."""
     server.rule = longer_wins
@@ -80,6 +84,7 @@ def test_without_swap_it_is_asked_once_in_a_fairly_drawn_order(server: JudgeServ
     assert 30 < sum(blocks_of(prompt)["answer A"] != REFERENCE for prompt in server.prompts()) < 70
 
 
+@pytest.mark.slow
 def test_the_judge_sees_the_conversation_the_answers_and_the_criterion(server: JudgeServer) -> None:
     messages = [*QUESTION, {"role": "assistant", "content": "Guess!"}, {"role": "user", "content": "Lyon?"}]
     reward = judge("judge-pairwise", server, "criterion=It is written as a limerick.", "concurrency=1")
@@ -98,6 +103,7 @@ def test_the_judge_sees_the_conversation_the_answers_and_the_criterion(server: J
     assert "It is written as a limerick." in system["content"]
 
 
+@pytest.mark.slow
 def test_without_a_system_role_the_rules_open_the_question(server: JudgeServer) -> None:
     list(judge("judge-pairwise", server, "concurrency=1").score(candidates(["Lyon."])))
     system, user = (message["content"] for message in server.requests[0]["messages"])
@@ -107,6 +113,7 @@ def test_without_a_system_role_the_rules_open_the_question(server: JudgeServer) 
     assert server.requests[0]["messages"] == [{"role": "user", "content": f"{system}\n\n{user}"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "reply",
     [
@@ -136,6 +143,7 @@ def test_one_invalid_reply_of_two_makes_no_reward(server: JudgeServer, reply: st
     assert judgements[0].tokens == 214  # both replies were paid for
 
 
+@pytest.mark.slow
 def test_an_explanation_comes_first_and_is_kept(server: JudgeServer) -> None:
     server.rule = lambda _: Answer({"explanation": "Shorter.", "verdict": "tie"})
     [judgement] = judge("judge-pairwise", server, "explain=true").score(candidates(["Lyon."]))
@@ -155,6 +163,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_verdict_inside_a_judged_text_does_not_count(server: JudgeServer, text: str) -> None:
     """The judge finds it worse, and the reward is the judge's."""
@@ -183,6 +192,7 @@ def test_an_unknown_engine_is_named() -> None:
         make_reward(ScoreOptions(reward="judge-pairwise"))
 
 
+@pytest.mark.slow
 def test_identity_changes_with_everything_that_changes_a_verdict() -> None:
     def identity(*arguments: str) -> object:
         return make_reward(ScoreOptions(reward="judge-pairwise", reward_arg=[FAKE, *arguments])).identity()
@@ -221,6 +231,7 @@ def test_the_summary_shows_a_position_bias(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_judge_that_follows_the_texts_has_no_position_bias(server: JudgeServer) -> None:
     server.rule = longer_wins
     reward = judge("judge-pairwise", server)

@@ -34,6 +34,7 @@ class Limiter:
         return Answer(status=429, error="slow down", headers=((self.header, text),))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("header", ["retry-after", "retry-after-ms"])
 def test_a_rate_limited_server_answers_every_question_once(server: JudgeServer, header: str) -> None:
     """Twenty questions at four in 0.1 s: each 429 is a wait, not one of the three further tries."""
@@ -48,6 +49,7 @@ def test_a_rate_limited_server_answers_every_question_once(server: JudgeServer, 
     ]
 
 
+@pytest.mark.slow
 def test_a_server_that_lets_nothing_through_ends_the_stage(server: JudgeServer) -> None:
     server.refuse = lambda _: Answer(status=429, error="quota exceeded", headers=(("retry-after", "0"),))
     with pytest.raises(StageFailure, match=r"failed 3 times; the last time with status 429: quota exceeded"):
@@ -60,6 +62,7 @@ def test_a_pause_of_hours_ends_the_stage_and_is_named(server: JudgeServer) -> No
         list(judge("judge-pairwise", server).score(candidates(TEXTS)))
 
 
+@pytest.mark.slow
 def test_requests_are_spaced_by_the_limit_of_a_minute(server: JudgeServer) -> None:
     """20 requests at 1,200 a minute are 19 intervals of 0.05 s."""
     server.rule = longer_wins
@@ -69,6 +72,7 @@ def test_requests_are_spaced_by_the_limit_of_a_minute(server: JudgeServer) -> No
     assert len(server.requests) == 20
 
 
+@pytest.mark.slow
 def test_tokens_are_spaced_by_the_servers_own_count(server: JudgeServer) -> None:
     """Each request costs 107 tokens by the server's count, far less than its limit: at 60,000 a minute 20 need 2 s."""
     server.rule = longer_wins

@@ -33,6 +33,7 @@ def formats_of(requests: list[dict[str, Any]]) -> list[str]:
     return [request.get("response_format", {}).get("type", "text") for request in requests]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("refused", "accepted"), [(["json_schema"], "json_object"), (["json_schema", "json_object"], "text")]
 )
@@ -64,6 +65,7 @@ def test_a_server_without_schemas_judges_like_one_with_them(
     assert len(set(asked)) == len(asked)
 
 
+@pytest.mark.slow
 def test_the_form_is_decided_once_and_said(server: JudgeServer) -> None:
     server.rule, server.refuse = longer_wins, refusing("json_schema")
     progress = RecordedProgress()
@@ -78,6 +80,7 @@ def test_the_form_is_decided_once_and_said(server: JudgeServer) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_text_that_is_too_long_says_nothing_about_the_server(server: JudgeServer) -> None:
     """The first question is refused for its length: it is no reason to give up the schema."""
     too_long = Answer(status=400, error="This model's maximum context length is 4096 tokens")
@@ -87,6 +90,7 @@ def test_a_text_that_is_too_long_says_nothing_about_the_server(server: JudgeServ
     assert formats_of(server.requests) == ["json_schema"] * 14
 
 
+@pytest.mark.slow
 def test_a_server_that_refuses_every_form_is_not_asked_all_questions_in_all_of_them(server: JudgeServer) -> None:
     server.refuse = lambda _: Answer(status=400, error="no")
     judgements = list(judge("judge-rubric", server).score(candidates([f"text {n}" for n in range(20)])))
@@ -94,6 +98,7 @@ def test_a_server_that_refuses_every_form_is_not_asked_all_questions_in_all_of_t
     assert len(server.requests) == 20 + 2 * 4
 
 
+@pytest.mark.slow
 def test_the_older_name_of_the_limit_is_used_where_the_newer_is_refused(server: JudgeServer) -> None:
     def refuse(request: dict[str, Any]) -> Answer | None:
         if "max_completion_tokens" in request:

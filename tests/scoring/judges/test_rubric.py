@@ -11,6 +11,7 @@ FAKE = "engine=grao_pipeline.scoring.judges.base:FakeChatModel"
 TWO = ["criterion.correct=Every statement is true.", "criterion.kind=It is kind and polite."]
 
 
+@pytest.mark.slow
 def test_the_reward_is_the_score(server: JudgeServer) -> None:
     server.rule = lambda blocks: Answer({"score": len(blocks["the answer"])})
     judgements = list(judge("judge-rubric", server).score(candidates(["a", "seven..", "ten chars."])))
@@ -28,6 +29,7 @@ def test_the_reward_of_several_criteria_is_their_mean(server: JudgeServer) -> No
     assert '"kind": It is kind and polite.' in system
 
 
+@pytest.mark.slow
 def test_the_reference_is_scored_and_never_shown_with_a_sample(server: JudgeServer) -> None:
     server.rule = lambda _: Answer({"score": 8})
     judgements = list(judge("judge-rubric", server).score(candidates(["Paris it is.", "Lyon."])))
@@ -36,6 +38,7 @@ def test_the_reference_is_scored_and_never_shown_with_a_sample(server: JudgeServ
     assert sum("Paris it is." in prompt for prompt in server.prompts()) == 1
 
 
+@pytest.mark.slow
 def test_the_schema_allows_whole_numbers_from_1_to_10(server: JudgeServer) -> None:
     server.rule = lambda _: Answer({"score": 8})
     list(judge("judge-rubric", server).score(candidates(["Paris."])))
@@ -47,6 +50,7 @@ def test_the_schema_allows_whole_numbers_from_1_to_10(server: JudgeServer) -> No
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", [0, 11, -1, 7.0, 7.5, "7", True, None, [7], 1e400])
 def test_a_score_off_the_scale_is_unparsable(server: JudgeServer, score: object) -> None:
     server.rule = lambda _: Answer({"score": score})
@@ -54,12 +58,14 @@ def test_a_score_off_the_scale_is_unparsable(server: JudgeServer, score: object)
     assert (rewards(judgements), statuses(judgements)) == ([None], ["unparsable"])
 
 
+@pytest.mark.slow
 def test_a_missing_score_makes_no_reward(server: JudgeServer) -> None:
     server.rule = lambda _: Answer({"correct": 9})
     judgements = list(judge("judge-rubric", server, *TWO).score(candidates(["Paris."])))
     assert (rewards(judgements), statuses(judgements)) == ([None], ["unparsable"])
 
 
+@pytest.mark.slow
 def test_equal_samples_are_asked_about_once(server: JudgeServer) -> None:
     server.rule = lambda _: Answer({"score": 3})
     judgements = list(judge("judge-rubric", server).score(candidates(["Paris."] * 3)))

@@ -22,6 +22,7 @@ FAKE = "engine=grao_pipeline.scoring.judges.base:FakeChatModel"
 GROUP = ["a", "bb", "cc", "dddd"]
 
 
+@pytest.mark.slow
 def test_the_win_rate_against_all_others_follows_the_ranking(server: JudgeServer) -> None:
     """The longer wins: a loses 3; bb wins 1, ties 1, loses 1; cc the same; dddd wins 3."""
     server.rule = longer_wins
@@ -48,11 +49,13 @@ def test_a_pair_that_meets_from_both_sides_is_asked_about_once(server: JudgeServ
     assert [judgement.tokens for judgement in judgements] == [6 * 107, 4 * 107, 2 * 107, 0]
 
 
+@pytest.mark.slow
 def test_a_judge_that_always_says_a_makes_all_samples_equal(server: JudgeServer) -> None:
     server.rule = first_wins
     assert rewards(list(judge("judge-win-rate", server).score(candidates(GROUP)))) == [0.5] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("swap", ["true", "false"])
 def test_every_sample_meets_the_same_number_of_others_every_time(server: JudgeServer, swap: str) -> None:
     server.rule = longer_wins
@@ -68,6 +71,7 @@ def test_every_sample_meets_the_same_number_of_others_every_time(server: JudgeSe
     assert rewards(reordered) == rewards(judgements)[::-1]
 
 
+@pytest.mark.slow
 def test_where_a_meets_b_b_tends_to_meet_a(server: JudgeServer) -> None:
     """One opponent each for three samples: the pair with the smallest hash chooses itself, so two pairs meet at most.
     Were the choices independent, three would meet in a quarter of the groups.
@@ -80,6 +84,7 @@ def test_where_a_meets_b_b_tends_to_meet_a(server: JudgeServer) -> None:
         assert len(server.requests) <= 2
 
 
+@pytest.mark.slow
 def test_a_small_group_meets_all_others(server: JudgeServer) -> None:
     server.rule = longer_wins
     assert rewards(list(judge("judge-win-rate", server, "opponents=9").score(candidates(GROUP)))) == [0, 0.5, 0.5, 1]
@@ -93,6 +98,7 @@ def test_identical_samples_tie_without_a_question(server: JudgeServer) -> None:
     assert len(server.requests) == 2
 
 
+@pytest.mark.slow
 def test_the_reference_is_compared_with_samples_likewise(server: JudgeServer) -> None:
     """Three characters: longer than a, bb and cc, shorter than dddd."""
     server.rule = longer_wins
@@ -106,6 +112,7 @@ def test_a_group_of_one_has_no_reward(server: JudgeServer) -> None:
     assert judgements[0].detail == "its group has no other sample to compare it with"
 
 
+@pytest.mark.slow
 def test_a_failed_comparison_is_reported_and_not_counted(server: JudgeServer) -> None:
     """With bb as A there is no verdict: a has lost to cc and dddd, bb has tied with cc and lost to dddd."""
 
@@ -120,6 +127,7 @@ def test_a_failed_comparison_is_reported_and_not_counted(server: JudgeServer) ->
     assert judgements[1].detail == "won 0, tied 1, lost 1, consistent 2, first 1, second 1; not compared 1: ?"
 
 
+@pytest.mark.slow
 def test_a_sample_without_any_comparison_has_no_reward(server: JudgeServer) -> None:
     def rule(blocks: dict[str, str]) -> Answer:
         too_long = "dddd" in blocks.values()

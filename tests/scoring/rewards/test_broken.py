@@ -99,6 +99,7 @@ def test_a_broken_reward_is_one_message(name: str, groups: str, tmp_path: Path) 
     assert "builtins" in sys.modules
 
 
+@pytest.mark.slow
 def test_everything_that_a_reward_prints_goes_to_standard_error(groups: str, tmp_path: Path) -> None:
     """Python, the descriptor, C's buffer, and another process."""
     (tmp_path / "noisy.py").write_text(

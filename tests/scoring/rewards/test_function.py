@@ -274,6 +274,7 @@ def test_a_decorated_function_is_identified_by_its_file(tmp_path: Path, monkeypa
     assert sources[0] != sources[1]
 
 
+@pytest.mark.slow
 def test_a_changed_file_does_not_mix_with_earlier_scores(groups: str, tmp_path: Path, monkeypatch: Any) -> None:
     """In two processes, as a user would: a module is read once per process."""
     command = [

@@ -22,6 +22,7 @@ SCHEMA: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schema", [SCHEMA, json.dumps(SCHEMA)])
 def test_valid_json_is_1_and_anything_else_0(schema: Any) -> None:
     judgements = judge(
@@ -54,6 +55,7 @@ def test_the_json_is_the_whole_text_or_the_last_block(text: str, reward: float) 
     assert rewards(judge("json-schema", [text], schema=SCHEMA)) == [reward]
 
 
+@pytest.mark.slow
 def test_the_content_of_a_schema_file_is_the_identity(tmp_path: Path) -> None:
     path = tmp_path / "schema.json"
     path.write_text(json.dumps(SCHEMA))
@@ -100,6 +102,7 @@ def test_an_endless_pattern_is_stopped_and_the_next_is_judged() -> None:
     assert judgements == [Judgement(None, "error", "no result within 5 s"), Judgement(1.0)]
 
 
+@pytest.mark.slow
 def test_a_missing_or_invalid_schema_is_an_error() -> None:
     assert judge("json-schema", ["1"]) == [Judgement(None, "error", "metadata has no 'schema'")]
     for schema in ({"type": "text"}, "{", 5):

@@ -102,6 +102,7 @@ def test_an_expected_answer_that_cannot_be_read_whole_is_an_error(expected: str)
         assert (judgement.reward, judgement.status) == (None, "error")
 
 
+@pytest.mark.slow
 def test_an_unreadable_answer_is_wrong() -> None:
     unread = Judgement(0.0, "ok", "no readable answer")
     assert judge("math", ["I have no idea", "", "\ud800"], answer="5") == [unread] * 3
@@ -113,6 +114,7 @@ def test_an_unreadable_answer_is_wrong() -> None:
     assert rewards(judge("math", ["5"], "field=gold", gold="5")) == [1.0]
 
 
+@pytest.mark.slow
 def test_an_endless_comparison_is_stopped_in_any_thread() -> None:
     """9^9^9^9 is worked out in C code, where neither a signal's handler nor another thread can interrupt it."""
     texts = ["5", "$9^{9^{9^{9}}}$", "6", f"${'(' * 3000}1{')' * 3000}$", "$5$"]
@@ -128,6 +130,7 @@ def test_an_endless_comparison_is_stopped_in_any_thread() -> None:
     assert judgements[1] == Judgement(None, "error", "no result within 1 s")
 
 
+@pytest.mark.slow
 def test_it_agrees_with_people_on_real_solutions(real_data: Path) -> None:
     reward = make_reward(ScoreOptions(reward="math"))
     rows = [

@@ -26,6 +26,7 @@ def run(code: str, *arguments: str, tests: Any = TESTS) -> Judgement:
     return judgement
 
 
+@pytest.mark.slow
 def test_code_that_passes_every_test_gets_one_and_any_other_zero() -> None:
     assert run(ADD) == Judgement(1.0, "ok", "2 of 2 tests passed")
     failed = "1 of 2 tests passed; test 2: AssertionError: assert add(2, 2) == math.sqrt(16)"
@@ -94,12 +95,14 @@ def test_tests_that_could_not_be_prepared_do_not_all_pass() -> None:
     assert run(ADD, tests="x = 1 / 0\nassert add(1, 1) == 2").reward == 0.0
 
 
+@pytest.mark.slow
 def test_tests_after_an_endless_test_do_not_pass() -> None:
     tests = ["assert add(1, 1) == 2", "while True: pass", "assert add(1, 1) == 2"]
     judgement = run(ADD, "partial=true", "timeout=1", tests=tests)
     assert judgement == Judgement(1 / 3, "ok", "1 of 3 tests passed; test 2: more than 1 s of CPU time")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "problem"),
     [
@@ -163,6 +166,7 @@ else:
     assert process.stdout.strip() in ("separated", "not granted")
 
 
+@pytest.mark.slow
 def test_nothing_outside_its_directory_can_be_written_or_deleted(tmp_path: Path) -> None:
     (tmp_path / "keep").write_text("kept")
     for code in (
@@ -209,6 +213,7 @@ if __name__ == "__main__":
     assert run(code + ADD) == Judgement(1.0, "ok", "2 of 2 tests passed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [
@@ -249,18 +254,21 @@ def test_invalid_tests_are_an_error(tests: Any, reason: str) -> None:
     assert (judgement.detail or "").startswith(reason)
 
 
+@pytest.mark.slow
 def test_completions_run_in_parallel_and_keep_their_order() -> None:
     texts = [ADD.replace("a + b", f"a + b + {i % 2}") for i in range(12)]
     values = rewards(judge("python-tests", texts, "workers=4", "field=cases", cases=TESTS))
     assert values == [1.0, 0.0] * 6
 
 
+@pytest.mark.slow
 def test_a_verdict_does_not_depend_on_the_hash_seed() -> None:
     code = f"order = {json.dumps([f'word{i}' for i in range(20)])}\ndef add(a, b): return list(set(order))\n"
     orders = {run(code, tests="raise ValueError(add(1, 2))").detail for _ in range(3)}
     assert len(orders) == 1
 
 
+@pytest.mark.slow
 def test_no_file_is_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     run("import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').close()\nos.chmod('a', 0)\nwhile True: pass", "timeout=1")

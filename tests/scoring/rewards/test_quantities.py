@@ -152,6 +152,7 @@ def test_a_word_such_as_million_counts(expected: str, text: str, reward: float) 
 CUT = "This results in 8 extra gnomes. However, to find the total number of"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gsm8k", "numeric", "math"])
 def test_the_last_number_of_a_cut_off_text_is_not_its_answer(name: str) -> None:
     def judged(text: str, finish_reason: str) -> tuple[float | None, str | None]:
@@ -165,6 +166,7 @@ def test_the_last_number_of_a_cut_off_text_is_not_its_answer(name: str) -> None:
     assert judged(r"so \boxed{8", "length") == (0.0, CUT_OFF)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gsm8k", "numeric", "math"])
 def test_strict_takes_only_an_answer_that_is_marked(name: str) -> None:
     texts = ["So it is 8", "8", "#### 8", "Answer: 8", r"\boxed{8}", "The answer is 8."]

@@ -81,6 +81,7 @@ def test_regex_finds_its_pattern(completion: str, pattern: str, full: bool, expe
     assert judge("regex", [completion], *arguments) == [Judgement(expected, "ok")]
 
 
+@pytest.mark.slow
 def test_a_search_that_never_ends_is_an_error_and_the_next_one_is_done() -> None:
     texts = ["word " * 40 + "!", "fine words"]
     judgements = judge("regex", texts, r"pattern=^(\w+\s?)+$", "timeout=0.5")

@@ -44,6 +44,7 @@ def test_values_keep_the_order_of_the_requests(target: str) -> None:
     assert list(calls.map({"kind": "double", "value": n} for n in range(50))) == [2 * n for n in range(50)]
 
 
+@pytest.mark.slow
 def test_a_failed_call_says_why_and_the_next_succeeds(target: str) -> None:
     calls = LimitedCalls(target, num_workers=1, seconds=1, memory_mib=512)
     requests: list[dict[str, Any]] = [

@@ -154,6 +154,7 @@ def test_the_tests_alone_decide_where_they_run(test: str, reason: str | None) ->
     assert same_process_reason([test]) == reason
 
 
+@pytest.mark.slow
 def test_tests_that_need_the_process_of_the_code_run_in_it() -> None:
     run = run_tests("def f(node): return node.value", ["class N:\n    value = 3\nassert f(N()) == 3"], Limits(2, 256))
     assert (run.passed, run.same_process) == ((True,), "class")
@@ -161,6 +162,7 @@ def test_tests_that_need_the_process_of_the_code_run_in_it() -> None:
     assert (run.passed, run.same_process) == ((True,), "a value that cannot be copied")
 
 
+@pytest.mark.slow
 def test_code_that_floods_stalls_or_closes_the_pipe_fails() -> None:
     for code in (
         "import os\nos.closerange(3, 64)\nf = lambda x: 4",

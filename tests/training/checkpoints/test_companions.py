@@ -51,6 +51,7 @@ def damaged_copy(model: Path, root: Path, generation: dict[str, Any] | None, **c
     return base
 
 
+@pytest.mark.slow
 def test_a_training_keeps_what_transformers_would_not_write(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:

@@ -74,6 +74,7 @@ def test_what_lies_there_of_this_training_counts_as_free(tmp_path: Path, monkeyp
         check_space(tmp_path, DiskNeed(50, 50, 120))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_fit_leaves_the_one_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: str, advantages: str, model: Path
 ) -> None:
@@ -99,6 +100,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_one_before_it(
     assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_fit_costs_no_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: str, advantages: str, model: Path
 ) -> None:
@@ -121,6 +123,7 @@ def test_a_model_that_does_not_fit_costs_no_step(
     assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_metric_that_does_not_fit_is_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: str, advantages: str, model: Path
 ) -> None:
@@ -145,6 +148,7 @@ def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
         raise RuntimeError("shape mismatch")
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_how_much_a_training_writes(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     arguments = ["train", groups, advantages, tmp_path / "out", "--model", model, "--device", "cpu", "--dry-run"]
     summary = tiny.grao_json(*arguments, "--groups-per-step", 4, "--checkpoint-steps", 1)

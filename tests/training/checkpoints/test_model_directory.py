@@ -113,6 +113,7 @@ def test_what_the_policy_is_called_fits_the_next_round(trained: Path, tmp_path: 
     assert policies == {json.loads((trained / "manifest.json").read_text())["model"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save_dtype", ["bfloat16", "float16", "float32"])
 def test_weights_are_saved_in_the_precision_asked_for(
     tmp_path: Path, trained: Path, groups: str, advantages: str, model: Path, save_dtype: str
@@ -128,6 +129,7 @@ def test_weights_are_saved_in_the_precision_asked_for(
     assert json.loads((out / "config.json").read_text())["dtype"] == save_dtype
 
 
+@pytest.mark.slow
 def test_by_default_weights_are_saved_in_the_models_own_precision(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:
@@ -148,6 +150,7 @@ def test_by_default_weights_are_saved_in_the_models_own_precision(
     assert any(not torch.equal(narrow[name].float(), wide[name]) for name in wide)
 
 
+@pytest.mark.slow
 def test_a_base_model_without_chat_template_gets_the_one_it_was_sampled_with(tmp_path: Path, prompts: str) -> None:
     from transformers import AutoTokenizer
 

@@ -42,6 +42,7 @@ def first(tmp_path_factory: pytest.TempPathFactory, groups: str, advantages: str
     return train(groups, advantages, model, tmp_path_factory.mktemp("first") / "out", save_optimizer=True)
 
 
+@pytest.mark.slow
 def test_two_trainings_of_a_step_are_one_of_two_steps(
     tmp_path: Path, groups: str, advantages: str, model: Path, first: Path
 ) -> None:
@@ -53,6 +54,7 @@ def test_two_trainings_of_a_step_are_one_of_two_steps(
         assert_alike(fresh, whole)
 
 
+@pytest.mark.slow
 def test_updates_below_the_precision_of_the_saved_weights_are_carried(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:
@@ -90,6 +92,7 @@ def test_any_number_of_ranks_reads_what_any_number_wrote(
     assert_alike(train(groups, advantages, by_two, tmp_path / "one", carry_optimizer=True), whole)
 
 
+@pytest.mark.slow
 def test_an_adapter_is_trained_further_with_its_optimizer(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:

@@ -90,6 +90,7 @@ def test_killed_before_any_of_its_file_operations_a_training_ends_as_if_undistur
         assert_same_training(tmp_path / str(case["number"]), tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpoint_steps", ["0", "1", "2"])
 def test_checkpoints_do_not_change_the_result(
     tmp_path: Path, groups: str, advantages: str, dropout_model: Path, checkpoint_steps: str
@@ -101,6 +102,7 @@ def test_checkpoints_do_not_change_the_result(
     assert_same_training(tmp_path / "a", tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_at_most_one_checkpoint_and_nothing_half_written_is_kept(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:

@@ -77,6 +77,7 @@ def assert_same_weights(out: Path, other: Path) -> None:
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_replayed_tables_train_what_one_table_with_all_groups_trains(
     tmp_path: Path, three: list[Pair], merged: Pair, model: Path
 ) -> None:
@@ -114,6 +115,7 @@ def test_the_order_of_the_tables_is_part_of_the_training(three: list[Pair], mode
     assert alone.fingerprint == train_provenance(given, main[0], main[1], source).fingerprint
 
 
+@pytest.mark.slow
 def test_a_killed_training_of_several_tables_ends_as_if_undisturbed(
     tmp_path: Path, three: list[Pair], model: Path
 ) -> None:
@@ -136,6 +138,7 @@ def test_a_killed_training_of_several_tables_ends_as_if_undisturbed(
     assert [[inputs["groups"], inputs["advantages"]], *inputs["replay"]] == prints
 
 
+@pytest.mark.slow
 def test_rounds_behind_are_counted_from_the_newest_of_all_tables(
     tmp_path: Path, three: list[Pair], model: Path
 ) -> None:
@@ -153,6 +156,7 @@ def test_rounds_behind_are_counted_from_the_newest_of_all_tables(
     assert refused.exit_code == 0, refused.output  # alone, round 0 is the newest
 
 
+@pytest.mark.slow
 def test_other_policies_in_a_replayed_table_are_refused_unless_allowed(
     tmp_path: Path, three: list[Pair], model: Path
 ) -> None:
@@ -198,6 +202,7 @@ def test_a_replayed_table_is_checked_like_the_main_one(tmp_path: Path, three: li
     assert f"{without[0]} has texts but no token ids" in refused.output
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts_all_tables(tmp_path: Path, three: list[Pair], merged: Pair, model: Path) -> None:
     apart = tiny.grao_json("train", *three[0], tmp_path / "out", *options(model, "--dry-run"), *replay(three[1:]))
     whole = tiny.grao_json("train", *merged, tmp_path / "out", *options(model, "--dry-run"))
@@ -249,6 +254,7 @@ def stale(tmp_path_factory: pytest.TempPathFactory, rows: tuple[list[Row], list[
     return [write_pair(root / str(n), groups[cut], advantages[cut]) for n, cut in enumerate(cuts)]
 
 
+@pytest.mark.slow
 def test_a_stale_origin_is_corrected_and_a_fresh_one_is_not(tmp_path: Path, stale: list[Pair], model: Path) -> None:
     """The factors that the objective sees, against min(r, cap) from transformers' log-probs in float64."""
     more = ["--correction", "truncated-is", "--ratio-cap", 1.5, "--objective", f"{__name__}:Recorder"]
@@ -272,6 +278,7 @@ def test_a_stale_origin_is_corrected_and_a_fresh_one_is_not(tmp_path: Path, stal
     assert len(Recorder.seen) == 9
 
 
+@pytest.mark.slow
 def test_diagnostics_of_every_origin_equal_those_from_transformers_log_probs(
     tmp_path: Path, stale: list[Pair], model: Path
 ) -> None:
@@ -301,6 +308,7 @@ def test_diagnostics_of_every_origin_equal_those_from_transformers_log_probs(
     assert old["effective_sample_size"] < 0.99
 
 
+@pytest.mark.slow
 def test_people_see_every_origin(tmp_path: Path, three: list[Pair], model: Path) -> None:
     shown = tiny.grao("train", *three[0], tmp_path / "out", *options(model), *replay(three[1:])).stdout
     lines = [line.split() for line in shown[shown.index("origins") :].splitlines()[1:5]]

@@ -46,6 +46,7 @@ def rows_of(drawn: list[tuple[list[Sample], bool, list[int], float | None]]) -> 
     return groups, advantages
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(40), deadline=None)
 @given(st.lists(group, min_size=1, max_size=5), st.integers(1, 3))
 def test_what_is_known_of_a_row_is_what_a_loop_finds(

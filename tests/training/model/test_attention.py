@@ -168,6 +168,7 @@ SETTINGS = [  # scale, window, softcap
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key_heads", [4, 2, 1])
 @pytest.mark.parametrize(("scale", "window", "softcap"), SETTINGS)
 @pytest.mark.parametrize("name", ATTENTIONS)
@@ -205,6 +206,7 @@ def test_kernels_are_dense_attention_for_any_lengths(name: str, shapes: list[Sha
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(
     shapes=st.lists(
@@ -244,6 +246,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> PackedBatch:
     return pack([each for group in groups for each in group.sequences])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", families.FAMILIES)
 def test_flex_gives_the_log_probs_of_split(batch: PackedBatch, family: str) -> None:
     model = families.make_model(family)
@@ -251,6 +254,7 @@ def test_flex_gives_the_log_probs_of_split(batch: PackedBatch, family: str) -> N
     torch.testing.assert_close(flex, split, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [name for name in families.FAMILIES if name != "gemma2"])
 def test_varlen_gives_the_log_probs_and_gradients_of_split(batch: PackedBatch, family: str) -> None:
     model = families.make_model(family)

@@ -142,6 +142,7 @@ def test_ranks_killed_while_they_write_a_checkpoint_go_on_from_the_one_before(
     assert_same_training(out, alone)
 
 
+@pytest.mark.slow
 def test_offloaded_weights_train_alike(tmp_path: Path, groups: str, advantages: str, model: Path, alone: Path) -> None:
     Training(1, groups, advantages, tmp_path / "out", *options(model, "--cpu-offload")).summary()
     assert_same_training(tmp_path / "out", alone)

@@ -82,6 +82,7 @@ def test_sum_and_gradients_are_autograds(options: dict[str, Any], tokens: int) -
             torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"bias": True, "scale": 1.7, "softcap": 1.5}])
 def test_compiled_it_gives_the_same_for_any_number_of_tokens(options: dict[str, Any]) -> None:
     import torch._dynamo.config
@@ -208,6 +209,7 @@ class LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"bias": True, "scale": 2.0, "softcap": 3.0}])
 def test_the_logits_never_exist_whole(options: dict[str, Any]) -> None:
     """3200 tokens in chunks of 64: no tensor is much larger than a fiftieth of the logits, forwards and backwards."""

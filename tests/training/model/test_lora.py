@@ -44,6 +44,7 @@ def shake(parameters: Mapping[str, Tensor]) -> None:
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more", [{}, {"gradient_checkpointing": True}, {"attention": "rows"}, {"lora_target": ["q_proj", "up_proj"]}]
 )
@@ -114,6 +115,7 @@ def test_the_adapter_on_its_base_computes_what_the_merged_model_does(adapter: Pa
         assert float((logits - oracle.load_model(model)(ids).logits).abs().max()) > 1e-2
 
 
+@pytest.mark.slow
 def test_groups_sampled_with_the_adapter_name_the_policy_of_its_manifest(
     tmp_path: Path, adapter: Path, model: Path, prompts: str
 ) -> None:
@@ -152,6 +154,7 @@ def test_two_ranks_train_the_same_adapter(
         torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_ranks_merge_what_one_process_merges(
     tmp_path: Path, groups: str, advantages: str, model: Path, merged: Path
 ) -> None:

@@ -61,6 +61,7 @@ def assert_step_is_plain(
     assert report["J"] == pytest.approx(terms.total.item(), rel=tolerance, abs=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_in_float64_the_step_is_that_of_plain_transformers(
     monkeypatch: pytest.MonkeyPatch, scored: Scored, groups: list[TrainingGroup], family: str
@@ -72,6 +73,7 @@ def test_in_float64_the_step_is_that_of_plain_transformers(
         assert_step_is_plain(model, scored, groups, mode, 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_with_transformers_own_rounding_of_norms_the_step_is_as_near_as_that(
     scored: Scored, groups: list[TrainingGroup], family: str
@@ -79,6 +81,7 @@ def test_with_transformers_own_rounding_of_norms_the_step_is_as_near_as_that(
     assert_step_is_plain(families.make_model(family, torch.float64), scored, groups, ("split", WHOLE_STEP), 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_in_float32_the_step_is_that_of_plain_transformers(
     scored: Scored, groups: list[TrainingGroup], family: str
@@ -91,6 +94,7 @@ def exact_model(request: pytest.FixtureRequest) -> Any:
     return families.compute_norms_in_float64(families.make_model(request.param, torch.float64))
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(25), suppress_health_check=[HealthCheck.data_too_large])
 @given(drawn=scored_groups(VOCABULARY, most_groups=3, most_samples=16))
 def test_any_groups_give_the_step_of_plain_transformers(
@@ -125,6 +129,7 @@ def test_recomputing_activations_gives_the_same_gradients(
     assert relative_distance(found, expected) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["split", "rows"])
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gemma2", "granite"])
 def test_under_autocast_the_step_is_as_near_float32_as_transformers_own(

@@ -50,6 +50,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
         monkeypatch.setitem(sys.modules, package, None)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_qlora_is_that_of_an_adapter_on_the_rounded_weights(
     groups: str, advantages: str, model: Path
 ) -> None:
@@ -87,6 +88,7 @@ def test_the_gradient_of_qlora_is_that_of_an_adapter_on_the_rounded_weights(
     assert distances[1] > 2 * distances[0]  # of the weights before they were rounded
 
 
+@pytest.mark.slow
 def test_qloras_adapter_is_merged_into_the_weights_that_it_is_for(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:
@@ -144,6 +146,7 @@ def test_a_killed_qlora_is_resumed_exactly(tmp_path: Path, groups: str, advantag
     assert all(torch.equal(found[name], whole[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_what_is_not_installed_is_named_with_its_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: str, advantages: str, model: Path
 ) -> None:

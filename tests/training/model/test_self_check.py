@@ -148,6 +148,7 @@ def test_a_model_that_takes_no_other_attention_is_trained_on_plain_rows() -> Non
 # The command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["auto", "split", "rows"])
 def test_the_command_says_which_attention_it_trains_with(
     tmp_path: Path, groups: str, advantages: str, model: Path, attention: str
@@ -159,6 +160,7 @@ def test_the_command_says_which_attention_it_trains_with(
     assert f"attention: {name}, checked against Qwen2ForCausalLM's own" in result.stderr
 
 
+@pytest.mark.slow
 def test_shared_prompts_and_plain_rows_end_in_the_same_weights(
     tmp_path: Path, groups: str, advantages: str, model: Path
 ) -> None:
@@ -186,6 +188,7 @@ def test_an_attention_of_another_device_is_refused_before_anything_is_read(
         assert f"--attention: {attention} runs on CUDA only, and this training is on cpu." in result.stderr
 
 
+@pytest.mark.slow
 def test_the_dropout_of_the_model_is_off_and_said(
     tmp_path: Path, groups: str, advantages: str, dropout_model: Path
 ) -> None:
@@ -196,12 +199,14 @@ def test_the_dropout_of_the_model_is_off_and_said(
     assert "attention: split" in result.stderr
 
 
+@pytest.mark.slow
 def test_another_attention_is_not_another_training(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     arguments = ["train", groups, advantages, tmp_path / "out", "--model", model, "--device", "cpu", "--attention"]
     assert not tiny.grao_json(*arguments, "split")["was_complete"]
     assert tiny.grao_json(*arguments, "rows")["was_complete"]
 
 
+@pytest.mark.slow
 def test_a_first_group_of_one_sequence_hides_nothing(tmp_path: Path) -> None:
     """One sequence alone is right in any packed row; the groups next to it would be read through one another."""
     from transformers import GPTJConfig, GPTJForCausalLM

@@ -69,6 +69,7 @@ def test_a_course_that_is_no_course_or_leaves_the_bounds_is_refused(value: str, 
         construct(TrainOptions(model="m", objective=OWN, objective_arg=[f"weight={value}"]))
 
 
+@pytest.mark.slow
 def test_a_training_walks_along_the_course(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     """However its steps are cut into micro-batches, the share is that of the step."""
     options = ["--model", model, "--device", "cpu", "--groups-per-step", 3, "--tokens-per-batch", 40]

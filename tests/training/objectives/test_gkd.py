@@ -31,6 +31,7 @@ def drawn(*shape: int, seed: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jsd", BETAS)
 def test_over_the_whole_vocabulary_it_is_trls_generalized_divergence(jsd: float) -> None:
     from trl.experimental.gkd import GKDTrainer
@@ -42,6 +43,7 @@ def test_over_the_whole_vocabulary_it_is_trls_generalized_divergence(jsd: float)
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jsd", BETAS)
 def test_what_the_tokens_leave_out_is_one_more_as_in_trl(jsd: float) -> None:
     from trl.experimental.server_distillation import server_distillation_trainer as theirs

@@ -167,6 +167,7 @@ def off_policy_groups(draw: st.DrawFn) -> Scored:
     return stored, advantages
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CORRECTIONS)
 @settings(max_examples=examples(30))
 @given(scored=off_policy_groups(), floor=st.sampled_from([None, -4.0, -6.0]))

@@ -115,6 +115,7 @@ LIKELIHOODS: dict[str, tuple[Objective, Weights | None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIKELIHOODS)
 @settings(max_examples=examples(25))
 @given(scored=scored_groups(VOCABULARY), tokens_per_batch=st.sampled_from([1, 25, 100_000]))
@@ -138,6 +139,7 @@ def test_gradient_is_that_of_the_formula_by_autograd(
     assert_equal(gradient, take_gradient(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens_per_batch", [1, 30, 75])
 @pytest.mark.parametrize("correction", ["none", "truncated-is", "sequence-is", "mask-band"])
 @pytest.mark.parametrize("name", ["asymre", "dr-grpo", "grao", "grpo", "opmd", "sft"])

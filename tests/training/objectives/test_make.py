@@ -87,6 +87,7 @@ def data(tmp_path: Path) -> TrainingSet:
     return data_of(tmp_path, group("one", [0.0, 1.0]), group("two", [1.0, 2.0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", EVERY)
 def test_every_objective_trains_from_the_command_line(
     tmp_path: Path, groups: str, advantages: str, model: Path, objective: str
@@ -104,6 +105,7 @@ def test_every_objective_trains_from_the_command_line(
     assert any(moved)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "correction",
     [
@@ -259,6 +261,7 @@ def test_the_newest_round_counts_although_its_groups_teach_nothing(tmp_path: Pat
     assert (len(data), data.num_too_old) == (0, 1)
 
 
+@pytest.mark.slow
 def test_an_argument_makes_another_training(tmp_path: Path, groups: str, advantages: str, model: Path) -> None:
     out = str(tmp_path / "out")
     options: dict[str, Any] = {"model": str(model), "device": "cpu", "groups_per_step": 10, "objective": "opmd"}

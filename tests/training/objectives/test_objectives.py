@@ -47,6 +47,7 @@ def assert_gradients_equal(found: Sequence[Tensor], expected: Sequence[Tensor]) 
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 @given(
     scored=scored_groups(VOCABULARY),
     beta=st.sampled_from([0.5, 0.0, 2.0]),
@@ -117,6 +118,7 @@ def two_groups(rewards: list[float | None], statistics: str) -> Scored:
     return [group for group, _ in made], [advantages for _, advantages in made]
 
 
+@pytest.mark.slow
 def test_cuts_within_a_group_give_the_gradient_of_the_whole_step(
     tmp_path: Path, policy: Policy, three_samples: Scored
 ) -> None:

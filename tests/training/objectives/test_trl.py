@@ -249,6 +249,7 @@ def assert_is_loss_of_trl(
     assert_same_gradient(gradient, take_gradient(trl_dpo.model))
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(15))
 @given(groups=group_sets(), dpo_beta=st.sampled_from([0.1, 0.03, 1.0]))
 def test_loss_and_gradient_of_dpo_are_trls_on_best_against_worst(
@@ -277,6 +278,7 @@ def test_pair_losses_against_a_stored_reference_model_are_trls(
     assert_is_loss_of_trl(trl_dpo, groups, 0.2, loss, gradient, {"dpo": "sigmoid"}.get(link, link))
 
 
+@pytest.mark.slow
 def test_dpo_against_a_table_of_grao_logprobs_is_trls_with_that_model(
     trl_dpo: Any, behavior_model: Any, policy: Policy, tmp_path: Path
 ) -> None:

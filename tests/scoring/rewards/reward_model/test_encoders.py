@@ -77,6 +77,7 @@ def plain(candidate: Candidate) -> str:
     return f"Human: {candidate.messages[0]['content']}\n\nAssistant: {candidate.completion}\n\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 32])
 @pytest.mark.parametrize(
     ("family", "eos_token"), [("Bert", None), ("Roberta", "<|im_end|>"), ("DebertaV2", None), ("ModernBert", None)]

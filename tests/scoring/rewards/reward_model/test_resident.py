@@ -32,6 +32,7 @@ def residence(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     RESIDENCE.close()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("residence")
 def test_a_reward_model_stays_for_the_next_table_and_others_do_not_take_it(groups: str, tmp_path: Path) -> None:
     models = [tiny.make_reward_model(tmp_path / f"model-{seed}", seed=seed) for seed in (0, 1)]

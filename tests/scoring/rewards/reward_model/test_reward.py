@@ -79,6 +79,7 @@ def test_scores_are_the_models_logits_whatever_the_batch(reward_model: Path, bat
     assert max(expected) - min(expected) > 0.1  # the model does tell them apart
 
 
+@pytest.mark.slow
 def test_ragged_rows_keep_their_order_in_every_batch_size(reward_model: Path) -> None:
     """Lengths from 11 to 250 tokens in no order: alone, a few, or nearly all together."""
     drawn = random.Random(0)
