@@ -55,6 +55,8 @@ def main(groups: int, samples: int, groups_per_part: int, place: Path | None) ->
         time.sleep(3)  # what was written a moment ago is not remembered as verified
         for arguments in (score, score, advantages):
             _measure(root, ["-m", "grao_pipeline", *arguments], f"{arguments[0]}, finished")
+        dry_run = [*advantages[:2], str(root / "none"), *advantages[3:], "--dry-run"]
+        _measure(root, ["-m", "grao_pipeline", *dry_run], "advantages, dry run")
         evaluate = ["evaluate", *tables[:2], str(root / "evaluation")]
         _measure(root, ["-m", "grao_pipeline", *evaluate], "evaluate")
         _measure(root, ["-c", OPEN, tables[0], tables[2]], "training: tables opened, first step read")
