@@ -12,17 +12,17 @@ Example: `{"role": "assistant", "content": "", "tool_calls": [{"id": "1", "type"
 """
 
 
-def plain_message(message: Message) -> dict[str, Any]:
+def plain_message(message: Message) -> Message:
     """A message without the nulls that a table fills in: templates ask whether a field is there."""
     return {name: _without_nulls(value) for name, value in message.items() if value is not None}
 
 
-def plain_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
+def plain_messages(messages: Iterable[Message]) -> list[Message]:
     """`plain_message` of every turn."""
     return [plain_message(message) for message in messages]
 
 
-def template_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
+def template_messages(messages: Iterable[Message]) -> list[Message]:
     """Messages as chat templates expect them: the arguments of tool calls are objects, not JSON text."""
     return [_with_argument_objects(message) for message in plain_messages(messages)]
 
@@ -33,7 +33,7 @@ def _without_nulls(value: object) -> object:
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
-def _with_argument_objects(message: dict[str, Any]) -> dict[str, Any]:
+def _with_argument_objects(message: Message) -> Message:
     if "tool_calls" not in message:
         return message
     calls = [

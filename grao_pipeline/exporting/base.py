@@ -1,16 +1,14 @@
 """The seam of exports: a pure function from a group to the rows of another trainer's file."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
+from grao_pipeline.contract import Row
 from grao_pipeline.exporting.options import ExportOptions
 from grao_pipeline.exporting.sequences import Group
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

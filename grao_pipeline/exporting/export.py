@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from grao_pipeline.contract import Row
 from grao_pipeline.errors import InputError, MismatchError, UsageError
 from grao_pipeline.exporting.base import ExportFormat
 from grao_pipeline.exporting.files import check_ending, move_in, new_file, row_writer
@@ -126,7 +127,7 @@ def _companion(reader: TableReader, chosen: ExportFormat, options: ExportOptions
 def _parts(reader: TableReader, companion: TableReader | None) -> Iterator[list[Group]]:
     for index in range(reader.num_parts):
         part = reader.part(index)
-        rows: list[dict[str, Any]] = part.to_pylist()
+        rows: list[Row] = part.to_pylist()
         if reader.schema.name == "prompts":
             yield [read_group({**row, "finish_reasons": []}, {}) for row in rows]
             continue
@@ -146,5 +147,5 @@ def _provenance(reader: TableReader, companion: TableReader | None, options: Exp
     return Provenance("export", stage_fingerprint("export", content, inputs), content, inputs)
 
 
-def _label(row: Mapping[str, Any]) -> str:
+def _label(row: Row) -> str:
     return "desirable" if row["label"] else "undesirable"

@@ -3,15 +3,16 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from grao_pipeline.checksums import file_checksum
+from grao_pipeline.contract import Row
 from grao_pipeline.errors import InputError, MismatchError, UsageError
 from grao_pipeline.storage.atomic import sync
 from grao_pipeline.storage.directory import Directory
@@ -24,7 +25,7 @@ ENDINGS = (".parquet", ".jsonl")
 class RowWriter(Protocol):
     """Writes rows to the file of an export."""
 
-    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def write(self, rows: Sequence[Row]) -> None:
         """Add rows."""
         ...
 
@@ -34,20 +35,20 @@ class _ParquetRows:
         self._writer = writer
         self._schema = schema
 
-    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def write(self, rows: Sequence[Row]) -> None:
         self._writer.write_table(pa.Table.from_pylist(list(rows), schema=self._schema))
 
 
 class _JsonRows:
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: TextIO) -> None:
         self._file = file
 
-    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def write(self, rows: Sequence[Row]) -> None:
         for row in rows:
             self._file.write(json.dumps(without_nulls(row), ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def without_nulls(row: Mapping[str, Any]) -> dict[str, Any]:
+def without_nulls(row: Row) -> Row:
     """A row without the columns that are null."""
     return {name: value for name, value in row.items() if value is not None}
 

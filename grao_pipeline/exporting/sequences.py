@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from grao_pipeline.contract import Row
 from grao_pipeline.messages import Message, plain_messages
 
 ABORTED = "a sample was aborted"
@@ -72,13 +73,13 @@ class Group:
         return sorted(rated, key=lambda answer: -(answer.reward or 0.0))
 
     @property
-    def shared(self) -> dict[str, Any]:
+    def shared(self) -> dict[str, object]:
         """What rows of every format for training hold: the prompt, its tools, and where it comes from."""
         tools = {} if self.row["tools"] is None else {"tools": self.row["tools"]}
         return {"prompt": self.messages, **tools}
 
 
-def read_group(row: Mapping[str, Any], companion: Mapping[str, Any]) -> Group:
+def read_group(row: Row, companion: Row) -> Group:
     """A group from its row, and the row of its scores or advantages."""
     answers: list[Answer] = []
     left_out: list[str] = []
@@ -95,7 +96,7 @@ def read_group(row: Mapping[str, Any], companion: Mapping[str, Any]) -> Group:
     return Group(row, companion, answers, left_out, json.loads(row["metadata"]))
 
 
-def _problem(row: Mapping[str, Any], companion: Mapping[str, Any], place: int, reason: str) -> str | None:
+def _problem(row: Row, companion: Row, place: int, reason: str) -> str | None:
     """Why a sample cannot be exported; None where it can."""
     if reason == "abort":
         return ABORTED

@@ -1,14 +1,13 @@
 """The groups that `--extend` adds samples to."""
 
 from functools import lru_cache
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from grao_pipeline.contract import Row
 from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.generation.engines.base import Sample
-from grao_pipeline.generation.rows import Row
 from grao_pipeline.storage.reader import TableReader
 
 COLUMNS = [
@@ -74,8 +73,8 @@ class ExtendedGroups:
             for ids, of_policy, reason, of_behavior in zip(*columns, strict=True)
         ]
 
-    def _read(self, part: int) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._groups.part(part, COLUMNS).to_pylist()
+    def _read(self, part: int) -> list[Row]:
+        rows: list[Row] = self._groups.part(part, COLUMNS).to_pylist()
         return rows
 
 

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from grao_pipeline.contract import Row
 from grao_pipeline.generation.engines.base import Request, Sample, SampledGroup
 from grao_pipeline.generation.part_preparer import PreparedPart
-from grao_pipeline.generation.rows import Row
 from grao_pipeline.generation.run_report import RunReport
 from grao_pipeline.schemas import GROUPS
 from grao_pipeline.storage.writer import TableWriter

@@ -1,18 +1,18 @@
 """Prompts of a part → its rows without samples, and the requests that are still to be sampled."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 
+from grao_pipeline.contract import Row
 from grao_pipeline.errors import InputError
 from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.generation.engines.base import ABORTED, Request, Sample
 from grao_pipeline.generation.extend import ExtendedGroups
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.generation.policy import Policy
-from grao_pipeline.generation.rows import Row, RowBuilder
+from grao_pipeline.generation.rows import RowBuilder
 from grao_pipeline.generation.sample_counts import SampleCounts
 from grao_pipeline.generation.summary import GenerateSummary
 from grao_pipeline.messages import plain_messages
@@ -117,13 +117,13 @@ class PartPreparer:
             raise RefusedConversation(f"{counted}. Correct them, or leave them out with --on-template-error skip.")
         progress.warn(f"{counted}. They are left out.")
 
-    def _prompts_of(self, index: int) -> list[dict[str, Any]]:
+    def _prompts_of(self, index: int) -> list[Row]:
         """The prompts of a part that are not left out."""
         size = self._options.prompts_per_part
         part = self._prompts[index * size : (index + 1) * size]
         return [prompt for prompt in part if prompt["prompt_id"] not in self._refused]
 
-    def _add_prompt(self, part: PreparedPart, number: int, prompt: Mapping[str, Any]) -> None:
+    def _add_prompt(self, part: PreparedPart, number: int, prompt: Row) -> None:
         """Add a prompt's row to its part, and a request for the samples that it lacks."""
         row = self._builder.begin(prompt)
         part.rows.append(row)
@@ -159,13 +159,13 @@ class PartPreparer:
         return int(fingerprint(parts)[:15], 16)
 
 
-def read_prompts(prompts: TableReader) -> list[dict[str, Any]]:
+def read_prompts(prompts: TableReader) -> list[Row]:
     """The rows of a prompts table.
 
     Raises:
         InputError: a prompt ID appears twice.
     """
-    rows: list[dict[str, Any]] = prompts.arrow().to_pylist()
+    rows: list[Row] = prompts.arrow().to_pylist()
     seen: set[str] = set()
     for row in rows:
         if row["prompt_id"] in seen:

@@ -1,8 +1,8 @@
 """Prompts → rows of the groups table: token ids before sampling; texts and group ID after it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from grao_pipeline.contract import Row
 from grao_pipeline.errors import InputError
 from grao_pipeline.fingerprints import group_fingerprint
 from grao_pipeline.generation.engines.base import Sample
@@ -11,8 +11,6 @@ from grao_pipeline.generation.policy import Policy
 from grao_pipeline.generation.summary import GenerateSummary
 from grao_pipeline.models.templates import RefusedConversation
 from grao_pipeline.models.token_text import StopStrings
-
-Row = dict[str, Any]
 
 
 class RowBuilder:
@@ -30,7 +28,7 @@ class RowBuilder:
         self._stops = StopStrings(options.stop, policy.tokenizer.token_text)
         self._rendered: dict[str, str] = {}
 
-    def check(self, prompt: Mapping[str, Any]) -> None:
+    def check(self, prompt: Row) -> None:
         """Render a prompt, whose text `begin` takes, and its reference.
 
         Raises:
@@ -45,7 +43,7 @@ class RowBuilder:
             raise RefusedConversation(f"Prompt {prompt['prompt_id']}: {error}") from error
         self._rendered[prompt["prompt_id"]] = text
 
-    def begin(self, prompt: Mapping[str, Any]) -> Row:
+    def begin(self, prompt: Row) -> Row:
         """The row of a prompt without its samples. A reference that does not fit into the context, or that would teach
         a model that reasons not to, gets no token ids: it is not trained on.
 
@@ -90,7 +88,7 @@ class RowBuilder:
             "retokenized": any(sample.retokenized for sample in samples),
         }
 
-    def _reference(self, prompt: Mapping[str, Any], before: str) -> list[int] | None:
+    def _reference(self, prompt: Row, before: str) -> list[int] | None:
         """Token ids of the reference after its rendered prompt; None where a prompt has no reference, or it is left
         out of training.
         """

@@ -1,11 +1,11 @@
 """Number of samples per prompt: `--samples`, unless a file, the prompts table or the metadata say otherwise."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
+from grao_pipeline.contract import Row
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.files import check_file
 from grao_pipeline.generation.options import MOST_SAMPLES, GenerateOptions
@@ -31,7 +31,7 @@ class SampleCounts:
         self._field = options.samples_field
         self._by_prompt_id = read_samples_file(options.samples_file)
 
-    def samples(self, prompt: Mapping[str, Any]) -> int:
+    def samples(self, prompt: Row) -> int:
         """Samples of a row of the prompts table: the file's number, else the table's, else that of its metadata, else
         `--samples`.
 

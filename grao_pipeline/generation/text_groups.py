@@ -1,10 +1,11 @@
 """Groups of texts from a chat server whose tokenizer nobody has: for references and judging, not for training."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from grao_pipeline.contract import Row
 from grao_pipeline.errors import UsageError
 from grao_pipeline.fingerprints import fingerprint, stage_fingerprint
 from grao_pipeline.generation.engine_maker import engine_maker
@@ -12,7 +13,6 @@ from grao_pipeline.generation.engines.base import Engine, EngineOptions, Request
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.generation.part_assembler import PartAssembler
 from grao_pipeline.generation.part_preparer import PreparedPart, read_prompts
-from grao_pipeline.generation.rows import Row
 from grao_pipeline.generation.run_engine import run_engine
 from grao_pipeline.generation.run_report import RunReport
 from grao_pipeline.generation.sample_counts import SampleCounts, read_samples_file
@@ -113,7 +113,7 @@ class TextPreparer:
             part.requests.append(self._request((index, number), prompt))
         return part
 
-    def _request(self, key: tuple[int, int], prompt: Mapping[str, Any]) -> Request:
+    def _request(self, key: tuple[int, int], prompt: Row) -> Request:
         options = self._options
         return Request(
             key=key,

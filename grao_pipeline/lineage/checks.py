@@ -1,12 +1,12 @@
 """Everything that a fingerprint promises of one output, computed again from its bytes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from grao_pipeline.checksums import file_checksum
+from grao_pipeline.contract import Row
 from grao_pipeline.errors import GraoError
 from grao_pipeline.fingerprints import (
     adapter_fingerprint,
@@ -110,6 +110,6 @@ def _problems_of_rows(part: pa.Table, reader: TableReader, where: str) -> Iterat
             return
 
 
-def _prompt_id(row: Mapping[str, Any]) -> str:
+def _prompt_id(row: Row) -> str:
     messages, reference, rejected, metadata, tools, reasoning = (row[name] for name in OF_PROMPTS)
     return prompt_fingerprint(messages, reference, rejected, metadata, tools, reasoning)

@@ -13,7 +13,7 @@ from grao_pipeline.errors import InputError
 from grao_pipeline.files import check_file
 from grao_pipeline.progress import Progress
 from grao_pipeline.prompts.canonical import without_nan
-from grao_pipeline.prompts.text_files import Rows
+from grao_pipeline.prompts.text_files import Row, Rows
 from grao_pipeline.storage.arrow_errors import arrow_errors
 
 BATCH_ROWS = 1000
@@ -38,7 +38,7 @@ def read_typed_files(paths: list[Path], progress: Progress) -> Rows:
                 yield from rows_of_batch(batch, progress, warned)
 
 
-def rows_of_batch(batch: pa.RecordBatch, progress: Progress, warned: set[str]) -> list[dict[str, Any]]:
+def rows_of_batch(batch: pa.RecordBatch, progress: Progress, warned: set[str]) -> list[Row]:
     """The rows of a batch, without columns of bytes and pandas' index.
 
     Args:

@@ -1,17 +1,16 @@
 """References by prompt: the best samples of groups, or those of another table."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 
+from grao_pipeline.contract import Row
 from grao_pipeline.fingerprints import fingerprint, message_key
 from grao_pipeline.json_text import parse_object
 from grao_pipeline.storage.reader import TableReader
 from grao_pipeline.storage.table_pair import TablePair
 
-Row = Mapping[str, Any]
 SAMPLE_COLUMNS = ["prompt_id", "messages", "tools", "metadata", "completions", "reasoning", "answers", "finish_reasons"]
 
 

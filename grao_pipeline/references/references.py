@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from grao_pipeline.contract import Row
 from grao_pipeline.fingerprints import prompt_fingerprint, stage_fingerprint
 from grao_pipeline.messages import plain_messages
 from grao_pipeline.progress import SILENT, Progress
@@ -20,8 +21,6 @@ from grao_pipeline.storage.input_content import input_content
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.storage.writer import TableWriter
-
-Row = dict[str, Any]
 
 
 @dataclass

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from grao_pipeline.contract import Row
 from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.generation.generate import generate_groups, groups_provenance
 from grao_pipeline.generation.summary import GenerateSummary
@@ -41,7 +42,7 @@ def teacher_fingerprints(options: ReferencesOptions, prompts_fingerprint: str) -
 
 
 def ask_teacher(
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[Row],
     out: str,
     options: ReferencesOptions,
     prompts_fingerprint: str,

@@ -10,6 +10,7 @@ import polars as pl
 from grao_pipeline import notes
 from grao_pipeline.advantages.compute import Batch, open_computation
 from grao_pipeline.advantages.options import AdvantagesOptions, WeightedScores
+from grao_pipeline.contract import Row
 from grao_pipeline.evaluation.intervals import bootstrap_mean
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.reward_checks.options import CompareOptions
@@ -181,7 +182,7 @@ class _Tally:
         )
 
 
-def _described(groups: TableReader, first_part: int, row: int, group: dict[str, Any]) -> DifferingGroup:
+def _described(groups: TableReader, first_part: int, row: int, group: Row) -> DifferingGroup:
     """A group with its texts, which are read only now."""
     part = first_part
     while row >= groups.manifest.parts[part].rows:

@@ -1,7 +1,6 @@
 """Which rows a reward is meant for: `--when`, and `--missing skip`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from grao_pipeline.errors import UsageError
 from grao_pipeline.options import closest
@@ -28,7 +27,7 @@ class Applicability:
                 option="missing",
             )
 
-    def exclusion(self, metadata: Mapping[str, Any], reference: str | None) -> Judgement | None:
+    def exclusion(self, metadata: Mapping[str, object], reference: str | None) -> Judgement | None:
         """The judgement of all sequences of a row that the reward is not meant for; None where it is.
 
         Raises:
@@ -49,7 +48,7 @@ def uniform_condition(options: ScoreOptions) -> str | None:
     return None if options.when is None else Condition.parse(options.when).text
 
 
-def absent_fields(condition: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def absent_fields(condition: str, rows: Sequence[Mapping[str, object]]) -> Iterator[str]:
     """A note on every field of `--when` that none of these rows has: it may be misspelled, and counts as null.
 
     Args:

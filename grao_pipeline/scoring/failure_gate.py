@@ -4,14 +4,14 @@ A reward that fails on every sample is misconfigured, and a table of nulls would
 """
 
 from collections.abc import Sequence
-from typing import Any
 
+from grao_pipeline.contract import Row
 from grao_pipeline.errors import StageFailure
 
 MAX_FAILURES = 256
 """Stop after this many consecutive failures: the reward is probably misconfigured."""
 
-ScoredPart = tuple[int, list[dict[str, Any]]]
+ScoredPart = tuple[int, list[Row]]
 """Index of a part, and its rows."""
 
 

@@ -1,12 +1,11 @@
 """Fields of a row's metadata by name."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from grao_pipeline.json_text import InvalidJson, parse_json
 
 
-def field_value(metadata: Mapping[str, Any], name: str) -> object:
+def field_value(metadata: Mapping[str, object], name: str) -> object:
     """The field of this name; None where the row lacks it, or where it is null.
 
     `a.b` is the key `a.b` where there is one, else field `b` of the object `a`, which may be JSON text; `a.0` is the

@@ -1,8 +1,8 @@
 """Parts of a groups table → rows of scores: what a reward sees of each group, and what its judgements become."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from grao_pipeline.contract import Row
 from grao_pipeline.errors import InputError
 from grao_pipeline.json_text import InvalidJson, parse_object
 from grao_pipeline.messages import plain_messages
@@ -20,7 +20,6 @@ COLUMNS = ["group_id", "messages", "reference", "metadata", "completions", "reas
 REFERENCE = -1
 ABORTED_SAMPLE = Judgement(None, "error", "the sample was aborted")
 
-Row = dict[str, Any]
 Sequences = list[Candidate | Judgement]
 """A group's samples and its reference, if it has one; a judgement in place of those that are not judged."""
 

@@ -5,9 +5,10 @@ from itertools import chain
 
 import pyarrow as pa
 
+from grao_pipeline.contract import Row
 from grao_pipeline.progress import Bar, Progress
 from grao_pipeline.schemas import SCORES
-from grao_pipeline.scoring.part_judge import PartJudge, Row, Sequences
+from grao_pipeline.scoring.part_judge import PartJudge, Sequences
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
 from grao_pipeline.scoring.steps import Step
 from grao_pipeline.scoring.summary import ScoreSummary

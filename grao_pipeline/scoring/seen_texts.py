@@ -1,11 +1,10 @@
 """What rewards and judges see of completions and references: their answers, without the reasoning."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
+from grao_pipeline.contract import Row
 from grao_pipeline.models.reasoning import THINK, Marks
-
-Row = dict[str, Any]
 
 
 class SeenTexts:
@@ -21,7 +20,7 @@ class SeenTexts:
         self._marks = [Marks(marks[0], marks[1])] if marks else []
         self._marks += [] if THINK in self._marks else [THINK]
 
-    def row(self, row: Mapping[str, Any]) -> Row:
+    def row(self, row: Row) -> Row:
         """The row with the texts that rewards see: an answer is empty where the reasoning never ends. Groups that do
         not know their answers (imported ones, older ones) are split where they have `<think>`.
 

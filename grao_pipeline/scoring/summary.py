@@ -7,10 +7,10 @@ from statistics import fmean
 from typing import Any
 
 from grao_pipeline import notes
+from grao_pipeline.contract import Row
 from grao_pipeline.scoring.rewards.base import REFERENCE_FIELD, Judgement, Reward
 from grao_pipeline.scoring.rewards.expected import concerns_expected
 
-Row = dict[str, Any]
 SUMMARY_COLUMNS = ["group_id", "rewards", "reference_reward", "statuses", "details"]
 """Columns of scores that are counted."""
 COUNTED_BY_PROCESS = (

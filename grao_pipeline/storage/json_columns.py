@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from grao_pipeline.errors import SchemaError
 from grao_pipeline.json_text import InvalidJson, parse_json, parse_object
+from grao_pipeline.messages import Message
 from grao_pipeline.parsing import check_text
 
 
@@ -30,7 +31,7 @@ def check_json(table: pa.Table, where: str) -> None:
                 raise SchemaError(f"{where}: column '{name}' is not as it should be in row {row}: {error}.") from error
 
 
-def _values(table: pa.Table, name: str) -> Iterable[Any]:
+def _values(table: pa.Table, name: str) -> Iterable[object]:
     if name not in table.column_names:
         return ()
     return (value for chunk in table.column(name).chunks for value in chunk.to_pylist())
@@ -49,7 +50,7 @@ def _check_tools(text: str | None) -> None:
     _check_unicode(text, tools)
 
 
-def _check_arguments(messages: list[dict[str, Any]]) -> None:
+def _check_arguments(messages: Iterable[Message]) -> None:
     for message in messages:
         for call in message["tool_calls"] or ():
             _check_object(call["function"]["arguments"])

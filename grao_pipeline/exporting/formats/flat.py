@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import pyarrow as pa
 
+from grao_pipeline.contract import Row
 from grao_pipeline.exporting.base import ExportFormat
 from grao_pipeline.exporting.options import ExportOptions
 from grao_pipeline.exporting.sequences import Group
@@ -14,7 +14,7 @@ PER_SAMPLE = {"rewards": "reward", "advantages": "advantage", "statuses": "statu
 OF_SAMPLES = {"completions": "text", "reasoning": "reasoning", "answers": "answer", "finish_reasons": "finish_reason"}
 
 
-def rows(group: Group, options: ExportOptions, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+def rows(group: Group, options: ExportOptions, left_out: Counter[str]) -> Iterator[Row]:
     """The samples of a group in their order, then its reference."""
     row, companion = group.row, group.companion
     shared = {name: row[name] for name in ("group_id", "prompt_id", "tools", "metadata", "policy", "round")}
@@ -37,7 +37,7 @@ def rows(group: Group, options: ExportOptions, left_out: Counter[str]) -> Iterat
         }
 
 
-def _at(lists: Mapping[str, Any], names: Mapping[str, str], place: int) -> dict[str, Any]:
+def _at(lists: Row, names: Mapping[str, str], place: int) -> Row:
     """What parallel lists hold at one place, by the name of one element."""
     return {one: lists[many][place] for many, one in names.items() if lists.get(many) is not None}
 

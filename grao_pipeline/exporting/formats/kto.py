@@ -3,16 +3,16 @@
 from collections import Counter
 from collections.abc import Iterator
 from statistics import fmean
-from typing import Any
 
 import pyarrow as pa
 
+from grao_pipeline.contract import Row
 from grao_pipeline.exporting.base import ExportFormat
 from grao_pipeline.exporting.options import ExportOptions
 from grao_pipeline.exporting.sequences import Group
 
 
-def rows(group: Group, options: ExportOptions, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+def rows(group: Group, options: ExportOptions, left_out: Counter[str]) -> Iterator[Row]:
     """The samples of a group, in their order, each desirable or not."""
     left_out.update(group.left_out)
     rated = [(answer, answer.reward) for answer in group.answers if answer.reward is not None]

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import pyarrow as pa
 
+from grao_pipeline.contract import Row
 from grao_pipeline.exporting.base import ExportFormat
 from grao_pipeline.exporting.options import ExportOptions
 from grao_pipeline.exporting.sequences import Answer, Group
@@ -13,7 +13,7 @@ from grao_pipeline.exporting.sequences import Answer, Group
 Pair = tuple[Answer, Answer]
 
 
-def rows(group: Group, options: ExportOptions, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+def rows(group: Group, options: ExportOptions, left_out: Counter[str]) -> Iterator[Row]:
     """At most one pair of a group."""
     left_out.update(group.left_out)
     pair = _pair(group, options)

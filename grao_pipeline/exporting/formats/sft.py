@@ -2,16 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import pyarrow as pa
 
+from grao_pipeline.contract import Row
 from grao_pipeline.exporting.base import ExportFormat
 from grao_pipeline.exporting.options import ExportOptions
 from grao_pipeline.exporting.sequences import Answer, Group
 
 
-def rows(group: Group, options: ExportOptions, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+def rows(group: Group, options: ExportOptions, left_out: Counter[str]) -> Iterator[Row]:
     """The best `options.best` different samples of a group."""
     left_out.update(group.left_out)
     written: list[Answer] = []

@@ -2,17 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import pyarrow as pa
 
+from grao_pipeline.contract import Row
 from grao_pipeline.exporting.base import ExportFormat
 from grao_pipeline.exporting.ground_truth import data_source, ground_truth
 from grao_pipeline.exporting.options import ExportOptions
 from grao_pipeline.exporting.sequences import Group
 
 
-def rows(group: Group, options: ExportOptions, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+def rows(group: Group, options: ExportOptions, left_out: Counter[str]) -> Iterator[Row]:
     """One row of a prompt, whose answer is the ground truth of a rule."""
     answer = ground_truth(group, options)
     if answer is None:

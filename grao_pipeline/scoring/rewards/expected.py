@@ -1,7 +1,6 @@
 """The expected answer of a verifier: where the metadata has it, and why it cannot be used."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from grao_pipeline.scoring.metadata import field_value
 from grao_pipeline.scoring.rewards.base import Judgement
@@ -28,7 +27,7 @@ def unreadable(field: str, answer: object) -> NoExpectedAnswer:
     return NoExpectedAnswer(f"{UNREADABLE}: metadata '{field}' is {answer!r}")
 
 
-def expected_value(metadata: Mapping[str, Any], field: str) -> object:
+def expected_value(metadata: Mapping[str, object], field: str) -> object:
     """The value of a metadata field.
 
     Raises:
@@ -42,7 +41,7 @@ def expected_value(metadata: Mapping[str, Any], field: str) -> object:
     return value
 
 
-def expected_text(metadata: Mapping[str, Any], field: str) -> str:
+def expected_text(metadata: Mapping[str, object], field: str) -> str:
     """The expected answer as text; a number as JSON writes it.
 
     Raises:
@@ -56,7 +55,7 @@ def expected_text(metadata: Mapping[str, Any], field: str) -> str:
     raise NoExpectedAnswer(_problem(value, field))
 
 
-def expected_texts(metadata: Mapping[str, Any], field: str) -> list[str]:
+def expected_texts(metadata: Mapping[str, object], field: str) -> list[str]:
     """The accepted answers as texts: one, or those of a list.
 
     Raises:

@@ -1,11 +1,12 @@
 """Groups and advantages → groups of sequences to train on, in a seeded order."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import polars as pl
 
+from grao_pipeline.contract import Row
 from grao_pipeline.errors import InputError, MismatchError, StageFailure
 from grao_pipeline.storage.reader import TableReader
 from grao_pipeline.storage.table_pair import TablePair
@@ -145,7 +146,20 @@ def step_plan(num_groups: int, groups_per_step: int, epochs: int, seed: int) -> 
             yield epoch, order[start : start + groups_per_step]
 
 
-def _training_group(row: dict[str, Any], origin: int, others: Mapping[str, dict[str, Any]]) -> TrainingGroup:
+class _OfGroup(TypedDict):
+    """What the sequences of a group share."""
+
+    prompt_token_ids: list[int]
+    group_size: int
+    group_mean_advantage: float
+    group_has_reference: bool
+    group_mean_reward: float | None
+    group_id: str
+    origin: int
+    group_tokens: int
+
+
+def _training_group(row: Row, origin: int, others: Mapping[str, Row]) -> TrainingGroup:
     """Args: others: the rows of log-probs under other models, by name."""
     completions: list[list[int]] = row["completion_token_ids"]
     advantages: list[float | None] = row["advantages"]
@@ -159,7 +173,7 @@ def _training_group(row: dict[str, Any], origin: int, others: Mapping[str, dict[
     scored = [float(reward) for reward in (row["rewards"][i] for i in trained) if reward is not None]
     masks = row["completion_masks"] or [None] * len(completions)
     has_reference = bool(row["reference_token_ids"]) and row["reference_advantage"] is not None
-    shared: dict[str, Any] = {
+    shared: _OfGroup = {
         "prompt_token_ids": row["prompt_token_ids"],
         "group_size": len(trained),
         "group_mean_advantage": sum(values) / len(values) if values else 0.0,
@@ -175,9 +189,7 @@ def _training_group(row: dict[str, Any], origin: int, others: Mapping[str, dict[
     return TrainingGroup(str(row["group_id"]), sequences)
 
 
-def _sample(
-    row: dict[str, Any], number: int, others: Mapping[str, dict[str, Any]], shared: Mapping[str, Any]
-) -> TrainingSequence:
+def _sample(row: Row, number: int, others: Mapping[str, Row], shared: _OfGroup) -> TrainingSequence:
     def value(column: str) -> Any:
         values = row[column]
         return values[number] if values else None
@@ -210,9 +222,7 @@ def _sample(
     )
 
 
-def _reference(
-    row: dict[str, Any], others: Mapping[str, dict[str, Any]], shared: Mapping[str, Any]
-) -> TrainingSequence:
+def _reference(row: Row, others: Mapping[str, Row], shared: _OfGroup) -> TrainingSequence:
     return TrainingSequence(
         token_ids=row["reference_token_ids"],
         advantage=float(row["reference_advantage"]),

@@ -4,11 +4,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import Any
 
 import pyarrow as pa
 import torch
 
+from grao_pipeline.contract import Row
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.models.devices import resolve_device
 from grao_pipeline.models.source import ModelSource, load_config, locate_model
@@ -109,7 +109,7 @@ class _Pass:
         self._policy: Policy | None = None
         self._device = torch.device(summary.device)
 
-    def rows(self, rows: list[dict[str, Any]], progress: Progress) -> list[dict[str, Any]]:
+    def rows(self, rows: list[Row], progress: Progress) -> list[Row]:
         """The rows of the table for those of a part of the groups."""
         config = load_config(self._source).get_text_config()
         context = getattr(config, "max_position_embeddings", None)
@@ -129,7 +129,7 @@ class _Pass:
             values |= self._values(sequences)
         return [self._row(row, values) for row in rows]
 
-    def _row(self, row: dict[str, Any], values: dict[tuple[str, int], _Computed]) -> dict[str, Any]:
+    def _row(self, row: Row, values: dict[tuple[str, int], _Computed]) -> Row:
         numbers = range(len(row["completion_token_ids"]))
         samples = [values.get((row["group_id"], number), _Computed()) for number in numbers]
         reference = values.get((row["group_id"], REFERENCE))
@@ -176,7 +176,7 @@ class _Pass:
         return policy
 
 
-def _sequences(row: dict[str, Any]) -> Iterator[TrainingSequence]:
+def _sequences(row: Row) -> Iterator[TrainingSequence]:
     """The samples and the reference, all their tokens; `origin` is the number of the sample."""
     numbered = [*enumerate(row["completion_token_ids"]), (REFERENCE, row["reference_token_ids"])]
     for number, ids in numbered:
