@@ -1,13 +1,16 @@
 """The model that samples: its weights, its tokenizer and its limits."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.models.chat import PromptTokenizer, stop_token_ids
 from grao_pipeline.models.source import ModelSource, load_config, load_tokenizer
 from grao_pipeline.models.templates import TemplateSettings, read_template
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 DEFAULT_CONTEXT_LENGTH = 4096
 """Of a model whose config has no number of positions."""
@@ -62,7 +65,7 @@ def load_policy(options: GenerateOptions, source: ModelSource, tokenizer: Prompt
     return Policy(source, tokenizer, _context_length(options, text_config), int(text_config.vocab_size))
 
 
-def _check_is_causal(model: str, config: Any) -> None:
+def _check_is_causal(model: str, config: "PreTrainedConfig") -> None:
     """An engine would give a model without a language-modeling head a random one, or fail with a confusing error."""
     for architecture in config.architectures or []:
         if "Classification" in architecture or "RewardModel" in architecture:

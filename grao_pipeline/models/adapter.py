@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from grao_pipeline.errors import InputError
 from grao_pipeline.models.source import causal_lm_class, first_line, load_config, locate_files
 from grao_pipeline.plugins import require
+
+if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
+    from transformers import PreTrainedModel
 
 SHOWN = 2
 """Names of weights in a message."""
@@ -44,7 +48,7 @@ def check_adapter(model: str, adapter: str) -> None:
         raise InputError(f"{made_for}: {problem}.")
 
 
-def load_adapter(model: Any, adapter: str, **settings: Any) -> Any:
+def load_adapter(model: "PreTrainedModel", adapter: str, **settings: object) -> "PeftModel":
     """The peft model of a base model and an adapter.
 
     Args:
@@ -60,7 +64,7 @@ def load_adapter(model: Any, adapter: str, **settings: Any) -> Any:
         raise InputError(f"The adapter {adapter} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
 
 
-def _shapes_of(model: str, config: Any) -> dict[str, tuple[int, ...]] | None:
+def _shapes_of(model: str, config: "PeftConfig") -> dict[str, tuple[int, ...]] | None:
     """Name → shape of the weights that an adapter with this config has on this model; None where that is unknown.
 
     Raises:

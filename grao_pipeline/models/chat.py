@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from grao_pipeline.fingerprints import read_config
 from grao_pipeline.messages import Message
@@ -14,6 +14,9 @@ from grao_pipeline.models.reasoning_style import ANSWER, QUESTION, ReasoningStyl
 from grao_pipeline.models.templates import RefusedConversation, TemplateSettings, chat_template, render
 from grao_pipeline.models.token_text import TokenText, special_tokens
 from grao_pipeline.models.turns import TurnWriter, text_after
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 TAIL = 64
 """Tokens at the end of a prompt in which a template may open the reasoning."""
@@ -56,7 +59,7 @@ class PromptTokenizer:
 
     def __init__(
         self,
-        tokenizer: Any,
+        tokenizer: "PreTrainedTokenizerBase",
         stop_token_ids: Sequence[int],
         template: str | None = None,
         settings: TemplateSettings | None = None,
@@ -236,7 +239,7 @@ def _split_by(marks: Marks, text: str) -> Split:
     return THINK.split(text) if split == (None, text) else split
 
 
-def stop_token_ids(tokenizer: Any, directory: Path) -> list[int]:
+def stop_token_ids(tokenizer: "PreTrainedTokenizerBase", directory: Path) -> list[int]:
     """The tokens that end a turn: the tokenizer's EOS and those that the model declares."""
     eos = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
     return eos + declared_stop_token_ids(directory)

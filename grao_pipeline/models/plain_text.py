@@ -6,10 +6,13 @@ token that a chat template writes.
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from grao_pipeline.messages import Message
 from grao_pipeline.models.token_text import special_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 MARK = "\ufdd0"
 """A noncharacter: Unicode reserves it for such uses inside of a program."""
@@ -24,7 +27,7 @@ class PlainText:
         tokenizer: a transformers tokenizer.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
         self._tokenizer = tokenizer
         spellings = tokenizer.convert_ids_to_tokens(sorted(special_tokens(tokenizer)))
         self._spellings = frozenset(text for text in spellings if text and len(text) > 1)
@@ -39,7 +42,7 @@ class PlainText:
         """A text, with a mark in every special token that it spells, also in one that begins inside another."""
         return self._start.sub(self._start_marked, text.replace(MARK, ""))
 
-    def marked_message(self, message: Message) -> dict[str, Any]:
+    def marked_message(self, message: Message) -> dict[str, object]:
         """A message, with marks in all its texts but the role."""
         return {name: value if name == "role" else self._marked_value(value) for name, value in message.items()}
 
@@ -60,7 +63,7 @@ class PlainText:
         is_spelled = any(text[start : start + length] in self._spellings for length in self._lengths)
         return match[0] + MARK if is_spelled else match[0]
 
-    def _marked_value(self, value: Any) -> Any:
+    def _marked_value(self, value: object) -> object:
         if isinstance(value, str):
             return self.marked(value)
         if isinstance(value, Mapping):

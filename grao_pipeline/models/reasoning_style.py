@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from grao_pipeline.messages import Message
 from grao_pipeline.models.reasoning import Marks, find_marks
@@ -21,7 +21,7 @@ THOUGHT = "thought-7"
 class Render(Protocol):
     """A template that is ready to use; further variables may be set."""
 
-    def __call__(self, messages: Sequence[Message], generation: bool, /, **variables: Any) -> str: ...
+    def __call__(self, messages: Sequence[Message], generation: bool, /, **variables: object) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from grao_pipeline.errors import StageFailure
+
+if TYPE_CHECKING:
+    from openai import APIError
 
 API_KEY_VARIABLE = "OPENAI_API_KEY"
 """Environment variable that holds the API key. The key is read from nowhere else."""
@@ -47,7 +51,7 @@ class Failure:
     """Seconds that the server asks to wait; None where it does not say."""
 
 
-def failure_of(error: Exception, openai: Any, url: str, request_timeout: float) -> Failure | Refusal:
+def failure_of(error: Exception, openai: ModuleType, url: str, request_timeout: float) -> Failure | Refusal:
     """What an exception of the client means.
 
     Args:
@@ -80,7 +84,7 @@ def is_refusal(status: int, message: str) -> bool:
     return status == NOT_IMPLEMENTED or any(field in message for field in REFUSED_FIELDS)
 
 
-def server_message(error: Any) -> str:
+def server_message(error: "APIError") -> str:
     """The server's message, on one line and without the API key.
 
     Args:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from grao_pipeline.errors import GraoError, InputError
 from grao_pipeline.fingerprints import adapter_fingerprint, fingerprint, model_fingerprint, tokenizer_fingerprint
@@ -13,6 +13,18 @@ from grao_pipeline.models.outside import check_weights, named_code
 from grao_pipeline.models.pruned import has_no_weights, refuse_without_weights
 from grao_pipeline.models.stored import download_model, is_url
 from grao_pipeline.plugins import require
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        PreTrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
+
+    AutoClass = type[AutoModelForCausalLM] | type[AutoModelForImageTextToText]
 
 NAME = "model_name"
 """Detail of a provenance: what people call the model that sampled, or that was trained."""
@@ -102,7 +114,7 @@ def locate_files(directory: str) -> ModelSource:
     return ModelSource(Path(directory), "", "")
 
 
-def load_tokenizer(source: ModelSource) -> Any:
+def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
     """The model's tokenizer.
 
     Raises:
@@ -116,7 +128,7 @@ def load_tokenizer(source: ModelSource) -> Any:
     return tokenizer
 
 
-def load_config(source: ModelSource) -> Any:
+def load_config(source: ModelSource) -> "PreTrainedConfig":
     """The model's transformers config.
 
     Raises:
@@ -130,7 +142,7 @@ def load_config(source: ModelSource) -> Any:
     return config
 
 
-def load_causal_lm(directory: str | Path, dtype: Any) -> Any:
+def load_causal_lm(directory: str | Path, dtype: "torch.dtype | str") -> "PreTrainedModel":
     """A causal language model with its weights, ready for inference, on CPU.
 
     Args:
@@ -143,7 +155,7 @@ def load_causal_lm(directory: str | Path, dtype: Any) -> Any:
     return load_weights(directory, model_class, dtype)
 
 
-def causal_lm_class(config: Any, directory: str | Path) -> Any:
+def causal_lm_class(config: "PreTrainedConfig", directory: str | Path) -> "AutoClass":
     """The auto class of transformers that loads a checkpoint, to sample from it and to train it.
 
     A checkpoint that sees images, too, is loaded whole: the class of its text part alone would lose the other weights.
@@ -157,18 +169,21 @@ def causal_lm_class(config: Any, directory: str | Path) -> Any:
             f"{directory} is an encoder-decoder model ({config.model_type}); this needs a decoder-only language model."
         )
     names = require("transformers.models.auto.modeling_auto")
+    auto_class: AutoClass = transformers.AutoModelForCausalLM
     architecture = next(iter(config.architectures or []), "")
     if architecture and architecture == names.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(config.model_type):
-        return transformers.AutoModelForImageTextToText
-    if type(config) not in names.MODEL_FOR_CAUSAL_LM_MAPPING:
+        auto_class = transformers.AutoModelForImageTextToText
+    elif type(config) not in names.MODEL_FOR_CAUSAL_LM_MAPPING:
         raise InputError(
             f"{directory} holds a model of type '{config.model_type}' ({architecture or 'of unknown architecture'}), "
             "which transformers cannot load as a causal language model."
         )
-    return transformers.AutoModelForCausalLM
+    return auto_class
 
 
-def load_weights(directory: str | Path, model_class: Any, dtype: Any) -> Any:
+def load_weights(
+    directory: str | Path, model_class: "AutoClass | str", dtype: "torch.dtype | str"
+) -> "PreTrainedModel":
     """A model with its weights, ready for inference, on CPU.
 
     Args:
@@ -179,10 +194,9 @@ def load_weights(directory: str | Path, model_class: Any, dtype: Any) -> Any:
         InputError: the weights cannot be read, or some are missing (transformers would initialize them at random).
     """
     transformers = require("transformers")
-    if isinstance(model_class, str):
-        model_class = getattr(transformers, model_class)
+    auto_class: AutoClass = getattr(transformers, model_class) if isinstance(model_class, str) else model_class
     with _errors_of_transformers(Path(directory), f"The weights in {directory} cannot be loaded"):
-        model, loading_info = model_class.from_pretrained(
+        model, loading_info = auto_class.from_pretrained(
             str(directory),
             dtype=dtype,
             output_loading_info=True,

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, JsonValue
 
@@ -18,6 +18,9 @@ from grao_pipeline.models.template_operations import TemplateLimit
 from grao_pipeline.options import closest
 from grao_pipeline.parsing import key_values
 from grao_pipeline.plugins import require
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 PLAIN_TEMPLATE = (
     "{% if bos_token %}{{ bos_token }}{% endif %}"
@@ -99,12 +102,12 @@ class TemplateSettings:
                     f"the chat template reads no variable {name!r}.{closest(name, known)}", option="template_arg"
                 )
 
-    def variables(self) -> dict[str, Any]:
+    def variables(self) -> dict[str, object]:
         """The variables, and the clock that stands still."""
         moment = datetime.fromisoformat(self.date)
         return {"strftime_now": moment.strftime, **self.arguments}
 
-    def details(self) -> dict[str, Any]:
+    def details(self) -> dict[str, object]:
         """For the provenance of a table."""
         return {"template_arguments": dict(self.arguments), "template_date": self.date}
 
@@ -114,7 +117,7 @@ def mentions(template: str, name: str) -> bool:
     return re.search(rf"\b{re.escape(name)}\b", template) is not None
 
 
-def chat_template(tokenizer: Any) -> str:
+def chat_template(tokenizer: "PreTrainedTokenizerBase") -> str:
     """The tokenizer's chat template (its default one, where it has several), or `PLAIN_TEMPLATE`."""
     template = tokenizer.chat_template
     return str((template.get("default") if isinstance(template, dict) else template) or PLAIN_TEMPLATE)
@@ -130,12 +133,12 @@ def with_defaults(template: str, arguments: Mapping[str, JsonValue]) -> str:
 
 
 def render(
-    tokenizer: Any,
+    tokenizer: "PreTrainedTokenizerBase",
     template: str,
     messages: Iterable[Message],
     generation: bool,
     tools: str | None = None,
-    variables: Mapping[str, Any] | None = None,
+    variables: Mapping[str, object] | None = None,
 ) -> str:
     """The text of a conversation under a chat template.
 

@@ -5,9 +5,12 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 UNFINISHED = "\ufffd"
 """What decoding gives for the bytes of a character that is not complete."""
@@ -21,7 +24,7 @@ class TokenText:
         shown: special tokens that the text shows, e.g. those that mark reasoning.
     """
 
-    def __init__(self, tokenizer: Any, shown: Collection[int] = ()) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", shown: Collection[int] = ()) -> None:
         self._tokenizer = tokenizer
         self._shown = shown
 
@@ -147,7 +150,7 @@ class StopStrings:
         return end + negative_length, end
 
 
-def special_tokens(tokenizer: Any) -> set[int]:
+def special_tokens(tokenizer: "PreTrainedTokenizerBase") -> set[int]:
     """The special tokens of a transformers tokenizer, those that were added included."""
     added = getattr(tokenizer, "added_tokens_decoder", {})
     return {*tokenizer.all_special_ids, *(token for token, entry in added.items() if entry.special)}
@@ -164,7 +167,7 @@ def _complete_characters(pieces: Sequence[bytes], whole: bytes, num_characters: 
     return counts
 
 
-def _has_byte_level(tokenizer: Any) -> bool:
+def _has_byte_level(tokenizer: "PreTrainedTokenizerBase") -> bool:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     return backend is not None and '"ByteLevel"' in json.dumps(json.loads(backend.to_str()).get("decoder"))
 

@@ -5,11 +5,15 @@ the scale of the scores is the model's own. Importing this module changes vLLM, 
 """
 
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING
 
+from torch import Size, Tensor, dtype
 from torch.nn.functional import pad
 
 from grao_pipeline.plugins import require
+
+if TYPE_CHECKING:
+    from vllm.model_executor.layers.attention.attention import Attention
 
 
 class PaddedHeads:
@@ -33,21 +37,30 @@ def padded_size(size: int, supported: list[int]) -> int:
     return min(fitting)
 
 
-def _pad_heads(attention: Any, supported: list[int]) -> None:
+def _pad_heads(attention: "type[Attention]", supported: list[int]) -> None:
     """Make vLLM's attention layer pad."""
     plain_init, plain_forward = attention.__init__, attention.forward
 
     @wraps(plain_init)
-    def init(self: Any, num_heads: int, head_size: int, *arguments: Any, **named: Any) -> None:
+    def init(self: "Attention", num_heads: int, head_size: int, *arguments: object, **named: object) -> None:
         is_plain = named.get("head_size_v") in (None, head_size)
         plain_init(self, num_heads, padded_size(head_size, supported) if is_plain else head_size, *arguments, **named)
         self.model_head_size = head_size
 
     @wraps(plain_forward)
-    def forward(self: Any, query: Any, key: Any, value: Any, output_shape: Any = None, output_dtype: Any = None) -> Any:
+    def forward(
+        self: "Attention",
+        query: Tensor,
+        key: Tensor | None,
+        value: Tensor | None,
+        output_shape: Size | None = None,
+        output_dtype: dtype | None = None,
+    ) -> Tensor:
         size, padding = self.model_head_size, self.head_size - self.model_head_size
+        output: Tensor
         if not padding:
-            return plain_forward(self, query, key, value, output_shape, output_dtype)
+            output = plain_forward(self, query, key, value, output_shape, output_dtype)
+            return output
         padded = [
             None if states is None else pad(states.reshape(len(states), -1, size), (0, padding)).flatten(1)
             for states in (query, key, value)

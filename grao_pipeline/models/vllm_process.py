@@ -7,7 +7,7 @@ import time
 import weakref
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -19,6 +19,11 @@ from grao_pipeline.models.process_guard import dismiss, guarded_children
 from grao_pipeline.models.stderr_tail import last_error, stderr_remembered
 from grao_pipeline.plugins import require
 from grao_pipeline.residence import RESIDENCE, Resident
+
+if TYPE_CHECKING:
+    from vllm import LLM
+    from vllm.v1.engine.core_client import EngineCoreClient
+    from vllm.v1.engine.llm_engine import LLMEngine
 
 RESERVED = frozenset(
     {
@@ -130,7 +135,7 @@ class VllmProcess(Resident):
 
 def _open_llm(
     arguments: Mapping[str, object], given: Collection[str], option: str, name: str, device: str
-) -> tuple[Any, subprocess.Popen[bytes]]:
+) -> tuple["LLM", subprocess.Popen[bytes]]:
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     if device == "cpu":
@@ -168,7 +173,7 @@ def _no_groups_after_failure() -> Iterator[None]:
         raise
 
 
-def _close_llm(engine_core: Any, guard: subprocess.Popen[bytes]) -> None:
+def _close_llm(engine_core: "EngineCoreClient", guard: subprocess.Popen[bytes]) -> None:
     engine_core.shutdown()
     dismiss(guard)
 
@@ -210,7 +215,7 @@ class DeathWatch:
     synchronous client never returns.
     """
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: "LLMEngine") -> None:
         self._core = engine.engine_core
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="grao-vllm-death-watch", daemon=True)

@@ -7,7 +7,10 @@ weights. So a whole pipeline runs on them in a test, without a download.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 TEXTS = (
     "Put these words in alphabetical order: plum fig mango apple",
@@ -58,7 +61,7 @@ def make_tiny_model(
 
 def make_tiny_tokenizer(
     path: str | Path, chat_template: str | None = CHAT_TEMPLATE, texts: Iterable[str] = TEXTS, vocab_size: int = 320
-) -> Any:
+) -> "PreTrainedTokenizerBase":
     """Write a byte-level BPE tokenizer with the special tokens of ChatML, and return it.
 
     Args:
@@ -121,7 +124,9 @@ def no_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, chat_template: str | None = CHAT_TEMPLATE) -> Any:
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, chat_template: str | None = CHAT_TEMPLATE
+) -> "PreTrainedTokenizerBase":
     """Train a byte-level BPE tokenizer (any text encodes) with the special tokens of ChatML, in memory."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -142,7 +147,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, chat_template: str | 
     return fast
 
 
-def random_model(tokenizer: Any, seed: int = 0, **configuration: object) -> Any:
+def random_model(tokenizer: "PreTrainedTokenizerBase", seed: int = 0, **configuration: object) -> "PreTrainedModel":
     """A Qwen2 with random weights for a tokenizer, in memory; torch's generator stays as it is.
 
     Args:

@@ -68,7 +68,7 @@ class StepMetrics:
             **self._origins.total().report(),
         }
 
-    def origins(self) -> list[dict[str, Any]]:
+    def origins(self) -> list[dict[str, object]]:
         """The off-policy sums by origin, as JSON."""
         return self._origins.records()
 

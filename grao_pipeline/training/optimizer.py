@@ -42,9 +42,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
             parameters["lr"] = rate
 
 
-def _optimizer_class_of_8_bits(name: str, ranks: Ranks) -> Any:
+def _optimizer_class_of_8_bits(name: str, ranks: Ranks) -> type[torch.optim.Optimizer]:
+    chosen: type[torch.optim.Optimizer]
     if name == "adamw-8bit" and importlib.util.find_spec("torchao"):
-        return require("torchao.optim").AdamW8bit
+        chosen = require("torchao.optim").AdamW8bit
+        return chosen
     if ranks.is_sharded:
         raise UsageError(
             f"{name} of bitsandbytes does not work with sharded weights. Use adamw-8bit and install torchao.",
@@ -53,8 +55,7 @@ def _optimizer_class_of_8_bits(name: str, ranks: Ranks) -> Any:
     if not importlib.util.find_spec("bitsandbytes"):
         require("bitsandbytes" if name.startswith("paged") else "torchao")
     optimizers = require("bitsandbytes.optim")
-    if not name.startswith("paged"):
-        return optimizers.AdamW8bit
-    if ranks.device.type != "cuda":
+    if name.startswith("paged") and ranks.device.type != "cuda":
         raise UsageError(f"{name} pages between GPU and CPU memory. Without a GPU, use adamw-8bit.", option="optimizer")
-    return optimizers.PagedAdamW8bit
+    chosen = optimizers.PagedAdamW8bit if name.startswith("paged") else optimizers.AdamW8bit
+    return chosen

@@ -57,7 +57,7 @@ class TrainerState:
     cost: StepCost = field(default_factory=StepCost)
     seconds: float = 0.0
 
-    def totals(self) -> dict[str, Any]:
+    def totals(self) -> dict[str, object]:
         """What a checkpoint holds of it, as JSON."""
         return {**{name: getattr(self, name) for name in TOTALS}, "origins": self.origins.records()}
 

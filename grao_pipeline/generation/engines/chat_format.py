@@ -13,6 +13,7 @@ from typing import Any
 from grao_pipeline.errors import StageFailure
 from grao_pipeline.generation.engines.base import ABORTED, Request, Sample, Sampling
 from grao_pipeline.json_text import parse_json
+from grao_pipeline.messages import Message
 from grao_pipeline.models.server_errors import Refusal
 
 PATH = "/chat/completions"
@@ -188,7 +189,7 @@ class ChatFormat:
         return Sample(ids, None, "stop" if has_ended else "length", True) if ids else ABORTED
 
 
-def _calls(message: Mapping[str, Any]) -> Iterator[str]:
+def _calls(message: Message) -> Iterator[str]:
     """The tool calls of an answer as text, as most models write them."""
     for call in message.get("tool_calls") or []:
         function = call["function"]

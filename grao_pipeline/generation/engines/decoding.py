@@ -6,14 +6,18 @@ of a forward pass over the whole sequence.
 
 import inspect
 import logging
-from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from grao_pipeline.errors import InputError
 from grao_pipeline.plugins import require
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 LOG = logging.getLogger(__name__)
 TOLERANCE_NATS = {torch.float64: 1e-6, torch.float32: 2e-3}
@@ -51,7 +55,7 @@ class CachedDecoding:
 
     needs_equal_lengths: ClassVar[bool] = False
 
-    def __init__(self, model: Any, device: torch.device, context_length: int) -> None:
+    def __init__(self, model: "PreTrainedModel | PeftModel", device: torch.device, context_length: int) -> None:
         self._model = model
         self._device = device
         self._context_length = context_length
@@ -79,7 +83,7 @@ class CachedDecoding:
         self._position = (self._position + 1).clamp(max=self._context_length - 1)
         return self._forward(tokens[:, None], self._mask, self._position[:, None], self._cache)
 
-    def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Tensor:
+    def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: object) -> Tensor:
         arguments: dict[str, Any] = {"input_ids": ids, "use_cache": True, self._cache_name: cache}
         if not self.needs_equal_lengths:
             arguments["attention_mask"] = mask
@@ -104,7 +108,7 @@ class UncachedDecoding:
 
     needs_equal_lengths: ClassVar[bool] = True
 
-    def __init__(self, model: Any, device: torch.device) -> None:
+    def __init__(self, model: "PreTrainedModel | PeftModel", device: torch.device) -> None:
         self._model = model
         self._device = device
         parameters = inspect.signature(_undecorated_forward(model)).parameters
@@ -128,7 +132,7 @@ class UncachedDecoding:
 
 
 @torch.inference_mode()
-def choose_decoding(model: Any, device: torch.device, context_length: int) -> Decoding:
+def choose_decoding(model: "PreTrainedModel | PeftModel", device: torch.device, context_length: int) -> Decoding:
     """The fastest way to run this model that gives its own log-probs.
 
     Raises:
@@ -162,7 +166,7 @@ def left_padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Te
     return ids.to(device), mask.to(device)
 
 
-def _problem(model: Any, device: torch.device, way: Decoding) -> str | None:
+def _problem(model: "PreTrainedModel | PeftModel", device: torch.device, way: Decoding) -> str | None:
     """What is wrong with this way of running the model, None where its log-probs are right."""
     probe = PROBE[:1] if way.needs_equal_lengths else PROBE
     tokens = _ordinary_tokens(model.config, max(length for length, _ in probe) + PROBE_STEPS)
@@ -187,7 +191,9 @@ def _problem(model: Any, device: torch.device, way: Decoding) -> str | None:
     return f"its log-probs differ by {worst:.3g} nats from those of a forward pass over the whole sequence"
 
 
-def _distance(model: Any, device: torch.device, rows: Sequence[Sequence[int]], logits: Tensor) -> float:
+def _distance(
+    model: "PreTrainedModel | PeftModel", device: torch.device, rows: Sequence[Sequence[int]], logits: Tensor
+) -> float:
     """How far the logits of the next tokens [R, V] are from those of forward passes over prefixes of whole rows."""
     distance = 0.0
     for row, seen in zip(rows, logits, strict=True):
@@ -199,7 +205,7 @@ def _distance(model: Any, device: torch.device, rows: Sequence[Sequence[int]], l
     return distance if distance == distance else float("inf")  # NaN
 
 
-def _has_recurrent_layers(model: Any) -> bool:
+def _has_recurrent_layers(model: "PreTrainedModel | PeftModel") -> bool:
     """Whether the cache of this model holds more than keys and values."""
     cache_utils = require("transformers.cache_utils")
     try:
@@ -209,7 +215,7 @@ def _has_recurrent_layers(model: Any) -> bool:
     return any(isinstance(layer, cache_utils.LinearAttentionCacheLayerMixin) for layer in cache.layers)
 
 
-def _ordinary_tokens(config: Any, count: int) -> list[int]:
+def _ordinary_tokens(config: "PreTrainedConfig", count: int) -> list[int]:
     """Token ids that the config gives no role, e.g. of an image."""
     special: set[int] = set()
     for part in (config.to_dict(), config.get_text_config().to_dict()):
@@ -221,6 +227,7 @@ def _ordinary_tokens(config: Any, count: int) -> list[int]:
     return [ordinary[(11 * index) % len(ordinary)] for index in range(count)]
 
 
-def _undecorated_forward(model: Any) -> Any:
+def _undecorated_forward(model: "PreTrainedModel | PeftModel") -> Callable[..., object]:
     """The forward of the transformers model, also inside a peft wrapper."""
-    return (model.get_base_model() if hasattr(model, "get_base_model") else model).forward
+    forward: Callable[..., object] = (model.get_base_model() if hasattr(model, "get_base_model") else model).forward
+    return forward

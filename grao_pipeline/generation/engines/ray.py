@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Queue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grao_pipeline.errors import GraoError, StageFailure, UsageError
 from grao_pipeline.generation.engines.base import Engine, Precision, Request, SampledGroup, Sampling
 from grao_pipeline.generation.engines.make import EngineRecipe
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.ray_cluster import RayCluster
+
+if TYPE_CHECKING:
+    from ray.exceptions import RayTaskError
 
 MAX_RESTARTS = 3
 """Actors that may die before the run stops, per actor of `--actors`."""
@@ -180,7 +183,7 @@ def _remove_request(parts: dict[int, dict[int, Request]], key: tuple[int, int]) 
         del parts[part]
 
 
-def _cause(error: Any) -> Exception:
+def _cause(error: "RayTaskError") -> Exception:
     """The exception that an engine raised in its actor, without the traceback that Ray adds to the message."""
     cause: Exception = error.cause
     if not isinstance(cause, GraoError):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
 
@@ -29,6 +29,9 @@ from grao_pipeline.models.vllm_process import (
 )
 from grao_pipeline.plugins import require
 from grao_pipeline.schemas import FinishReason
+
+if TYPE_CHECKING:
+    from vllm import RequestOutput
 
 REMEDY = "if need be with --gpu-memory-utilization or --engine-arg max_num_seqs=… lowered"
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -193,7 +196,7 @@ class VllmEngine(Engine):
         with death_as_failure("The vLLM engine", REMEDY):
             self._process.llm.llm_engine.add_request(name, prompt, parameters, lora_request=self._adapter)
 
-    def _step(self) -> list[Any]:
+    def _step(self) -> "list[RequestOutput]":
         with death_as_failure("The vLLM engine", REMEDY):
             return list(self._process.llm.llm_engine.step())
 
@@ -246,7 +249,7 @@ def _refused(adapter: str, error: Exception) -> str:
     return f"vLLM cannot use the adapter {adapter}: {reason}. Use --engine transformers, or merge it into its base."
 
 
-def _sampled_group(request: Request, output: Any) -> SampledGroup:
+def _sampled_group(request: Request, output: "RequestOutput") -> SampledGroup:
     samples = []
     for completion in sorted(output.outputs, key=lambda completion: completion.index):
         ids = list(completion.token_ids)

@@ -6,9 +6,17 @@ sampled token's log-prob under the sampled distribution in its place, as that of
 sampled. vLLM may look the token up in its tokenizer, so it must be one.
 """
 
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from grao_pipeline.plugins import require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from vllm.config.model import LogprobsMode
+    from vllm.v1.outputs import LogprobsTensors, SamplerOutput
+    from vllm.v1.sample.metadata import SamplingMetadata
+    from vllm.v1.worker.gpu.input_batch import InputBatch
 
 
 class BehaviorLogprobs:
@@ -46,11 +54,11 @@ def _runner_v1_sampler() -> type:
 
         def forward(
             self,
-            logits: Any,
-            sampling_metadata: Any,
+            logits: "Tensor",
+            sampling_metadata: "SamplingMetadata",
             predict_bonus_token: bool = False,
-            logprobs_mode_override: Any = None,
-        ) -> Any:
+            logprobs_mode_override: "LogprobsMode | None" = None,
+        ) -> "SamplerOutput":
             is_asked = sampling_metadata.max_num_logprobs == 1 and not sampling_metadata.all_greedy
             if not is_asked or logprobs_mode_override is not None:
                 return super().forward(logits, sampling_metadata, predict_bonus_token, logprobs_mode_override)
@@ -78,12 +86,12 @@ def _runner_v2_sampler() -> type:
         returns_behavior_logprobs = True
         sampled_from: Any = None
 
-        def sample(self, *arguments: Any, **keywords: Any) -> Any:
+        def sample(self, *arguments: object, **keywords: object) -> "tuple[Tensor, Tensor]":
             sampled, processed = super().sample(*arguments, **keywords)
             self.sampled_from = processed
             return sampled, processed
 
-        def __call__(self, logits: Any, input_batch: Any) -> Any:
+        def __call__(self, logits: "Tensor", input_batch: "InputBatch") -> "SamplerOutput":
             output = super().__call__(logits, input_batch)
             processed, self.sampled_from = self.sampled_from, None
             tensors = output.logprobs_tensors
@@ -95,7 +103,9 @@ def _runner_v2_sampler() -> type:
     return BehaviorSampler
 
 
-def _both(torch: Any, tensors: Any, policy: Any, behavior: Any) -> Any:
+def _both(
+    torch: ModuleType, tensors: "LogprobsTensors", policy: "Tensor | None", behavior: "Tensor | None"
+) -> "LogprobsTensors":
     """Columns (sampled token, another token) of vLLM's log-probs.
 
     Args:

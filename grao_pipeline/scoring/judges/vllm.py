@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterable, Mapping
 from functools import cached_property
 from itertools import count
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import PositiveInt
 
@@ -26,6 +26,10 @@ from grao_pipeline.scoring.engine_arguments import (
 )
 from grao_pipeline.scoring.judges.base import ChatModel, ChatModelOptions, Question, Reply
 from grao_pipeline.scoring.judges.control_tokens import neutralize
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from vllm import LLM, RequestOutput
 
 SETTINGS: Mapping[str, Any] = {
     "runner": "generate",
@@ -170,7 +174,7 @@ class VllmChatModel(ChatModel):
         return int(given or limit or 0)
 
     @cached_property
-    def _tokenizer(self) -> Any:
+    def _tokenizer(self) -> "PreTrainedTokenizerBase":
         return load_tokenizer(self._source)
 
     @cached_property
@@ -185,7 +189,7 @@ class VllmChatModel(ChatModel):
         return names, special - {self._tokenizer.unk_token_id}
 
     @property
-    def _llm(self) -> Any:
+    def _llm(self) -> "LLM":
         return self._process.llm
 
     @property
@@ -210,7 +214,7 @@ class VllmChatModel(ChatModel):
         return VllmProcess(arguments | given, given, "reward_arg", f"the judge {self.arguments.model}", device)
 
 
-def _reply(output: Any) -> Reply:
+def _reply(output: "RequestOutput") -> Reply:
     [completion] = output.outputs
     tokens = (len(output.prompt_token_ids), len(completion.token_ids))
     if completion.finish_reason == "length":

@@ -1,17 +1,20 @@
 """Batches of token rows of similar lengths, under a budget of tokens."""
 
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from grao_pipeline.errors import StageFailure
 from grao_pipeline.plugins import require
+
+if TYPE_CHECKING:
+    import torch
 
 SEQUENCE_TOKENS = {"cuda": 512, "cpu": 32}
 """A batch has room for `--batch-size` sequences of this many tokens: more where they are shorter, fewer where they are
 longer. A CPU is fastest while a batch fits into its caches.
 """
 Output = TypeVar("Output")
-Forward = Callable[[list[Sequence[int]]], Sequence[Output]]
+Forward = Callable[[list[Sequence[int]]], Iterable[Output]]
 """Some rows → an output per row."""
 
 
@@ -53,7 +56,9 @@ class TokenBudget:
             del waiting[: len(batch)]
 
 
-def padded(rows: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[Any, Any]:
+def padded(
+    rows: Sequence[Sequence[int]], pad: int, device: "str | torch.device"
+) -> "tuple[torch.Tensor, torch.Tensor]":
     """Token ids [B, T] with `pad` behind the shorter rows, and the attention mask [B, T]."""
     torch = require("torch")
     longest = max(len(row) for row in rows)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from grao_pipeline.arguments import PluginArguments, argument
 from grao_pipeline.errors import InputError
@@ -14,6 +14,12 @@ from grao_pipeline.models.templates import chat_template, render
 from grao_pipeline.plugins import require
 from grao_pipeline.scoring.rewards.base import Reward, RewardRuntime
 from grao_pipeline.scoring.rewards.token_budget import TokenBudget, padded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from grao_pipeline.models.source import AutoClass
 
 ADVICE = "Use --reward-arg dtype=bfloat16 or --device cpu."
 
@@ -64,7 +70,7 @@ class TokenModel:
         """Token ids of a text in which no special token is meant."""
         return self._plain.encode(self._plain.marked(text))
 
-    def logits(self, rows: Sequence[Sequence[int]], places: Sequence[Sequence[int]]) -> Iterator[tuple[int, Any]]:
+    def logits(self, rows: Sequence[Sequence[int]], places: Sequence[Sequence[int]]) -> "Iterator[tuple[int, Tensor]]":
         """(index of a row, its logits at some places in float32 [P, K]), the longest rows first.
 
         Args:
@@ -81,13 +87,14 @@ class TokenModel:
         """Free the device."""
         vars(self).pop("_model", None)
 
-    def _forward(self, rows: Sequence[Sequence[int]]) -> Any:
+    def _forward(self, rows: Sequence[Sequence[int]]) -> "Tensor":
         ids, mask = padded(rows, 0, self._device)
         with require("torch").inference_mode():
-            return self._model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+            logits: Tensor = self._model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        return logits
 
     @cached_property
-    def _tokenizer(self) -> Any:
+    def _tokenizer(self) -> "PreTrainedTokenizerBase":
         return load_tokenizer(self._source)
 
     @cached_property
@@ -95,9 +102,9 @@ class TokenModel:
         return PlainText(self._tokenizer)
 
     @cached_property
-    def _model(self) -> Any:
+    def _model(self) -> "PreTrainedModel":
         directory = self._source.directory
-        model_class = "AutoModelForTokenClassification"
+        model_class: AutoClass | str = "AutoModelForTokenClassification"
         if self._kind == "language":
             model_class = causal_lm_class(self.config, directory)
         return load_weights(directory, model_class, self._dtype).to(self._device)

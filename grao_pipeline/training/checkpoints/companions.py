@@ -7,11 +7,14 @@ some of what it reads. What it does not write is copied from the base model.
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from grao_pipeline.errors import InputError, StageFailure
 from grao_pipeline.models.source import first_line
 from grao_pipeline.plugins import require
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 CONFIG, GENERATION_CONFIG, CHAT_TEMPLATE = "config.json", "generation_config.json", "chat_template.jinja"
 COPIED = (
@@ -23,7 +26,9 @@ COPIED = (
 """Files of the base model that are copied where they are not written anyway."""
 
 
-def write_companions(directory: Path, model: Any, tokenizer: Any, base: Path) -> None:
+def write_companions(
+    directory: Path, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", base: Path
+) -> None:
     """Write all files of a trained model but its weights.
 
     Args:
@@ -43,7 +48,7 @@ def write_companions(directory: Path, model: Any, tokenizer: Any, base: Path) ->
                 shutil.copyfile(path, target)
 
 
-def rehearse(out: Path, model: Any, tokenizer: Any, base: Path) -> None:
+def rehearse(out: Path, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", base: Path) -> None:
     """Write these files to a directory in `out`, and delete it again: what cannot be saved is found before the work.
 
     Raises:
@@ -65,7 +70,7 @@ def rehearse(out: Path, model: Any, tokenizer: Any, base: Path) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def save_weights(directory: str, model: Any) -> None:
+def save_weights(directory: str, model: "PreTrainedModel") -> None:
     """The weights of a model, without its other files: they cannot fail any more."""
     config = require("transformers").GenerationConfig()
     before, model.generation_config = getattr(model, "generation_config", None), config
@@ -79,7 +84,7 @@ def save_weights(directory: str, model: Any) -> None:
     (Path(directory) / GENERATION_CONFIG).unlink(missing_ok=True)
 
 
-def _write_config(directory: Path, model: Any, base: Path) -> None:
+def _write_config(directory: Path, model: "PreTrainedModel", base: Path) -> None:
     """Write config.json. Settings of sampling that the base's holds (older models) stay in it."""
     removed = _remove_generation_settings(model.config)
     try:
@@ -94,7 +99,7 @@ def _write_config(directory: Path, model: Any, base: Path) -> None:
         path.write_text(json.dumps(written | lost, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
-def _remove_generation_settings(config: Any) -> dict[str, Any]:
+def _remove_generation_settings(config: "PreTrainedConfig") -> dict[str, object]:
     """Take the settings of sampling out of a config, which transformers reads and refuses to write; their values."""
     defaults = type(config)().to_dict() if not config.has_no_defaults_at_init else {}
     removed = {}
@@ -109,7 +114,7 @@ def _settings_of_sampling() -> list[str]:
     return [name for name in require("transformers").GenerationConfig().to_dict() if name != "transformers_version"]
 
 
-def _write_generation_config(directory: Path, model: Any, base: Path) -> None:
+def _write_generation_config(directory: Path, model: "PreTrainedModel", base: Path) -> None:
     """Copy the base's generation_config.json as it is: some that transformers reads it refuses to write."""
     if (base / GENERATION_CONFIG).is_file():
         shutil.copyfile(base / GENERATION_CONFIG, directory / GENERATION_CONFIG)
@@ -124,7 +129,7 @@ def _write_generation_config(directory: Path, model: Any, base: Path) -> None:
         require("transformers").GenerationConfig(**tokens).save_pretrained(str(directory))
 
 
-def _write_tokenizer(directory: Path, tokenizer: Any) -> None:
+def _write_tokenizer(directory: Path, tokenizer: "PreTrainedTokenizerBase") -> None:
     """Write the tokenizer's files; where it cannot be written, its chat template alone: the rest is copied."""
     attempt = directory / ".tokenizer.tmp"
     try:

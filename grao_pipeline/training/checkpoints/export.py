@@ -1,7 +1,7 @@
 """Save the trained weights as a Hugging Face model directory, or as an adapter."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,6 +19,11 @@ from grao_pipeline.training.model.distributed import Ranks
 from grao_pipeline.training.model.loading import load_whole_model
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.options import TrainOptions
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from torch.distributed.checkpoint.state_dict import ValueType
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def prepare_export(policy: Policy, inputs: TrainingInputs, options: TrainOptions, num_steps: int, out: Path) -> None:
@@ -47,7 +52,7 @@ def export(
     options: TrainOptions,
     ranks: Ranks,
     directory: Path,
-    summary: dict[str, Any],
+    summary: dict[str, object],
     saved: str,
 ) -> str:
     """Save the trained weights with the tokenizer and the chat template that the groups were sampled with.
@@ -97,7 +102,7 @@ def export(
     return ranks.from_first(write)
 
 
-def _tokenizer(inputs: TrainingInputs) -> Any:
+def _tokenizer(inputs: TrainingInputs) -> "PreTrainedTokenizerBase":
     tokenizer = load_tokenizer(inputs.source)
     details = inputs.groups.provenance.details
     if template := details.get("chat_template"):
@@ -110,7 +115,9 @@ def _save_dtype(source: ModelSource, options: TrainOptions) -> torch.dtype:
     return dtype or torch.float32
 
 
-def _whole(policy: Policy, source: ModelSource, options: TrainOptions, weights: dict[str, Any] | None) -> Any:
+def _whole(
+    policy: Policy, source: ModelSource, options: TrainOptions, weights: "dict[str, ValueType] | None"
+) -> "PreTrainedModel | PeftModel":
     """The transformers (or peft) model with all trained weights."""
     if weights is None and not options.load_in_4bit:
         return policy.model

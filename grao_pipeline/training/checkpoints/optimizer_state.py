@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.distributed.checkpoint.api import CheckpointException
@@ -29,6 +29,9 @@ from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.training.checkpoints.state import trained_names
 from grao_pipeline.training.model.distributed import Ranks
 from grao_pipeline.training.model.policy import Policy
+
+if TYPE_CHECKING:
+    from torch.distributed.checkpoint.state_dict import ValueType
 
 State = dict[str, Any]
 """`moments`: of every weight the tensors of its optimizer state, by name. `weights`: the weights themselves."""
@@ -109,7 +112,7 @@ def _optimizer_state(policy: Policy, optimizer: torch.optim.Optimizer) -> State:
     return state
 
 
-def _weights(policy: Policy) -> Mapping[str, Any]:
+def _weights(policy: Policy) -> "Mapping[str, ValueType]":
     weights = get_model_state_dict(policy)
     return {name: weights[name] for name in trained_names(policy)}
 

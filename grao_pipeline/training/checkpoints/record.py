@@ -27,7 +27,7 @@ class CheckpointRecord:
     """The trainer's totals over all steps up to then."""
 
     @staticmethod
-    def of(temporary: Path, name: str, out: Path, totals: Mapping[str, Any]) -> "CheckpointRecord":
+    def of(temporary: Path, name: str, out: Path, totals: Mapping[str, object]) -> "CheckpointRecord":
         """The record of a checkpoint that was written to a temporary place.
 
         Args:

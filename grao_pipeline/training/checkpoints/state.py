@@ -8,7 +8,7 @@ nothing else changes. No random state is saved: every step sets its seed.
 import pickle
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.distributed.checkpoint.api import CheckpointException
@@ -27,6 +27,9 @@ from grao_pipeline.errors import InputError
 from grao_pipeline.storage.atomic import sync
 from grao_pipeline.training.model.distributed import Ranks
 from grao_pipeline.training.model.policy import Policy
+
+if TYPE_CHECKING:
+    from torch.distributed.checkpoint.state_dict import ValueType
 
 
 def save_file(path: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> None:
@@ -67,13 +70,13 @@ def load_shards(path: Path, policy: Policy, optimizer: torch.optim.Optimizer, ra
     _restore(policy, optimizer, state, from_first_rank=False)
 
 
-def whole_weights(policy: Policy) -> dict[str, Any]:
+def whole_weights(policy: Policy) -> "dict[str, ValueType]":
     """All weights of a sharded policy, by the model's names, on rank 0; empty elsewhere. A collective."""
     weights = get_model_state_dict(policy, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
     return {name.removeprefix("model."): value for name, value in weights.items()}
 
 
-def _state(policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def _state(policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, object]:
     trained = trained_names(policy)
     weights = get_model_state_dict(policy)
     return {

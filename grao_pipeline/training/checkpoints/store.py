@@ -110,7 +110,7 @@ class CheckpointStore:
         policy: Policy,
         optimizer: torch.optim.Optimizer,
         ranks: Ranks,
-        totals: Mapping[str, Any] | None = None,
+        totals: Mapping[str, object] | None = None,
     ) -> None:
         """Write a checkpoint and its record, then delete those that are too many. A collective: all ranks must call it.
 

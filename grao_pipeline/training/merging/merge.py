@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -192,7 +191,7 @@ class _Weights:
             value: torch.Tensor = opened.get_tensor(name)
             return value
 
-    def _opened(self, path: Path) -> Any:
+    def _opened(self, path: Path) -> safe_open:
         try:
             return safe_open(str(path), framework="pt")
         except (SafetensorError, OSError) as error:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,6 +17,10 @@ from torch import nn
 
 from grao_pipeline.errors import GraoError, StoppedElsewhere, UsageError
 from grao_pipeline.training.options import TrainOptions
+
+if TYPE_CHECKING:
+    from torch.distributed.checkpoint.state_dict import ValueType
+    from torch.distributed.device_mesh import DeviceMesh
 
 Result = TypeVar("Result")
 PATIENCE = timedelta(hours=1)
@@ -152,7 +156,7 @@ def shard(policy: nn.Module, layers: list[nn.Module], ranks: Ranks, options: Tra
         register_fsdp_forward_method(policy, method)
 
 
-def send_weights(policy: nn.Module, whole: dict[str, Any], ranks: Ranks) -> None:
+def send_weights(policy: nn.Module, whole: "dict[str, ValueType]", ranks: Ranks) -> None:
     """Give every rank its shard of the weights of rank 0.
 
     Args:
@@ -164,7 +168,7 @@ def send_weights(policy: nn.Module, whole: dict[str, Any], ranks: Ranks) -> None
     set_model_state_dict(policy, whole if ranks.is_first else {}, options=settings)
 
 
-def _mesh(ranks: Ranks, options: TrainOptions) -> Any:
+def _mesh(ranks: Ranks, options: TrainOptions) -> "DeviceMesh":
     from torch.distributed.device_mesh import init_device_mesh
 
     if options.shard == "full":

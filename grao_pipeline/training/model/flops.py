@@ -3,13 +3,17 @@
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from grao_pipeline.training.data.packing import PackedBatch
 from grao_pipeline.training.model.onednn import use_onednn
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class FlopCounter:
     per_weight: int
 
     @classmethod
-    def of(cls, model: Any, has_adapter: bool) -> "FlopCounter":
+    def of(cls, model: "PreTrainedModel | PeftModel", has_adapter: bool) -> "FlopCounter":
         """The counter of a transformers model whose weights are not sharded yet."""
         head = getattr(model.get_output_embeddings(), "weight", None)
         embedding = getattr(model.get_input_embeddings(), "weight", None)
@@ -98,7 +102,7 @@ class FlopCounter:
         return float(decoder + 6 * self.head_weights * cost.predicted + 12 * self.attention_width * cost.pairs)
 
 
-def _attention_width(config: Any) -> int:
+def _attention_width(config: "PreTrainedConfig") -> int:
     """Heads times their width, over all layers; 0 where the config does not say it for the model as a whole.
 
     The count is only for the report: whatever a config does when it is asked, a training must not end by it.

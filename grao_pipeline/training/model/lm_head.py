@@ -7,7 +7,7 @@ the forward pass, chunk by chunk: three matrix products per token, nothing store
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -130,10 +130,19 @@ def _blocks_of_logits(hidden: Tensor, head: Head, buffer: Buffer) -> Iterator[tu
                 yield slice(rows.start + block.start, rows.start + block.stop), head.finish(raw[block])
 
 
+class _Context(Protocol):
+    """What the two passes share."""
+
+    needs_input_grad: tuple[bool, ...]
+    gradients: tuple[Tensor | None, ...] | None
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None: ...
+
+
 class _WeightedLogprobSum(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: _Context,
         hidden: Tensor,
         weight: Tensor,
         bias: Tensor | None,
@@ -179,7 +188,7 @@ class _WeightedLogprobSum(torch.autograd.Function):
         return (logprobs * weights).sum(), logprobs
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         stored, ctx.gradients = ctx.gradients, None  # They are scaled in place, hence only once.
         if stored is None:
             raise RuntimeError("weighted_logprob_sum can be differentiated once; call the function again.")

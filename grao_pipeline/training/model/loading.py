@@ -1,6 +1,6 @@
 """From a model directory to a policy on its device: weights, adapter, and shards over the ranks."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,6 +16,10 @@ from grao_pipeline.training.model.lora import add_adapter
 from grao_pipeline.training.model.memory import out_of_memory_is
 from grao_pipeline.training.model.policy import Policy
 from grao_pipeline.training.options import TrainOptions
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 
 def load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tuple[Policy, FlopCounter]:
@@ -58,13 +62,13 @@ def _load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tu
     return policy, flops
 
 
-def load_whole_model(source: ModelSource, options: TrainOptions) -> Any:
+def load_whole_model(source: ModelSource, options: TrainOptions) -> "PreTrainedModel | PeftModel":
     """The model on CPU, with an adapter where one is trained: the form in which it is saved."""
     model = load_causal_lm(source.directory, _dtype(source, options))
     return add_adapter(model, options, source.adapter) if options.lora_rank else model
 
 
-def _base_model(source: ModelSource, options: TrainOptions, ranks: Ranks) -> Any:
+def _base_model(source: ModelSource, options: TrainOptions, ranks: Ranks) -> "PreTrainedModel":
     if options.load_in_4bit:
         return _load_in_4bit(source, options, ranks)
     if ranks.size == 1:
@@ -91,7 +95,7 @@ def _dtype(source: ModelSource, options: TrainOptions) -> torch.dtype:
     return torch.bfloat16 if is_frozen_half else torch.float32
 
 
-def _empty_model(source: ModelSource, options: TrainOptions) -> Any:
+def _empty_model(source: ModelSource, options: TrainOptions) -> "PreTrainedModel":
     """The model with uninitialized weights: memory that is allocated and never touched costs nothing."""
     no_init_weights = require("transformers.initialization").no_init_weights
     config = load_config(source)
@@ -102,7 +106,7 @@ def _empty_model(source: ModelSource, options: TrainOptions) -> Any:
     return model
 
 
-def _load_in_4bit(source: ModelSource, options: TrainOptions, ranks: Ranks) -> Any:
+def _load_in_4bit(source: ModelSource, options: TrainOptions, ranks: Ranks) -> "PreTrainedModel":
     if ranks.is_sharded:
         raise UsageError(
             "a 4-bit training runs on one device. Leave out torchrun and --cpu-offload.", option="load_in_4bit"

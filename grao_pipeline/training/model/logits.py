@@ -5,10 +5,14 @@ Families name these in different ways in their configs, and two use one name for
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 SMALL, LARGE = 1e-4, 1e6
 """Raw logits where a soft cap has no effect yet, and where nothing else is left."""
@@ -25,7 +29,7 @@ class LogitTransform:
 
 
 @torch.no_grad()
-def measure_logit_transform(model: Any) -> LogitTransform:
+def measure_logit_transform(model: "PreTrainedModel | PeftModel") -> LogitTransform:
     """The transform of a transformers (or peft) model; the identity where it has another form.
 
     Only the self-check knows whether the model does something else, too.
@@ -42,7 +46,7 @@ def measure_logit_transform(model: Any) -> LogitTransform:
     return LogitTransform(scale, None if largest > scale * UNCAPPED else _plain(largest))
 
 
-def _after_the_head(model: Any, head: Any, values: Tensor) -> Tensor | None:
+def _after_the_head(model: "PreTrainedModel | PeftModel", head: Any, values: Tensor) -> Tensor | None:
     """The logits of the model [K] where its head returns these values; None where it does not call the head."""
     size = int(head.weight.shape[0])
     raw = torch.zeros(1, 1, size, dtype=torch.float64)

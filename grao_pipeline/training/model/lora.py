@@ -1,17 +1,21 @@
 """LoRA by peft: the weights of the base model are frozen, small matrices added to its linear layers are trained."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grao_pipeline.errors import UsageError
 from grao_pipeline.models.adapter import load_adapter
 from grao_pipeline.plugins import require
 from grao_pipeline.training.options import TrainOptions
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
 ALL_LINEAR = "all-linear"
 
 
-def add_adapter(model: Any, options: TrainOptions, adapter: Path | None = None) -> Any:
+def add_adapter(model: "PreTrainedModel", options: TrainOptions, adapter: Path | None = None) -> "PeftModel":
     """The model with a LoRA adapter, which alone is trained: a fresh one, which has no effect at first, or the one in
     a directory.
 
@@ -45,7 +49,7 @@ def add_adapter(model: Any, options: TrainOptions, adapter: Path | None = None) 
         ) from error
 
 
-def _load(model: Any, options: TrainOptions, adapter: Path) -> Any:
+def _load(model: "PreTrainedModel", options: TrainOptions, adapter: Path) -> "PeftModel":
     config = require("peft").LoraConfig.from_pretrained(str(adapter))
     for name, saved in (("lora_rank", config.r), ("lora_alpha", config.lora_alpha)):
         given = getattr(options, name)
@@ -61,7 +65,7 @@ def _load(model: Any, options: TrainOptions, adapter: Path) -> Any:
     return load_adapter(model, str(adapter), is_trainable=True, config=config)
 
 
-def _refuse_ends(model: Any, targets: list[str]) -> None:
+def _refuse_ends(model: "PreTrainedModel", targets: list[str]) -> None:
     ends = {"head": model.get_output_embeddings(), "embedding": model.get_input_embeddings()}
     for what, end in ends.items():
         for name, layer in model.named_modules():

@@ -1,8 +1,12 @@
 """Which modules of a policy are in training mode: the dropout of an adapter, and layers that are recomputed."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import nn
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 class TrainingModes:
@@ -15,7 +19,7 @@ class TrainingModes:
         dropout: the model's own dropout, which is never active, for people; empty for a model without dropout.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: "PreTrainedModel | PeftModel") -> None:
         self.dropout = _own_dropout(model.config.get_text_config())
         self._adapter_dropouts = [
             layer
@@ -41,7 +45,7 @@ class TrainingModes:
             layer.training = training
 
 
-def _own_dropout(config: Any) -> str:
+def _own_dropout(config: "PreTrainedConfig") -> str:
     rates = {name: value for name, value in config.to_dict().items() if _is_dropout(name, value)}
     return ", ".join(f"{name} {value:g}" for name, value in sorted(rates.items()) if value > 0)
 

@@ -5,7 +5,7 @@ There are two exact ways to the hidden states of a batch: `shared` encodes each 
 """
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,10 @@ from grao_pipeline.training.model.lm_head import Buffer, Head, token_logprobs, t
 from grao_pipeline.training.model.logits import LogitTransform, measure_logit_transform
 from grao_pipeline.training.model.modes import TrainingModes
 from grao_pipeline.training.model.onednn import use_onednn
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 ROWS = "rows"
 
@@ -38,7 +42,11 @@ class Policy(nn.Module):
     """
 
     def __init__(
-        self, model: Any, attention: str, compiled: bool = False, transform: LogitTransform | None = None
+        self,
+        model: "PreTrainedModel | PeftModel",
+        attention: str,
+        compiled: bool = False,
+        transform: LogitTransform | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -173,18 +181,18 @@ class Policy(nn.Module):
         states: Tensor = output.last_hidden_state[0]
         return states.index_select(0, batch.predicting)
 
-    def _decoder(self) -> Any:
+    def _decoder(self) -> "PreTrainedModel":
         """The model without its head, also inside a peft wrapper."""
         return decoder_of(self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model)
 
 
-def own_attention(config: Any) -> str:
+def own_attention(config: "PreTrainedConfig") -> str:
     """The attention with which transformers is exact: its default ignores Gemma 2's soft-cap."""
     softcap = getattr(config.get_text_config(), "attn_logit_softcapping", None)
     return "eager" if softcap is not None else str(config._attn_implementation)
 
 
-def _rows(decoder: Any, batch: PackedBatch) -> Tensor:
+def _rows(decoder: "PreTrainedModel", batch: PackedBatch) -> Tensor:
     """The hidden states by one row per sequence, its prompt included, padded on the right."""
     ids, mask, predicting = unshared(batch)
     output = decoder(input_ids=ids, attention_mask=mask, use_cache=False)

@@ -4,7 +4,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -226,7 +226,7 @@ class Objective(ABC):
         against = getattr(self.arguments, "against", BEHAVIOR)
         return self.traits.needs_behavior_logprobs and against == BEHAVIOR
 
-    def __init_subclass__(cls, **keywords: Any) -> None:
+    def __init_subclass__(cls, **keywords: object) -> None:
         super().__init_subclass__(**keywords)
         where = f"{cls.__module__}:{cls.__qualname__}"
         for name, value in vars(cls).items():

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import PositiveInt, model_validator
 
@@ -19,6 +19,9 @@ from grao_pipeline.residence import RESIDENCE
 from grao_pipeline.scoring.engine_arguments import num_devices, shaping_vllm_arguments, vllm_arguments
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
 from grao_pipeline.scoring.rewards.reward_model.base import Classifier, ClassifierOptions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 CLASSIFIERS = {
     "transformers": "grao_pipeline.scoring.rewards.reward_model.transformers:TransformersClassifier",
@@ -151,7 +154,7 @@ class ClassifierReward(Reward):
         return PlainText(self._tokenizer)
 
     @cached_property
-    def _tokenizer(self) -> Any:
+    def _tokenizer(self) -> "PreTrainedTokenizerBase":
         return load_tokenizer(self._source)
 
     @cached_property
@@ -179,7 +182,7 @@ class ClassifierReward(Reward):
         return f"classifier {fingerprint([dict(self.identity()), self.runtime.device, self.runtime.batch_size])}"
 
 
-def _outputs(config: Any, model: str) -> list[str]:
+def _outputs(config: "PreTrainedConfig", model: str) -> list[str]:
     """The names of the model's outputs, in order."""
     architectures = config.architectures or []
     if architectures and not any(name.endswith("ForSequenceClassification") for name in architectures):
@@ -189,7 +192,7 @@ def _outputs(config: Any, model: str) -> list[str]:
     return [str(config.id2label[index]) for index in range(config.num_labels)]
 
 
-def _check_length(max_length: int | None, config: Any) -> None:
+def _check_length(max_length: int | None, config: "PreTrainedConfig") -> None:
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     if max_length is not None and positions is not None and max_length > positions:
         raise UsageError(f"max_length={max_length}: the reward model reads {positions} tokens.", option="reward_arg")

@@ -1,13 +1,16 @@
 """Sequence classifiers with transformers: batches of similar lengths under a budget of tokens."""
 
 from collections.abc import Generator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grao_pipeline.errors import StageFailure
 from grao_pipeline.models.source import load_weights
 from grao_pipeline.plugins import require
 from grao_pipeline.scoring.rewards.reward_model.base import Classifier, ClassifierOptions
 from grao_pipeline.scoring.rewards.token_budget import TokenBudget, padded
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ADVICE = "Use --reward-arg max_length=…, --reward-arg dtype=bfloat16 or --device cpu."
 
@@ -68,7 +71,7 @@ class TransformersClassifier(Classifier):
         return positions
 
 
-def _load(options: ClassifierOptions) -> Any:
+def _load(options: ClassifierOptions) -> "PreTrainedModel":
     torch = require("torch")
     model = load_weights(options.directory, "AutoModelForSequenceClassification", options.dtype)
     try:

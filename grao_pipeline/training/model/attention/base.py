@@ -6,7 +6,7 @@ through keyword arguments of the model.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,10 @@ from grao_pipeline.errors import UsageError
 from grao_pipeline.plugins import load, require
 from grao_pipeline.training.data.packing import PackedBatch
 from grao_pipeline.training.model.attention import ATTENTIONS
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 Layout = TypeVar("Layout")
 NAME = "grao_shared_prefix"
@@ -92,7 +96,7 @@ def make_attention(name: str) -> SharedPrefixAttention[Any]:
     return attention_class()
 
 
-def attach(model: Any) -> None:
+def attach(model: "PreTrainedModel | PeftModel") -> None:
     """Make the layers of a transformers model attend through `dispatch`.
 
     Raises:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,9 @@ from torch import Tensor
 from grao_pipeline.plugins import require
 from grao_pipeline.training.data.packing import PackedBatch
 from grao_pipeline.training.model.attention.base import SharedPrefixAttention
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class FlexAttention(SharedPrefixAttention[FlexLayout]):
         return out[0].transpose(0, 1)
 
 
-def _block_mask(layout: FlexLayout, window: int | None) -> Any:
+def _block_mask(layout: FlexLayout, window: int | None) -> "BlockMask":
     prompt, continuation, position = layout.prompt, layout.continuation, layout.position
 
     def may_attend(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
@@ -82,7 +86,8 @@ def _block_mask(layout: FlexLayout, window: int | None) -> Any:
         return (prompt[key] == prompt[query]) & seen & near
 
     length = len(prompt)
-    return _flex().create_block_mask(may_attend, None, None, length, length, device=str(prompt.device))
+    mask: BlockMask = _flex().create_block_mask(may_attend, None, None, length, length, device=str(prompt.device))
+    return mask
 
 
 @cache
@@ -93,10 +98,10 @@ def _capped(softcap: float) -> Callable[..., Tensor]:
     return modify
 
 
-def _flex() -> Any:
+def _flex() -> ModuleType:
     return require("torch.nn.attention.flex_attention")
 
 
 @cache
-def _compiled_flex_attention() -> Any:
+def _compiled_flex_attention() -> Callable[..., Tensor]:
     return torch.compile(_flex().flex_attention, dynamic=True)

@@ -6,7 +6,7 @@ costs more because of another one. The backward pass recomputes the scores where
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -150,12 +150,22 @@ class SplitAttention(SharedPrefixAttention[tuple[Segment, ...]]):
         return out
 
 
+class _Context(Protocol):
+    """What the two passes share."""
+
+    saved_tensors: tuple[Tensor, ...]
+    segments: tuple[Segment, ...]
+    scoring: Scoring
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
 class _SplitAttention(torch.autograd.Function):
     """Forward pass and softmax in at least float32; products with gradients in the precision of the inputs."""
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, segments: tuple[Segment, ...], scoring: Scoring
+        ctx: _Context, query: Tensor, key: Tensor, value: Tensor, segments: tuple[Segment, ...], scoring: Scoring
     ) -> Tensor:
         num_key_heads = key.shape[1]
         repeats = query.shape[1] // num_key_heads
@@ -178,7 +188,7 @@ class _SplitAttention(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, result, *stored = ctx.saved_tensors
         remaining = iter(stored)
         scoring: Scoring = ctx.scoring
