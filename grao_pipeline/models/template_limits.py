@@ -4,14 +4,19 @@ The environment is that of transformers: Jinja's sandbox, which bounds what a te
 in units of about a microsecond, and never in seconds: a template that is refused on one machine is refused on all.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from functools import lru_cache, partial, wraps
-from typing import Any
+from typing import TYPE_CHECKING
 
 from grao_pipeline.models import template_operations as operations
 from grao_pipeline.models.template_operations import TemplateLimit
 from grao_pipeline.plugins import require
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from jinja2.nodes import Node
+    from jinja2.sandbox import SandboxedEnvironment
 
 WORK = 1_000_000
 """Units of one rendering: about a second."""
@@ -76,7 +81,7 @@ class Work:
 _CURRENT: ContextVar[Work] = ContextVar("work")
 
 
-def render_bounded(source: str, variables: Mapping[str, Any]) -> str:
+def render_bounded(source: str, variables: Mapping[str, object]) -> str:
     """Render a template with transformers' environment, and within bounds.
 
     Raises:
@@ -94,16 +99,17 @@ def render_bounded(source: str, variables: Mapping[str, Any]) -> str:
 
 
 @lru_cache(maxsize=32)
-def _compiled(source: str) -> Any:
+def _compiled(source: str) -> "Template":
     """The template, with a count at every place where work is done."""
     environment = _environment()
-    tree = _counted_tree(environment.parse(source))
+    tree = environment.parse(source)
+    _counted_tree(tree)  # in place
     tree.set_environment(environment)
     code = environment.compile(tree)
     return environment.template_class.from_code(environment, code, environment.make_globals(None))
 
 
-def _environment() -> Any:
+def _environment() -> "SandboxedEnvironment":
     """That in which transformers compiles templates, with bounded operations."""
     utils = require("transformers.utils.chat_template_utils")
     environment = utils._compile_jinja_template("").environment.overlay()  # transformers has no public name for it
@@ -118,28 +124,31 @@ def _environment() -> Any:
     environment.grao_passed = _passed
     environment.grao_iterated = _iterated
     environment.grao_concatenated = _counted(operations.concatenate)
-    return environment
+    bounded: SandboxedEnvironment = environment
+    return bounded
 
 
 def _tick(units: int) -> None:
     _CURRENT.get().tick(units)
 
 
-def _iterated(value: Any) -> Any:
+def _iterated(value: object) -> object:
     _CURRENT.get().tick(len(value) if hasattr(value, "__len__") else 1)
     return value
 
 
-def _passed(value: Any) -> Any:
+def _passed(value: object) -> object:
     _CURRENT.get().spend_on(value)
     return value
 
 
-def _counted(function: Any) -> Any:
+def _counted(function: Callable[..., object]) -> Callable[..., object]:
     return lambda *arguments: _passed(function(*arguments))
 
 
-def _call(call: Any, context: Any, function: Any, *arguments: Any, **named: Any) -> Any:
+def _call(
+    call: Callable[..., object], context: object, function: Callable[..., object], *arguments: object, **named: object
+) -> object:
     """A call in a template: of a method, a macro, a global."""
     if function in (_tick, _iterated, _passed):
         return function(*arguments)
@@ -148,12 +157,12 @@ def _call(call: Any, context: Any, function: Any, *arguments: Any, **named: Any)
     return _passed(call(context, function, *arguments, **named))
 
 
-def _bounded_filter(name: str, function: Any) -> Any:
+def _bounded_filter(name: str, function: Callable[..., object]) -> Callable[..., object]:
     if name in FREE_FILTERS:
         return function
 
     @wraps(function)  # Jinja asks a filter's attributes what to pass to it
-    def bounded(*arguments: Any, **named: Any) -> Any:
+    def bounded(*arguments: object, **named: object) -> object:
         split = 1 if hasattr(function, "jinja_pass_arg") else 0  # Jinja's own first argument
         given = operations.check_filter(name, arguments[split:], named)
         _CURRENT.get().spend_on([given, named], CALL)
@@ -162,7 +171,7 @@ def _bounded_filter(name: str, function: Any) -> Any:
     return bounded
 
 
-def _counted_tree(node: Any) -> Any:
+def _counted_tree(node: "Node") -> "Node":
     """A template's tree, with a count at every loop and macro, and at what makes texts and lists."""
     node_class = require("jinja2.nodes").Node
     for name, value in list(node.iter_fields()):
@@ -173,12 +182,13 @@ def _counted_tree(node: Any) -> Any:
     return _counted_node(node)
 
 
-def _counted_node(node: Any) -> Any:
+def _counted_node(node: "Node") -> "Node":
     nodes = require("jinja2.nodes")
 
-    def call(name: str, *arguments: Any) -> Any:
+    def call(name: str, *arguments: "Node") -> "Node":
         function = nodes.EnvironmentAttribute(name, lineno=node.lineno)
-        return nodes.Call(function, list(arguments), [], None, None, lineno=node.lineno)
+        called: Node = nodes.Call(function, list(arguments), [], None, None, lineno=node.lineno)
+        return called
 
     if isinstance(node, nodes.For):
         node.iter = call("grao_iterated", node.iter)

@@ -31,7 +31,7 @@ def concatenate(*values: object) -> str:
     return "".join(texts)
 
 
-def check_method(function: object, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+def check_method(function: object, arguments: tuple[object, ...]) -> tuple[object, ...]:
     """Check a call of a method of a text; the arguments, iterators among them as lists.
 
     Raises:
@@ -46,7 +46,7 @@ def check_method(function: object, arguments: tuple[Any, ...]) -> tuple[Any, ...
     return arguments
 
 
-def check_filter(name: str, arguments: Sequence[Any], named: Mapping[str, Any]) -> Sequence[Any]:
+def check_filter(name: str, arguments: Sequence[object], named: Mapping[str, object]) -> Sequence[object]:
     """Check a filter; the arguments, iterators among them as lists.
 
     Raises:
@@ -99,14 +99,14 @@ def _check_text(name: str, text: str, arguments: Sequence[Any]) -> None:
         check_size(max(map(_size, arguments), default=0))
 
 
-def _check_format(form: str, values: Iterable[Any], has_named_width: bool = False) -> None:
+def _check_format(form: str, values: Iterable[object], has_named_width: bool = False) -> None:
     if LONG_NUMBER.search(form):
         raise TemplateLimit("it formats a field that is millions of characters wide")
     if "*" in form or has_named_width or re.search(r"\{[^{}]*\{", form):
         check_size(max(map(_size, values), default=0))
 
 
-def _sized(value: Any) -> Any:
+def _sized(value: Any) -> object:
     return value if hasattr(value, "__len__") else list(value)
 
 
@@ -114,13 +114,13 @@ def _size(value: object) -> int:
     return abs(value) if isinstance(value, int) else 0
 
 
-def _add(left: Any, right: Any) -> Any:
+def _add(left: object, right: object) -> object:
     if hasattr(left, "__len__") and hasattr(right, "__len__"):
         check_size(len(left) + len(right))
     return operator.add(left, right)
 
 
-def _multiply(left: Any, right: Any) -> Any:
+def _multiply(left: object, right: object) -> object:
     for value, times in ((left, right), (right, left)):
         if hasattr(value, "__len__") and isinstance(times, int):
             check_size(len(value) * max(times, 0))
@@ -129,13 +129,13 @@ def _multiply(left: Any, right: Any) -> Any:
     return operator.mul(left, right)
 
 
-def _power(left: Any, right: Any) -> Any:
+def _power(left: object, right: object) -> object:
     if isinstance(left, int) and isinstance(right, int):
         _check_bits(left.bit_length() * max(right, 0))
     return operator.pow(left, right)
 
 
-def _remainder(left: Any, right: Any) -> Any:
+def _remainder(left: object, right: object) -> object:
     if isinstance(left, str):
         _check_format(left, right if isinstance(right, tuple) else [right])
     return operator.mod(left, right)

@@ -120,14 +120,14 @@ class CompletionServer:
             return self._items(reference["iterator"])
         return TheirCallable(self._call_back, reference["function"])
 
-    def _items(self, number: int) -> Iterator[Any]:
+    def _items(self, number: int) -> Iterator[object]:
         while True:
             try:
                 yield self._call_back(number, (), {})
             except StopIteration:
                 return
 
-    def _call_back(self, number: int, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    def _call_back(self, number: int, arguments: tuple[object, ...], named: dict[str, object]) -> object:
         encoded = {name: self._encode(value) for name, value in named.items()}
         self._channel.write({"call": number, "arguments": [self._encode(a) for a in arguments], "named": encoded})
         while True:
@@ -145,11 +145,11 @@ class CompletionServer:
 class TheirCallable:
     """A function of the tests, e.g. a key of a sort."""
 
-    def __init__(self, call: Callable[..., Any], number: int) -> None:
+    def __init__(self, call: Callable[[int, tuple[object, ...], dict[str, object]], object], number: int) -> None:
         self._call = call
         self.number = number
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
+    def __call__(self, *arguments: object, **named: object) -> object:
         return self._call(self.number, arguments, named)
 
 

@@ -56,7 +56,7 @@ class Completion:
         except OSError:
             os._exit(COMPLETION_ENDED)
 
-    def values(self, names: list[str]) -> dict[str, Any]:
+    def values(self, names: list[str]) -> dict[str, object]:
         """The values of those names that the completion's module has."""
         self.write({"names": names})
         answer = self.read()
@@ -64,7 +64,7 @@ class Completion:
             return {}
         return {str(name): decode(value, self._resolve) for name, value in answer["values"].items()}
 
-    def perform(self, operation: str, *arguments: Any, **named: Any) -> Any:
+    def perform(self, operation: str, *arguments: object, **named: object) -> object:
         """Do something with the completion's objects.
 
         Raises:
@@ -120,7 +120,7 @@ class Completion:
             return {"iterator": self._number(lambda: next(value))}
         raise Unsendable(f"{type(value).__name__} cannot be passed to the process of the completion")
 
-    def _number(self, function: Callable[..., Any]) -> int:
+    def _number(self, function: Callable[..., object]) -> int:
         self._functions.append(function)
         return len(self._functions) - 1
 
@@ -165,7 +165,7 @@ class RemoteObject:
         base = base_of(self)
         return RemoteObject if base is None else type(base)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return perform(self, "getattr", name)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -192,42 +192,42 @@ class RemoteObject:
         return type(subclass) is RemoteObject and bool(completion_of(self).perform("issubclass", subclass, self))
 
 
-def completion_of(remote: Any) -> Completion:
+def completion_of(remote: object) -> Completion:
     completion: Completion = object.__getattribute__(remote, "_completion")
     return completion
 
 
-def number_of(remote: Any) -> int:
+def number_of(remote: object) -> int:
     number: int = object.__getattribute__(remote, "_number")
     return number
 
 
-def base_of(remote: Any) -> Any:
+def base_of(remote: object) -> object:
     return object.__getattribute__(remote, "_base")
 
 
-def perform(remote: RemoteObject, operation: str, *arguments: Any, **named: Any) -> Any:
+def perform(remote: RemoteObject, operation: str, *arguments: object, **named: object) -> object:
     return completion_of(remote).perform(operation, remote, *arguments, **named)
 
 
-def _forward(operation: str) -> Callable[..., Any]:
-    def method(self: RemoteObject, *arguments: Any, **named: Any) -> Any:
+def _forward(operation: str) -> Callable[..., object]:
+    def method(self: RemoteObject, *arguments: object, **named: object) -> object:
         return perform(self, operation, *arguments, **named)
 
     return method
 
 
-def _reflect(operation: str) -> Callable[..., Any]:
-    def method(self: RemoteObject, other: Any) -> Any:
+def _reflect(operation: str) -> Callable[..., object]:
+    def method(self: RemoteObject, other: object) -> object:
         return completion_of(self).perform(operation, other, self)
 
     return method
 
 
-def _compare(operation: str) -> Callable[..., Any]:
+def _compare(operation: str) -> Callable[..., object]:
     """An order with a value of the tests is that of the plain value: an object cannot say that it is close enough."""
 
-    def method(self: RemoteObject, other: Any) -> Any:
+    def method(self: RemoteObject, other: object) -> object:
         if type(other) is RemoteObject:
             return perform(self, operation, other)
         base = base_of(self)

@@ -71,7 +71,7 @@ class Unsendable(TypeError):
     """A value of the tests that cannot be passed to another process."""
 
 
-def encode(value: object, refer: Callable[[Any], object], level: int = 0) -> object:
+def encode(value: object, refer: Callable[[object], object], level: int = 0) -> object:
     """A value as JSON.
 
     Args:
@@ -98,7 +98,7 @@ def encode(value: object, refer: Callable[[Any], object], level: int = 0) -> obj
     return refer(value)
 
 
-def decode(value: Any, resolve: Callable[[dict[str, Any]], object]) -> Any:
+def decode(value: Any, resolve: Callable[[dict[str, Any]], object]) -> object:
     """The value of `encode`.
 
     Args:
@@ -151,7 +151,7 @@ def update(old: Any, new: Any) -> None:
         old.update(new) if isinstance(old, set) else old.extend(new)
 
 
-def plain_base(value: object, refer: Callable[[Any], object]) -> object:
+def plain_base(value: object, refer: Callable[[object], object]) -> object:
     """Of an instance of a subclass of a plain type (an enumeration, a named tuple): the plain value, encoded; else
     None. The type gives it: the instance does not decide what it holds.
     """
