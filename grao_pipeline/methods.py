@@ -48,7 +48,7 @@ def method_of(plugin: object) -> Method | None:
     return declared if isinstance(declared, Method) else None
 
 
-def traits(**values: Any) -> Callable[[Plugin], Plugin]:
+def traits(**values: object) -> Callable[[Plugin], Plugin]:
     """Set what others must know of a plain function, as attributes.
 
     Example: `@traits(before_statistics=True)`

@@ -13,7 +13,7 @@ import select
 import socket
 import socketserver
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -52,7 +52,7 @@ class RelayedProgress(Progress):
     def track(self, what: str, total: float | None = None, unit: str = "", initial: float = 0) -> Bar:
         return _RelayedBar(self, [next(self._numbers), what, total, unit, initial])
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
+    def finish(self, summary: Mapping[str, object]) -> None:
         """This process has done its work."""
         self.send(["summary", summary])
 
@@ -138,7 +138,7 @@ class Relay:
         self._server.server_close()
         self._directory.cleanup()
 
-    def _follow(self, lines: Any) -> None:
+    def _follow(self, lines: Iterable[bytes]) -> None:
         """Show what one process tells, until it ends."""
         opened: dict[int, _SharedTask] = {}
         facts: dict[str, Fact] = {}

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from grao_pipeline.storage.places import Place
 
     Identity = Callable[[Sequence[str], StageOptions, Callable[[str], Provenance]], Provenance]
+    from grao_pipeline.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Stage:
         model: type[StageOptions] = load_object(self.options)
         return model
 
-    def run(self, inputs: Sequence[str], out: str, options: "StageOptions", progress: Any) -> Any:
+    def run(self, inputs: Sequence[str], out: str, options: "StageOptions", progress: "Progress") -> Any:
         """Do its work, or with `--dry-run` preview it; a summary.
 
         Raises:

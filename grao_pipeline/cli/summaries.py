@@ -73,7 +73,7 @@ def print_summary(summary: Any, as_json: bool, title: str) -> None:
         echo(f"note: {note}")
 
 
-def _without_credentials(value: Any) -> Any:
+def _without_credentials(value: object) -> object:
     """A value whose texts hold no credentials of URLs."""
     if isinstance(value, dict):
         return {key: _without_credentials(item) for key, item in value.items()}

@@ -1,8 +1,8 @@
 """What a model's generation_config.json says about sampling: used with `--use-generation-config`, else said."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -68,18 +68,18 @@ def unused_note(options: GenerateOptions, directory: Path) -> str | None:
     return " ".join(lines) or None
 
 
-def _declared(directory: Path) -> dict[str, Any]:
+def _declared(directory: Path) -> dict[str, object]:
     config = _read(directory)
     values = {name: config[name] for name in SUPPLIED if config.get(name) is not None}
     return {name: 0 if (name, value) == ("top_k", -1) else value for name, value in values.items()}
 
 
-def _others(directory: Path) -> dict[str, Any]:
+def _others(directory: Path) -> dict[str, object]:
     config = _read(directory)
     return {name: config[name] for name, neutral in NEUTRAL.items() if config.get(name) not in (None, neutral)}
 
 
-def _read(directory: Path) -> dict[str, Any]:
+def _read(directory: Path) -> dict[str, object]:
     path = directory / "generation_config.json"
     if not path.is_file():
         return {}
@@ -87,5 +87,5 @@ def _read(directory: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _listed(values: dict[str, Any]) -> str:
+def _listed(values: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {json.dumps(value)}" for name, value in values.items())

@@ -75,7 +75,7 @@ class GenerateSummary:
     """What the engine says of how it sampled; the notes begin with it."""
     notes: list[str] = field(default_factory=list)
 
-    def for_people(self) -> dict[str, Any]:
+    def for_people(self) -> dict[str, object]:
         """Without what other counts say already."""
         return {name: value for name, value in asdict(self).items() if name != "tokens_sampled"}
 

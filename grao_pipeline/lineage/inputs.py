@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 OUTPUTS = (
@@ -24,7 +23,7 @@ class NamedInput:
     fingerprint: str
 
 
-def inputs_of(inputs: Mapping[str, Any]) -> list[NamedInput]:
+def inputs_of(inputs: Mapping[str, object]) -> list[NamedInput]:
     """The tables and models among the inputs of a provenance, each once, in order."""
     named = {NamedInput(role, fingerprint): None for role in OUTPUTS for fingerprint in _fingerprints(inputs.get(role))}
     return list(named)

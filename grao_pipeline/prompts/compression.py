@@ -99,7 +99,7 @@ def _decompressed(path: Path, file: IO[bytes]) -> IO[bytes]:
 class _Bounded(io.RawIOBase):
     """What comes out of a compressed file, as long as it is not far more than what went in."""
 
-    def __init__(self, path: Path, file: IO[bytes], decompressed: Any) -> None:
+    def __init__(self, path: Path, file: IO[bytes], decompressed: IO[bytes]) -> None:
         self._path, self._compressed, self._decompressed = path, file, decompressed
         self._num_bytes = 0
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from grao_pipeline.errors import InputError
 from grao_pipeline.plugins import require
@@ -14,6 +14,9 @@ from grao_pipeline.prompts.canonical import without_nan
 from grao_pipeline.prompts.text_files import Rows
 from grao_pipeline.prompts.typed_files import BATCH_ROWS, holds_bytes
 from grao_pipeline.storage.arrow_errors import arrow_errors
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
 
 
 def read_hub(dataset_id: str, subset: str | None, split: str, progress: Progress) -> Rows:
@@ -43,7 +46,7 @@ def directory_splits(directory: Path, subset: str | None) -> dict[str, list[Path
     return {str(split): [Path(file) for file in files] for split, files in builder.config.data_files.items()}
 
 
-def _rows(dataset: Any, progress: Progress) -> Rows:
+def _rows(dataset: "Dataset | IterableDataset", progress: Progress) -> Rows:
     """Plain Python rows, without columns of bytes (images, audio): neither a prompt nor JSON can hold them."""
     binary = [field.name for field in dataset.features.arrow_schema if holds_bytes(field.type)]
     if binary:

@@ -150,7 +150,7 @@ def _where(output: Output) -> Json:
     return {"source": output.name, "variant": output.variant, "round": output.round}
 
 
-def _numbers(step: Mapping[str, Any]) -> Json:
+def _numbers(step: Mapping[str, object]) -> Json:
     return {
         name: float(f"{value:.6g}") if isinstance(value, float) else value
         for name, value in step.items()
@@ -158,7 +158,7 @@ def _numbers(step: Mapping[str, Any]) -> Json:
     }
 
 
-def _inputs(inputs: Mapping[str, Any], names: Mapping[str, str]) -> list[Json]:
+def _inputs(inputs: Mapping[str, object], names: Mapping[str, str]) -> list[Json]:
     """Fingerprints in an input, however deep, each with the name of the output that it is."""
     rows = []
     for role, value in inputs.items():
@@ -174,7 +174,7 @@ def _texts(value: object) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-def _changed(kind: str, options: Mapping[str, Any]) -> Json:
+def _changed(kind: str, options: Mapping[str, object]) -> Json:
     """The options that are not the defaults of the stage that writes this kind."""
     defaults: Json = {}
     stage = next((stage for stage in stages() if stage.output == kind and stage.loop is not None), None)

@@ -6,9 +6,9 @@ import hashlib
 import html
 import json
 import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 ASSETS = files("grao_pipeline.report") / "assets"
 LIBRARIES = ("d3", "plot", "diff")
@@ -39,7 +39,7 @@ def one_script(entry: str) -> str:
     return "\n".join(texts.values())
 
 
-def page(title: str, report: dict[str, Any], groups: list[dict[str, Any]]) -> str:
+def page(title: str, report: Mapping[str, object], groups: Sequence[Mapping[str, object]]) -> str:
     """The report as HTML.
 
     Args:

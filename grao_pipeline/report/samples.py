@@ -1,7 +1,7 @@
 """Groups as the sample browser shows them: plain values, texts as they are. Whoever shows them escapes them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -208,7 +208,7 @@ def _group(
     }
 
 
-def _message(message: Json, text: Any) -> Json:
+def _message(message: Json, text: Callable[[str | None], object]) -> Json:
     calls = [
         f"{call['function']['name']}({call['function']['arguments']})"
         for call in message["tool_calls"] or []

@@ -1,7 +1,7 @@
 """The reward that options name, and its identity."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from grao_pipeline.arguments import parse_arguments
@@ -38,7 +38,12 @@ def make_reward(options: ScoreOptions, progress: Progress = SILENT, batches: str
     return _checked_for_batches(OwnReward(reward, options.reward) if is_own else reward, options)
 
 
-def _made(plugin: Any, given: Mapping[str, str], runtime: RewardRuntime, options: ScoreOptions) -> Reward:
+def _made(
+    plugin: Callable[..., object] | type[object],
+    given: Mapping[str, str],
+    runtime: RewardRuntime,
+    options: ScoreOptions,
+) -> Reward:
     """The reward of a class or a function."""
     if not inspect.isclass(plugin):
         return FunctionReward(plugin, given, runtime)

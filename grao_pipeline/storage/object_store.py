@@ -103,7 +103,7 @@ class ObjectStore:
         for name in filter(is_temporary, self.names()):
             self.delete(name)
 
-    def _uncached(self) -> Any:
+    def _uncached(self) -> AbstractFileSystem:
         """The driver, which answers from no list that it remembers: other processes write, too."""
         self._filesystem.invalidate_cache()
         return self._filesystem

@@ -62,7 +62,7 @@ class TrainingLog:
         return (self._path.parent / MODEL_MANIFEST).is_file()
 
 
-def numbers(record: Mapping[str, Any]) -> dict[str, float]:
+def numbers(record: Mapping[str, object]) -> dict[str, float]:
     """The numbers of a record by name, but for the step; what nothing defines in this step is left out."""
     return {
         name: float(value)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from grao_pipeline.arguments import NoArguments
 from grao_pipeline.errors import StageFailure, UsageError
@@ -18,6 +18,7 @@ from grao_pipeline.plugin_source import used_source
 from grao_pipeline.scoring.metadata import field_value
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
 
+Result = TypeVar("Result")
 COLUMNS = ("completions", "prompts", "references", "metadata", "finish_reasons")
 CALL = (
     f"It is called with keyword arguments: {', '.join(COLUMNS)} (lists), any field of the metadata by its name "
@@ -121,7 +122,7 @@ class FunctionReward(Reward):
             )
         return [_judgement(value) for value in values]
 
-    def _batch_arguments(self, candidates: Sequence[Candidate]) -> dict[str, list[Any]]:
+    def _batch_arguments(self, candidates: Sequence[Candidate]) -> dict[str, list[object]]:
         """The columns and the fields of the metadata that the function takes.
 
         Raises:
@@ -149,7 +150,7 @@ class FunctionReward(Reward):
             return [{"role": "assistant", "content": candidate.completion}]
         return candidate.completion
 
-    def _sample_arguments(self, candidate: Candidate) -> dict[str, Any]:
+    def _sample_arguments(self, candidate: Candidate) -> dict[str, object]:
         """The arguments of a function in verl's style.
 
         Raises:
@@ -187,10 +188,10 @@ class FunctionReward(Reward):
             )
 
 
-def _awaited(calls: Sequence[Awaitable[object]]) -> list[Any]:
+def _awaited(calls: Sequence[Awaitable[Result]]) -> list[Result]:
     """The results of coroutines; in a separate thread, since a notebook's event loop may run in this one."""
 
-    async def gather() -> list[object]:
+    async def gather() -> list[Result]:
         return list(await asyncio.gather(*calls))
 
     with ThreadPoolExecutor(1) as thread:
