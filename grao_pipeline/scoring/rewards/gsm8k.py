@@ -20,7 +20,7 @@ class Gsm8k(FinalNumberReward):
     """
 
     def identity(self) -> Mapping[str, object]:
-        return {**super().identity(), "version": 3}
+        return {**super().identity(), "version": 4}
 
     def is_right(self, quantity: Quantity, expected: Quantity) -> bool:
         return any(value == other for value, other in readings(quantity, expected))

@@ -7,7 +7,7 @@ Here numbers, alone or as elements of sets, intervals and matrices, are compared
 from collections.abc import Callable, Sequence
 from itertools import product
 
-from sympy import Expr, Float, Interval, MatrixBase, Mul, Rational, Tuple, UnevaluatedExpr, Union
+from sympy import Eq, Expr, Float, Interval, MatrixBase, Mul, Rational, Tuple, UnevaluatedExpr, Union
 from sympy import FiniteSet as SympyFiniteSet
 
 from grao_pipeline.scoring.rewards.math_reading import Expression
@@ -19,9 +19,27 @@ TOLERANCE = Rational(1_000_001, 10**12)
 """A millionth, and room for rounding: 0.333333 is a third."""
 
 
+ROUNDING = Rational(1, 100)
+"""Relative difference of the sides of an equation with a decimal, `1/3 = 0.33`, that holds."""
+
+
 def are_equal(expected: Sequence[Expression], answers: Sequence[Expression]) -> bool:
-    """Whether one of the answers equals one of the expected expressions."""
-    return any(_is_equal(one, other) for one, other in product(expected, answers))
+    """Whether one of the answers equals one of the expected expressions; one with a wrong equation (5 = 4) does not."""
+    return any(_is_equal(one, other) for one, other in product(expected, filter(_holds, answers)))
+
+
+def _holds(answer: Expression) -> bool:
+    """Whether every equation between two numbers in an answer is right."""
+    equations = [] if not hasattr(answer, "atoms") else answer.atoms(Eq)
+    return all(_is_right(*equation.args) for equation in equations if all(map(_is_number, equation.args)))
+
+
+def _is_right(left: Expr, right: Expr) -> bool:
+    left, right = left.doit(), right.doit()
+    if not (left.has(Float) or right.has(Float)):
+        return _close(left, right)
+    one, other = left.evalf(EXACT_DIGITS), right.evalf(EXACT_DIGITS)
+    return bool(abs(one - other) <= ROUNDING * max(abs(one), abs(other)))
 
 
 def _is_equal(expected: Expression, answer: Expression) -> bool:

@@ -28,7 +28,8 @@ class MathEquality(Reward):
     1: the answer equals the expected one, as numbers, expressions, equations, sets, intervals or matrices; `x = 5`
     equals `5`, and `50%` equals both `50` and `0.5`. Exact numbers are compared exactly; where one side is a decimal, a
     difference of a millionth of the expected number is allowed (and at most 1e-6 from a rational number).
-    0: it does not, or the completion has no readable answer, or was cut off before one (the detail says so).
+    0: it does not, it holds a wrong equation between numbers (`5 = 4`), or the completion has no readable answer, or
+    was cut off before one (the detail says so).
     null + `error`: the metadata has no expected answer, or one that cannot be read whole (words between numbers,
     notations that the grammar does not know); or the comparison exceeded `timeout` or its memory (towers of powers do
     not hang the stage; a made-up 0 would depend on the machine).
@@ -61,7 +62,7 @@ class MathEquality(Reward):
 
     def identity(self) -> Mapping[str, object]:
         arguments = self.arguments.model_dump(mode="json", exclude={"workers"})
-        return {**arguments, "math_verify": self._version, "version": 2}
+        return {**arguments, "math_verify": self._version, "version": 3}
 
     def score(self, candidates: Sequence[Candidate]) -> Iterator[Judgement]:
         answers = [self._expected(candidate) for candidate in candidates]

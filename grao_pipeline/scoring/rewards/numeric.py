@@ -34,7 +34,7 @@ class Numeric(FinalNumberReward):
     arguments: Arguments
 
     def identity(self) -> Mapping[str, object]:
-        return {**super().identity(), "version": 2}
+        return {**super().identity(), "version": 3}
 
     def is_right(self, quantity: Quantity, expected: Quantity) -> bool:
         factors = [(Decimal(1), Decimal(1))]

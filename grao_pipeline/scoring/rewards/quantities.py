@@ -107,6 +107,10 @@ def whole_quantity(text: str) -> Quantity | None:
     (Quantity(value=Decimal('18'), percent=False, scale=0), None)
     """
     text = plain(text.strip(), group_spaces=True)
+    side, _, rest = text.partition("=")
+    number = _leading(side)
+    if rest and number is not None and not side[number.end() :].strip() and _differ(number, _leading(rest)):
+        return None
     text = _after_equation(text)
     text = _SPACED_SIGN.sub(r"\1", text)
     match = _leading(text)
@@ -164,10 +168,20 @@ def _sound(text: str, match: re.Match[str]) -> Quantity | None:
         following = QUANTITY.match(text, after.end() if after else end.end())
         if following is None:
             break
+        if text[match.end() : end.end()].strip() == "=" and _differ(match, following):
+            return None
         match = following
     if _CONTINUES.match(text, match.end()) or _ALTERNATIVE.match(text, match.end()):
         return None
     return _quantity(match)
+
+
+def _differ(one: re.Match[str] | None, other: re.Match[str] | None) -> bool:
+    """Whether both are numbers, and different ones: `5 = 4` states none. `50% = 0.5` is not compared."""
+    left, right = (_quantity(match) if match is not None else None for match in (one, other))
+    if left is None or right is None or left.percent != right.percent:
+        return False
+    return left.scaled != right.scaled
 
 
 def _after_equation(text: str) -> str:

@@ -63,6 +63,25 @@ def test_exact_numbers_are_compared_exactly_and_decimals_relatively(
 
 
 @pytest.mark.parametrize(
+    ("expected", "right", "wrong"),
+    [
+        (
+            "4",
+            ["x = 4", "2 + 2 = 4", "x = y = 4", "4 = 4.0"],
+            ["5 = 4", "1 = 2 = 4", "2 + 2 = 5 = 4", "4 = 5", "3 + 2 = 4"],
+        ),
+        (r"\frac{1}{3}", [r"\frac{2}{6} = \frac{1}{3}"], [r"\frac{1}{2} = \frac{1}{3}"]),
+        ("0.33", [r"\frac{1}{3} = 0.33"], [r"\frac{1}{2} = 0.33"]),
+        ("3, 4", ["3, 4"], ["3, 5 = 4"]),
+    ],
+)
+@pytest.mark.slow
+def test_a_wrong_equation_states_no_answer(expected: str, right: list[str], wrong: list[str]) -> None:
+    judgements = judge("math", [rf"\boxed{{{text}}}" for text in [*right, *wrong]], answer=expected)
+    assert [judgement.reward for judgement in judgements] == [1.0] * len(right) + [0.0] * len(wrong)
+
+
+@pytest.mark.parametrize(
     ("expected", "whole", "part"),
     [
         (r"1-\frac{1}{\mathrm{e}}", r"1-\frac{1}{e}", "1"),

@@ -27,6 +27,8 @@ from tests.scoring.common import built_in, judge, rewards
         ("x = 5", "5"),
         ("Total: about $18", "18"),
         ("6 + 12 = 18", "18"),
+        ("18.0 = 18", "18"),
+        ("1,800 = 18 hundred", "18"),
         ("18 dollars", "18"),
         (r"5 \text{ km/h}", "5"),
         (r"20 \text{ cm}^2", "20"),
@@ -53,6 +55,7 @@ def test_a_number_is_read_with_its_unit_and_separators(text: str, value: str) ->
         *("5 or 9", "512 and 729", "3 to 5", "3-5", "5 ± 1", r"5 \pm 1", r"\pm 5", "5, 9", "1,2,3"),
         *("(3, 5)", "[0, 1)", "{1, 2}", "10:30", "3:4", "2024-01-05", "12,3456", "1234,567", "1 234,567", "12,5"),
         *("x = 3, y = 4", "x = 3 or x = -3", "x < 5", "less than 5", "5 more than 3", "5 hours and 30 minutes"),
+        *("5 = 4", "1 = 2 = 4", r"\$5 = \$4"),
         *("10²", "2^{10}", "5!", "3 × 4", "1 in 4", "5 dozen", "H2O", "five", "", "rule-v2", "5'10\""),
     ],
 )
@@ -172,3 +175,12 @@ def test_strict_takes_only_an_answer_that_is_marked(name: str) -> None:
     texts = ["So it is 8", "8", "#### 8", "Answer: 8", r"\boxed{8}", "The answer is 8."]
     assert rewards(judge(name, texts, "strict=true", answer="8")) == [0, 0, 1, 1, 1, 1]
     assert judge(name, texts[:1], "strict=true", answer="8")[0].detail == "no marked answer"
+
+
+@given(st.integers(-(10**6), 10**6), st.integers(-(10**6), 10**6))
+def test_an_equation_of_two_numbers_states_them_only_where_they_are_one(left: int, right: int) -> None:
+    quantity = whole_quantity(f"{left} = {right}")
+    assert quantity is not None and quantity.value == right if left == right else quantity is None
+    text = rf"So \boxed{{{left} = {right}}}"
+    for reward, answer in (("numeric", str(right)), ("gsm8k", f"#### {right}")):
+        assert rewards(judge(reward, [text], answer=answer)) == [float(left == right)]
