@@ -62,14 +62,13 @@ KeyValues = Annotated[
 """The type of `--reward-arg` and its like: `key=value` each; in YAML also a mapping."""
 
 
-def option(default: object, help: str, *, plugin: str = "", added: bool = False, **constraints: Any) -> Any:
+def option(default: object, help: str, *, plugin: str = "", **constraints: Any) -> Any:
     """A field that shapes what the stage writes: it is part of the fingerprint. `...` makes it required.
 
     Args:
         plugin: kind of the plug-in that the field names, e.g. `reward`; its arguments are in `reward_arg`.
-        added: it came after tables were written without it: at its default it is left out of the fingerprint.
     """
-    extra: JsonDict = {"content": True, "plugin": plugin, "added": added}
+    extra: JsonDict = {"content": True, "plugin": plugin}
     return Field(default, description=help, json_schema_extra=extra, **constraints)
 
 
@@ -106,12 +105,7 @@ class StageOptions(BaseModel):
 
     def content(self) -> dict[str, JsonValue]:
         """The options that shape the output, for its fingerprint. Values are JSON."""
-        shaping = {
-            name
-            for name, info in type(self).model_fields.items()
-            if extra_of(info).get("content")
-            and not (extra_of(info).get("added") and getattr(self, name) == info.default)
-        }
+        shaping = {name for name, info in type(self).model_fields.items() if extra_of(info).get("content")}
         return self.model_dump(mode="json", include=shaping)
 
     def given(self) -> dict[str, JsonValue]:

@@ -71,7 +71,7 @@ class AdvantagesOptions(RayStageOptions):
         plugin="combination",
     )
     combine_arg: KeyValues = option(
-        [], "Argument of the combination as key=value, e.g. spread=variance for uncertainty. Repeatable.", added=True
+        [], "Argument of the combination as key=value, e.g. spread=variance for uncertainty. Repeatable."
     )
     uncertainty_penalty: float | None = option(
         None, "Standard deviations to subtract from the mean, for --combine uncertainty.", ge=0.0
@@ -98,27 +98,22 @@ class AdvantagesOptions(RayStageOptions):
         [],
         "Change the combined reward before the statistics: unlikely, optimal-cost, contrast-bonus, overlong, "
         "class-mean, or your own as package.module:function. Repeatable, applied in order.",
-        added=True,
     )
-    reshape_arg: KeyValues = option(
-        [], "Argument of a reshape as NAME.key=value, e.g. unlikely.beta=0.5. Repeatable.", added=True
-    )
+    reshape_arg: KeyValues = option([], "Argument of a reshape as NAME.key=value, e.g. unlikely.beta=0.5. Repeatable.")
     filter: list[str] = option(
         [],
         "A further filter: indistinct, or your own as package.module:function. Repeatable, applied in order.",
-        added=True,
     )
     filter_arg: KeyValues = option(
-        [], "Argument of such a filter as NAME.key=value, e.g. indistinct.tau=0.2. Repeatable.", added=True
+        [], "Argument of such a filter as NAME.key=value, e.g. indistinct.tau=0.2. Repeatable."
     )
     token_weights: list[str] = option(
         [],
         "Weigh the tokens of samples: conflicts, top-entropy, gigpo, salt, items, or your own as "
         "package.module:function. Repeatable: factors are multiplied.",
-        added=True,
     )
     token_weights_arg: KeyValues = option(
-        [], "Argument of such weights as NAME.key=value, e.g. top-entropy.share=0.1. Repeatable.", added=True
+        [], "Argument of such weights as NAME.key=value, e.g. top-entropy.share=0.1. Repeatable."
     )
     reference_floor: float | None = option(
         None, "Lower bound of the reference's advantage, e.g. 0 to never push references down."

@@ -41,9 +41,8 @@ class PromptsOptions(SourceOptions):
         None,
         "Change every prompt before it is written, or drop it: thought-dropout, or module:function of your own.",
         plugin="rewrite",
-        added=True,
     )
-    rewrite_arg: list[str] = option([], "Argument of the rewrite as key=value, e.g. share=0.3. Repeatable.", added=True)
+    rewrite_arg: list[str] = option([], "Argument of the rewrite as key=value, e.g. share=0.3. Repeatable.")
     system: str | None = option(None, "System message to put before every conversation without one.")
     eval_fraction: float = option(
         0.0, "Share of prompts to write, by hash, to OUT/eval; the others are written to OUT/train.", ge=0.0, lt=1.0
@@ -68,11 +67,8 @@ class CurriculumOptions(StageOptions):
         "What a prompt's chance is proportional to, by its rewards in earlier rounds: variance; cures or vas, of the "
         "papers; or your own as package.module:function.",
         plugin="priority",
-        added=True,
     )
-    priority_arg: KeyValues = option(
-        [], "Argument of the priority as key=value, e.g. tau=0.1 for cures. Repeatable.", added=True
-    )
+    priority_arg: KeyValues = option([], "Argument of the priority as key=value, e.g. tau=0.1 for cures. Repeatable.")
     uniform_mix: float = option(
         0.2,
         "Share of a prompt's chance that does not depend on its priority; 1 makes all chances equal.",
@@ -86,18 +82,14 @@ class CurriculumOptions(StageOptions):
         "How the samples are shared out among the chosen prompts: knapsack, spread, failed, or your own as "
         "package.module:function; by default all prompts have the same number.",
         plugin="budget",
-        added=True,
     )
-    budget_arg: KeyValues = option(
-        [], "Argument of the budget as key=value, e.g. least=4 for knapsack. Repeatable.", added=True
-    )
+    budget_arg: KeyValues = option([], "Argument of the budget as key=value, e.g. least=4 for knapsack. Repeatable.")
     samples: int | None = option(
         None,
         "Samples of a prompt on average, which --budget shares out; in the rounds those of generate.",
         ge=1,
-        added=True,
     )
-    success_threshold: float = option(0.5, SUCCESS_HELP, added=True)
+    success_threshold: float = option(0.5, SUCCESS_HELP)
     seed: int = option(0, "Seed of the drawing, which also depends on the newest round of the history.", ge=0)
 
     @model_validator(mode="after")

@@ -14,7 +14,6 @@ class LogprobsOptions(StageOptions):
         0,
         "Also store the log-probs of the K likeliest tokens at every place, for the objective gkd: 8 K bytes a token.",
         ge=0,
-        added=True,
     )
     tokens_per_batch: int = runtime(16384, "Tokens per pass, a group's prompt counted once.", ge=1)
     attention: Literal["auto", "split", "varlen", "flex", "rows"] = runtime(
