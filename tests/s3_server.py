@@ -73,6 +73,7 @@ class FaultProxy:
 
     Attributes:
         requests: method and path of each, in order.
+        conditional: paths of those that write only what is not there yet.
         faults: those that happened, in order.
     """
 
@@ -80,12 +81,14 @@ class FaultProxy:
     policy: Policy = lambda method, path: None
     url: str = ""
     requests: list[tuple[str, str]] = field(default_factory=list)
+    conditional: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     def reset(self) -> None:
         """Pass everything on, and forget what was."""
         self.policy = lambda method, path: None
         self.requests.clear()
+        self.conditional.clear()
         self.faults.clear()
 
 
@@ -136,6 +139,8 @@ class _ProxyHandler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.state.requests.append((self.command, self.path))
+        if self.command == "PUT" and self.headers.get("If-None-Match") == "*":
+            self.state.conditional.append(self.path)
         fault = self.state.policy(self.command, self.path)
         if fault is not None:
             self.state.faults.append(fault)

@@ -2,7 +2,9 @@
 
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import fsspec
 import pytest
@@ -12,6 +14,7 @@ from grao_pipeline.progress import RecordedProgress
 from grao_pipeline.storage import outside_errors
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import part_name
+from grao_pipeline.storage.parquet import decode
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import TableWriter
 from tests.s3_server import ENVIRONMENT, FaultProxy, always, fault_proxy, s3_server, sometimes
@@ -65,6 +68,27 @@ def test_of_two_writers_the_first_part_stays(proxy: FaultProxy, url: str) -> Non
     assert Directory(url).read(part_name(0)) == first
     assert (one.finish(), two.finish()) == ([], [])
     assert open_table(url).arrow().equals(part(0))
+
+
+@pytest.mark.slow
+def test_of_racing_writers_the_store_itself_keeps_the_first(proxy: FaultProxy, url: str) -> None:
+    """Every one of them asked whether the part is there before any had written it."""
+    writers = [TableWriter(url, PROVENANCE, 1) for _ in range(6)]
+    begin = Barrier(len(writers))
+
+    def write_other_rows(index: int) -> None:
+        begin.wait()
+        writers[index].write(0, part(index))
+
+    with ThreadPoolExecutor(len(writers)) as pool:
+        list(pool.map(write_other_rows, range(len(writers))))
+    puts = [path for method, path in proxy.requests if method == "PUT" and part_name(0) in path]
+    assert puts == [path for path in proxy.conditional if part_name(0) in path]
+    assert len(puts) > 1
+    kept_rows = decode(Directory(url).read(part_name(0)), url)
+    assert [kept_rows.equals(part(index)) for index in range(len(writers))].count(True) == 1
+    assert writers[0].finish() == []
+    assert open_table(url).arrow().equals(kept_rows)
 
 
 @pytest.mark.slow
