@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CHECK := .venv-check
+TRACKERS := .venv-trackers
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PIP := $(BIN)/python $(INSTALL)
 # vLLM has a CPU build for Linux alone; elsewhere the transformers engine does the work, and vLLM's tests are skipped.
@@ -13,7 +14,7 @@ IS_NEW_ENOUGH := import sys; sys.exit('grao-pipeline needs Python 3.11 or newer'
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 FAST := -m "not slow and not vllm and not ray" --hypothesis-profile dev --cpu-limit 5
 
-.PHONY: setup browser site demo demo-real check types test test-fast test-one coverage chaos clean
+.PHONY: setup browser site demo demo-real check types test test-fast test-one test-trackers coverage chaos clean
 
 setup: $(VENV)/.installed
 
@@ -29,6 +30,14 @@ $(CHECK)/.installed: constraints.txt requirements/check.txt
 	@$(PYTHON) -c "$(IS_NEW_ENOUGH)"
 	test -x $(CHECK)/bin/python || $(PYTHON) -m venv $(CHECK)
 	$(CHECK)/bin/python $(INSTALL) --requirement requirements/check.txt
+	touch $@
+
+# Two pins are other ones here: Trackio and MLflow need an older pillow and cachetools.
+$(TRACKERS)/.installed: constraints.txt requirements/trackers.txt
+	@$(PYTHON) -c "$(IS_NEW_ENOUGH)"
+	test -x $(TRACKERS)/bin/python || $(PYTHON) -m venv $(TRACKERS)
+	grep -v -E '^(pillow|cachetools)==' constraints.txt > $(TRACKERS)/constraints.txt
+	$(TRACKERS)/bin/python $(subst constraints.txt,$(TRACKERS)/constraints.txt,$(INSTALL)) --requirement requirements/trackers.txt
 	touch $@
 
 # Chromium for the tests of the report and the sample browser, which are skipped where there is none.
@@ -71,6 +80,10 @@ test-fast: setup
 test-one: setup
 	$(PYTEST) tests/$(or $(STAGE),$(error say which: make test-one STAGE=scoring))
 
+# Trackio, MLflow and wandb, in an environment without torch; TensorBoard's tests are in `make test`.
+test-trackers: $(TRACKERS)/.installed
+	$(TRACKERS)/bin/python -m pytest tests/tracking -k 'trackio or mlflow or wandb'
+
 coverage: setup
 	$(PYTEST) -m "not vllm and not ray" --cov --cov-report term:skip-covered --cov-report html
 
@@ -79,4 +92,4 @@ chaos: setup
 	$(BIN)/python -m benchmarks.chaos --minutes $(or $(MINUTES),10)
 
 clean:
-	rm -rf $(VENV) $(CHECK) runs htmlcov .coverage
+	rm -rf $(VENV) $(CHECK) $(TRACKERS) runs htmlcov .coverage
