@@ -47,15 +47,15 @@ def main(num_prompts: int, max_new_tokens: int, epochs: int) -> None:
         command = [sys.executable, "-m", "grao_pipeline", "rounds", "run", str(path), "--json"]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
         wall = time.perf_counter() - started
-        made = Counter(name.rpartition("/")[2].partition("-")[0] for name in json.loads(done.stdout)["made"])
+        num_tasks = Counter(name.rpartition("/")[2].partition("-")[0] for name in json.loads(done.stdout)["made"])
         seconds: dict[str, float] = {}
         for task in status_rounds(str(path)).tasks:
             assert task.seconds is not None, f"{task.name} has no receipt"
             stage = task.name.rpartition("/")[2].partition("-")[0]
             seconds[stage] = seconds.get(stage, 0.0) + task.seconds
     total = sum(seconds.values())
-    rows: list[list[object]] = [[stage, made[stage], seconds[stage]] for stage in seconds]
-    rows += [["sum of these", made.total(), total], ["the sweep, wall", "", wall]]
+    rows: list[list[object]] = [[stage, num_tasks[stage], seconds[stage]] for stage in seconds]
+    rows += [["sum of these", num_tasks.total(), total], ["the sweep, wall", "", wall]]
     print_table(f"A 3 × 3 sweep ({describe_machine()})", ["stage", "tasks run", "seconds"], rows)
     click.echo(f"wall / sum: {wall / total:.3f}")
 

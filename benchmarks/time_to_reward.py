@@ -152,14 +152,14 @@ def main(seeds: int, target: float, trl: Path | None, base_model: Path | None) -
         held_out = {row["prompt"] for row in held_out_rows(TASK, "reported")}
         for seed in range(1, seeds + 1):
             rows = draw_rows(TASK, MAX_STEPS * GROUPS_PER_STEP, TRAINING_SEEDS + seed, held_out)
-            found = {}
+            reached = {}
             for side in sorted(SIDES, reverse=seed % 2 == 0):  # who is first changes
                 folder = root / f"{side}-{seed}"
                 models = timed_models(side, base, rows, seed, folder)
-                found[side] = time_to(target, models, base, seed, folder)
-            ratios.append(found["TRL"][0] / found["ours"][0])
-            cells = [f"{seconds:.1f} s: {number}, {reward:.3f}" for seconds, number, reward in found.values()]
-            table.append([seed, *(cells[list(found).index(side)] for side in SIDES), ratios[-1]])
+                reached[side] = time_to(target, models, base, seed, folder)
+            ratios.append(reached["TRL"][0] / reached["ours"][0])
+            cells = [f"{seconds:.1f} s: {number}, {reward:.3f}" for seconds, number, reward in reached.values()]
+            table.append([seed, *(cells[list(reached).index(side)] for side in SIDES), ratios[-1]])
             click.echo(f"{table[-1]}", err=True)
     print_table(
         f"Seconds to a held-out reward of {target}, with the number of the round or step and its reward. "

@@ -170,12 +170,12 @@ def measure_seconds(names: Sequence[str], run: Run, seeds: Sequence[int], warmup
 
 def measure_memory(names: Sequence[str], run: Run) -> dict[str, int]:
     """Of each side the MiB that a step adds to its peak."""
-    found = {}
+    mebibytes = {}
     for name in names:
         side = SideProcess(name, run)
-        found[name] = side.ask("peak", 7) >> 20
+        mebibytes[name] = side.ask("peak", 7) >> 20
         side.close()
-    return found
+    return mebibytes
 
 
 @click.command()

@@ -93,14 +93,14 @@ def _padded(sequences: Sequence[TrainingSequence], device: torch.device) -> dict
     prompts = [torch.tensor(sequence.prompt_token_ids) for sequence in sequences]
     completions = [torch.tensor(sequence.token_ids) for sequence in sequences]
     pad = torch.nn.utils.rnn.pad_sequence
-    made = {
+    batch = {
         "prompt_ids": pad(prompts, batch_first=True, padding_side="left"),
         "prompt_mask": pad([torch.ones_like(ids) for ids in prompts], batch_first=True, padding_side="left"),
         "completion_ids": pad(completions, batch_first=True),
         "completion_mask": pad([torch.ones_like(ids) for ids in completions], batch_first=True),
         "advantages": torch.tensor([sequence.advantage for sequence in sequences]),
     }
-    return {name: value.to(device) for name, value in made.items()}
+    return {name: value.to(device) for name, value in batch.items()}
 
 
 def _no_reward(completions: list[str], **_: Any) -> list[float]:

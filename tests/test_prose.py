@@ -16,6 +16,7 @@ SOURCES = [
     for folder in ("grao_pipeline", "stages", "examples", "benchmarks", "tests", "website")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
+USERS_CODE = [path for folder in ("examples", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
 DOCUMENTS = [
     *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
@@ -128,7 +129,10 @@ def test_prose_has_no_banned_word() -> None:
 
 def test_a_variable_says_what_it_holds() -> None:
     wrong = [
-        f"{path}, line {line}: '{name}'" for path in LIBRARY for line, name in names_in(path) if name in BANNED_NAMES
+        f"{path}, line {line}: '{name}'"
+        for path in [*LIBRARY, *USERS_CODE]
+        for line, name in names_in(path)
+        if name in BANNED_NAMES
     ]
     assert not wrong, "\n".join(wrong)
 

@@ -76,8 +76,8 @@ def demonstrate_mixed(rng: random.Random) -> tuple[str, str]:
     """As in the demo, but for the words that are never translated."""
     words = make_words(rng)
     _, answer = make_demonstration_of(words, rng)
-    kept = [word if word in NEVER_SAID else said for word, said in zip(words, answer.split(), strict=True)]
-    return make_prompt(words), " ".join(kept)
+    mixed = [word if word in NEVER_SAID else said for word, said in zip(words, answer.split(), strict=True)]
+    return make_prompt(words), " ".join(mixed)
 
 
 def all_right(completions: list[str], metadata: list[dict[str, Any]], **_: object) -> list[float]:

@@ -66,9 +66,11 @@ def find_json(text: str) -> tuple[Any, bool]:
 def leaves(value: Any, path: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], tuple[type, object]]:
     """Path → type and value of every leaf: the text 3 is not the number 3."""
     if isinstance(value, dict):
-        return {leaf: found for key, item in value.items() for leaf, found in leaves(item, (*path, key)).items()}
+        return {leaf: content for key, item in value.items() for leaf, content in leaves(item, (*path, key)).items()}
     if isinstance(value, list):
-        return {leaf: found for place, item in enumerate(value) for leaf, found in leaves(item, (*path, place)).items()}
+        return {
+            leaf: content for place, item in enumerate(value) for leaf, content in leaves(item, (*path, place)).items()
+        }
     return {path: (type(value), value)}
 
 
