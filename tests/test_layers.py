@@ -128,6 +128,18 @@ def test_a_file_imports_only_from_lower_floors_or_its_own_folder() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_the_floors_in_the_documents_are_those_of_the_code() -> None:
+    """Of floor 0 the table names some."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    documented = {
+        name.removesuffix(".py"): int(floor)
+        for floor, names in re.findall(r"^\| (\d) \| (`[^|]+) \|", text, re.MULTILINE)
+        for name in re.findall(r"`(\w+(?:\.py)?)`", names)
+    }
+    assert {name: floor for name, floor in documented.items() if floor} == {n: f for n, f in FLOORS.items() if f}
+    assert {FLOORS[name] for name, floor in documented.items() if floor == 0} == {0}
+
+
 @pytest.mark.parametrize("package", PACKAGES, ids=".".join)
 def test_no_circle_in_a_package(package: Name) -> None:
     """The files and folders of every package have an order in which each imports only from earlier ones."""

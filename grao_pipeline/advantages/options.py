@@ -109,7 +109,7 @@ class AdvantagesOptions(RayStageOptions):
     )
     token_weights: list[str] = option(
         [],
-        "Weigh the tokens of samples: conflicts, top-entropy, gigpo, salt, items, or your own as "
+        "Weigh the tokens of samples: conflicts, top-entropy, gigpo, salt, process, items, or your own as "
         "package.module:function. Repeatable: factors are multiplied.",
     )
     token_weights_arg: KeyValues = option(

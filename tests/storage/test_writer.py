@@ -1,5 +1,6 @@
 """`TableWriter`: a part is committed once, repaired alone, and never mixed with parts of another fingerprint."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,17 @@ def test_another_fingerprint_is_refused_with_the_differences(
     assert "e" * 32 in str(caught.value)
     assert difference in str(caught.value)
     assert contents(str(path)) == before
+
+
+def test_the_message_in_the_faq_is_what_another_option_gets(tmp_path: Path) -> None:
+    faq = (Path(__file__).parents[2] / "docs" / "faq.md").read_text()
+    quote = re.search(r"(is of another run: [^\"]+)\.\"", faq)
+    out = str(tmp_path / "table")
+    write(out, provenance=Provenance("scores", "f" * 32, {"max_new_tokens": 40}, {}))
+    with pytest.raises(MismatchError) as caught:
+        write(out, provenance=Provenance("scores", "e" * 32, {"max_new_tokens": 48}, {}))
+    assert quote
+    assert quote[1] in str(caught.value)
 
 
 @pytest.mark.parametrize("finished", [True, False])
