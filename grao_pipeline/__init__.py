@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # what `_EXPORTS` says, for type checkers and editors
     from grao_pipeline.advantages.options import WeightedScores as WeightedScores
     from grao_pipeline.arguments import PluginArguments as PluginArguments
     from grao_pipeline.arguments import argument as argument
+    from grao_pipeline.doctor.examine import examine_machine as examine_machine
+    from grao_pipeline.doctor.options import DoctorOptions as DoctorOptions
     from grao_pipeline.errors import DamagedPart as DamagedPart
     from grao_pipeline.errors import GraoError as GraoError
     from grao_pipeline.errors import InputError as InputError
@@ -41,10 +43,14 @@ if TYPE_CHECKING:  # what `_EXPORTS` says, for type checkers and editors
     from grao_pipeline.generation.engines.base import Engine as Engine
     from grao_pipeline.generation.generate import generate_groups as generate_groups
     from grao_pipeline.generation.options import GenerateOptions as GenerateOptions
+    from grao_pipeline.hub.options import PushOptions as PushOptions
+    from grao_pipeline.hub.push import push_path as push_path
     from grao_pipeline.importing.import_groups import import_groups as import_groups
     from grao_pipeline.importing.options import ImportOptions as ImportOptions
     from grao_pipeline.inspection.inspect import inspect_path as inspect_path
     from grao_pipeline.inspection.options import InspectOptions as InspectOptions
+    from grao_pipeline.lineage.options import VerifyOptions as VerifyOptions
+    from grao_pipeline.lineage.verify import verify_chain as verify_chain
     from grao_pipeline.progress import Progress as Progress
     from grao_pipeline.prompts.build import build_prompts as build_prompts
     from grao_pipeline.prompts.curriculum import choose_prompts as choose_prompts
@@ -67,6 +73,8 @@ if TYPE_CHECKING:  # what `_EXPORTS` says, for type checkers and editors
     from grao_pipeline.scoring.score import score_groups as score_groups
     from grao_pipeline.scoring.steps import Step as Step
     from grao_pipeline.storage.reader import open_table as open_table
+    from grao_pipeline.tracking.follow import log_run as log_run
+    from grao_pipeline.tracking.options import LogOptions as LogOptions
     from grao_pipeline.training.logprobs.compute import compute_logprobs as compute_logprobs
     from grao_pipeline.training.logprobs.options import LogprobsOptions as LogprobsOptions
     from grao_pipeline.training.merging.merge import merge_models as merge_models
@@ -80,6 +88,8 @@ _MODULES = {
     "advantages.estimators.base": "Estimator",
     "advantages.options": "AdvantagesOptions WeightedScores",
     "arguments": "PluginArguments argument",
+    "doctor.examine": "examine_machine",
+    "doctor.options": "DoctorOptions",
     "errors": (
         "DamagedPart GraoError InputError Interrupted MismatchError MissingDependency SchemaError StageFailure "
         "UsageError"
@@ -91,10 +101,14 @@ _MODULES = {
     "generation.engines.base": "Engine",
     "generation.generate": "generate_groups",
     "generation.options": "GenerateOptions",
+    "hub.options": "PushOptions",
+    "hub.push": "push_path",
     "importing.import_groups": "import_groups",
     "importing.options": "ImportOptions",
     "inspection.inspect": "inspect_path",
     "inspection.options": "InspectOptions",
+    "lineage.options": "VerifyOptions",
+    "lineage.verify": "verify_chain",
     "progress": "Progress",
     "prompts.build": "build_prompts",
     "prompts.curriculum": "choose_prompts",
@@ -111,6 +125,8 @@ _MODULES = {
     "scoring.score": "score_groups",
     "scoring.steps": "Step",
     "storage.reader": "open_table",
+    "tracking.follow": "log_run",
+    "tracking.options": "LogOptions",
     "training.logprobs.compute": "compute_logprobs",
     "training.logprobs.options": "LogprobsOptions",
     "training.merging.merge": "merge_models",

@@ -2,13 +2,14 @@
 
 import ast
 import contextlib
+import importlib.util
 import inspect
 import io
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,31 @@ def test_the_guide_names_every_export() -> None:
     assert [name for name in helpers if not re.search(rf"\b{name}\b", text)] == []
 
 
+def imports_in(text: str) -> Iterator[tuple[str, str]]:
+    """(module, name) of what a Python file, or the Python of a document, imports from the library."""
+    for module, names in re.findall(r"^ *from (grao_pipeline\S*) import (\([^)]*\)|[^#\n]+)", text, re.MULTILINE):
+        yield from ((module, name.split()[0]) for name in names.strip("( )").split(",") if name.strip())
+
+
+PUBLIC_MODULES = re.findall(r"`(grao_pipeline\.[\w.]+)`", GUIDE.read_text())
+READ = [
+    *(path for path in sorted((ROOT / "examples").rglob("*.py")) if path.name != "thinking.py"),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+
+
+@pytest.mark.parametrize("path", READ, ids=lambda path: str(path.relative_to(ROOT)))
+def test_examples_and_guides_import_only_what_is_public(path: Path) -> None:
+    for module, name in imports_in(path.read_text()):
+        assert name in EXPORTS if module == "grao_pipeline" else module in PUBLIC_MODULES, f"{module}: {name}"
+
+
+def test_every_public_module_exists() -> None:
+    assert {"grao_pipeline.prompts.base", "grao_pipeline.testing"} < set(PUBLIC_MODULES)
+    for module in PUBLIC_MODULES:
+        assert importlib.util.find_spec(module), module
+
+
 def example_of(function: Callable[..., Any]) -> str:
     """The code of a docstring's example."""
     match = re.search(r"^Example:\n((?:    .*\n|\n)+)", f"{inspect.getdoc(function)}\n", re.MULTILINE)
@@ -131,7 +157,8 @@ def test_the_examples_in_the_docstrings_run(tmp_path: Path, monkeypatch: pytest.
     )
     namespace: dict[str, Any] = {name: getattr(grao_pipeline, name) for name in EXPORTS}
     order = ["build_prompts", "import_groups", "generate_groups", "score_groups", "compute_advantages", "train_model"]
-    order += ["write_references", "choose_prompts", "inspect_path", "write_report", "open_table", "plan_rounds"]
+    order += ["verify_chain", "log_run", "push_path", "write_references", "choose_prompts", "inspect_path"]
+    order += ["write_report", "open_table", "plan_rounds", "examine_machine"]
     for name in order:
         exec(example_of(getattr(grao_pipeline, name)), namespace)
     for groups in ("runs/eval", "runs/base"):

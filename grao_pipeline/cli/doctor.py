@@ -46,10 +46,10 @@ def doctor(as_json: bool, **values: object) -> None:
       grao doctor --only devices --only attentions
     """
     with errors_for_people():
-        from grao_pipeline.doctor.examine import examine
+        from grao_pipeline.doctor.examine import examine_machine
 
         options, _ = given_options(DoctorOptions, values)
-        diagnosis = examine(options, current_progress())
+        diagnosis = examine_machine(options, current_progress())
     if as_json:
         print_summary(diagnosis, True, "")
     else:

@@ -53,11 +53,11 @@ class Diagnosis:
         return [f"{trial.name}: {trial.detail}" for trial in self.trials if trial.state == "fails"]
 
 
-def examine(options: DoctorOptions, progress: Progress = SILENT) -> Diagnosis:
+def examine_machine(options: DoctorOptions, progress: Progress = SILENT) -> Diagnosis:
     """Try what the stages need.
 
     Example:
-        examine(DoctorOptions(only=["devices"])).failures
+        examine_machine(DoctorOptions(only=["devices"])).failures
 
     Raises:
         UsageError: `options.only` names something that is not tried.
