@@ -13,6 +13,7 @@ from grao_pipeline.evaluation.scored_prompts import ScoredPrompt, read_scored_pr
 from grao_pipeline.options import closest
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.rounds.config.compile import load_plan
+from grao_pipeline.rounds.config.run_plan import VariantPlan
 from grao_pipeline.rounds.failures import raise_failures
 from grao_pipeline.rounds.plan import plan_tasks
 from grao_pipeline.rounds.receipts import Receipts
@@ -32,7 +33,8 @@ class MethodRow:
     """What a method reached and what it cost by itself, next to what all methods share."""
 
     method: str
-    mean_reward: dict[str, Any] | None
+    metrics: dict[str, dict[str, Any] | None]
+    """Of its last model on the held-out prompts: value, low, high and n of each; empty where it is not evaluated."""
     difference: dict[str, Any] | None
     """Mean reward minus that of the baseline, per prompt; None for the baseline."""
     narrower: float | None
@@ -62,9 +64,12 @@ class TournamentSummary:
         methods = [
             {
                 "method": row.method,
-                "mean reward": _interval(row.mean_reward, ""),
+                "mean reward": _interval(row.metrics.get("mean_reward"), ""),
                 "against baseline": _interval(row.difference, "+"),
                 "narrower": row.narrower,
+                "RAS": _interval(row.metrics.get("ras"), ""),
+                "NAG net": _interval(row.metrics.get("nag_net"), "+"),
+                "tokens sampled": row.costs["tokens_sampled"],
                 "tokens trained": row.costs["tokens_trained"],
                 "own seconds": row.seconds,
             }
@@ -102,20 +107,21 @@ def run_tournament(path: str, options: TournamentOptions, progress: Progress = S
     receipts = Receipts(progress)
     of_task = _variants_of(walked, names)
     prompts = {name: _judged(walked, name, progress) for name in names}
-    defaults = EvaluateOptions(confidence=options.confidence)
+    evaluate = _evaluate_options(plan.variants[0])
+    confidence = options.confidence or evaluate.confidence
     rows = []
     for name in names:
         alone = [task for task in walked.tasks if of_task[id(task)] == {name} and not _is_evaluation(task)]
         paired = None
         if name != baseline:
             paired = paired_difference(
-                prompts[name], prompts[baseline], defaults.confidence, defaults.bootstrap_samples, defaults.seed
+                prompts[name], prompts[baseline], confidence, evaluate.bootstrap_samples, evaluate.seed
             )
         evaluation = read_evaluation(str(walked.named[f"{_last(walked, name)}/evaluate"].out))
         rows.append(
             MethodRow(
                 name,
-                evaluation.metrics["mean_reward"] if evaluation else None,
+                evaluation.metrics if evaluation else {},
                 asdict(paired.difference) if paired else None,
                 paired.narrower if paired else None,
                 len(alone),
@@ -125,7 +131,7 @@ def run_tournament(path: str, options: TournamentOptions, progress: Progress = S
         )
     common = [task for task in walked.tasks if len(of_task[id(task)]) > 1 and not _is_evaluation(task)]
     shared = {"tasks": len(common), "seconds": _seconds(common, receipts), **_costs(common, receipts)}
-    rows.sort(key=lambda row: row.mean_reward["value"] if row.mean_reward else 0.0, reverse=True)
+    rows.sort(key=lambda row: (row.metrics.get("mean_reward") or {"value": 0.0})["value"], reverse=True)
     summary = TournamentSummary(done.output, baseline, rows, shared, len(done.made), len(done.found), done.failures)
     write_record(Directory(done.output), RESULT, asdict(summary), indent=1)
     return summary
@@ -140,6 +146,14 @@ def _baseline(path: str, names: list[str], options: TournamentOptions) -> str:
         hint = closest(options.baseline, names) or f" There are: {', '.join(names)}."
         raise UsageError(f"there is no method '{options.baseline}'.{hint}", option="baseline")
     return options.baseline
+
+
+def _evaluate_options(variant: VariantPlan) -> EvaluateOptions:
+    """The options of evaluation, which are the same for all methods."""
+    settings = variant.rounds[-1].only("evaluate")
+    assert settings is not None
+    assert isinstance(settings.options, EvaluateOptions)
+    return settings.options
 
 
 def _last(walked: Walk, name: str) -> str:

@@ -7,4 +7,6 @@ class TournamentOptions(StageOptions):
     """`grao tournament`: methods on the same groups, compared prompt by prompt."""
 
     baseline: str | None = option(None, "Method that the others are compared with; the first one by default.")
-    confidence: float = option(0.95, "Coverage of the intervals of the differences.", gt=0.0, lt=1.0)
+    confidence: float | None = option(
+        None, "Coverage of the intervals of the differences; that of evaluate in the file by default.", gt=0.0, lt=1.0
+    )

@@ -74,7 +74,7 @@ def test_the_report_shows_the_differences_of_a_tournament(chromium: Any, page: P
         assert section.locator("figure svg[role=img] [data-mark=dot] circle").count() == len(result["rows"]) - 1
         for row in result["rows"]:
             cells = section.locator("tr", has=seen.page.get_by_text(row["method"])).last.locator("td").all_inner_texts()
-            assert cells[1] == f"{row['mean_reward']['value']:.4f}"
+            assert cells[1] == f"{row['metrics']['mean_reward']['value']:.4f}"
             difference = row["difference"]
             assert cells[4] == (f"{difference['value']:.4f}" if difference else "–")
         assert seen.problems == []

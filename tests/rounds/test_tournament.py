@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from grao_pipeline.evaluation.evaluate import read_evaluation
 from grao_pipeline.rounds.executors.resident import ResidentCommands
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.json_record import read_record
@@ -86,7 +87,7 @@ def test_a_row_is_the_mean_difference_over_the_held_out_prompts(finished: tuple[
     assert summary["baseline"] == "grao"
     for row in summary["rows"]:
         of_method = means(row["method"])
-        assert row["mean_reward"]["value"] == pytest.approx(fmean(of_method.values()))
+        assert row["metrics"]["mean_reward"]["value"] == pytest.approx(fmean(of_method.values()))
         if row["method"] == "grao":
             assert (row["difference"], row["narrower"]) == (None, None)
             continue
@@ -94,8 +95,33 @@ def test_a_row_is_the_mean_difference_over_the_held_out_prompts(finished: tuple[
         assert row["difference"]["value"] == pytest.approx(expected, abs=1e-12)
         assert row["difference"]["n"] == len(baseline)
         assert row["difference"]["low"] <= expected <= row["difference"]["high"]
-    rewards = [row["mean_reward"]["value"] for row in summary["rows"]]
+    rewards = [row["metrics"]["mean_reward"]["value"] for row in summary["rows"]]
     assert rewards == sorted(rewards, reverse=True)
+
+
+@pytest.mark.slow
+def test_a_row_has_the_metrics_of_the_last_evaluation(finished: tuple[Path, dict[str, Any]]) -> None:
+    path, summary = finished
+    for row in summary["rows"]:
+        evaluation = read_evaluation(str(path.parent / "run" / row["method"] / "round-0" / "evaluate"))
+        assert evaluation is not None
+        assert row["metrics"] == evaluation.metrics
+        assert {"mean_reward", "ras", "nag_net"} <= row["metrics"].keys()
+
+
+@pytest.mark.slow
+def test_the_options_of_evaluate_are_those_of_the_differences(finished: tuple[Path, dict[str, Any]]) -> None:
+    path, summary = finished
+    config = yaml.safe_load(path.read_text())
+    for changes, is_wider in (({"confidence": 0.5}, False), ({"confidence": 0.99}, True)):
+        config["evaluate"] |= changes
+        other = path.with_name(f"{changes['confidence']}.yaml")
+        other.write_text(yaml.safe_dump(config, sort_keys=False))
+        rows = {row["method"]: row for row in tiny.grao_json("tournament", other)["rows"]}
+        for row in summary["rows"]:
+            if row["difference"] is not None and row["difference"]["low"] < row["difference"]["high"]:
+                width, before = (of["difference"]["high"] - of["difference"]["low"] for of in (rows[row["method"]], row))
+                assert (width > before) == is_wider
 
 
 @pytest.mark.slow

@@ -70,7 +70,7 @@ def test_of_two_that_take_a_lock_over_the_last_one_has_it(
     directory: Directory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory.write("lock", written_by(1, renewed=0.1))
-    monkeypatch.setattr(object_lock.time, "sleep", lambda seconds: directory.write("lock", written_by(2)))
+    monkeypatch.setattr("time.sleep", lambda seconds: directory.write("lock", written_by(2)))
     with pytest.raises(StageFailure, match="by 2 on elsewhere"):
         lock(directory)
     assert directory.read("lock") == written_by(2, renewed=json.loads(directory.read("lock"))["renewed"])

@@ -87,7 +87,7 @@ export function tournament(report) {
   against.sort((a, b) => b.value - a.value);
   const methods = found.rows.map((row) => [
     row.method === found.baseline ? `${row.method} (baseline)` : row.method,
-    ...[row.mean_reward, row.difference].flatMap((metric) => (metric ? [metric.value, metric.low, metric.high] : [null, null, null])),
+    ...[row.metrics.mean_reward, row.difference].flatMap((metric) => (metric ? [metric.value, metric.low, metric.high] : [null, null, null])),
     row.costs.tokens_trained,
     row.seconds,
   ]);
