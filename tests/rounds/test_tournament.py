@@ -120,7 +120,8 @@ def test_the_options_of_evaluate_are_those_of_the_differences(finished: tuple[Pa
         rows = {row["method"]: row for row in tiny.grao_json("tournament", other)["rows"]}
         for row in summary["rows"]:
             if row["difference"] is not None and row["difference"]["low"] < row["difference"]["high"]:
-                width, before = (of["difference"]["high"] - of["difference"]["low"] for of in (rows[row["method"]], row))
+                both = [of["difference"] for of in (rows[row["method"]], row)]
+                width, before = (interval["high"] - interval["low"] for interval in both)
                 assert (width > before) == is_wider
 
 
