@@ -167,8 +167,9 @@ class YamlSection:
     """FILE:LINE of each of its options."""
 
     def render(self, message: str, option: str = "") -> str:
+        option = option.rstrip("_")
         where = self.lines.get(option, self.where)
-        name = ".".join(part for part in (self.section, option.rstrip("_")) if part)
+        name = ".".join(part for part in (self.section, option) if part)
         head = ": ".join(part for part in (where, name) if part)
         return f"{head}: {as_written_in_yaml(message)}" if head else as_written_in_yaml(message)
 

@@ -57,6 +57,9 @@ class Stage:
     """How a round runs it; None where it is no part of the rounds."""
     check: str | None = None
     """`check(options)`: refuses what can be refused before anything runs; raises UsageError."""
+    check_plugins: str | None = None
+    """`check_plugins(options)`: the same for what only the plug-ins that the options name can refuse, which may take
+    seconds to import. Only `grao rounds run` and `plan` ask."""
     is_complete: str = "grao_pipeline.storage.verification:is_intact"
     """Whether a directory holds its finished output, undamaged."""
     estimate: str | None = None

@@ -47,6 +47,7 @@ TRAINING_STAGES: tuple[Stage, ...] = (
         loop="grao_pipeline.rounds.wiring:train",
         always=True,
         check="grao_pipeline.training.planning:check",
+        check_plugins="grao_pipeline.training.planning:check_plugins",
         is_complete="grao_pipeline.training.checkpoints.model_directory:is_complete",
         estimate="grao_pipeline.rounds.estimates:training",
         decided_by_loop=frozenset({"model", "adapter", "replay", "logprobs", "save_optimizer", "dry_run"}),

@@ -28,12 +28,14 @@ def parse_sampling_arguments(options: GenerateOptions) -> PluginArguments:
     return parse_arguments(load_engine_class(name).SamplingArguments, given, f"engine '{name}'", "sampling_arg")
 
 
-def _refuse_unsupported(name: str, options: GenerateOptions) -> None:
-    """Check that the engine follows every option of sampling that is given.
+def check_engine(options: GenerateOptions) -> None:
+    """Check that the engine has every argument, and follows every option of sampling, that is given.
 
     Raises:
-        UsageError: names the first that it does not have.
+        UsageError: there is no such engine, an argument is unknown, reserved or wrong, or it does not have an option.
     """
+    name = resolve_engine_name(options.engine)
+    parse_engine_arguments(name, key_values(options.engine_arg, "engine_arg"))
     supported = load_engine_class(name).sampling_options
     for option in SAMPLING_OPTIONS:
         if option not in supported and getattr(options, option) != GenerateOptions.model_fields[option].default:
@@ -45,12 +47,11 @@ def engine_maker(options: GenerateOptions, progress: Progress) -> Callable[[Engi
     """The function that opens the engine of `options`, in this process or on a Ray cluster.
 
     Raises:
-        UsageError: there is no such engine, or an argument is unknown, reserved or wrong.
+        UsageError: as `check_engine`.
     """
+    check_engine(options)
     name = resolve_engine_name(options.engine)
     arguments = key_values(options.engine_arg, "engine_arg")
-    parse_engine_arguments(name, arguments)
-    _refuse_unsupported(name, options)
     if options.executor == "local":
         return lambda engine_options: lent_engine(EngineRecipe(name, arguments, engine_options))
     from grao_pipeline.generation.engines.ray import RayActors, RayEngine

@@ -13,6 +13,7 @@ from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.rounds.config.compile import load_plan
 from grao_pipeline.rounds.config.keep import Keep
+from grao_pipeline.rounds.config.plugin_checks import check_plugins
 from grao_pipeline.rounds.config.run_plan import RunPlan
 from grao_pipeline.rounds.disk_usage import size_text
 from grao_pipeline.rounds.execute import Runner
@@ -75,6 +76,7 @@ def run_rounds(path: str, progress: Progress = SILENT, *, log_to: Sequence[str] 
     """
     check_trackers(list(log_to or ()), "log_to")
     plan = load_plan(path)
+    check_plugins(plan)
     _check_model(plan, fetch_model)  # before the first stage, rather than after it
     for note in notes_on_held_out(plan.prompts):
         progress.note(f"note: {note}")
@@ -106,6 +108,7 @@ def plan_rounds(path: str) -> list[PlannedTask]:
 def forecast_rounds(path: str) -> RoundsForecast:
     """As `plan_rounds`, with where the rounds stop."""
     plan = load_plan(path)
+    check_plugins(plan)
     _check_model(plan, refuse_missing_model)
     walked, tasks = plan_tasks(plan)
     until = str(plan.until) if plan.until else None

@@ -27,7 +27,7 @@ from grao_pipeline.training.model.distributed import Ranks, joined
 from grao_pipeline.training.model.flops import StepCost
 from grao_pipeline.training.model.loading import load_policy
 from grao_pipeline.training.model.policy import Policy
-from grao_pipeline.training.objectives.make import make_objective
+from grao_pipeline.training.objectives.make import make_objective, objective_of_options
 from grao_pipeline.training.options import TrainOptions
 from grao_pipeline.training.trainer import make_plan
 
@@ -82,6 +82,7 @@ def estimate_training(groups_url: str, advantages_url: str, options: TrainOption
         StageFailure: the largest micro-batch does not fit in memory.
         UsageError: it was started on several ranks.
     """
+    objective_of_options(options)  # refused before a model is looked for
     device = DeviceReport.of(torch.device(resolve_device(options.device)))
     given, (options, chosen) = options, settled(options, device)
     choose_attention(options.attention, torch.device(device.kind), options.dtype)  # refused before anything is read

@@ -32,7 +32,7 @@ from grao_pipeline.training.model.distributed import Ranks, asked_for, joined
 from grao_pipeline.training.model.flops import FlopCounter, measure_peak
 from grao_pipeline.training.model.loading import load_policy
 from grao_pipeline.training.objectives.base import Objective
-from grao_pipeline.training.objectives.make import make_objective
+from grao_pipeline.training.objectives.make import make_objective, objective_of_options
 from grao_pipeline.training.off_policy_metrics import origin_reports
 from grao_pipeline.training.optimizer import make_optimizer
 from grao_pipeline.training.options import TrainOptions
@@ -105,6 +105,7 @@ def train_model(
     if options.dry_run:
         raise UsageError("a training writes a model; see estimate_training.", option="dry_run")
     check_trackers(options.log_to, "log_to")
+    objective_of_options(options)  # refused before a model is looked for
     if is_url(out):
         if options.nodes > 1:
             raise UsageError(f"OUT {out}: several machines train into a directory that they share.", option="nodes")

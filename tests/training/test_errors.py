@@ -53,6 +53,21 @@ def assert_refused(*arguments: object, message: str, code: int = 1) -> None:
     assert result.stderr.count("Error:") == 1
 
 
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)], ids=["train", "dry run"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--objective-arg", "explor=1"], "--objective-arg: objective 'grao' has no argument 'explor'."),
+        (["--objective", "grpo", "--beta", "0.7"], "--beta: 0.7 has no effect on objective 'grpo'."),
+        (["--logprobs", "big=t"], "--logprobs: objective 'grao' does not compare with 'big'."),
+    ],
+)
+def test_a_wrong_objective_is_refused_before_the_model_is_looked_for(
+    options: list[str], message: str, dry_run: tuple[str, ...]
+) -> None:
+    assert_refused("g", "a", "out", "--model", "no/such-model", *options, *dry_run, message=message, code=2)
+
+
 @pytest.fixture(scope="module")
 def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.make_model(tmp_path_factory.mktemp("other") / "base", seed=1)

@@ -4,11 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from grao_pipeline.errors import MissingDependency, UsageError
 from grao_pipeline.options import StageOptions, YamlSection
 from grao_pipeline.rounds.config.keep import Keep
 from grao_pipeline.rounds.config.schedules import Measured
 from grao_pipeline.rounds.config.until import Until
 from grao_pipeline.rounds.executors.base import StageResources
+from grao_pipeline.stage import load_object
 from grao_pipeline.storage.places import Place
 
 MODEL = "(the round's model)"
@@ -33,6 +35,19 @@ class Settings:
     """Options that follow a measurement; they have the values that they begin with."""
     waits_for: str = ""
     """What they follow, where it is not known yet."""
+
+    def check(self, place: str) -> None:
+        """Call a check of the stage, `module:attribute`.
+
+        Raises:
+            UsageError, MissingDependency: with the line of what it refuses.
+        """
+        try:
+            load_object(place)(self.options)
+        except UsageError as error:
+            raise UsageError(self.source.render(error.message, error.option)) from None
+        except MissingDependency as error:
+            raise MissingDependency(self.source.render(str(error))) from error
 
     @property
     def names_policy(self) -> bool:

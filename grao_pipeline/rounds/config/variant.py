@@ -14,7 +14,7 @@ from grao_pipeline.rounds.config.schedules import WEIGHT, at_bound, fields_of, m
 from grao_pipeline.rounds.config.sections import parse_section, source_of
 from grao_pipeline.rounds.config.variables import in_round
 from grao_pipeline.rounds.config.yaml_lines import Node
-from grao_pipeline.stage import Stage, load_object
+from grao_pipeline.stage import Stage
 
 PLAIN_NAME = re.compile(r"\w[\w +=,.-]{0,49}")
 Overrides = dict[int, dict[str, dict[Any, Node]]]
@@ -77,11 +77,12 @@ def _settings_in_round(
     return replace(settings(section), measured=measured)
 
 
-def stage_settings(stage: Stage, section: Node, decided: Mapping[str, object]) -> Settings:
+def stage_settings(stage: Stage, section: Node, decided: Mapping[str, object], name: str = "") -> Settings:
     """The settings that a section gives, checked as far as that can be done before anything runs.
 
     Args:
         decided: what the loop says, as far as the stage's options have it.
+        name: of the section; by default that of the stage.
 
     Raises:
         UsageError: with the option's line.
@@ -95,16 +96,13 @@ def stage_settings(stage: Stage, section: Node, decided: Mapping[str, object]) -
         label = str(section.value.get("name", Node("", section.where)).value)
         section = section.without("name")
     given = {name: value for name, value in decided.items() if name in stage.decided_by_loop}
-    options = parse_section(stage.options_model, section, stage.name, **given)
+    options = parse_section(stage.options_model, section, name or stage.name, **given)
     label = stage.label_of(options) if stage.label is not None else label
-    settings = Settings(options, source_of(section, stage.name), weight, label)
+    settings = Settings(options, source_of(section, name or stage.name), weight, label)
     if stage.check is not None:
         # Where the policy is named, the first one stands for those that are not trained yet.
         checked = settings.with_policy(str(decided["base"])) if settings.names_policy and stage.repeated else settings
-        try:
-            load_object(stage.check)(checked.options)
-        except UsageError as error:
-            raise UsageError(settings.source.render(error.message, error.option)) from None
+        checked.check(stage.check)
     return settings
 
 
@@ -139,8 +137,7 @@ def _sampling(root: Node, rounds: int) -> Settings:
         changes.entries("evaluate.generate: expected options of generate")
         _refuse_decided(stage, changes)
         section = section.updated(changes.value or {})
-    options = parse_section(stage.options_model, section, "evaluate.generate", model=MODEL)
-    return Settings(options, source_of(section, "evaluate.generate"))
+    return stage_settings(stage, section, {"model": MODEL}, "evaluate.generate")
 
 
 def _overrides(root: Node, rounds: int, loop_stages: Sequence[Stage]) -> Overrides:

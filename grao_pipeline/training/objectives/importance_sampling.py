@@ -25,9 +25,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from grao_pipeline.errors import UsageError
-from grao_pipeline.options import option_flag
 from grao_pipeline.training.objectives.base import Objective, ObjectiveInputs
+from grao_pipeline.training.objectives.correction_bounds import correction_bounds
 from grao_pipeline.training.options import TrainOptions
 
 RatioFactor = Callable[[Tensor, Tensor], Tensor]
@@ -96,23 +95,14 @@ def make_correction(options: TrainOptions) -> Correction:
     Raises:
         UsageError: a bound is missing, or is given and has no effect.
     """
-    factor, bounds = RATIO_FACTORS[options.correction]
-    given = {bound: getattr(options, bound) for bound in ("ratio_cap", "ratio_low", "ratio_high")}
-    for bound, value in given.items():
-        if value is None and bound in bounds:
-            raise UsageError(f"{options.correction} needs {option_flag(bound)}.", option="correction")
-        if value is not None and bound not in bounds:
-            users = [name for name, (_, needed) in RATIO_FACTORS.items() if bound in needed]
-            raise UsageError(f"{value:g} applies only to --correction {' or '.join(users)}.", option=bound)
-    if factor is None:
-        return Correction(None, options.negative_floor)
-    return Correction(partial(factor, **{bounds[bound]: given[bound] for bound in bounds}), options.negative_floor)
+    factor, arguments = RATIO_FACTORS[options.correction], correction_bounds(options)
+    return Correction(None if factor is None else partial(factor, **arguments), options.negative_floor)
 
 
-RATIO_FACTORS: dict[str, tuple[Callable[..., Tensor] | None, dict[str, str]]] = {
-    "none": (None, {}),
-    "truncated-is": (truncated_ratio, {"ratio_cap": "cap"}),
-    "sequence-is": (truncated_sequence_ratio, {"ratio_cap": "cap"}),
-    "mask-band": (inside_band, {"ratio_low": "low", "ratio_high": "high"}),
+RATIO_FACTORS: dict[str, Callable[..., Tensor] | None] = {
+    "none": None,
+    "truncated-is": truncated_ratio,
+    "sequence-is": truncated_sequence_ratio,
+    "mask-band": inside_band,
 }
-"""Function of every --correction, and the options that are its arguments."""
+"""Function of every --correction; its arguments are in `correction_bounds.py`."""

@@ -21,14 +21,11 @@ def make_objective(options: TrainOptions, data: TrainingSet) -> tuple[Objective,
     """The objective and the importance-sampling correction of its token weights.
 
     Raises:
-        UsageError: unknown objective or argument, or an option that has no effect on this objective.
+        UsageError: as `objective_of_options`; or λ does not go together with the advantages.
         InputError: the data lacks what the objective, or the correction, needs.
     """
-    objective = construct(options)
-    correction = make_correction(options)
-    _refuse_options_without_effect(objective, correction, options)
+    objective, correction = objective_of_options(options)
     _refuse_token_advantages(objective, data, options)
-    _refuse_unknown_models(objective, options)
     check_data(objective, data, options.objective)
     if correction.needs_behavior and len(data) and not data.which("has_logprobs"):
         raise InputError(
@@ -43,6 +40,20 @@ def make_objective(options: TrainOptions, data: TrainingSet) -> tuple[Objective,
             "has only those of the policy at temperature 1. Leave the correction out, or sample with --engine vllm or "
             "transformers, which store both."
         )
+    return objective, correction
+
+
+def objective_of_options(options: TrainOptions) -> tuple[Objective, Correction]:
+    """The same from the options alone: what can be refused before there is a model or data.
+
+    Raises:
+        UsageError: unknown objective or argument, an option that has no effect on this objective, or a model that it
+            compares with and that is not given.
+    """
+    objective = construct(options)
+    correction = make_correction(options)
+    _refuse_options_without_effect(objective, correction, options)
+    _refuse_unknown_models(objective, options)
     return objective, correction
 
 
@@ -121,8 +132,8 @@ def _refuse_unknown_models(objective: Objective, options: TrainOptions) -> None:
     absent = sorted(objective.other_models - set(given))
     if absent:
         raise UsageError(
-            f"objective '{options.objective}' compares with '{absent[0]}': give --logprobs {absent[0]}=TABLE. "
-            f"Given: {', '.join(given) or 'none'}.",
+            f"objective '{options.objective}' compares with '{absent[0]}': give --logprobs {absent[0]}=TABLE (in a "
+            f"rounds file a section logprobs with name: {absent[0]}). Given: {', '.join(given) or 'none'}.",
             option="objective_arg",
         )
     unused = sorted(set(given) - objective.other_models)

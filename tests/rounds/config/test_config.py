@@ -86,6 +86,18 @@ def error(directory: Path, text: str) -> str:
         ("weight: 0.5", "weight: x", "rounds.yaml:10: score.weight: expected a number, found 'x'"),
         ("{reward: length,", "{reward: length, name: gsm8k,", "yaml:10: score: two entries are named 'gsm8k'"),
         ("samples: 4", "round: 4", "rounds.yaml:7: generate.round is decided by the loop"),
+        (
+            "engine: transformers",
+            "engine: vlm",
+            "rounds.yaml:6: generate.engine: unknown engine 'vlm'. Did you mean vllm? Built in: ",
+        ),
+        (
+            "beta: 0.5",
+            "beta: 0.5\nevaluate:\n  generate:\n    engine: vlm",
+            "rounds.yaml:16: evaluate.generate.engine: unknown engine 'vlm'. Did you mean vllm?",
+        ),
+        ("beta: 0.5", "ratio_cap: 2", "rounds.yaml:13: train.ratio_cap: 2 applies only to correction truncated-is or"),
+        ("beta: 0.5", "correction: mask-band", "rounds.yaml:13: train.correction: mask-band needs ratio_low."),
         ("beta: 0.5", "objective: grap", "rounds.yaml:13: train.objective: unknown objective 'grap'"),
         (
             "train:\n",
