@@ -34,7 +34,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def _read_processes(value: object) -> object:
-    """Raises ValueError where it is no number of processes."""
+    """Raises ValueError where it is not a number of processes."""
     text = str(value)
     if text == "auto":
         return text

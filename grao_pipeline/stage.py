@@ -54,7 +54,7 @@ class Stage:
     after: str = ""
     """The stage that it follows; for a stage of an installed package. By default it is the last."""
     loop: str | None = "grao_pipeline.rounds.wiring:every_round"
-    """How a round runs it; None where it is no part of the rounds."""
+    """How a round runs it; None where it is not part of the rounds."""
     check: str | None = None
     """`check(options)`: refuses what can be refused before anything runs; raises UsageError."""
     check_plugins: str | None = None
@@ -106,7 +106,7 @@ class Stage:
         """Do its work, or with `--dry-run` preview it; a summary.
 
         Raises:
-            UsageError: an input or `out` is no path.
+            UsageError: an input or `out` is not a path.
         """
         for name, path in zip((*self.inputs, "out"), (*inputs, out), strict=True):
             _check_path(path, name.upper())

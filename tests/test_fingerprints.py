@@ -142,7 +142,7 @@ def test_a_copy_of_a_model_is_the_same_model(model: Path, tmp_path: Path) -> Non
         ),
         lambda path: (path / "tokenizer.json").write_text('{"a": 1}'),
         lambda path: (path / "generation_config.json").write_text("{}"),
-        # transformers loads the safetensors where both are there, and these two are no weights of the model
+        # transformers loads the safetensors where both are there, and these two are not weights of the model
         lambda path: (path / "pytorch_model.bin").write_bytes(b"also"),
         lambda path: (path / "training_args.bin").write_bytes(b"arguments of a trainer"),
     ],

@@ -26,12 +26,18 @@ ERRORS = {
     name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, errors.GraoError)
 }
 
+# Of "X is no file"; judges are told that "length is no merit", and other such sentences are fine.
+NOUNS = (
+    r"directory|files?|functions?|datasets?|models?|address|paths?|options?|fields?|part of|plain|single|causal|"
+    r"numbers?|lists?|tables?|objects?|texts?|JSON|tokens?|records?|answers?|commands?"
+)
 # Word → what to write instead; see CONTRIBUTING.md, "English".
 BANNED = {
     r"bears|bearing": "has",
     r"dear": "expensive",
     r"made again|makes? (?:it|them) again": "regenerated",
     r"(?-i:is none|are none)|(?<!there )is no such": "does not exist; is invalid",
+    rf"(?<!there )(?:is|are) no (?:{NOUNS})": "is not a …",
     r"so many": "this many; the number",
     r"other work": "the fingerprint changes",
     r"for ever": "forever; never ends",

@@ -14,7 +14,7 @@ VARIES = frozenset(
 )
 """Keys of JSON objects whose values are times, name a process, or are those of the last run alone."""
 IGNORED = (".log", "lock", ".sqlite", ".sqlite-wal", ".sqlite-shm", ".options.json", ".spent.json", ".receipt.json")
-"""Ends of the names of files that are no output."""
+"""Ends of the names of files that are not output."""
 
 
 def content(out: Path) -> dict[str, object]:

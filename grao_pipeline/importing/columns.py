@@ -124,7 +124,7 @@ class Layout:
     """Columns of numbers one of which may be the reward, where none is read as it."""
 
     def read(self, row: Row) -> dict[str, object]:
-        """The row by field, one sample as lists of one, with the columns that are no field as `METADATA`."""
+        """The row by field, one sample as lists of one, with the columns that are not a field as `METADATA`."""
         values: dict[str, object] = {}
         others: dict[str, object] = {}
         for column, value in row.items():

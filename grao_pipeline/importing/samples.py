@@ -149,7 +149,7 @@ def read_ids(value: object, name: str) -> list[int]:
     """
     ids = _per_token(value, name, lambda item: isinstance(item, int) and not isinstance(item, bool))
     if any(not SMALLEST_INT32 <= token <= LARGEST_INT32 for token in ids):
-        raise DroppedRow(f"{name} holds a number that is no token ID")
+        raise DroppedRow(f"{name} holds a number that is not a token ID")
     return ids
 
 

@@ -53,7 +53,9 @@ def inspect_path(path: str, options: InspectOptions) -> Inspection:
     """
     directory = Directory(path)
     if "://" not in path and not Path(path).exists():
-        raise InputError(f"{path} does not exist.")
+        raise InputError(
+            f"{path} does not exist. Give the directory of a table, a model or an evaluation, or a Parquet file."
+        )
     if directory.exists(METRICS):
         return _inspect_evaluation(path)
     if directory.exists("config.json"):

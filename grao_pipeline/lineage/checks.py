@@ -27,7 +27,7 @@ from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.storage.seal import has_seal, verify_seal
 
 INTERNAL_STAGES = ("references-asked",)
-"""Names of identities that are no commands."""
+"""Names of identities that are not commands."""
 OF_PROMPTS = ("messages", "reference", "rejected", "metadata", "tools", "reference_reasoning")
 
 

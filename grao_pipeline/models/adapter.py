@@ -32,8 +32,8 @@ def check_adapter(model: str, adapter: str) -> None:
         raise InputError(f"Cannot load {adapter}/adapter_config.json: {first_line(error)}") from error
     if config.is_prompt_learning:
         raise InputError(
-            f"{adapter} is no LoRA adapter but one of type {config.peft_type.value}, which adds virtual tokens to the "
-            "prompt. Only adapters of the weights can be sampled."
+            f"{adapter} is not a LoRA adapter but one of type {config.peft_type.value}, which adds virtual tokens to "
+            "the prompt. Only adapters of the weights can be sampled."
         )
     made_for = f"{adapter} does not fit {model}; it was made for {config.base_model_name_or_path or 'another model'}"
     try:

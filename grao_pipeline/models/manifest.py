@@ -30,7 +30,7 @@ class ModelManifest:
     files: FileRecords
     """Every file of the model."""
     log: FileRecord | None = None
-    """The log of the training (`metrics.jsonl`), which is no part of the model; None in older manifests."""
+    """The log of the training (`metrics.jsonl`), which is not part of the model; None in older manifests."""
 
     def write(self, directory: Path) -> None:
         """Write `manifest.json`, with a checksum of itself.

@@ -30,7 +30,7 @@ class Marks:
     header: str = ""
     """A regular expression of what precedes the answer, in channel formats: all before its first match is reasoning."""
     control: tuple[str, ...] = ()
-    """Further texts of the format, which end an answer and are no part of the reasoning."""
+    """Further texts of the format, which end an answer and are not part of the reasoning."""
     space: tuple[str, str, str] = ("\n", "\n", "\n\n")
     """White space after the opening, before the closing and after it, where a template does not show it."""
 
@@ -146,5 +146,5 @@ def _begins_line(text: str, position: int) -> bool:
 
 
 def _joined(thoughts: Iterable[str]) -> str | None:
-    """None where all are empty: an empty block is no reasoning."""
+    """None where all are empty: an empty block is not reasoning."""
     return "\n\n".join(thought.strip() for thought in thoughts if thought.strip()) or None

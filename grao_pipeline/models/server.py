@@ -37,7 +37,7 @@ class Server:
 
     A request that fails because the server is busy, restarts, breaks the connection or does not answer in time is
     tried again after 0.5, 1, 2, 4 and then every 8 seconds. Where the server says how long to wait (Retry-After), no
-    request is sent for so long; a rate limit (status 429) is no failure where the server answered another request
+    request is sent for so long; a rate limit (status 429) is not a failure where the server answered another request
     meanwhile. The API key comes from `OPENAI_API_KEY`.
 
     Example:

@@ -149,7 +149,7 @@ def load_causal_lm(directory: str | Path, dtype: "torch.dtype | str") -> "PreTra
         dtype: a torch dtype, its name, or `auto` for the checkpoint's precision.
 
     Raises:
-        InputError: as `load_weights`, or the model is no causal language model.
+        InputError: as `load_weights`, or the model is not a causal language model.
     """
     model_class = causal_lm_class(load_config(locate_files(str(directory))), directory)
     return load_weights(directory, model_class, dtype)

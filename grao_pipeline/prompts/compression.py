@@ -112,7 +112,7 @@ class _Bounded(io.RawIOBase):
         self._num_bytes += len(data)
         if self._num_bytes > max(FREE_EXPANSION, LARGEST_EXPANSION * self._compressed.tell()):
             raise InputError(
-                f"Cannot read {self._path}: it expands more than {LARGEST_EXPANSION}-fold, which is no text. "
+                f"Cannot read {self._path}: it expands more than {LARGEST_EXPANSION}-fold, which is not text. "
                 "Decompress it first where that is meant."
             )
         return len(data)

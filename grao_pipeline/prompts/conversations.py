@@ -86,7 +86,7 @@ def answer_turn(value: object, name: str, lost: set[str]) -> Message:
 
 
 def reference_of(turn: Message, lost: set[str]) -> tuple[str | None, str | None]:
-    """(reference, its reasoning) of the turn that answers. A turn that calls tools is no reference: a reference is a
+    """(reference, its reasoning) of the turn that answers. A turn that calls tools is not a reference: a reference is a
     text.
 
     Raises:

@@ -20,7 +20,7 @@ def custom_format(name: str, function: object) -> PromptFormat:
     A function drops a row with a reason by raising `DroppedRow("…")`.
 
     Raises:
-        UsageError: it is no function.
+        UsageError: it is not a function.
     """
     if not callable(function):
         raise UsageError(f"'{name}' is not a function of a row.", option="format")

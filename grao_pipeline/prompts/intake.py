@@ -110,7 +110,7 @@ def take_in(source: str, options: SourceOptions, ledger: Ledger, progress: Progr
     """
     if options.revision is not None:
         if is_url(source) or Path(source).expanduser().exists():
-            raise UsageError(f"{source} is no dataset of the hub: only such a one has revisions.", option="revision")
+            raise UsageError(f"{source} is not a dataset of the hub: only such a one has revisions.", option="revision")
         source = f"{source}@{options.revision}"
     mapping = parse_mapping(options.map)
     row_hash = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""Sources that are no prompts, or not only prompts: what to do with them instead."""
+"""Sources that are not prompts, or not only prompts: what to do with them instead."""
 
 from collections.abc import Callable, Mapping
 

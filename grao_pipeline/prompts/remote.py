@@ -45,7 +45,7 @@ def _name(url: str) -> str:
 def _fetch(url: str, copy: Path) -> None:
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
-        # A URL of the web has no directories, and its question mark is no wildcard.
+        # A URL of the web has no directories, and its question mark is not a wildcard.
         if not url.startswith(("http://", "https://")) and filesystem.isdir(path):
             filesystem.get(f"{path.rstrip('/')}/", str(copy), recursive=True)
         else:

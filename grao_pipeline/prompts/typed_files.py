@@ -19,7 +19,7 @@ from grao_pipeline.storage.arrow_errors import arrow_errors
 BATCH_ROWS = 1000
 TYPED_ENDINGS = (".parquet", ".arrow")
 PANDAS_INDEX = re.compile(r"__index_level_\d+__")
-"""A column that pandas adds; it is the position of a row, which is no part of it."""
+"""A column that pandas adds; it is the position of a row, which is not part of it."""
 
 
 def read_typed_files(paths: list[Path], progress: Progress) -> Rows:

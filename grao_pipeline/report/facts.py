@@ -79,7 +79,7 @@ def trainings(outputs: Sequence[Output]) -> list[Json]:
 
 
 def read_steps(path: Path) -> tuple[list[Json], int]:
-    """The lines of a log of steps, and the number of lines that are no JSON object; the last may be in writing."""
+    """The lines of a log of steps, and the number of lines that are not a JSON object; the last may be in writing."""
     steps, damaged = [], 0
     for line in path.read_text("utf-8", errors="replace").splitlines():
         try:

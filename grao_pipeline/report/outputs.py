@@ -118,7 +118,7 @@ def variant_of(name: str) -> str:
 
 
 def read_output(path: Path, name: str) -> Output | None:
-    """What a directory holds; None where that is no output of a stage.
+    """What a directory holds; None where that is not an output of a stage.
 
     Raises:
         DamagedPart: its manifest is damaged.

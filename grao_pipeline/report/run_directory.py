@@ -25,5 +25,7 @@ def run_directory(run: str) -> Path:
         if not path.is_dir():
             raise InputError(f"{run} has not been run: {path} does not exist. Start it: grao rounds run {run}")
     if not path.is_dir():
-        raise InputError(f"{run} does not exist or is no directory.")
+        raise InputError(
+            f"{run} does not exist or is not a directory. Give a directory with outputs, or the YAML of rounds."
+        )
     return path

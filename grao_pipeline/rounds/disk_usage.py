@@ -71,7 +71,7 @@ def disk_usage(path: str) -> DiskUsage:
     """
     root = Path(path)
     if not root.is_dir():
-        raise InputError(f"{path} is no directory. Name the output of a run, or its store.")
+        raise InputError(f"{path} is not a directory. Name the output of a run, or its store.")
     names = _links(root)
     places = {*names, *(place.resolve() for place in _stored(root))}
     kinds: Counter[str] = Counter()

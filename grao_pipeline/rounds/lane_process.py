@@ -20,7 +20,7 @@ def serve(executor: str) -> None:
         GraoError: the executor cannot be used, or a stop signal came.
     """
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is not an answer
     with StopSignals() as signals, closing(make_commands(executor)) as commands:
         for line in signals.interruptible(iter(sys.stdin.buffer.readline, b"")):
             request = json.loads(line)

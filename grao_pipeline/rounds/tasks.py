@@ -21,7 +21,7 @@ from grao_pipeline.storage.manifest_file import part_files, read_manifest
 from grao_pipeline.storage.places import Place
 
 RECORDS = {"evaluation": METRICS, "model": MODEL_MANIFEST}
-"""Kind of an output that is no table → the file with its provenance."""
+"""Kind of an output that is not a table → the file with its provenance."""
 
 
 @dataclass(frozen=True)

@@ -264,4 +264,4 @@ def _contains(container: object, value: object, column: int) -> bool:
         return value is not None and value in container
     if isinstance(container, list | Mapping):
         return any(_equal(element, value) for element in container)
-    raise ConditionError(f"column {column}: {container!r} is no list, so nothing can be in it")
+    raise ConditionError(f"column {column}: {container!r} is not a list, so nothing can be in it")

@@ -40,7 +40,7 @@ def retry_errors(parts: PartJudge, writer: TableWriter, summary: ScoreSummary, p
 
 
 def _without_judged(sequences: Sequences, stored: Row, starts: Sequence[int | None]) -> Sequences:
-    """The sequences of a group, with the stored judgement in place of each that is no error.
+    """The sequences of a group, with the stored judgement in place of each that is not an error.
 
     The status of a reference is not stored: one without a reward is judged once more.
 

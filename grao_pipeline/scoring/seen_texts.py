@@ -24,7 +24,7 @@ class SeenTexts:
         """The row with the texts that rewards see: an answer is empty where the reasoning never ends. Groups that do
         not know their answers (imported ones, older ones) are split where they have `<think>`.
 
-        `starts` says where in each completion that text begins; None where it is no single stretch of it.
+        `starts` says where in each completion that text begins; None where it is not a single stretch of it.
         """
         if self._is_everything:
             return {**row, "starts": [0] * len(row["completions"])}

@@ -28,7 +28,7 @@ def read_steps(values: object) -> tuple[Step, ...]:
     numbers may be numpy's or torch's.
 
     Raises:
-        ValueError: one is no step, or ends before the one before it.
+        ValueError: one is not a step, or ends before the one before it.
     """
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise ValueError(f"steps must be a list, found {values!r:.80}")
@@ -57,8 +57,8 @@ def steps_column(
     """The column `steps` of a row of scores, in characters of whole completions; None where no sample has steps.
 
     Args:
-        starts: where in each completion the text begins that was judged; None where it is no single stretch of it, so
-            that its steps have no place.
+        starts: where in each completion the text begins that was judged; None where it is not a single stretch of it,
+            so that its steps have no place.
     """
     column = [
         [{"end": step.end + start, "reward": step.reward, "state": step.state} for step in steps] or None

@@ -45,7 +45,7 @@ def encode(table: pa.Table, provenance: Provenance, name: str = "") -> bytes:
 
 
 def encode_plain(table: pa.Table) -> bytes:
-    """The bytes of a Parquet file that is no part of a table: zstd, with page checksums and the schema's metadata."""
+    """The bytes of a Parquet file that is not part of a table: zstd, with page checksums and the schema's metadata."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return bytes(sink.getvalue().to_pybytes())

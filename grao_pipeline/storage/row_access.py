@@ -134,12 +134,12 @@ def open_rows(url: str, kind: str | None = None, known: RowAccess | None = None)
     manifest = None if is_file else read_manifest(directory)
     if manifest is not None:
         if manifest.provenance.table not in TABLES:
-            raise InputError(f"{url} is no table: it holds a {manifest.provenance.table}.")
+            raise InputError(f"{url} is not a table: it holds a {manifest.provenance.table}.")
         parts = [PartRows(entry.name, entry.rows) for entry in manifest.parts]
         return RowAccess(directory, TABLES[manifest.provenance.table], parts, manifest.provenance, True)
     names = [url.rpartition("/")[2]] if is_file else part_files(directory)
     if not names:
-        raise InputError(f"{url} does not exist or holds no Parquet file.")
+        raise InputError(f"{url} does not exist or holds no Parquet file. Give a table, or a Parquet file of one.")
     return _open_without_manifest(directory, names, kind, known)
 
 

@@ -63,7 +63,7 @@ def _listen(options: ViewOptions) -> socket.socket:
     except OSError as error:
         listener.close()
         if isinstance(error, socket.gaierror):
-            raise UsageError(f"'{options.host}' is no address of this machine.", option="host") from error
+            raise UsageError(f"'{options.host}' is not an address of this machine.", option="host") from error
         raise InputError(
             f"Cannot listen at {options.host}, port {options.port}: {error.strerror}. Choose another --port; 0 is any "
             "free one."

@@ -52,7 +52,7 @@ def test_short_and_long_samples_count_nowhere(tmp_path: Path) -> None:
 
 
 def test_the_first_of_equal_completions_stays(tmp_path: Path) -> None:
-    """By ids: [1, 2] twice, [1], and [] twice; the same ids in another group are no duplicates. μ of 0, 4, 2 is 2."""
+    """By ids: [1, 2] twice, [1], and [] twice; the same ids in another group are not duplicates. μ of 0, 4, 2 is 2."""
     ids: list[list[int]] = [[1, 2], [1], [1, 2], [], []]
     groups = [lone([0.0, 4.0, 9.0, 2.0, 9.0], token_ids=ids), lone([0.0, 2.0], token_ids=[[1, 2], [1]])]
     computed, counted = advantages(tmp_path, groups, duplicates="drop")

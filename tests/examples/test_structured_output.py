@@ -80,7 +80,7 @@ TEXT = json.dumps(RECORD)
         (f"Here it is: {TEXT}", 0.85),  # prose around it
         (f"```json\n{TEXT}\n```", 0.85),
         (TEXT.replace("3", "4"), 0.3 + 0.7 * 4 / 5),  # one of five fields is wrong
-        (TEXT.replace("3", '"3"'), 0.15 + 0.7 * 4 / 5),  # a text is no number: not allowed either
+        (TEXT.replace("3", '"3"'), 0.15 + 0.7 * 4 / 5),  # a text is not a number: not allowed either
         (TEXT.replace(', "nights": 3', ""), 0.15 + 0.7 * 4 / 5),  # a field is missing
         (TEXT[:-1] + ', "more": 1}', 0.15 + 0.7 * 5 / 6),  # a field too many
         ("{}", 0.15),

@@ -333,7 +333,7 @@ def test_the_token_ids_of_agent_frameworks_are_read(tmp_path: Path, row: dict[st
         ({"completion_logprobs": [-1.0, None, -2.0]}, "lacks a log-prob of a sampled token"),
         ({"completion_logprobs": [-1.0, 0.5, -2.0]}, "or holds one above 0"),
         ({"completion_logprobs": [-1.0]}, "completion_logprobs and completion_token_ids differ in length"),
-        ({"completion_ids": [7, -8, 9]}, "holds a number that is no token ID"),
+        ({"completion_ids": [7, -8, 9]}, "holds a number that is not a token ID"),
     ],
 )
 def test_token_ids_that_cannot_be_trained_on_are_dropped(tmp_path: Path, change: dict[str, Any], reason: str) -> None:

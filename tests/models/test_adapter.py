@@ -65,5 +65,5 @@ def test_layers_of_another_family_are_named(tmp_path: Path, model: Path) -> None
 def test_an_adapter_of_virtual_tokens_is_refused(tmp_path: Path, model: Path) -> None:
     config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
     get_peft_model(AutoModelForCausalLM.from_pretrained(str(model)), config).save_pretrained(str(tmp_path / "adapter"))
-    with pytest.raises(InputError, match="no LoRA adapter but one of type PROMPT_TUNING"):
+    with pytest.raises(InputError, match="is not a LoRA adapter but one of type PROMPT_TUNING"):
         check_adapter(str(model), str(tmp_path / "adapter"))

@@ -75,7 +75,7 @@ def test_ends_count_the_characters_that_are_complete(name: str, text: str) -> No
 @given(ids=st.lists(st.integers(0, 339), max_size=30))
 @settings(max_examples=60, deadline=None)
 def test_ends_of_any_tokens_rise_to_the_length_of_the_text(ids: list[int]) -> None:
-    """Of bytes that are no text, and of special tokens, too."""
+    """Of bytes that are not text, and of special tokens, too."""
     tokenizer = byte_level()
     ids = [min(token, len(tokenizer) - 1) for token in ids]
     text = tokenizer.decode(ids, skip_special_tokens=True)

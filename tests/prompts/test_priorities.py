@@ -52,7 +52,7 @@ def test_cures_prefers_middle_difficulty_as_worked_by_hand(tmp_path: Path) -> No
     options = CurriculumOptions(priority="cures", priority_arg=["tau=0.1"], uniform_mix=0)
     weighed = weigh(["a", "b"], seen, options)
     assert weighed["probability"].to_list() == pytest.approx([0.728547, 0.271453], abs=1e-6)
-    # The unseen prompt has p = ½, the largest priority; a small tau is no infinity.
+    # The unseen prompt has p = ½, the largest priority; a small tau is not an infinity.
     sharp = load_priority(CurriculumOptions(priority="cures", priority_arg=["tau=1e-4"]))
     unseen = pl.concat([seen, pl.DataFrame({"prompt_id": ["c"]})], how="diagonal")
     values = sharp.priorities(unseen).to_list()
@@ -80,7 +80,7 @@ def test_vas_reads_the_tokens_of_the_history(tmp_path: Path) -> None:
 
 
 def negative(history: pl.DataFrame, *, success_threshold: float) -> pl.Expr:
-    """A priority of the user's that is no priority."""
+    """A priority of the user's that is not a priority."""
     return -pl.col("variance")
 
 

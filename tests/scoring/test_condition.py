@@ -103,7 +103,7 @@ def test_what_cannot_be_read_is_named_with_its_column(text: str, column: int, ad
     [
         ("task > 3", "'code' > 3"),
         ("level < tags", "no common order"),
-        ("3 in level", "3 is no list"),
+        ("3 in level", "3 is not a list"),
         ("no < 1", "no common"),
     ],
 )

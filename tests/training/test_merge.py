@@ -120,7 +120,7 @@ def interrupted(*_: object) -> None:
 
 def test_weights_that_are_no_mean_are_said(tmp_path: Path, models: list[Path]) -> None:
     summary = merged(tmp_path / "out", models[:2], [1.0, 1.0])
-    assert summary["notes"] == ["The weights sum to 2: the result is no mean of the models, but scaled."]
+    assert summary["notes"] == ["The weights sum to 2: the result is not a mean of the models, but scaled."]
 
 
 def test_precision_is_that_of_the_first_model_and_the_sum_is_rounded_once(tmp_path: Path, models: list[Path]) -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong in a long training: steps that are no numbers, signals, a second process, too little memory."""
+"""What goes wrong in a long training: steps that are not numbers, signals, a second process, too little memory."""
 
 import json
 import signal

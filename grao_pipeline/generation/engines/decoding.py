@@ -197,7 +197,7 @@ def _distance(
     """How far the logits of the next tokens [R, V] are from those of forward passes over prefixes of whole rows."""
     distance = 0.0
     for row, seen in zip(rows, logits, strict=True):
-        # One token more than needed: a model that looks ahead is no causal one.
+        # One token more than needed: a model that looks ahead is not a causal one.
         ids = torch.tensor([[*row, row[0]]], device=device)
         expected = model(input_ids=ids, use_cache=False).logits[0, -2].float()
         difference = expected.log_softmax(-1) - seen.log_softmax(-1)

@@ -17,7 +17,7 @@ from grao_pipeline.rounds.config.yaml_lines import Node
 SCHEDULE, TOWARDS = "schedule", "towards"
 SHAPES = ("constant", *schedules.SHAPES)
 WEIGHT = "weight"
-"""A key of `score` that is no option of `grao score`."""
+"""A key of `score` that is not an option of `grao score`."""
 EXPECTED = (
     "expected {schedule: linear, from: NUMBER, to: NUMBER}; or cosine, or dip, or constant with from alone, or towards "
     "with a metric"

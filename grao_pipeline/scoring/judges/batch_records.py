@@ -46,7 +46,7 @@ class BatchRecords:
         """Every record, in the order of their keys.
 
         Raises:
-            InputError: a file is no record.
+            InputError: a file is not a record.
         """
         return [self._read(name) for name in self._directory.names() if name.endswith(SUFFIX)]
 

@@ -86,7 +86,7 @@ def final_number(text: str, strict: bool = False, was_cut: bool = False) -> Fina
 
     Args:
         strict: only a marked number counts.
-        was_cut: the text was cut off, so that an unmarked number is no answer.
+        was_cut: the text was cut off, so that an unmarked number is not an answer.
     """
     marked = last_marked(text, lambda marked: _states_a_number(marked) and (marked.is_complete or not was_cut))
     if marked is not None:

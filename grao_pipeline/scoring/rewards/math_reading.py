@@ -107,7 +107,7 @@ def bases(text: str) -> set[str]:
 
 
 def _has_unit(text: str) -> bool:
-    """Whether a word or sign that is no mathematics follows a number: `5 cm`, but not `2pi` or `3 sin x`."""
+    """Whether a word or sign that is not mathematics follows a number: `5 cm`, but not `2pi` or `3 sin x`."""
     return _UNIT_SIGN.search(text) is not None and _FUNCTION.search(text) is None
 
 

@@ -135,7 +135,7 @@ def chosen_letters(completion: str, options: Sequence[str], was_cut: bool = Fals
 
 
 def _letters_of(content: str, options: Sequence[str]) -> set[str]:
-    """The letters that the content of a box chooses; none where it is no choice."""
+    """The letters that the content of a box chooses; none where it is not a choice."""
     allowed = _allowed(options)
     content = content.strip()
     if len(content) > 1 and (whole := _option_of(content, options)):

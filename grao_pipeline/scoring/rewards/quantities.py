@@ -185,7 +185,7 @@ def _differ(one: re.Match[str] | None, other: re.Match[str] | None) -> bool:
 
 
 def _after_equation(text: str) -> str:
-    """What the last line of a worked solution ends in: ` 18` of `6 + 12 = 18`; the text where it is no equation."""
+    """What the last line of a worked solution ends in: ` 18` of `6 + 12 = 18`; the text where it is not an equation."""
     line = text.strip().rpartition("\n")[2]
     sides = line.split("=")
     if len(sides) == 1 or re.search(r"[,;]\s|\b(?:and|or)\b|[<>≤≥≠!]", line):
@@ -216,7 +216,7 @@ def _quantity(match: re.Match[str]) -> Quantity | None:
 
 
 def _decimal(run: str) -> Decimal | None:
-    """The value of a run of digits and separators; None where it is no number."""
+    """The value of a run of digits and separators; None where it is not a number."""
     match = _WHOLE_NUMBER.fullmatch(run)
     if match is None:
         return None

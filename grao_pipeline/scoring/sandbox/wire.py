@@ -75,7 +75,7 @@ def encode(value: object, refer: Callable[[object], object], level: int = 0) -> 
     """A value as JSON.
 
     Args:
-        refer: gives the reference of a value that is no plain one.
+        refer: gives the reference of a value that is not a plain one.
     """
     kind = type(value)
     if value is None or kind in (bool, str) or (kind is int and -SMALL < value < SMALL):  # type: ignore[operator]

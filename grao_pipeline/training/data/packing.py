@@ -51,7 +51,7 @@ class PackedBatch:
         targets: the sampled tokens. [N]
         sequence: the sequence of each target. [N]
         column: its number among the targets of its sequence. [N]
-        offset: its position in its continuation; the column, unless the sequence has tokens that are no targets. [N]
+        offset: its position in its continuation; the column, unless the sequence has tokens that are not targets. [N]
         lengths: number of targets of each sequence. [S]
         num_unshared_tokens: number of tokens with the prompt repeated for every sequence.
         candidates: K further tokens at the place of every target, whose log-probs a loss reads, too. [N, K]

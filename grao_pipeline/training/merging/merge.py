@@ -96,7 +96,8 @@ class _Merging:
         )
         total = sum(self._weights)
         if abs(total - 1) > 1e-6:
-            self.summary.notes.append(f"The weights sum to {total:g}: the result is no mean of the models, but scaled.")
+            note = f"The weights sum to {total:g}: the result is not a mean of the models, but scaled."
+            self.summary.notes.append(note)
 
     def check(self) -> None:
         """Hold the models against the first.

@@ -57,7 +57,7 @@ def check_policy(
         effect = policy.with_own_attention(lambda: _effect_of_the_future(policy, batch))
         if float(effect) > _tolerance(policy, in_half):
             raise InputError(
-                f"{name} cannot be trained here: its log-probs depend on later tokens, so it is no causal language "
+                f"{name} cannot be trained here: its log-probs depend on later tokens, so it is not a causal language "
                 "model (or one whose config lacks is_decoder)."
             )
         policy.train(was_training, adapter_dropout=False)  # the model as it is trained, all other dropout included

@@ -49,7 +49,7 @@ BROKEN = {
     "arguments": (CLASS + "    Arguments = 3\nown = Own", "own.py:4: AttributeError: "),
     "identity raises": (CLASS + "    def identity(self): raise ValueError('i')\nown = Own", "own.py:7: ValueError: i."),
     "identity is a list": (CLASS + "    def identity(self): return [1]\nown = Own", "own.py:4: TypeError: "),
-    "identity is no JSON": (CLASS + "    def identity(self): return {'a': {1}}\nown = Own", "own.py:4: TypeError: "),
+    "identity is not JSON": (CLASS + "    def identity(self): return {'a': {1}}\nown = Own", "own.py:4: TypeError: "),
     "score is None": (CLASS + "    def score(self, c): return None\nown = Own", "own.py:4: TypeError: "),
     "score yields numbers": (
         CLASS + "    def score(self, c): return [1.0] * len(c)\nown = Own",

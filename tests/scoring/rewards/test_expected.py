@@ -1,4 +1,4 @@
-"""Expected answers of all layouts: fields inside objects and lists, and what is no answer."""
+"""Expected answers of all layouts: fields inside objects and lists, and what is not an answer."""
 
 import json
 from typing import Any

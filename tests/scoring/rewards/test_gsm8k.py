@@ -65,7 +65,7 @@ def value_of(text: str) -> Decimal | None:
         ("Answer: He has 3 apples, so he pays 3 · 2 = 6.", "6"),  # a solution, not a number, follows the label
         ("6 + 12 = 18", "18"),  # no marker: the last number
         ("10-3 = 7", "7"),
-        ("It is 10-3", "3"),  # a hyphen between numbers is no sign
+        ("It is 10-3", "3"),  # a hyphen between numbers is not a sign
         ("between 5 and 10 - 3", "3"),
         ("(10)-3", "3"),
         ("covid-19", "19"),

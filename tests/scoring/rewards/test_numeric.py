@@ -36,7 +36,7 @@ from tests.scoring.rewards.test_gsm8k import MODELS, judged_solutions
         ("about 12.5% of 80", "80", False),  # the last number
         ("The answer is 12.5% of 80", "12.5", True),
         (r"so 75\%", "75", True),
-        ("It is 10-3", "3", False),  # a hyphen between numbers is no sign
+        ("It is 10-3", "3", False),  # a hyphen between numbers is not a sign
         ("The answer is 10/4 = 2.5", "2.5", False),
         ("A: 3e", "3", False),
     ],

@@ -32,7 +32,7 @@ class Broken:
     chat_template = "{{ messages }}"
 
     def save_pretrained(self, _: str) -> None:
-        raise ValueError("It holds a set, which is no JSON.")
+        raise ValueError("It holds a set, which is not JSON.")
 
 
 def damaged_copy(model: Path, root: Path, generation: dict[str, Any] | None, **config: object) -> Path:
@@ -93,7 +93,8 @@ def test_a_config_that_cannot_be_saved_is_found_before_the_training(tmp_path: Pa
     config = Qwen2Config()
     config.save_pretrained = Broken().save_pretrained
     broken = SimpleNamespace(config=config, generation_config=None)
-    with pytest.raises(InputError, match=r"could not be saved: It holds a set, which is no JSON\. Nothing was trained"):
+    message = r"could not be saved: It holds a set, which is not JSON\. Nothing was trained"
+    with pytest.raises(InputError, match=message):
         rehearse(tmp_path / "out", broken, AutoTokenizer.from_pretrained(str(model)), model)
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -49,7 +49,7 @@ def test_model_and_tokenizer_load_by_transformers(trained: Path, model: Path) ->
     messages = [{"role": "user", "content": "Hello"}]
     ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")["input_ids"]
     assert torch.isfinite(loaded(ids).logits).all()
-    assert "grao" not in (trained / "config.json").read_text()  # how it attended is no part of the model
+    assert "grao" not in (trained / "config.json").read_text()  # how it attended is not part of the model
     before, after = tensors(model), tensors(trained)
     assert before.keys() == after.keys()
     assert all(not torch.equal(before[name], after[name]) for name in before)
