@@ -45,7 +45,7 @@ def _index() -> str:
         "# Commands",
         "",
         "`grao COMMAND --help` prints the same, and with `--reward NAME`, `--estimator`, `--objective` … the arguments",
-        "of that plug-in as well. [Completion](../development.md#completion) fills in names, options and plug-ins.",
+        "of that plug-in as well. [Completion](../getting-started.md#install) fills in names, options and plug-ins.",
         "",
         "| command | what it does |",
         "|---|---|",
