@@ -25,7 +25,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from grao_pipeline.errors import UsageError
-from grao_pipeline.other_names import OTHER_NAMES
+from grao_pipeline.other_names import NAMES_OF_MODELS, OTHER_NAMES
 from grao_pipeline.parsing import check_text, shown
 
 Options = TypeVar("Options", bound="StageOptions")
@@ -236,16 +236,24 @@ def _problem(detail: ErrorDetails, known: Iterable[str]) -> tuple[str, str]:
     return f"{message[0].lower()}{message[1:]}, found {shown(detail['input'])}.", name
 
 
+ALIKE = 0.65
+"""Least similarity of a name that is suggested: `deep` and `depth` have 0.67, `rows` and `verbose` 0.55."""
+
+
 def closest(name: object, known: Iterable[str]) -> str:
     """` Did you mean learning_rate?`: the known name that another program calls so, that has these initials (`lr`), or
-    that is similar; or nothing.
+    that is similar; or nothing. For a revision, how it is given.
     """
     import difflib
 
     words = {candidate: re.split(r"[-_ ]", candidate.lstrip("-")) for candidate in known}
     joined = {"_".join(parts): candidate for candidate, parts in words.items()}
     bare = str(name).lstrip("-")
+    if bare == "revision" and not joined.keys().isdisjoint(NAMES_OF_MODELS):
+        return " Write MODEL@REVISION."
     similar = [joined[meant] for meant in OTHER_NAMES.get(bare.replace("-", "_"), ()) if meant in joined]
     similar += [candidate for candidate, parts in words.items() if "".join(part[:1] for part in parts) == bare]
-    similar += difflib.get_close_matches(str(name), list(words), n=1)
+    without_dashes = {candidate.lstrip("-"): candidate for candidate in words}
+    alike = difflib.get_close_matches(bare, list(without_dashes), n=1, cutoff=ALIKE)
+    similar += [without_dashes[candidate] for candidate in alike]
     return f" Did you mean {similar[0]}?" if similar else ""

@@ -48,3 +48,6 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "pairs": ("preference",),
 }
 """Name elsewhere → names here, of which the first that is known is meant."""
+
+NAMES_OF_MODELS = ("model", "tokenizer", "reward")
+"""Options that name a model of the hub, or lead to one, with its revision as MODEL@REVISION."""

@@ -64,10 +64,7 @@ class StageCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            flags = [flag for parameter in self.get_params(ctx) for flag in parameter.opts]
-            raise click.UsageError(
-                f"No such option '{error.option_name}'.{closest(error.option_name, flags)}", ctx
-            ) from None
+            raise unknown_option(error) from None
         except click.UsageError as error:
             raise click.UsageError(shortened(error.format_message() + _closest_choice(error)), ctx) from None
 
@@ -96,6 +93,13 @@ class StageCommand(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_plugin_help(self.options_model, ctx.meta.get("grao.arguments", ()), formatter)
         super().format_epilog(ctx, formatter)
+
+
+def unknown_option(error: click.NoSuchOption) -> click.UsageError:
+    """The error of an option that a command does not have, with the nearest one that it has."""
+    parameters = error.ctx.command.get_params(error.ctx) if error.ctx is not None else []
+    flags = [flag for parameter in parameters for flag in parameter.opts]
+    return click.UsageError(f"No such option '{error.option_name}'.{closest(error.option_name, flags)}", error.ctx)
 
 
 def _closest_choice(error: click.UsageError) -> str:
@@ -248,11 +252,11 @@ class _FlagsOverFile:
 
 def _help(stage: Stage) -> str:
     title = "Examples" if len(stage.examples) > 1 else "Example"
-    lines = [line for example in stage.examples for line in _folded(example)]
+    lines = [line for example in stage.examples for line in folded(example)]
     return "\n\n".join([stage.summary, stage.description, "\b\n" + "\n".join([f"{title}:", *lines])])
 
 
-def _folded(command: str, width: int = 96) -> Iterator[str]:
+def folded(command: str, width: int = 96) -> Iterator[str]:
     """A command line, continued with a backslash where it is long."""
     line = " "
     for word in command.split(" "):

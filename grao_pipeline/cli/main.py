@@ -53,6 +53,14 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"No such command '{name}'.{hint}", ctx)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            from grao_pipeline.cli.command import unknown_option
+
+            raise unknown_option(error) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(stage.name, stage.summary) for stage in stages()] + list(OTHER_COMMANDS.items())
         with formatter.section("Commands"):
