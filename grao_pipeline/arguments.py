@@ -66,7 +66,8 @@ class FreeArguments(PluginArguments):
 
 
 def argument(default: object, help: str, **constraints: Any) -> Any:
-    """A field of an argument model. `...` as default makes it required."""
+    """A field of an argument model. `...` as default makes it required; then it has `examples=[VALUE]`, too, for the
+    commands that help texts show."""
     return Field(default, description=help, **constraints)
 
 
@@ -132,12 +133,15 @@ class DescribedArgument(TypedDict):
     """None where it is required."""
     required: bool
     help: str
+    example: str
+    """A value for an example of a command; `VALUE` where none is known."""
 
 
 def described_arguments(model: type[BaseModel]) -> list[DescribedArgument]:
     """Name, type, default (None where required) and help of every argument, for people.
 
-    Example: `[{"name": "target", "type": "int > 0", "default": None, "required": True, "help": "Wanted length."}]`
+    Example: `[{"name": "target", "type": "int > 0", "default": None, "required": True, "help": "Wanted length.",
+    "example": "200"}]`
     """
     described = [_described(name, field) for name, field in model.model_fields.items()]
     instead = model.instead if issubclass(model, PluginArguments) else {}
@@ -156,7 +160,13 @@ def _described(name: str, field: FieldInfo) -> DescribedArgument:
         "default": None if field.is_required() else field.get_default(call_default_factory=True),
         "required": field.is_required(),
         "help": field.description or "",
+        "example": _example(field),
     }
+
+
+def _example(field: FieldInfo) -> str:
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    return str(next(iter([*(field.examples or ()), *choices]), "VALUE"))
 
 
 class _FunctionArguments(PluginArguments):

@@ -1,6 +1,7 @@
 """The kinds of plug-ins, and what each of them says of itself to people."""
 
 import inspect
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -164,13 +165,16 @@ def describe_plugin(kind: str, name: str) -> PluginDescription:
     of_kind = {known.name: known for known in KINDS}[kind]
     plugin = load(kind, name, of_kind.built_in())
     with own_code(f"{kind.capitalize()} '{name}'", plugin, option=kind):
-        arguments = described_arguments(arguments_of(plugin, of_kind.supplied))
+        model = arguments_of(plugin, of_kind.supplied)
+        arguments = described_arguments(model)
     flag = f"--{of_kind.argument_option.replace('_', '-')}"
     separator = "" if of_kind.command.endswith("=") else " "
     if of_kind.is_repeated:
         arguments = [{**argument, "name": f"{name}.{argument['name']}"} for argument in arguments]
     words = [f"{of_kind.command}{separator}{name}"]
-    words += [f"{flag} {argument['name']}=…" for argument in arguments if argument["required"]]
+    for argument, field in zip(arguments, model.model_fields.values(), strict=False):  # without the alternatives
+        if field.is_required():
+            words += [flag, shlex.quote(f"{argument['name']}={argument['example']}")]
     declared = method_of(plugin)
     words += [declared.options] if declared is not None and declared.options else []
     example = " ".join(words)

@@ -57,7 +57,14 @@ def test_a_plugin_without_arguments_takes_none() -> None:
 
 def test_arguments_are_described_with_type_default_and_help() -> None:
     first, second, *_ = described_arguments(LengthArguments)
-    assert first == {"name": "target", "type": "int > 0", "default": None, "required": True, "help": "Wanted length."}
+    assert first == {
+        "name": "target",
+        "type": "int > 0",
+        "default": None,
+        "required": True,
+        "help": "Wanted length.",
+        "example": "VALUE",
+    }
     assert second["default"] == "words"
     assert second["type"] == "words|characters"
 

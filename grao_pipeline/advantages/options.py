@@ -98,11 +98,13 @@ class AdvantagesOptions(RayStageOptions):
         [],
         "Change the combined reward before the statistics: unlikely, optimal-cost, contrast-bonus, overlong, "
         "class-mean, or your own as package.module:function. Repeatable, applied in order.",
+        plugin="reshape",
     )
     reshape_arg: KeyValues = option([], "Argument of a reshape as NAME.key=value, e.g. unlikely.beta=0.5. Repeatable.")
     filter: list[str] = option(
         [],
         "A further filter: indistinct, or your own as package.module:function. Repeatable, applied in order.",
+        plugin="filter",
     )
     filter_arg: KeyValues = option(
         [], "Argument of such a filter as NAME.key=value, e.g. indistinct.tau=0.2. Repeatable."
@@ -111,6 +113,7 @@ class AdvantagesOptions(RayStageOptions):
         [],
         "Weigh the tokens of samples: conflicts, top-entropy, gigpo, salt, process, items, or your own as "
         "package.module:function. Repeatable: factors are multiplied.",
+        plugin="token_weight",
     )
     token_weights_arg: KeyValues = option(
         [], "Argument of such weights as NAME.key=value, e.g. top-entropy.share=0.1. Repeatable."

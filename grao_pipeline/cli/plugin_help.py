@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
+from itertools import pairwise
 
 import click
 
@@ -18,8 +19,7 @@ def write_plugin_help(model: type[StageOptions], words: Sequence[str], formatter
     """
     for name, field in model.model_fields.items():
         kind = extra_of(field).get("plugin")
-        plugin = _value_of(option_flag(name), words) if kind else None
-        if plugin and plugin != "auto":
+        for plugin in _values_of(option_flag(name), words) if kind else ():
             try:
                 write_description(describe_plugin(str(kind), plugin), formatter)
             except GraoError as error:
@@ -28,7 +28,7 @@ def write_plugin_help(model: type[StageOptions], words: Sequence[str], formatter
 
 def write_description(plugin: PluginDescription, formatter: click.HelpFormatter) -> None:
     """A plug-in's summary, and its arguments with types, defaults and help."""
-    with formatter.section(f"{plugin.kind} '{plugin.name}'"):
+    with formatter.section(f"{plugin.kind.replace('_', ' ')} '{plugin.name}'"):
         if plugin.summary:
             formatter.write_text(plugin.summary)
             formatter.write_paragraph()
@@ -54,11 +54,8 @@ def write_description(plugin: PluginDescription, formatter: click.HelpFormatter)
         formatter.write_dl(rows)
 
 
-def _value_of(flag: str, words: Sequence[str]) -> str | None:
-    """The value that a command line gives to a flag."""
-    for number, word in enumerate(words):
-        if word == flag and number + 1 < len(words):
-            return words[number + 1]
-        if word.startswith(f"{flag}="):
-            return word.partition("=")[2]
-    return None
+def _values_of(flag: str, words: Sequence[str]) -> list[str]:
+    """The names that a command line gives to a flag, each once, `auto` left out."""
+    following = [after for word, after in pairwise(words) if word == flag]
+    joined = [word.partition("=")[2] for word in words if word.startswith(f"{flag}=")]
+    return [name for name in dict.fromkeys([*following, *joined]) if name not in ("", "auto")]

@@ -5,12 +5,12 @@ from dataclasses import asdict
 import click
 
 from grao_pipeline.arguments import described_arguments
-from grao_pipeline.cli.command import CommandGroup, errors_for_people, json_option
+from grao_pipeline.cli.command import CommandGroup, errors_for_people, folded, json_option
 from grao_pipeline.cli.plugin_help import write_description
 from grao_pipeline.cli.summaries import print_summary
 from grao_pipeline.cli.terminal import echo
 from grao_pipeline.errors import MissingDependency, UsageError
-from grao_pipeline.options import closest, option_flag
+from grao_pipeline.options import closest
 from grao_pipeline.plugin_kinds import KINDS, PluginDescription, describe_plugin
 
 FILTER = "filter"
@@ -81,7 +81,7 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
     for description in descriptions:
         write_description(description, formatter)
         with formatter.section("Example"):
-            formatter.write_text(description.example)
+            formatter.write("".join(f"{line}\n" for line in folded(description.example)))
     echo(formatter.getvalue().rstrip())
 
 
@@ -133,7 +133,7 @@ def filter_descriptions() -> dict[str, PluginDescription]:
             f"{one.help} ({one.phase} the statistics)",
             [arguments[option] for option in one.options],
             "",
-            "grao advantages GROUPS OUT --scores SCORES " + " ".join(f"{option_flag(name)} …" for name in one.options),
+            f"grao advantages GROUPS OUT --scores SCORES {one.example}",
         )
         for one in FILTERS
     }

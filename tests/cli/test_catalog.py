@@ -18,7 +18,7 @@ from grao_pipeline.cli.system import System
 from grao_pipeline.cli.systems import SYSTEMS
 from grao_pipeline.options import extra_of, option_flag
 from grao_pipeline.pipeline import stage_named
-from grao_pipeline.plugin_kinds import KINDS
+from grao_pipeline.plugin_kinds import KINDS, PluginDescription
 from grao_pipeline.plugins import load
 from grao_pipeline.rounds.config.compile import load_plan
 from tests import tiny
@@ -220,6 +220,43 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         tiny.grao_json("score", places["groups"], places[name], "--reward", reward, *target, *names)
     tiny.grao_json("logprobs", places["groups"], places["REF"], "--model", places["base"], "--top-k", 4, *device)
     return places
+
+
+def example_places(places: dict[str, str], kind: str) -> dict[str, str]:
+    """What the words of an example stand for."""
+    table = places["REF"] if kind == "objective" else places["FEATURE"]
+    names = {
+        "NAME": "a" if kind == "combination" else "f",
+        "OTHER": "g",
+        "TABLE": table,
+        "feature.NAME": "feature.f",
+        "feature.OTHER": "feature.g",
+    }
+    return places | names | {"SCORES": places["A"], "GROUPS": places["groups"], "MODEL": places["base"]}
+
+
+EXAMPLES = [one for one in method_descriptions() if one.kind in ("estimator", "combination", "reshape", "filter")]
+EXAMPLES += [one for one in method_descriptions() if one.kind in ("token_weight", "objective")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("description", EXAMPLES, ids=lambda one: f"{one.kind} {one.name}")
+def test_the_example_of_a_method_runs_as_it_is_written(
+    description: PluginDescription, places: dict[str, str], advantages: str, tmp_path: Path
+) -> None:
+    """With tables for its words in capitals; a training makes one step."""
+    known = example_places(places, description.kind) | {"OUT": str(tmp_path / "out"), "ADVANTAGES": advantages}
+    pieces = [word.partition("=") for word in shlex.split(description.example)]
+    _, command, *words = ["".join(known.get(piece, piece) for piece in parts) for parts in pieces]
+    few = ["--device", "cpu", "--max-steps", 1, "--learning-rate", 1e-4] if command == "train" else []
+    tiny.grao_json(command, *words, *few)
+
+
+@pytest.fixture(scope="module")
+def advantages(places: dict[str, str]) -> str:
+    out = str(Path(places["groups"]).with_name("advantages"))
+    tiny.grao_json("advantages", places["groups"], out, "--scores", places["A"])
+    return out
 
 
 def drawn_systems() -> list[System]:

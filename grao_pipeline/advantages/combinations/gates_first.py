@@ -16,6 +16,7 @@ Gate = Annotated[dict[str, float] | None, Field(description="As gate.NAME=THRESH
 @method(
     "our own",
     "V = q where all gates are passed; V = L_k − weight_k · (gate_k − R_k) where gate k is the first that is not",
+    options="--gate NAME=0.5",
 )
 @traits(needs_several=True)
 def gates_first(view: pl.DataFrame, *, weights: Weights, statistics: str, gate: Gate = None) -> pl.Expr:

@@ -8,7 +8,7 @@ from pydantic import Field
 from grao_pipeline.advantages.combinations.rewards import Weights, complete, number_of, reward_named, total
 from grao_pipeline.methods import method, traits
 
-Penalty = Annotated[float, Field(description="Spreads that are subtracted from the mean.", ge=0.0)]
+Penalty = Annotated[float, Field(description="Spreads that are subtracted from the mean.", ge=0.0, examples=[0.5])]
 Spread = Annotated[Literal["deviation", "variance"], Field(description="The paper's is the variance.")]
 Calibrate = Annotated[
     Literal["no", "table"], Field(description="Whether each reward is standardized over the table first.")

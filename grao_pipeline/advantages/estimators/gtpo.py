@@ -23,7 +23,9 @@ class Gtpo(Estimator):
     """
 
     class Arguments(PluginArguments):
-        start_entropy: float = argument(..., "Entropy at the start of the training, in nats per token.", ge=0.0)
+        start_entropy: float = argument(
+            ..., "Entropy at the start of the training, in nats per token.", ge=0.0, examples=[0.5]
+        )
         gamma: float = argument(0.1, "Weight of the entropy.", ge=0.0)
         limit: float = argument(math.log(2.0), "Largest entropy of a sample, in nats per token.", gt=0.0)
 

@@ -12,6 +12,7 @@ from grao_pipeline.methods import method
     "Â = α_D α_M (R − μ) / σ        α_D = σ(1 − similarity) / σ(its mean over the table)\n"
     "α_M = σ(g) / σ(mean of g over the table), g = the group's mean of R_y − R_i without outliers",
     needs="a rewarded reference, and --feature NAME=SCORES with the similarity to it",
+    options="--feature NAME=TABLE",
 )
 class HardnessScaled(Estimator):
     """GRPO's advantage, larger where a sample is unlike the reference and where the reference is much better.
@@ -21,7 +22,9 @@ class HardnessScaled(Estimator):
     """
 
     class Arguments(PluginArguments):
-        similarity: str = argument(..., "Name of a --feature in [0, 1]: how similar a sample is to the reference.")
+        similarity: str = argument(
+            ..., "Name of a --feature in [0, 1]: how similar a sample is to the reference.", examples=["NAME"]
+        )
         invert: bool = argument(False, "Divide by α_M instead of multiplying.")
         outliers: float = argument(3.0, "Gaps this many deviations of the table from its mean are left out.", gt=0.0)
 

@@ -12,6 +12,7 @@ from grao_pipeline.methods import method
     "Â = +√((1 − p) / p) (1 + kappa z) for a right sequence, −√(p / (1 − p)) (1 − kappa z) for a wrong one\n"
     "p = the group's share of right ones, z = the auxiliary reward, standardized among the right or the wrong ones",
     needs="two columns: correct=reward.NAME or feature.NAME, and aux=…",
+    options="--feature NAME=TABLE --feature OTHER=TABLE",
 )
 class SignedBy(Estimator):
     """Correctness decides the sign of an advantage, an auxiliary reward its size alone.
@@ -21,8 +22,12 @@ class SignedBy(Estimator):
     """
 
     class Arguments(PluginArguments):
-        correct: str = argument(..., "Column with the correctness: reward.NAME or feature.NAME.")
-        aux: str = argument(..., "Column with the auxiliary reward: reward.NAME or feature.NAME.")
+        correct: str = argument(
+            ..., "Column with the correctness: reward.NAME or feature.NAME.", examples=["feature.NAME"]
+        )
+        aux: str = argument(
+            ..., "Column with the auxiliary reward: reward.NAME or feature.NAME.", examples=["feature.OTHER"]
+        )
         kappa: float = argument(0.25, "How much the auxiliary reward counts.", ge=0.0)
         threshold: float = argument(0.5, "From here on a sequence is right.")
 

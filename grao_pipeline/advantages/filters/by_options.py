@@ -34,7 +34,7 @@ NORMAL = 1.4826
 class Filter:
     """One filter.
 
-    Example: `Filter("too-short", "Samples of fewer tokens.", "before", ("min_tokens",), too_short)`
+    Example: `Filter("too-short", "Samples of fewer tokens.", "before", ("min_tokens",), "--min-tokens 4", too_short)`
     """
 
     name: str
@@ -43,6 +43,8 @@ class Filter:
     phase: Phase
     options: tuple[str, ...]
     """The fields of AdvantagesOptions that switch it on."""
+    example: str
+    """Words of a command that switch it on."""
     expression: Callable[[AdvantagesOptions], pl.Expr | None]
     """True where a sequence is masked; None where the options do not switch the filter on."""
     replacement: float | None = None
@@ -134,19 +136,50 @@ def truncated_to_zero(options: AdvantagesOptions) -> pl.Expr | None:
 
 
 FILTERS = (
-    Filter("staleness", "Groups too many rounds older than the newest.", "before", ("max_rounds_behind",), stale),
-    Filter("unscored", "Groups with an unscored sample.", "before", ("unscored",), unscored),
-    Filter("truncated", "Samples that ended at the token limit.", "before", ("truncated",), truncated),
-    Filter("too-short", "Samples with too few tokens.", "before", ("min_tokens",), too_short),
-    Filter("too-long", "Samples with too many tokens.", "before", ("max_tokens",), too_long),
-    Filter("duplicates", "Samples equal to an earlier one of the group.", "before", ("duplicates",), duplicates),
-    Filter("outliers", "Samples with a reward far from the group's median.", "before", ("max_deviations",), outliers),
-    Filter("min-group-size", "Groups with too few samples left.", "before", ("min_group_size",), min_group_size),
+    Filter(
+        "staleness",
+        "Groups too many rounds older than the newest.",
+        "before",
+        ("max_rounds_behind",),
+        "--max-rounds-behind 2",
+        stale,
+    ),
+    Filter("unscored", "Groups with an unscored sample.", "before", ("unscored",), "--unscored group", unscored),
+    Filter(
+        "truncated", "Samples that ended at the token limit.", "before", ("truncated",), "--truncated drop", truncated
+    ),
+    Filter("too-short", "Samples with too few tokens.", "before", ("min_tokens",), "--min-tokens 4", too_short),
+    Filter("too-long", "Samples with too many tokens.", "before", ("max_tokens",), "--max-tokens 512", too_long),
+    Filter(
+        "duplicates",
+        "Samples equal to an earlier one of the group.",
+        "before",
+        ("duplicates",),
+        "--duplicates drop",
+        duplicates,
+    ),
+    Filter(
+        "outliers",
+        "Samples with a reward far from the group's median.",
+        "before",
+        ("max_deviations",),
+        "--max-deviations 3",
+        outliers,
+    ),
+    Filter(
+        "min-group-size",
+        "Groups with too few samples left.",
+        "before",
+        ("min_group_size",),
+        "--min-group-size 2",
+        min_group_size,
+    ),
     Filter(
         "zero-variance",
         "Groups whose rewards are all equal.",
         "after",
         ("keep_zero_variance",),
+        "--no-keep-zero-variance",
         zero_variance,
         is_about_rewards=True,
     ),
@@ -155,6 +188,7 @@ FILTERS = (
         "Groups that are too hard or too easy.",
         "after",
         ("min_mean_reward", "max_mean_reward"),
+        "--min-mean-reward 0.1 --max-mean-reward 0.9",
         mean_reward,
     ),
     Filter(
@@ -162,6 +196,7 @@ FILTERS = (
         "Samples neither among the best nor the worst of the group.",
         "after",
         ("top_k", "bottom_k"),
+        "--top-k 2 --bottom-k 2",
         top_and_bottom,
     ),
     Filter(
@@ -169,6 +204,7 @@ FILTERS = (
         "Samples that ended at the token limit: an advantage of 0 instead of a mask.",
         "after",
         ("truncated",),
+        "--truncated zero",
         truncated_to_zero,
         replacement=0.0,
     ),

@@ -7,14 +7,15 @@ from pydantic import Field
 
 from grao_pipeline.methods import method, traits
 
-Score = Annotated[str, Field(description="Name of a --feature with a fine-grained score.")]
-Tau = Annotated[float, Field(description="Least difference of the scores.", gt=0)]
+Score = Annotated[str, Field(description="Name of a --feature with a fine-grained score.", examples=["NAME"])]
+Tau = Annotated[float, Field(description="Least difference of the scores.", gt=0, examples=[0.1])]
 
 
 @method(
     "after arXiv 2512.06337",
     "o_i is masked unless some o_j with sign Â_j = −sign Â_i has |score_i − score_j| ≥ tau",
     needs="--feature NAME=SCORES",
+    options="--feature NAME=TABLE",
 )
 @traits(before_statistics=False)
 def indistinct(view: pl.DataFrame, *, statistics: str, score: Score, tau: Tau) -> pl.Expr:

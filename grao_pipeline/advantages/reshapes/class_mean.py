@@ -8,13 +8,16 @@ from pydantic import Field
 from grao_pipeline.advantages.reshapes.rewards import IS_SAMPLE, REWARD
 from grao_pipeline.methods import method
 
-Feature = Annotated[str, Field(description="Name of a --feature that numbers the class of each sample.")]
+Feature = Annotated[
+    str, Field(description="Name of a --feature that numbers the class of each sample.", examples=["NAME"])
+]
 
 
 @method(
     "after GEPO, as its abstract describes it",
     "R_i ← mean of R over the group's samples of the class of o_i",
     "--feature NAME=SCORES",
+    options="--feature NAME=TABLE",
 )
 def class_mean(view: pl.DataFrame, *, statistics: str, feature: Feature) -> pl.Expr:
     """Gives every sample the mean reward of the group's samples of its class: less noise in a class of equal plans.

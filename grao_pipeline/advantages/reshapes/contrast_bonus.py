@@ -8,9 +8,11 @@ from pydantic import Field
 from grao_pipeline.advantages.reshapes.rewards import IS_SAMPLE, REWARD
 from grao_pipeline.methods import method
 
-Feature = Annotated[str, Field(description="Name of a --feature: 1 where a sample uses what is rewarded, else 0.")]
-Bonus = Annotated[float, Field(description="b, added or subtracted.", gt=0)]
-Margin = Annotated[float, Field(description="ε: smaller differences have no effect.", ge=0)]
+Feature = Annotated[
+    str, Field(description="Name of a --feature: 1 where a sample uses what is rewarded, else 0.", examples=["NAME"])
+]
+Bonus = Annotated[float, Field(description="b, added or subtracted.", gt=0, examples=[0.1])]
+Margin = Annotated[float, Field(description="ε: smaller differences have no effect.", ge=0, examples=[0.1])]
 Threshold = Annotated[float, Field(description="The reward of a success.")]
 
 
@@ -19,6 +21,7 @@ Threshold = Annotated[float, Field(description="The reward of a success.")]
     "R_i ← R_i + bonus · sign · feature_i        sign = [a₁ − a₀ > margin] − [a₁ − a₀ < −margin]\n"
     "a₁, a₀ the shares of successes among the group's samples with and without the feature",
     needs="--feature NAME=SCORES",
+    options="--feature NAME=TABLE",
 )
 def contrast_bonus(
     view: pl.DataFrame, *, statistics: str, feature: Feature, bonus: Bonus, margin: Margin, threshold: Threshold = 0.5

@@ -9,9 +9,12 @@ from grao_pipeline.advantages.reshapes.rewards import IS_SAMPLE, REWARD
 from grao_pipeline.methods import method
 
 Limit = Annotated[
-    int, Field(description="L_max: the tokens at which the punishment is 1, e.g. --max-new-tokens.", gt=0)
+    int,
+    Field(description="L_max: the tokens at which the punishment is 1, e.g. --max-new-tokens.", gt=0, examples=[512]),
 ]
-Buffer = Annotated[int, Field(description="L_cache: the punishment begins this many tokens earlier.", gt=0)]
+Buffer = Annotated[
+    int, Field(description="L_cache: the punishment begins this many tokens earlier.", gt=0, examples=[64])
+]
 
 
 @method(

@@ -9,7 +9,7 @@ from grao_pipeline.advantages.token_weights.groups import EPSILON, centered, dis
 from grao_pipeline.advantages.token_weights.tokens import Tokens
 from grao_pipeline.methods import method, traits
 
-Scores = Annotated[str, Field(description="Name of a --feature whose scores have steps.")]
+Scores = Annotated[str, Field(description="Name of a --feature whose scores have steps.", examples=["NAME"])]
 Omega = Annotated[float, Field(description="Weight of the steps' advantages.", ge=0.0)]
 Discount = Annotated[float, Field(description="Discount of later steps' rewards.", ge=0.0, le=1.0)]
 Norm = Annotated[Literal["mean", "mean-std"], Field(description="Whether they are divided by their deviation.")]
@@ -19,7 +19,7 @@ Norm = Annotated[Literal["mean", "mean-std"], Field(description="Whether they ar
     "arXiv 2505.10978 and its code",
     "Â_{s,step} = Â_s + omega · (discounted return of the step − mean over all steps of the prompt in the same state)",
     needs="completion_token_ends, and --feature NAME=SCORES with steps (rewards and states)",
-    options="--estimator dr-grpo --statistics samples --keep-zero-variance",
+    options="--feature NAME=TABLE --estimator dr-grpo --statistics samples --keep-zero-variance",
 )
 @traits(gives="advantages", reads_steps=True)
 def gigpo(

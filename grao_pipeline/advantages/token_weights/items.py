@@ -10,7 +10,9 @@ from grao_pipeline.advantages.token_weights.tokens import Tokens
 from grao_pipeline.methods import method, traits
 
 EPSILON = 1e-4
-Scores = Annotated[str, Field(description="Name of a --feature whose scores have steps: one per item of the list.")]
+Scores = Annotated[
+    str, Field(description="Name of a --feature whose scores have steps: one per item of the list.", examples=["NAME"])
+]
 Reward = Annotated[
     Literal["hit", "discounted"], Field(description="An item's own reward, or its share of the discounted gain.")
 ]
@@ -21,7 +23,7 @@ Reward = Annotated[
     "Â_{i,k} = (r_{i,k} − mean_i) / (s_i + 1e-4)        over the group's samples at place k, s with n − 1\n"
     "hit: r_{i,k} = rel_k; discounted: r_{i,k} = Σ_{j ≥ k} rel_j / log₂(j + 1)",
     needs="completion_token_ends, and --feature NAME=SCORES with steps (rewards)",
-    options="--keep-zero-variance",
+    options="--feature NAME=TABLE --keep-zero-variance",
 )
 @traits(gives="advantages", reads_steps=True)
 def items(tokens: Tokens, *, scores: Scores, reward: Reward = "hit") -> np.ndarray:

@@ -9,7 +9,7 @@ from grao_pipeline.advantages.token_weights.groups import EPSILON, centered, dis
 from grao_pipeline.advantages.token_weights.tokens import Tokens
 from grao_pipeline.methods import method, traits
 
-Scores = Annotated[str, Field(description="Name of a --feature whose scores have steps.")]
+Scores = Annotated[str, Field(description="Name of a --feature whose scores have steps.", examples=["NAME"])]
 Whole = Annotated[float, Field(description="Share of the sample's own advantage that every token gets in addition.")]
 
 
@@ -18,7 +18,7 @@ Whole = Annotated[float, Field(description="Share of the sample's own advantage 
     "Â_{s,t} = whole · Â_s + Σ_{k: step k ends at t or later} (r_k − mean) / (s + ε)\n"
     "    mean and s (n − 1) over all steps of the group's samples",
     needs="completion_token_ends, and --feature NAME=SCORES with steps (rewards), e.g. of process-reward-model",
-    options="--keep-zero-variance",
+    options="--feature NAME=TABLE --keep-zero-variance",
 )
 @traits(gives="advantages", reads_steps=True)
 def process(tokens: Tokens, *, scores: Scores, whole: Whole = 0.0) -> np.ndarray:

@@ -9,13 +9,14 @@ from grao_pipeline.advantages.token_weights.groups import mean_of, numbered
 from grao_pipeline.advantages.token_weights.tokens import Tokens
 from grao_pipeline.methods import method, traits
 
-Scores = Annotated[str, Field(description="Name of a --feature whose scores have steps.")]
+Scores = Annotated[str, Field(description="Name of a --feature whose scores have steps.", examples=["NAME"])]
 
 
 @method(
     "arXiv 2510.20022",
     "Â_{s,step} = mean of Â over the prompt's samples with a step of the same state, next state and tokens",
     needs="completion_token_ends, and --feature NAME=SCORES with steps (states)",
+    options="--feature NAME=TABLE",
 )
 @traits(gives="advantages", reads_steps=True)
 def salt(tokens: Tokens, *, scores: Scores) -> np.ndarray:

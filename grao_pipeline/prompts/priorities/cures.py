@@ -8,7 +8,9 @@ from pydantic import Field
 from grao_pipeline.methods import method
 from grao_pipeline.prompts.outcomes import uncertainty
 
-Tau = Annotated[float, Field(description="How sharply middle difficulty is preferred; small: sharply.", gt=0)]
+Tau = Annotated[
+    float, Field(description="How sharply middle difficulty is preferred; small: sharply.", gt=0, examples=[0.1])
+]
 
 
 @method(

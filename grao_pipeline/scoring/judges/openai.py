@@ -37,7 +37,11 @@ class OpenAIChatModel(ChatModel):
     takes_batches = True
 
     class Arguments(PluginArguments):
-        base_url: str = argument(..., "URL of the server up to its version, e.g. http://localhost:8000/v1.")
+        base_url: str = argument(
+            ...,
+            "URL of the server up to its version, e.g. http://localhost:8000/v1.",
+            examples=["http://localhost:8000/v1"],
+        )
         served_model: str | None = argument(None, "Name of the model; default: the only model that is served.")
         concurrency: int = argument(CONCURRENCY, "Requests in flight.", ge=1, le=MAX_CONNECTIONS)
         retries: NonNegativeInt = argument(RETRIES, "Further tries of a request that failed.")

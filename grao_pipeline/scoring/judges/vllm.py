@@ -53,7 +53,7 @@ class VllmChatModel(ChatModel):
     """
 
     class Arguments(PluginArguments):
-        model: str = argument(..., "Model directory or Hub ID.")
+        model: str = argument(..., "Model directory or Hub ID.", examples=["MODEL"])
         dtype: Dtype = argument("auto", "Precision of the weights.")
         max_model_len: PositiveInt | None = argument(
             None, "Longest conversation including the reply, in tokens; default: all positions of the model."

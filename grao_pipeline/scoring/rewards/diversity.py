@@ -55,7 +55,7 @@ class Diversity(Reward):
     """
 
     class Arguments(PluginArguments):
-        yule_scale: PositiveFloat = argument(..., "Yule's K that counts as ½, e.g. 100.")
+        yule_scale: PositiveFloat = argument(..., "Yule's K that counts as ½, e.g. 100.", examples=[100])
         parts: JsonList[str] = argument(
             list(PARTS), f"Which numbers, as a JSON list: {', '.join(PARTS)}.", min_length=1
         )

@@ -13,7 +13,7 @@ class Length(Reward):
     """1 at the target length, falling linearly to 0: max(0, 1 − |n − target| / target) for a completion of length n."""
 
     class Arguments(PluginArguments):
-        target: PositiveInt = argument(..., "Length that gets the highest reward.")
+        target: PositiveInt = argument(..., "Length that gets the highest reward.", examples=[200])
         unit: Literal["words", "characters"] = argument("words", "Unit of the length.")
 
     arguments: Arguments

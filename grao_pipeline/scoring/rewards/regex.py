@@ -32,7 +32,7 @@ class Regex(Reward):
 
     class Arguments(PluginArguments):
         pattern: Annotated[str, AfterValidator(regular_expression)] = argument(
-            ..., "Regular expression to search for, e.g. `^Yes`."
+            ..., "Regular expression to search for, e.g. `^Yes`.", examples=["^Yes"]
         )
         full: bool = argument(False, "The whole stripped completion must match, instead of any part of it.")
         timeout: PositiveFloat = argument(2.0, "CPU seconds per search.")

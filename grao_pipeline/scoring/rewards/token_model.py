@@ -118,7 +118,7 @@ class TokenModelReward(Reward):
     """
 
     class Arguments(PluginArguments):
-        model: str = argument(..., "Model directory or Hub ID.")
+        model: str = argument(..., "Model directory or Hub ID.", examples=["MODEL"])
         dtype: Literal["auto", "float32", "bfloat16"] = argument(
             "auto", "Precision; auto: float32 on CPU, else bfloat16."
         )

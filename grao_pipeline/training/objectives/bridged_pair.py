@@ -29,7 +29,7 @@ class BridgedPair(Objective):
     """
 
     class Arguments(PluginArguments):
-        against: str = argument(..., "NAME of the --logprobs of the reference model.")
+        against: str = argument(..., "NAME of the --logprobs of the reference model.", examples=["NAME"])
         pair_beta: PositiveFloat = argument(0.1, "β: scale of the margin.")
         delta: PositiveFloat = argument(2.0, "Largest addition to the weight of a changed token.")
 

@@ -22,7 +22,7 @@ class Distillation(Objective):
     """
 
     class Arguments(PluginArguments):
-        teacher: str = argument(..., "NAME of the --logprobs of the teacher.")
+        teacher: str = argument(..., "NAME of the --logprobs of the teacher.", examples=["NAME"])
         cap: PositiveFloat = argument(5.0, "Largest importance ratio.")
 
     arguments: Arguments

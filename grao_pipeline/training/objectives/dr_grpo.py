@@ -31,6 +31,7 @@ class DrGrpo(Objective):
             "Length that every sample's loss is divided by, e.g. the sampler's --max-new-tokens. Required: it sets the "
             "scale of the loss, which must not depend on the samples that a table happens to hold.",
             ge=1.0,
+            examples=[512],
         )
 
     arguments: Arguments

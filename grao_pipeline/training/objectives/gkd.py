@@ -30,7 +30,7 @@ class Gkd(Objective):
     """
 
     class Arguments(PluginArguments):
-        teacher: str = argument(..., "NAME of the --logprobs of the teacher.")
+        teacher: str = argument(..., "NAME of the --logprobs of the teacher.", examples=["NAME"])
         jsd: float = argument(0.5, "β of the generalized divergence: 0 forward KL, 1 reverse KL.", ge=0.0, le=1.0)
         references: NonNegativeFloat = argument(0.0, "Weight of the references, next to that of the samples of 1.")
 

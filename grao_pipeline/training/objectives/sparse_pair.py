@@ -13,7 +13,7 @@ from grao_pipeline.training.objectives.pairwise import Pairwise, PairwiseArgumen
 class SparsePairArguments(PairwiseArguments):
     """Arguments of the pair losses, and how many tokens count."""
 
-    share: float = argument(..., "Share of the tokens of each sequence that count.", gt=0.0, le=1.0)
+    share: float = argument(..., "Share of the tokens of each sequence that count.", gt=0.0, le=1.0, examples=[0.2])
 
 
 @method(

@@ -22,7 +22,9 @@ class Trpa(Objective):
     """
 
     class Arguments(PluginArguments):
-        levels: JsonList[float] = argument(..., "Lowest rewards of the levels but the worst, as JSON, e.g. [1, 0.5].")
+        levels: JsonList[float] = argument(
+            ..., "Lowest rewards of the levels but the worst, as JSON, e.g. [1, 0.5].", examples=["[1,0.5]"]
+        )
         trpa_beta: PositiveFloat = argument(0.1, "Scale of the difference.")
         best: PositiveFloat = argument(2.5, "Factor for pairs whose winner has level 1.")
         kl: NonNegativeFloat = argument(0.001, "Weight of the divergence.")

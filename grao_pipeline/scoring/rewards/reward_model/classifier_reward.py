@@ -47,7 +47,7 @@ class ClassifierReward(Reward):
     """
 
     class Arguments(PluginArguments):
-        model: str = argument(..., "Model directory or Hub ID.")
+        model: str = argument(..., "Model directory or Hub ID.", examples=["MODEL"])
         engine: Literal["transformers", "vllm"] = argument(
             "transformers", "What runs the model; vllm computes the common prompt of a group once."
         )
