@@ -22,12 +22,13 @@ CAMPAIGNS = {
     "kills": "SIGKILL at random moments of every stage; the end is compared with an undisturbed run",
     "damage": "one bit flipped, or the end cut off, in every kind of file",
     "fuzz": "malformed sources, tables, configurations and options",
+    "disks": "full and read-only disks, too few open files; then the same command on a good disk",
     "stores": "an S3 server that refuses, delays, cuts off and corrupts its answers",
     "processes": "SIGKILL of a command with --processes 2, or of one of its processes, at random moments",
     "concurrency": "the same command twice at once, and shared caches",
 }
 """Each is the module of its name in this package."""
-TURN_SECONDS = {"kills": 90.0, "processes": 60.0, "fuzz": 50.0}
+TURN_SECONDS = {"kills": 90.0, "disks": 40.0, "processes": 60.0, "fuzz": 50.0}
 """How long a campaign runs before the next has its turn, where it is not `SECONDS`."""
 SECONDS = 10.0
 

@@ -26,16 +26,16 @@ Arguments = Callable[[Path], Sequence[object]]
 
 def trials(place: Place, seed: int) -> Iterator[Trial]:
     """Every stage in turn, and rounds now and then."""
-    commands = _commands(place)
+    of_stages = commands(place)
     undisturbed: dict[str, tuple[Path, float]] = {}
     for number in itertools.count():
         for stage in (*TURNS, *([ROUNDS] if number % TURNS_PER_ROUNDS == 0 else [])):
             if stage not in undisturbed:
-                undisturbed[stage] = _run_undisturbed(place, stage, commands[stage])
-            yield _trial(place, stage, commands[stage], f"{seed}-{number}", *undisturbed[stage])
+                undisturbed[stage] = run_undisturbed(place, stage, of_stages[stage])
+            yield _trial(place, stage, of_stages[stage], f"{seed}-{number}", *undisturbed[stage])
 
 
-def _commands(place: Place) -> dict[str, Arguments]:
+def commands(place: Place) -> dict[str, Arguments]:
     """The arguments of every stage for an output."""
     large = place.fresh("large")
     rows = large / "rows.jsonl"
@@ -84,7 +84,7 @@ def _write_rounds(place: Place, out: Path) -> Path:
     return path
 
 
-def _run_undisturbed(place: Place, stage: str, arguments: Arguments) -> tuple[Path, float]:
+def run_undisturbed(place: Place, stage: str, arguments: Arguments) -> tuple[Path, float]:
     """The output, and how many seconds it took."""
     out = place.fresh("undisturbed") / "out"
     started = time.monotonic()

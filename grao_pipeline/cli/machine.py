@@ -1,6 +1,7 @@
 """What the machine refuses, wherever in a stage: memory, space, rights, handles. Not a bug of ours, so no traceback."""
 
 import errno
+import os
 import re
 import resource
 from pathlib import Path
@@ -37,16 +38,23 @@ def machine_problem(error: BaseException) -> str | None:
     At the end of an address space (`ulimit -v`) libraries fail in any way: half-imported modules, threads that do not
     start, panics.
     """
-    if isinstance(error, OSError) and error.errno in REFUSALS:
+    refusal = error if isinstance(error, OSError) else _in_panic(error)
+    if refusal is not None and refusal.errno in REFUSALS:
         from grao_pipeline.storage.outside_errors import refused
 
-        place = printable(str(error.filename)) if error.filename is not None else "a file"
-        return str(refused("use", place, error))
+        place = printable(str(refusal.filename)) if refusal.filename is not None else "a file"
+        return str(refused("use", place, refusal))
     is_memory = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
     if is_memory or _address_space_has_ended():
         reason = printable(f"{type(error).__name__}: {error}" if str(error) else "an allocation failed")
         return f"Not enough memory ({reason}). Free some and run the same command again; what is written is reused."
     return None
+
+
+def _in_panic(error: BaseException) -> OSError | None:
+    """What the machine told a library in Rust (Polars) that panicked: `Os { code: 24, kind: TooManyOpenFiles, … }`."""
+    code = re.search(r"\bOs \{ code: (\d+),", str(error)) if type(error).__name__ == "PanicException" else None
+    return None if code is None else OSError(int(code[1]), os.strerror(int(code[1])))
 
 
 def small_address_space() -> str | None:
