@@ -17,7 +17,10 @@ MOST_KILLS = 3
 """Per trial."""
 ROWS = 20_000
 GROUPS = 1_500
-TURNS = ("prompts", "import", "generate", "score", "advantages", "train", "evaluate", "curriculum", "train --lora-rank")
+TURNS = (
+    *("prompts", "import", "generate", "score", "advantages", "train", "evaluate", "curriculum", "train --lora-rank"),
+    *("references", "minibatch", "resample", "logprobs", "merge"),
+)
 ROUNDS = "rounds run"
 TURNS_PER_ROUNDS = 3
 """Rounds take a minute: they have their turn after this many turns of all stages."""
@@ -63,6 +66,14 @@ def commands(place: Place) -> dict[str, Arguments]:
         ),
         "train": lambda out: ("train", place.groups, place.advantages, out, *train),
         "train --lora-rank": lambda out: ("train", place.groups, place.advantages, out, *train, "--lora-rank", 4),
+        "references": lambda out: (
+            *("references", place.prompts, out, "--overwrite-references"),
+            *("--groups", place.groups, "--scores", place.scores),
+        ),
+        "minibatch": lambda out: ("minibatch", place.prompts, out, "--prompts-per-round", 16),
+        "resample": lambda out: ("resample", place.prompts, place.groups, place.scores, out, "--samples", 8),
+        "logprobs": lambda out: ("logprobs", place.groups, out, "--model", place.trained),
+        "merge": lambda out: ("merge", out, "--model", place.model, "--model", place.trained),
         ROUNDS: lambda out: ("rounds", "run", _write_rounds(place, out)),
     }
 
