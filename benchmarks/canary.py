@@ -11,12 +11,12 @@ import re
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import click
 import pyarrow.parquet as pq
@@ -115,8 +115,11 @@ def _run_all(demo: Demo) -> None:
             for name, data in files.items():
                 (pushed / f"{number}-{name.replace('/', '-')}").write_bytes(data)
     demo.grao("push", model, "me/model", may_fail=True, HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="0")
-    with _viewing(demo) as url, urllib.request.urlopen(url) as page:
-        (demo.place / "view.html").write_bytes(page.read())
+    browser = build_opener(HTTPCookieProcessor())  # the address holds a token, which becomes a cookie
+    with _viewing(demo) as url:
+        for name in ("", "api/sets"):
+            with browser.open(f"{url.partition('?')[0]}{name}" if name else url) as page:
+                (demo.place / f"view-{name.replace('/', '-')}").write_bytes(page.read())
 
 
 @contextmanager
