@@ -11,6 +11,8 @@ from grao_pipeline.advantages.flat_view import columns_to_read, flat_view
 from grao_pipeline.storage.reader import TableReader
 
 BATCH_BYTES = 32 << 20
+BATCH_PARTS = 512
+"""A part takes tens of kilobytes, however few its rows are."""
 OF_SEQUENCES = ["source", "num_tokens", "mean_logprob"]
 COLUMNS = {
     "prompts": ["reference", "rejected"],
@@ -57,7 +59,7 @@ def _batches(reader: TableReader, columns: list[str]) -> Iterator[pa.Table]:
     for part in reader.parts(columns):
         waiting.append(part)
         size += part.nbytes
-        if size >= BATCH_BYTES:
+        if size >= BATCH_BYTES or len(waiting) == BATCH_PARTS:
             yield pa.concat_tables(waiting)
             waiting, size = [], 0
     if waiting:
