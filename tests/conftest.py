@@ -1,6 +1,5 @@
 """Fixtures that are expensive to make, shared by the session."""
 
-import atexit
 import os
 import shutil
 import sys
@@ -19,7 +18,6 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "SSL_CERT_FILE" not in os.environ:  # a client of a server reads all of them, and the servers of the tests have none
     os.environ["SSL_CERT_FILE"] = os.path.join(os.path.dirname(__file__), "data", "certificate.pem")
 CACHE = os.environ["GRAO_CACHE"] = tempfile.mkdtemp(prefix="grao-tests-cache-")
-atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
 from collections.abc import Iterator
 from itertools import count
@@ -32,6 +30,10 @@ from tests import tiny
 from tests.models.vllm_server import VllmServer
 
 pytest_plugins = ["tests.tiers"]
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(CACHE, ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
