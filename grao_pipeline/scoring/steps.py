@@ -30,6 +30,8 @@ def read_steps(values: object) -> tuple[Step, ...]:
     Raises:
         ValueError: one is not a step, or ends before the one before it.
     """
+    if isinstance(values, tuple) and not values:
+        return ()
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise ValueError(f"steps must be a list, found {values!r:.80}")
     steps = tuple(_step(value) for value in values)

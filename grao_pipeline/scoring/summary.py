@@ -96,6 +96,7 @@ class ScoreTally:
     def __init__(self, summary: ScoreSummary, reward: Reward, condition: str | None) -> None:
         self._summary = summary
         self._reward = reward
+        self._has_verdicts = type(reward).verdicts is not Reward.verdicts
         self._condition = condition
         self._rewards: list[float] = []
         self._references: list[float] = []
@@ -140,7 +141,8 @@ class ScoreTally:
             summary.statuses[status] = summary.statuses.get(status, 0) + 1
             if status == "ok":
                 self._rewards.append(reward)
-                self._verdicts.update(self._reward.verdicts(Judgement(reward, "ok", detail)))
+                if self._has_verdicts:
+                    self._verdicts.update(self._reward.verdicts(Judgement(reward, "ok", detail)))
             elif status != "not_applicable":
                 self._error = self._error or detail or ""
 
