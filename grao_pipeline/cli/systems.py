@@ -106,7 +106,7 @@ SYSTEMS = (
         f"--estimator grpo {SAMPLES} --max-mean-reward 0.5",
         "--objective grpo",
         "the groups that are solved: grao advantages GROUPS OUT --scores A --estimator best-of-n "
-        f"{KEEP} --min-mean-reward 0.5; grao train GROUPS OUT MODEL --objective sft",
+        f"{KEEP} --min-mean-reward 0.5; grao train GROUPS OUT MODEL --objective grao",
         "one table after the other, not both in one batch",
     ),
     System(
