@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -46,11 +46,11 @@ class Demo:
     printed: dict[str, str] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
 
-    def run(self, *words: object, may_fail: bool = False, **variables: str) -> None:
+    def run(self, *words: object, may_fail: bool = False, variables: Mapping[str, str] = {}) -> None:
         """Run a module with its arguments."""
         command = [sys.executable, "-m", *map(str, words)]
         end = subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=self.place, env=self.environment | variables
+            command, capture_output=True, text=True, check=False, cwd=self.place, env={**self.environment, **variables}
         )
         name = " ".join(map(str, words))
         self.printed[name] = end.stdout + end.stderr
@@ -58,8 +58,8 @@ class Demo:
         if end.returncode and not may_fail:
             self.failed.append(f"{name}: {end.stderr[-500:]}")
 
-    def grao(self, *words: object, may_fail: bool = False, **variables: str) -> None:
-        self.run("grao_pipeline", *words, may_fail=may_fail, **variables)
+    def grao(self, *words: object, may_fail: bool = False, variables: Mapping[str, str] = {}) -> None:
+        self.run("grao_pipeline", *words, may_fail=may_fail, variables=variables)
 
 
 @click.command()
@@ -108,13 +108,15 @@ def _run_all(demo: Demo) -> None:
     with serving_hub(FakeHub(token=CANARY)) as hub:
         online = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
         for path, name in ((model, "me/model"), (groups, "me/groups")):
-            demo.grao("push", path, name, **online)
+            demo.grao("push", path, name, variables=online)
         pushed = demo.place / "pushed"
         pushed.mkdir()
         for number, files in enumerate(hub.files.values()):
             for name, data in files.items():
                 (pushed / f"{number}-{name.replace('/', '-')}").write_bytes(data)
-    demo.grao("push", model, "me/model", may_fail=True, HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="0")
+    demo.grao(
+        "push", model, "me/model", may_fail=True, variables={"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}
+    )
     browser = build_opener(HTTPCookieProcessor())  # the address holds a token, which becomes a cookie
     with _viewing(demo) as url:
         for name in ("", "api/sets"):
