@@ -40,7 +40,7 @@ def test_the_script_for_bash_is_valid_and_defines_the_completion(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The line of the documents: eval "$(_GRAO_COMPLETE=bash_source grao)"."""
-    assert 'eval "$(_GRAO_COMPLETE=bash_source grao)"' in (ROOT / "docs" / "development.md").read_text()
+    assert 'eval "$(_GRAO_COMPLETE=bash_source grao)"' in (ROOT / "docs" / "getting-started.md").read_text()
     monkeypatch.setenv("_GRAO_COMPLETE", "bash_source")
     script = tmp_path / "script"
     script.write_text(f"{tiny.grao().stdout}\ncomplete -p grao\n")
