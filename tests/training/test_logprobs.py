@@ -111,7 +111,7 @@ def test_a_training_compares_with_the_other_model(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["kl=1", "kl_against=start"], r"compares with 'start': give --logprobs start=TABLE \(in a rounds file .*Given: none"),
+        (["kl=1", "kl_against=start"], "compares with 'start': give --logprobs start=TABLE .*Given: none"),
         (["kl_against=a", "--logprobs"], "compares with 'a'.*Given: b"),
         (["kl=1", "--logprobs"], "objective 'grpo' does not compare with 'b'"),
     ],
