@@ -19,15 +19,13 @@ from pathlib import Path
 from urllib.request import HTTPCookieProcessor, build_opener
 
 import click
-import pyarrow.parquet as pq
 
 from benchmarks.common import installed_environment, print_table
+from tests.canary import CANARY, VARIABLES, readable
 from tests.hub.fake_hub import FakeHub, serving_hub
 from tests.scoring.judges.common import Answer, judge_server
 
 ROOT = Path(__file__).parents[1]
-CANARY = "canary7d1f"
-VARIABLES = ("OPENAI_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "WANDB_API_KEY")
 TRACKERS = ("tensorboard", "trackio", "mlflow", "wandb")
 RUN = Path("runs/demo")
 
@@ -73,7 +71,7 @@ def main() -> None:
         demo = Demo(place, {**inherited, **secrets, "PYTHONPATH": str(ROOT)})
         _run_all(demo)
         files = [path for path in place.rglob("*") if path.is_file() and not _is_example(path, place)]
-        leaks = [str(path.relative_to(place)) for path in files if CANARY.encode() in _readable(path)]
+        leaks = [str(path.relative_to(place)) for path in files if CANARY.encode() in readable(path)]
         leaks += [f"printed by {name}" for name, text in demo.printed.items() if CANARY in text]
         rows = [["commands", len(demo.printed)], ["files searched", len(files)], ["secrets found", len(leaks)]]
         print_table("Secrets in the outputs of the demo", ["what", "number"], rows)
@@ -144,15 +142,6 @@ def _viewing(demo: Demo) -> Iterator[str]:
 
 def _is_example(path: Path, place: Path) -> bool:
     return path.is_relative_to(place / "examples")
-
-
-def _readable(path: Path) -> bytes:
-    """The bytes of a file; of Parquet, whose pages are compressed, its values and metadata."""
-    data = path.read_bytes()
-    if path.suffix == ".parquet":
-        table = pq.read_table(path)
-        data += repr(table.to_pylist()).encode() + repr(table.schema.metadata).encode()
-    return data
 
 
 if __name__ == "__main__":

@@ -6,17 +6,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from tests import tiny
+from tests.canary import CANARY, VARIABLES, readable
 from tests.commands import Command
 from tests.generation.chat_server import Body, chat_server
 from tests.loopback import QuietHandler, serving
 from tests.scoring.judges.common import Answer, judge_server
 
-CANARY = "canary7d1f"
-VARIABLES = ("OPENAI_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "WANDB_API_KEY")
 SOURCE = b"".join(b'{"prompt": "question %d?", "completion": "answer %d"}\n' % (i, i) for i in range(4))
 
 
@@ -34,15 +32,6 @@ def source() -> Iterator[str]:
     with serving(Handler) as base_url:
         address = base_url.removeprefix("http://").removesuffix("/v1")
         yield f"http://user:{CANARY}@{address}/data.jsonl?X-Amz-Signature={CANARY}&X-Amz-Security-Token={CANARY}"
-
-
-def readable(path: Path) -> bytes:
-    """The bytes of a file; of Parquet, whose pages are compressed, its values and metadata."""
-    data = path.read_bytes()
-    if path.suffix == ".parquet":
-        table = pq.read_table(path)
-        data += repr(table.to_pylist()).encode() + repr(table.schema.metadata).encode()
-    return data
 
 
 def leaks(directory: Path) -> list[str]:

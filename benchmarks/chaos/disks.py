@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from benchmarks.chaos.content import difference
@@ -100,15 +100,13 @@ def _trial(
     seconds: float,
 ) -> Trial:
     out = directory / "out"
-    if trouble == FILES:
-        troubled, detail = _with_few_files(place, arguments, out, generator, seconds)
+    with nullcontext() if trouble == FILES else mounted(directory) as disk:
+        if disk is None:
+            troubled, detail = _with_few_files(place, arguments, out, generator, seconds)
+        else:
+            troubled, detail = _on_bad_disk(place, disk, trouble, arguments, out, generator, seconds)
         again = place.run(*arguments(out))
         unequal = difference(out, undisturbed)
-    else:
-        with mounted(directory) as disk:
-            troubled, detail = _on_bad_disk(place, disk, trouble, arguments, out, generator, seconds)
-            again = place.run(*arguments(out))
-            unequal = difference(out, undisturbed)
     detail = f"{stage}: {detail}: {troubled.last_line}"
     if troubled.fault or troubled.code not in (0, 1):
         return Trial(trouble, troubled.fault or f"EXIT {troubled.code}", detail)

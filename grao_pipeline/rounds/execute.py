@@ -96,11 +96,7 @@ class Runner:
         except Interrupted as stop:
             self._receipts.spend(task, time.perf_counter() - started)
             raise _interrupted(task, stop) from None
-        try:
-            self._end(task, result, time.perf_counter() - started)
-        except TaskFailure as failure:
-            self._failures[str(task.out)] = failure
-            raise
+        self._end(task, result, time.perf_counter() - started)
         return True
 
     def when_made(self, task: Task, call: Callable[[], None]) -> None:
@@ -182,10 +178,11 @@ class Runner:
         assert task.out is not None
         if result.exit_code != 0:
             self._receipts.spend(task, seconds)
-            raise TaskFailure(
+            failure = self._failures[str(task.out)] = TaskFailure(
                 f"{task.name} failed (exit code {result.exit_code}); its message is above. Change what it names, and "
                 "run the same command again: it resumes from there."
             )
+            raise failure
         summary = json.loads(result.stdout)
         if summary.get("fingerprint", task.out.name) != task.out.name:
             raise StageFailure(
