@@ -1,7 +1,7 @@
 """Runs inside vLLM's worker on a CPU: heads whose size its attention kernels lack are padded with zeros.
 
 The result is the same: zeros add nothing to the product of a query and a key, the padding of the values is cut off, and
-the scale of the scores is the model's own. Importing this module changes vLLM, before it builds a model.
+the scale of the scores is the model's own.
 """
 
 from functools import wraps
@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from vllm.model_executor.layers.attention.attention import Attention
 
 
-class PaddedHeads:
-    """An extension of vLLM's worker class (`worker_extension_cls`), by which vLLM imports this module."""
+def pad_heads() -> None:
+    """Make the attention layers that vLLM builds from now on pad, where it computes on a CPU. Call it once."""
+    if not require("vllm.platforms").current_platform.is_cpu():
+        return
+    attention = require("vllm.model_executor.layers.attention.attention").Attention
+    backend = require("vllm.v1.attention.backends.cpu_attn").CPUAttentionBackend
+    _pad(attention, backend.get_supported_head_sizes())
 
 
 def padded_size(size: int, supported: list[int]) -> int:
@@ -37,8 +42,7 @@ def padded_size(size: int, supported: list[int]) -> int:
     return min(fitting)
 
 
-def _pad_heads(attention: "type[Attention]", supported: list[int]) -> None:
-    """Make vLLM's attention layer pad."""
+def _pad(attention: "type[Attention]", supported: list[int]) -> None:
     plain_init, plain_forward = attention.__init__, attention.forward
 
     @wraps(plain_init)
@@ -69,10 +73,3 @@ def _pad_heads(attention: "type[Attention]", supported: list[int]) -> None:
         return output.reshape(output_shape or (len(query), -1))
 
     attention.__init__, attention.forward = init, forward
-
-
-if require("vllm.platforms").current_platform.is_cpu():
-    _pad_heads(
-        require("vllm.model_executor.layers.attention.attention").Attention,
-        require("vllm.v1.attention.backends.cpu_attn").CPUAttentionBackend.get_supported_head_sizes(),
-    )

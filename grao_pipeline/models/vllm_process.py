@@ -41,14 +41,15 @@ SPEED_ARGUMENTS = frozenset(
 )
 """Arguments of `vllm.LLM` that change how fast a model is, but not what it computes."""
 # On CPU, vLLM 0.32 crashes when a seeded request's prefill is split, spends half a minute on a compilation that rarely
-# pays off, reserves 92 % of the memory for its cache, and dies of heads of a size that its attention does not have.
+# pays off, and reserves 92 % of the memory for its cache.
 CPU_DEFAULTS: dict[str, object] = {
     "enforce_eager": True,
     "enable_chunked_prefill": False,
     "kv_cache_memory_bytes": 1 << 30,
-    "worker_extension_cls": "grao_pipeline.models.vllm_heads.PaddedHeads",
 }
 CPU_MIN_BATCHED_TOKENS = 4096
+WORKER_EXTENSION = "grao_pipeline.models.vllm_worker.WorkerExtension"
+"""By name: vLLM imports it, in its own process."""
 FEW_CORES = 8
 """Of these, vLLM would leave one idle and bind its threads to the others: the same ones for each of several processes.
 On 2 cores it samples 1.3 times as fast with both.
@@ -145,7 +146,7 @@ def _open_llm(
     vllm = require("vllm")
     try:
         with guarded_children() as guard, stderr_remembered(), _no_groups_after_failure():
-            return vllm.LLM(**arguments), guard
+            return vllm.LLM(worker_extension_cls=WORKER_EXTENSION, **arguments), guard
     except TypeError as error:
         raise UsageError(f"vLLM refuses an argument: {error}", option=option) from error
     except ValidationError as error:

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 REMEDY = "if need be with --gpu-memory-utilization or --engine-arg max_num_seqs=… lowered"
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks that vLLM supports."""
-WORKER_EXTENSION = "grao_pipeline.generation.engines.vllm_worker.WorkerExtension"
-"""By name: vLLM imports it, in its own process."""
 OPTIONS = {
     "model": "--model",
     "dtype": "--dtype",
@@ -226,7 +224,6 @@ def llm_arguments(options: EngineOptions, arguments: VllmArguments) -> dict[str,
         values |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": _lora_rank(options.adapter)}
     if options.device == "cpu":
         values |= cpu_defaults(options.context_length)
-    values["worker_extension_cls"] = WORKER_EXTENSION
     return values | arguments.given()
 
 

@@ -169,3 +169,28 @@ def test_an_engine_process_that_is_killed_fails_the_stage(reward_model: Path, tm
     process = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert "FAILED The reward model's vLLM engine died" in process.stdout, process.stderr
     assert "vllm.gpu_memory_utilization=… or vllm.max_num_seqs=… lowered" in process.stdout
+
+
+ONE_PROCESS = """
+import sys
+from tests.scoring.rewards.reward_model.test_vllm import CANDIDATES, make
+from grao_pipeline.cli.main import main
+
+reward_model, *command = sys.argv[1:]
+reward = make(reward_model, "output=helpfulness", "vllm.kv_cache_memory_bytes=16777216")
+assert len(list(reward.score(CANDIDATES))) == len(CANDIDATES)
+reward.close()
+main(command)
+"""
+
+
+@pytest.mark.slow
+def test_a_reward_model_and_then_an_engine_run_in_one_process(
+    reward_model: Path, model: Path, prompts: str, tmp_path: Path
+) -> None:
+    """vLLM's worker class, which the first one extends, is there for the second. Which is first is the question."""
+    command = ["generate", prompts, tmp_path / "out", "--model", model, "--samples", 2, "--max-new-tokens", 2]
+    command += ["--engine", "vllm", "--engine-arg", "kv_cache_memory_bytes=16777216"]
+    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    arguments = [sys.executable, "-c", ONE_PROCESS, reward_model, *command]
+    subprocess.run([str(argument) for argument in arguments], env=environment, check=True)
