@@ -23,7 +23,12 @@ WATCH = "grao-parent-watch"
 
 
 def start_child(
-    arguments: Sequence[str], stdout: int, stderr: int | None = None, environment: Mapping[str, str] | None = None
+    arguments: Sequence[str],
+    stdout: int,
+    stderr: int | None = None,
+    environment: Mapping[str, str] | None = None,
+    module: str = "grao_pipeline",
+    files: Sequence[int] = (),
 ) -> "subprocess.Popen[bytes]":
     """Start `grao ARGUMENTS`. It stops when this process dies; a Ctrl-C in the terminal reaches this process alone.
 
@@ -31,12 +36,15 @@ def start_child(
 
     Args:
         environment: variables next to those of this process.
+        module: another program of this package.
+        files: open files that it gets, under the same numbers.
     """
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "grao_pipeline", *arguments],
+        [sys.executable, "-P", "-m", module, *arguments],
         stdout=stdout,
         stderr=stderr,
         env={**os.environ, **(environment or {}), PARENT_VARIABLE: str(os.getpid())},
+        pass_fds=files,
         process_group=0,
     )
 

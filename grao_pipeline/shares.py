@@ -1,24 +1,22 @@
 """Several processes of one stage on this machine, each of which makes its share of the output."""
 
-import queue
-import subprocess
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
-from typing import Any, NamedTuple
+from typing import Any
 
-from grao_pipeline.children import RESUME, how_it_ended, start_child
+from grao_pipeline.children import RESUME, how_it_ended
 from grao_pipeline.errors import Interrupted, StageFailure
 from grao_pipeline.options import StageOptions, YamlSection
 from grao_pipeline.options_file import write_options_file
-from grao_pipeline.processes import GRACE_SECONDS, StopSignals
+from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import Bar, Progress
 from grao_pipeline.relay import Relay
+from grao_pipeline.share_processes import ShareProcesses
 from grao_pipeline.storage.writer import PartShare
+from grao_pipeline.worker_protocol import Command
 
 
 @dataclass(frozen=True)
@@ -70,80 +68,20 @@ def run_shares(
     with ExitStack() as stack, StopSignals() as signals:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grao-shares-")))
         relay = stack.enter_context(Relay(progress, bars))
-        group = stack.enter_context(_Group())
+        processes = stack.enter_context(ShareProcesses.taken())
+        commands = []
         for number, share in enumerate(shares):
             file = directory / f"{number}.json"
             write_options_file(file, share.options, YamlSection("", str(file)))
-            arguments = [stage, *inputs, out, "--options", str(file)]
-            group.start(arguments, {**share.environment, **relay.environment})
+            command = Command([stage, *inputs, out, "--options", str(file)], relay.environment)
+            commands.append((command, share.environment))
         try:
-            failed = group.wait(signals)
+            failed = processes.run(commands, signals)
         except Interrupted as stop:
-            group.stop()
             raise Interrupted(f"{stop} {RESUME}") from None
-        group.stop()
     if failed is not None and (failed.code < 0 or relay.error is None):
         which = f"Process {failed.number + 1} of {len(shares)}"
         raise StageFailure(f"{how_it_ended(which, failed.code)} {RESUME}")
     if relay.error is not None:
         raise relay.error
     return relay.summaries
-
-
-class _End(NamedTuple):
-    """How a process ended."""
-
-    number: int
-    code: int
-
-
-class _Group:
-    """Child processes that end together."""
-
-    def __init__(self) -> None:
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._ends: queue.SimpleQueue[int] = queue.SimpleQueue()
-
-    def __enter__(self) -> "_Group":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start `grao ARGUMENTS`."""
-        number = len(self._processes)
-        process = start_child(arguments, subprocess.DEVNULL, environment=environment)
-        self._processes.append(process)
-
-        def watch() -> None:
-            process.wait()
-            self._ends.put(number)
-
-        Thread(target=watch, daemon=True).start()
-
-    def wait(self, signals: StopSignals) -> _End | None:
-        """Wait until all have ended well, or one has not: that one.
-
-        Raises:
-            Interrupted: a stop signal came.
-        """
-        ends = signals.interruptible(iter(self._ends.get, None))
-        for _ in self._processes:
-            number = next(ends)
-            if code := self._processes[number].returncode:
-                return _End(number, code)
-        return None
-
-    def stop(self) -> None:
-        """Ask all once, wait, then insist."""
-        running = [process for process in self._processes if process.poll() is None]
-        for process in running:
-            process.terminate()
-        deadline = time.monotonic() + GRACE_SECONDS
-        for process in running:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()

@@ -1,56 +1,63 @@
 """A process that runs the commands of stages, one after another, for as long as they succeed.
 
-It keeps what they imported, and their residents. A command that fails ends it, just as it would end a separate process:
-the next one finds nothing that is half done.
+    python -P -m grao_pipeline.worker SOCKET [stay]
+
+It keeps what they imported, and with `stay` their residents. A command that fails ends it, just as it would end a
+separate process: the next one finds nothing that is half done.
 """
 
 import gc
-import json
 import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+from grao_pipeline.environment import environment
 from grao_pipeline.loaded_code import LoadedCode
 from grao_pipeline.residence import RESIDENCE
+from grao_pipeline.worker_protocol import BEGUN, DONE, OUTDATED, Command, read_request
 
-BEGUN, DONE, OUTDATED = b"begun\n", b"done\n", b"outdated\n"
 CHUNK = 1 << 16
 
 
-def work(requests: socket.socket) -> None:
-    """Answer requests until the other end closes. A request is one line of JSON:
+def work(requests: socket.socket, stay: bool = True) -> None:
+    """Answer requests (`grao_pipeline.worker_protocol`) until the other end closes, or a command fails.
 
-    - the arguments of `grao`, with an open file for its standard output. `begun`, and then `done`: it succeeded; or no
-      more: it failed, and this process ends as the command does. `outdated` at once: a module of the user's that was
-      imported here is another one now, so that a new process must run the command.
-    - `null`: the residents rest, which is `done`.
+    Args:
+        stay: keep the residents from one command to the next.
     """
     from grao_pipeline.cli.main import main
 
-    RESIDENCE.open()
+    if stay:
+        RESIDENCE.open()
     code = LoadedCode()
     answer = DONE
     try:
-        for arguments, files in _receive(requests):
-            if arguments is None:
+        for command, files in _receive(requests):
+            if command is None:
                 RESIDENCE.rest()
             elif code.has_changed():
                 answer = OUTDATED
             else:
-                os.dup2(files[0], sys.stdout.fileno())
-                os.close(files[0])
-                sys.argv = ["grao", *arguments]
-                requests.sendall(BEGUN)
-                _succeed(main)
+                for file in files:
+                    os.dup2(file, sys.stdout.fileno())
+                    os.close(file)
+                sys.argv = ["grao", *command.arguments]
+                _send(requests, BEGUN)
+                with environment(command.environment):
+                    _succeed(main)
             _free_memory()
-            with suppress(BrokenPipeError):  # the process of the rounds is gone
-                requests.sendall(answer)
+            _send(requests, answer)
             if answer != DONE:
                 return
     finally:
         RESIDENCE.close()
+
+
+def _send(requests: socket.socket, answer: str) -> None:
+    with suppress(BrokenPipeError):  # who asked is gone
+        requests.sendall(f"{answer}\n".encode())
 
 
 def _succeed(command: Callable[..., object]) -> None:
@@ -67,7 +74,7 @@ def _succeed(command: Callable[..., object]) -> None:
     sys.stdout.flush()
 
 
-def _receive(requests: socket.socket) -> Iterator[tuple[list[str] | None, list[int]]]:
+def _receive(requests: socket.socket) -> Iterator[tuple[Command | None, list[int]]]:
     """The requests with their open files, until the end. One comes only after the answer to the one before."""
     while True:
         text = b""
@@ -78,7 +85,7 @@ def _receive(requests: socket.socket) -> Iterator[tuple[list[str] | None, list[i
                 return
             text += data
             files += received
-        yield json.loads(text), files
+        yield read_request(text), files
 
 
 def _free_memory() -> None:
@@ -87,3 +94,12 @@ def _free_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+
+
+def _main() -> None:
+    requests, *stay = sys.argv[1:]
+    work(socket.socket(fileno=int(requests)), stay=bool(stay))
+
+
+if __name__ == "__main__":
+    _main()

@@ -54,6 +54,7 @@ FLOORS = {
     "options_file": 1,
     "children": 0,
     "relay": 0,
+    "share_processes": 0,
     "shares": 1,
     "storage": 1,
     "models": 1,
@@ -79,6 +80,7 @@ FLOORS = {
     "cli": 7,
     "nursery": 9,
     "worker": 8,
+    "worker_protocol": 0,
     "residence": 0,
     "loaded_code": 0,
 }

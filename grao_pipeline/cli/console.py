@@ -71,7 +71,9 @@ def current_progress() -> Progress:
     if CONTEXT_KEY not in context.meta:
         if LEVEL_VARIABLE in context.meta:
             context.with_resource(environment({LEVEL_VARIABLE: context.meta[LEVEL_VARIABLE]}))
-        context.meta[CONTEXT_KEY] = make_progress(quiet=False, verbose=False)
+        progress = context.meta[CONTEXT_KEY] = make_progress(quiet=False, verbose=False)
+        if isinstance(progress, RelayedProgress):
+            context.call_on_close(progress.close)  # the process may run further commands
     return cast(Progress, context.meta[CONTEXT_KEY])
 
 

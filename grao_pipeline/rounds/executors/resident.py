@@ -1,6 +1,5 @@
 """Stages in processes that stay through the run: forked from one that has imported the large libraries already."""
 
-import json
 import os
 import select
 import signal
@@ -17,13 +16,10 @@ from grao_pipeline.pipeline import stage_named
 from grao_pipeline.processes import GRACE_SECONDS, StopSignals
 from grao_pipeline.rounds.executors.base import Result, StageResources
 from grao_pipeline.rounds.executors.local import LocalCommands
+from grao_pipeline.worker_protocol import DONE, OUTDATED, REST, Answers, Command
 
-DONE = "done"
-"""What a worker answers when a command succeeded."""
-BEGUN = "begun"
-"""What it says before: a command that it has begun is not run again by another one."""
-NOT_BEGUN = ("outdated", "gone")
-"""Why a worker has not begun a command: modules of the user's have changed, or it ended before."""
+ENDED, GONE = "ended", "gone"
+"""In place of an answer: a worker ended while it worked on a request, or before."""
 
 
 class ResidentCommands:
@@ -48,10 +44,10 @@ class ResidentCommands:
         if stage.takes_accelerator:
             self._make_room(stage.worker, signals)
         with tempfile.TemporaryFile() as stdout:
-            request = json.dumps(arguments)
+            request = Command(arguments).request()
             worker = self._idle(stage.worker)
             answer = worker.ask(request, signals, stdout.fileno())
-            if answer in NOT_BEGUN:
+            if answer in (OUTDATED, GONE):
                 worker.close()
                 worker = self._nursery.fork()
                 answer = worker.ask(request, signals, stdout.fileno())
@@ -90,7 +86,7 @@ class ResidentCommands:
     def _make_room(self, worker: str | None, signals: StopSignals) -> None:
         """What the other workers hold on an accelerator is given up."""
         for name in [name for name in self._workers if name != worker]:
-            if self._workers[name].ask("null", signals) != DONE:
+            if self._workers[name].ask(REST, signals) != DONE:
                 self._workers.pop(name).close()
 
 
@@ -190,15 +186,15 @@ class Worker:
         """That of a worker that has ended, as `subprocess` counts it."""
         return self._nursery.ended.get(self._pid, -signal.SIGKILL)
 
-    def ask(self, request: str, signals: StopSignals, *files: int) -> str:
-        """Its answer to a request; `ended` where it ended while it worked on it, and `gone` where before.
+    def ask(self, request: bytes, signals: StopSignals, *files: int) -> str:
+        """Its answer to a request; `ENDED` where it ended while it worked on it, and `GONE` where before.
 
         Raises:
             Interrupted: a stop signal came; it was asked once to stop, and waited for.
             StageFailure: the process that forked it ended.
         """
         with suppress(BrokenPipeError, ConnectionResetError):
-            socket.send_fds(self._socket, [f"{request}\n".encode()], files)
+            socket.send_fds(self._socket, [request], files)
         try:
             return next(signals.interruptible(self._answers()))
         except Interrupted:
@@ -221,7 +217,7 @@ class Worker:
             self._ends_within(GRACE_SECONDS)
 
     def _answers(self) -> Iterator[str]:
-        sockets, answer = [self._socket, self._nursery.socket], ""
+        sockets, answers = [self._socket, self._nursery.socket], Answers()
         while self._pid not in self._nursery.ended:
             readable, _, _ = select.select(sockets, [], [])
             if self._nursery.socket in readable:
@@ -232,11 +228,10 @@ class Worker:
                     data = self._socket.recv(4096)
                 if not data:
                     sockets.remove(self._socket)  # it is about to end
-                answer += data.decode()
-                *_, last = answer.splitlines() or [""]
-                if answer.endswith("\n") and last != BEGUN:
-                    yield last
-        yield "ended" if answer else "gone"
+                answers.add(data)
+                if answers.last is not None:
+                    yield answers.last
+        yield ENDED if answers.has_begun else GONE
 
     def _ends_within(self, seconds: float) -> bool:
         """Whether it has ended, after waiting for that; and for the process that forked it where that has."""

@@ -12,16 +12,20 @@ from pathlib import Path
 import pytest
 
 from grao_pipeline.errors import Interrupted, StageFailure
+from grao_pipeline.loaded_code import PRECISION_SECONDS
 from grao_pipeline.processes import StopSignals
 from grao_pipeline.rounds.executors.base import ANY_MACHINE, Result
 from grao_pipeline.rounds.executors.resident import ResidentCommands
 from grao_pipeline.testing import write_groups
+from tests import tiny
 
 REWARD = """
 import os, pathlib
 
 def judge(completions):
     pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()))
+    with pathlib.Path(__file__).with_name("pids").open("a") as file:
+        print(os.getpid(), file=file)
     return [{value} for _ in completions]
 """
 SLOW_REWARD = """
@@ -111,6 +115,44 @@ def test_a_worker_runs_command_after_command_until_one_fails_or_its_code_changes
 
     os.kill(third, signal.SIGKILL)  # between two commands
     assert mean_reward(judge()[0]) == 1.5
+
+
+@pytest.mark.slow
+def test_the_processes_of_a_stage_stay_until_one_is_gone_or_their_code_changes(
+    commands: ResidentCommands, own: Path, tmp_path: Path
+) -> None:
+    rows = [tiny.group_row(str(index), ["a" * index, "b"]) for index in range(4)]
+    table = tiny.write_table(tmp_path / "groups", "groups", rows, rows_per_part=1)
+    own.write_text(REWARD.format(value=0.5))
+    judge, pids = Judging(commands, table, own), tmp_path / "pids"
+
+    def two_processes(expected: float) -> set[int]:
+        """The processes that judged in another run."""
+        pids.unlink(missing_ok=True)
+        assert mean_reward(judge("--processes", "2")[0]) == expected
+        return set(map(int, pids.read_text().split()))
+
+    two_processes(0.5)
+    time.sleep(PRECISION_SECONDS)
+    first = two_processes(0.5)  # the first ones may take the reward's file for one that changed since
+    assert len(first) == 2
+    assert two_processes(0.5) == first
+
+    killed = min(first)
+    os.kill(killed, signal.SIGKILL)  # between two commands
+    second = two_processes(0.5)
+    assert len(second) == 2
+    assert second & first == first - {killed}
+
+    own.write_text(REWARD.format(value=1.5))
+    third = two_processes(1.5)
+    assert len(third) == 2
+    assert not third & second
+    assert {state_of(pid)[0] for pid in first | second} == {"Z"}
+
+    result, _ = judge("--processes", "2", "--reward-arg", "unknown=1")
+    assert result.exit_code == 2
+    assert {state_of(pid)[0] for pid in third} == {"Z"}
 
 
 @pytest.mark.slow

@@ -43,11 +43,35 @@ def test_one_engine_samples_for_all_rounds_what_fresh_engines_do_also_after_a_ki
     assert take_starts() == 1
     run(configs[1])
     assert take_starts() == 0  # all was sampled before the kill
+    assert_equal_outputs(*configs)
 
-    apart, resident = (contents(config) for config in configs)
-    assert resident.keys() == apart.keys()
-    for name, expected in apart.items():
+
+@pytest.mark.slow
+def test_two_processes_of_a_stage_keep_their_engines_for_all_rounds(
+    tmp_path: Path, model: Path, prompts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They write what one process writes that opens its engine anew."""
+    monkeypatch.setenv("ENGINE_STARTS", str(tmp_path / "starts"))
+    generate = {"engine": f"{HERE}:CountedTransformers", "samples": 2, "max_new_tokens": 8, "prompts_per_part": 3}
+    changes: dict[str, Any] = {"rounds": 3, "generate": generate}
+    two = {"generate": {"processes": 2}, "score": {"processes": 2}}
+    configs = []
+    for name, resources in (("one", {}), ("two", two)):
+        (tmp_path / name).mkdir()
+        configs.append(write_config(tmp_path / name, model, prompts, **changes, resources=resources))
+    run(configs[0])
+    assert take_starts() == 3
+    subprocess.run(command(configs[1]), check=True)
+    assert take_starts() == 2
+    assert_equal_outputs(*configs)
+
+
+def assert_equal_outputs(*configs: Path) -> None:
+    """Two runs wrote the same tables and models."""
+    first, second = (contents(config) for config in configs)
+    assert second.keys() == first.keys()
+    for name, expected in first.items():
         if isinstance(expected, dict):
-            assert all(expected[key].equal(resident[name][key]) for key in expected), name
+            assert all(expected[key].equal(second[name][key]) for key in expected), name
         else:
-            assert resident[name] == expected, name
+            assert second[name] == expected, name
