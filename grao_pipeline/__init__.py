@@ -64,8 +64,14 @@ if TYPE_CHECKING:  # what `_EXPORTS` says, for type checkers and editors
     from grao_pipeline.references.references import write_references as write_references
     from grao_pipeline.report.options import ReportOptions as ReportOptions
     from grao_pipeline.report.report import write_report as write_report
+    from grao_pipeline.reward_checks.audit import audit_scores as audit_scores
+    from grao_pipeline.reward_checks.compare import compare_scores as compare_scores
+    from grao_pipeline.reward_checks.options import AuditOptions as AuditOptions
+    from grao_pipeline.reward_checks.options import CompareOptions as CompareOptions
     from grao_pipeline.rounds.run import plan_rounds as plan_rounds
     from grao_pipeline.rounds.run import run_rounds as run_rounds
+    from grao_pipeline.rounds.tournament import run_tournament as run_tournament
+    from grao_pipeline.rounds.tournament_options import TournamentOptions as TournamentOptions
     from grao_pipeline.scoring.options import ScoreOptions as ScoreOptions
     from grao_pipeline.scoring.rewards.base import Candidate as Candidate
     from grao_pipeline.scoring.rewards.base import Judgement as Judgement
@@ -116,10 +122,15 @@ _MODULES = {
     "prompts.options": "CurriculumOptions MinibatchOptions PromptsOptions ResampleOptions",
     "prompts.resample": "resample_prompts",
     "references.options": "ReferencesOptions",
+    "reward_checks.audit": "audit_scores",
+    "reward_checks.compare": "compare_scores",
+    "reward_checks.options": "AuditOptions CompareOptions",
     "references.references": "write_references",
     "report.options": "ReportOptions",
     "report.report": "write_report",
     "rounds.run": "plan_rounds run_rounds",
+    "rounds.tournament": "run_tournament",
+    "rounds.tournament_options": "TournamentOptions",
     "scoring.options": "ScoreOptions",
     "scoring.rewards.base": "Candidate Judgement Reward",
     "scoring.score": "score_groups",

@@ -6,7 +6,8 @@ commands and the YAML of the rounds are made from these models.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar
 
@@ -24,7 +25,7 @@ from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from grao_pipeline.errors import UsageError
+from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.other_names import NAMES_OF_MODELS, OTHER_NAMES
 from grao_pipeline.parsing import check_text, shown
 
@@ -172,6 +173,15 @@ class YamlSection:
         name = ".".join(part for part in (self.section, option) if part)
         head = ": ".join(part for part in (where, name) if part)
         return f"{head}: {as_written_in_yaml(message)}" if head else as_written_in_yaml(message)
+
+
+@contextmanager
+def input_errors_at(source: OptionSource, option: str) -> Iterator[None]:
+    """Errors of the input that an option names say where it is written."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(source.render(str(error), option)) from error
 
 
 def as_written_in_yaml(message: str) -> str:

@@ -1,7 +1,7 @@
 """`grao rounds run`, `plan` and `status`."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from grao_pipeline.errors import InputError
 from grao_pipeline.models.source import fetch_model, refuse_missing_model
+from grao_pipeline.options import input_errors_at
 from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.rounds.config.compile import load_plan
@@ -77,7 +78,8 @@ def run_rounds(path: str, progress: Progress = SILENT, *, log_to: Sequence[str] 
     check_trackers(list(log_to or ()), "log_to")
     plan = load_plan(path)
     check_plugins(plan)
-    _check_model(plan, fetch_model)  # before the first stage, rather than after it
+    with input_errors_at(plan.source, "model"):
+        fetch_model(plan.model)  # before the first stage, rather than after it
     for note in notes_on_held_out(plan.prompts):
         progress.note(f"note: {note}")
     with (
@@ -109,7 +111,8 @@ def forecast_rounds(path: str) -> RoundsForecast:
     """As `plan_rounds`, with where the rounds stop."""
     plan = load_plan(path)
     check_plugins(plan)
-    _check_model(plan, refuse_missing_model)
+    with input_errors_at(plan.source, "model"):
+        refuse_missing_model(plan.model)
     walked, tasks = plan_tasks(plan)
     until = str(plan.until) if plan.until else None
     notes = list(notes_on_held_out(plan.prompts))
@@ -160,13 +163,6 @@ def _keep(plan: RunPlan, progress: Progress, walked: Walk, is_over: bool = False
     summary = prune(plan, walked, plan.keep)
     if summary.pruned:
         progress.note(f"deleted weights or optimizer of {', '.join(summary.pruned)}: {size_text(summary.bytes)}")
-
-
-def _check_model(plan: RunPlan, check: Callable[[str], None]) -> None:
-    try:
-        check(plan.model)
-    except InputError as error:
-        raise InputError(plan.source.render(str(error), "model")) from error
 
 
 def _after_failure(plan: RunPlan, progress: Progress, variant: str, failure: TaskFailure) -> None:

@@ -7,6 +7,7 @@ made (a plan), whatever depends on it is known to be work, but not under which f
 from collections.abc import Callable
 
 from grao_pipeline.errors import InputError
+from grao_pipeline.options import input_errors_at
 from grao_pipeline.pipeline import stage_named
 from grao_pipeline.rounds.config.run_plan import RunPlan
 from grao_pipeline.rounds.failures import TaskFailure
@@ -78,14 +79,14 @@ def _prompts(plan: RunPlan, tasks: Tasks) -> tuple[Output, Output | None]:
     source = plan.prompts
     if source.train is not None:
         where = source.settings.source
-        table = _table(source.train, tasks, lambda text: where.render(text, "train"))
-        return table, _table(source.eval, tasks, lambda text: where.render(text, "eval")) if source.eval else None
+        with input_errors_at(where, "train"):
+            table = _table(source.train, tasks)
+        with input_errors_at(where, "eval"):
+            return table, _table(source.eval, tasks) if source.eval else None
     assert source.source is not None
     stage, options = stage_named("prompts"), source.settings.options
-    try:
+    with input_errors_at(source.settings.source, "source"):
         identity = stage.identity_of((source.source,), options, lambda place: Provenance("source", place, {}, {}))
-    except InputError as error:
-        raise InputError(source.settings.source.render(str(error), "source")) from error
     key = identity.fingerprint
     out = plan.store / stage.name / key
     is_split = bool(options.resolved()["eval_fraction"])
@@ -96,12 +97,8 @@ def _prompts(plan: RunPlan, tasks: Tasks) -> tuple[Output, Output | None]:
     return _table(str(train), tasks), _table(str(held_out), tasks) if held_out else None
 
 
-def _table(path: str, tasks: Tasks, render: Callable[[str], str] = str) -> Output:
-    """Args: render: a message as the reader of the file needs it, with its line."""
-    try:
-        reader = open_table(path, "prompts")
-        if reader.num_rows == 0:
-            raise InputError(f"{path} holds no prompts.")
-    except InputError as error:
-        raise type(error)(render(str(error))) from error
+def _table(path: str, tasks: Tasks) -> Output:
+    reader = open_table(path, "prompts")
+    if reader.num_rows == 0:
+        raise InputError(f"{path} holds no prompts.")
     return tasks.known(path, Provenance("prompts", reader.fingerprint, {}, {}))
