@@ -5,6 +5,7 @@ The same fingerprint means the same content, which is reused. Each is the first 
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,18 +87,24 @@ def model_fingerprint(directory: str | Path) -> str:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The object in a JSON file of a model directory.
+    """The object in a JSON file of a model directory. A number that is not finite, such as the largest time step of
+    some architectures, is its text: what is hashed is JSON.
 
     Raises:
         InputError: the file cannot be read, or holds no JSON object.
     """
     try:
-        config = json.loads(path.read_text("utf-8"))
+        config = json.loads(path.read_text("utf-8"), parse_constant=str, parse_float=_number)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}).") from error
     if not isinstance(config, dict):
         raise InputError(f"{path} is not a JSON object.")
     return config
+
+
+def _number(text: str) -> float | str:
+    number = float(text)
+    return number if math.isfinite(number) else text
 
 
 def adapter_fingerprint(directory: str | Path) -> str:

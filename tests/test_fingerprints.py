@@ -216,3 +216,14 @@ def test_a_tokenizer_is_its_files_and_chat_template(model: Path, tmp_path: Path)
         (model / name).write_text('{"another": "one"}')
         fingerprints.append(tokenizer_fingerprint(model))
     assert len(set(fingerprints)) == 4
+
+
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "-1e400"])
+def test_a_config_may_hold_numbers_that_are_not_finite(model: Path, number: str) -> None:
+    """Some architectures say so of their time steps; each number is another function."""
+    before = (model / "config.json").read_text()
+    seen = set()
+    for value in ("0.5", number):
+        (model / "config.json").write_text(before.rstrip()[:-1] + f', "time_step_limit": [0.0, {value}]}}')
+        seen |= {model_fingerprint(model), model_fingerprint(model)}
+    assert len(seen) == 2

@@ -34,10 +34,12 @@ SLOW = {"engine", "executor", "workers", "ray_address", "server", "server_url", 
 
 
 def run_yaml(place: Place, directory: Path, generator: random.Random) -> Run:
-    """`grao rounds plan` or `status` of a broken file."""
+    """`grao rounds plan` or `status` of a broken file; or a tournament of it, without a model: nothing is run."""
+    command = generator.choice((("rounds", "plan"), ("rounds", "plan"), ("rounds", "status"), ("tournament",)))
+    is_tournament = command == ("tournament",)
     value: dict[str, Any] = {
         "output": "out",
-        "model": str(place.model),
+        "model": "nowhere/" if is_tournament else str(place.model),
         "rounds": 2,
         "prompts": {"train": str(place.prompts), "eval": str(place.prompts)},
         "generate": {
@@ -61,7 +63,7 @@ def run_yaml(place: Place, directory: Path, generator: random.Random) -> Run:
     if generator.random() < 0.25:
         data = broken(data, generator)
     (directory / "rounds.yaml").write_bytes(data)
-    return Run("rounds file", ("rounds", generator.choice(("plan", "plan", "status")), "rounds.yaml"))
+    return Run("tournament file" if is_tournament else "rounds file", (*command, "rounds.yaml"))
 
 
 def run_options(place: Place, directory: Path, generator: random.Random) -> Run:
@@ -77,6 +79,12 @@ def run_options(place: Place, directory: Path, generator: random.Random) -> Run:
         "evaluate": (place.groups, place.scores, out),
         "curriculum": (place.prompts, out, "--history", place.groups, place.scores),
         "train": (place.groups, place.advantages, out, *model, "--dry-run", "--device", "cpu"),
+        "references": (place.prompts, out, "--groups", place.groups, "--scores", place.scores),
+        "resample": (place.prompts, place.groups, place.scores, out, "--samples", 8),
+        "minibatch": (place.prompts, out, "--prompts-per-round", 8),
+        "logprobs": (place.groups, out, *model),
+        "merge": (out, *model, *model),
+        "export": (place.groups, directory / "out.jsonl", "--scores", place.scores),
         "inspect": (place.groups,),
     }
     name = generator.choice(list(commands))

@@ -16,9 +16,11 @@ class Run:
     Attributes:
         what: the row of the table, e.g. `source → prompts`.
         arguments: of `grao`.
+        instead: what the command does, where it would not end by itself.
         check: what is wrong with its output where it ended well; None where nothing is.
     """
 
     what: str
     arguments: Sequence[object]
     check: Callable[[], str | None] = nothing_wrong
+    instead: Callable[[], object] | None = None

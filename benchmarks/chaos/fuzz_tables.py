@@ -1,17 +1,19 @@
 """Foreign tables with broken cells, types and bytes, for every stage that reads one."""
 
+import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.chaos.fuzz_run import Run
+from benchmarks.chaos.fuzz_run import Run, nothing_wrong
 from benchmarks.chaos.fuzz_sources import as_arrow, rows_of
 from benchmarks.chaos.mutations import broken, changed
 from benchmarks.chaos.place import Place
+from benchmarks.chaos.viewer import look_at_all
 
 ROWS = 4
 GENERATE = ("--engine", "transformers", "--samples", "1", "--max-new-tokens", "1", "--device", "cpu")
@@ -21,52 +23,89 @@ REWARDS = (
     ("exact-match", "--reward-arg", "field=answer"),
     ("numeric", "--reward-arg", "field=answer"),
 )
+OBJECTIVE = ("--objective", "distillation", "--objective-arg", "teacher=start")
 ESTIMATORS = ("grao", "grpo", "rloo", "dr-grpo")
 TYPES = (
     *(pa.int64(), pa.float64(), pa.string(), pa.large_string(), pa.binary(), pa.bool_(), pa.null(), pa.date32()),
     *(pa.timestamp("ns"), pa.decimal128(38, 2), pa.list_(pa.string()), pa.struct([("a", pa.int32())])),
     *(pa.dictionary(pa.int32(), pa.string()), pa.large_list(pa.float32()), pa.list_(pa.list_(pa.float16()))),
 )
-STAGES = ("score", "advantages", "evaluate", "inspect", "curriculum", "train", "generate")
-WEIGHTS = (25, 25, 12, 12, 10, 8, 8)
+NEEDS: dict[str, tuple[int, str]] = {
+    "score": (25, "groups"),
+    "advantages": (25, "groups scores"),
+    "evaluate": (12, "groups scores"),
+    "inspect": (12, "groups"),
+    "curriculum": (10, "prompts groups scores"),
+    "train": (8, "groups advantages"),
+    "train --logprobs": (8, "groups advantages logprobs"),
+    "generate": (8, "prompts"),
+    "references": (10, "prompts groups scores"),
+    "references --from": (5, "prompts"),
+    "resample": (10, "prompts groups scores"),
+    "minibatch": (5, "prompts"),
+    "logprobs": (10, "groups"),
+    "export": (20, "groups scores"),
+    "export --advantages": (10, "groups advantages"),
+    "export prompts": (5, "prompts"),
+    "compare": (10, "groups scores"),
+    "audit": (10, "groups scores"),
+    "view": (10, "groups scores"),
+}
+"""By command: how often it has its turn, and the tables that it reads."""
+GROUP_FORMATS = ("preference", "sft", "kto", "flat", "openrlhf", "verl")
 
 
 def run(place: Place, directory: Path, generator: random.Random) -> Run:
     """A stage on tables of other software, of which one is broken."""
-    stage = generator.choices(STAGES, WEIGHTS)[0]
-    needs = {
-        "score": ("groups",),
-        "inspect": ("groups",),
-        "generate": ("prompts",),
-        "train": ("groups", "advantages"),
-        "curriculum": ("prompts", "groups", "scores"),
-    }.get(stage, ("groups", "scores"))
+    stage = generator.choices(list(NEEDS), [weight for weight, _ in NEEDS.values()])[0]
+    needs = NEEDS[stage][1].split()
     wrong = generator.choice(needs)
     tables = {name: _write(place, name, directory / name, generator, name == wrong) for name in needs}
+    arguments = _arguments(stage, tables, directory, place, generator)
+    what = f"table → {stage}"
+    if stage == "view":
+        return Run(what, arguments, instead=lambda: look_at_all(str(tables["groups"]), scores=[str(tables["scores"])]))
     out = directory / "out"
-    options: dict[str, Callable[[], tuple[object, ...]]] = {
-        "score": lambda: (tables["groups"], out, "--reward", *generator.choice(REWARDS), "--cache", "cache.sqlite"),
-        "advantages": lambda: (
-            *(tables["groups"], out, "--scores", tables["scores"]),
-            *("--estimator", generator.choice(ESTIMATORS)),
-        ),
-        "evaluate": lambda: (tables["groups"], tables["scores"], out),
-        "inspect": lambda: (tables["groups"],),
-        "curriculum": lambda: (
-            *(tables["prompts"], out, "--num-prompts", 2),
-            *("--history", tables["groups"], tables["scores"]),
-        ),
-        "train": lambda: (
-            *(tables["groups"], tables["advantages"], out, "--model", place.model),
-            *("--dry-run", "--device", "cpu", "--allow-off-policy"),
-        ),
-        "generate": lambda: (tables["prompts"], out, "--model", place.model, *GENERATE),
+    checks: dict[str, Callable[[], str | None]] = {
+        "score": lambda: wrong_numbers(out, tables["groups"]),
+        "advantages": lambda: wrong_numbers(out, tables["groups"]),
+        "logprobs": lambda: wrong_numbers(out, tables["groups"]),
+        **dict.fromkeys((name for name in NEEDS if name.startswith("export")), lambda: wrong_lines(directory)),
     }
+    return Run(what, arguments, checks.get(stage, nothing_wrong))
 
-    def check() -> str | None:
-        return wrong_numbers(out, tables["groups"]) if stage in ("score", "advantages") else None
 
-    return Run(f"table → {stage}", (stage, *options[stage]()), check)
+def _arguments(
+    stage: str, tables: Mapping[str, Path], directory: Path, place: Place, generator: random.Random
+) -> tuple[object, ...]:
+    """The command line of a stage on tables."""
+    out, lines = directory / "out", directory / "out.jsonl"
+    prompts, groups, scores, advantages = (tables.get(name) for name in ("prompts", "groups", "scores", "advantages"))
+    train = (groups, advantages, out, "--model", place.model, "--dry-run", "--device", "cpu", "--allow-off-policy")
+    references = (prompts, out, "--overwrite-references")
+    export = (groups, lines, "--format", generator.choice(GROUP_FORMATS))
+    arguments: dict[str, tuple[object, ...]] = {
+        "score": (groups, out, "--reward", *generator.choice(REWARDS), "--cache", "cache.sqlite"),
+        "advantages": (groups, out, "--scores", scores, "--estimator", generator.choice(ESTIMATORS)),
+        "evaluate": (groups, scores, out),
+        "inspect": (groups,),
+        "curriculum": (prompts, out, "--num-prompts", 2, "--history", groups, scores),
+        "train": train,
+        "train --logprobs": (*train, "--logprobs", f"start={tables.get('logprobs')}", *OBJECTIVE),
+        "generate": (prompts, out, "--model", place.model, *GENERATE),
+        "references": (*references, "--groups", groups, "--scores", scores),
+        "references --from": (*references, "--from", prompts),
+        "resample": (prompts, groups, scores, out, "--samples", 2),
+        "minibatch": (prompts, out, "--prompts-per-round", 2),
+        "logprobs": (groups, out, "--model", place.trained, "--device", "cpu"),
+        "export": (*export, "--scores", scores),
+        "export --advantages": (*export, "--advantages", advantages),
+        "export prompts": (prompts, lines, "--format", generator.choice(("openrlhf", "verl"))),
+        "compare": (groups, scores, scores),
+        "audit": (groups, scores, "--second", scores),
+        "view": (groups, "--scores", scores),
+    }
+    return (stage.split()[0], *arguments[stage])
 
 
 def _write(place: Place, name: str, directory: Path, generator: random.Random, is_wrong: bool) -> Path:
@@ -115,7 +154,7 @@ def _impossible(name: str, value: Any, generator: random.Random) -> Any:
             return generator.choice(([], [None], value * 2, value[:-1]))
         place = generator.randrange(len(value))
         return [*value[:place], _impossible(name, value[place], generator), *value[place + 1 :]]
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value:
         key = generator.choice(list(value))
         return value | {key: _impossible(name, value[key], generator)}
     if isinstance(value, float):
@@ -150,15 +189,35 @@ def _with_odd_columns(table: pa.Table, generator: random.Random) -> pa.Table:
     return table.set_column(place, name, odd)
 
 
+def wrong_lines(directory: Path) -> str | None:
+    """What is wrong with an exported file: a line that is not an object of JSON without NaN, or no line."""
+
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    lines = (directory / "out.jsonl").read_text("utf-8").splitlines()
+    try:
+        rows = [json.loads(line, parse_constant=refuse) for line in lines]
+    except ValueError as error:
+        return f"invalid JSON: {error}"
+    return None if rows and all(isinstance(row, dict) for row in rows) else f"{len(rows)} rows"
+
+
 def wrong_numbers(out: Path, groups: Path) -> str | None:
     """What is wrong with a finished table: a number that is not finite, or other rows than those of the groups."""
     rows = rows_of(out)
-    num_groups = pq.read_metadata(groups / "table.parquet").num_rows
+    num_groups = sum(pq.read_metadata(path).num_rows for path in groups.glob("[!.]*.parquet"))
     if len(rows) != num_groups:
         return f"{len(rows)} rows for {num_groups} groups"
     for row in rows:
-        for name in ("rewards", "advantages"):
-            values = [value for value in row.get(name) or () if value is not None]
+        for name in ("rewards", "advantages", "sample_logprobs"):
+            values = [value for value in flat(row.get(name)) if value is not None]
             if any(not -1e38 < value < 1e38 for value in values):
                 return f"{name} {values}"
     return None
+
+
+def flat(value: Any) -> Iterator[Any]:
+    """The items of lists, however deep; none of None."""
+    for item in value or ():
+        yield from flat(item) if isinstance(item, list) else (item,)

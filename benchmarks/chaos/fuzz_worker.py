@@ -93,10 +93,9 @@ def _serve(connection: Connection, place: Place) -> None:
         os.chdir(directory)
         try:
             run = fuzz_areas.AREAS[area][0](place, directory, random.Random(f"{area} {seed}"))
+            connection.send(_outcome(main, run))
         except Exception as error:  # a fault of ours, not of the command
             connection.send((area, "BROKEN", repr(error)))
-        else:
-            connection.send(_outcome(main, run))
         os.chdir(place.root)
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -105,10 +104,17 @@ def _outcome(main: Callable[..., object], run: Run) -> tuple[str, str, str]:
     """(what, outcome, detail) of one command."""
     import click
 
+    from grao_pipeline.errors import GraoError
+
     output = io.StringIO()
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            main([str(argument) for argument in run.arguments], prog_name="grao", standalone_mode=False)
+            if run.instead is None:
+                main([str(argument) for argument in run.arguments], prog_name="grao", standalone_mode=False)
+            else:
+                run.instead()
+    except GraoError as error:
+        return run.what, "refused", str(error)[:300]
     except click.ClickException as error:
         message = error.format_message()
         if re.match("(Not enough|Too little) memory", message):

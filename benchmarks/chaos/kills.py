@@ -19,7 +19,7 @@ ROWS = 20_000
 GROUPS = 1_500
 TURNS = (
     *("prompts", "import", "generate", "score", "advantages", "train", "evaluate", "curriculum", "train --lora-rank"),
-    *("references", "minibatch", "resample", "logprobs", "merge"),
+    *("references", "minibatch", "resample", "logprobs", "merge", "export", "export to JSON lines"),
 )
 ROUNDS = "rounds run"
 TURNS_PER_ROUNDS = 3
@@ -74,11 +74,15 @@ def commands(place: Place) -> dict[str, Arguments]:
         "resample": lambda out: ("resample", place.prompts, place.groups, place.scores, out, "--samples", 8),
         "logprobs": lambda out: ("logprobs", place.groups, out, "--model", place.trained),
         "merge": lambda out: ("merge", out, "--model", place.model, "--model", place.trained),
-        ROUNDS: lambda out: ("rounds", "run", _write_rounds(place, out)),
+        "export": lambda out: ("export", many_groups, out / "pairs.parquet", "--scores", many_scores),
+        "export to JSON lines": lambda out: (
+            *("export", many_groups, out / "rows.jsonl", "--scores", many_scores, "--format", "flat"),
+        ),
+        ROUNDS: lambda out: ("rounds", "run", write_rounds(place, out)),
     }
 
 
-def _write_rounds(place: Place, out: Path) -> Path:
+def write_rounds(place: Place, out: Path) -> Path:
     """A configuration of one round whose results lie in `out`."""
     path = out.parent / "rounds.yaml"
     generate = {"engine": "transformers", "samples": 2, "max_new_tokens": 8, "prompts_per_part": 8}

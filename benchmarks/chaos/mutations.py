@@ -4,6 +4,7 @@ import copy
 import json
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 MARKS = {
@@ -107,3 +108,16 @@ def broken(data: bytes, generator: random.Random) -> bytes:
         else:
             del array[start:]
     return bytes(array)
+
+
+def break_file(path: Path, generator: random.Random) -> None:
+    """Change a value in a JSON file or in the header of a safetensors file, or bytes of any file."""
+    data = path.read_bytes()
+    if generator.random() < 0.6 and path.suffix == ".json":
+        path.write_bytes(encoded(json_text(changed(json.loads(data), generator, generator.randint(1, 2)), generator)))
+    elif generator.random() < 0.6 and path.suffix == ".safetensors":
+        size = int.from_bytes(data[:8], "little")
+        header = encoded(json_text(changed(json.loads(data[8 : 8 + size]), generator), generator))
+        path.write_bytes(len(header).to_bytes(8, "little") + header + data[8 + size :])
+    else:
+        path.write_bytes(broken(data, generator))

@@ -57,8 +57,8 @@ class Place:
 
     Attributes:
         base: the directory of what follows; nothing in it may be changed.
-        model, trained: a base model, and one that was trained from it with `TRAIN`.
-        prompts, groups, scores, advantages: tables of 48 prompts with four samples each, in six parts.
+        model, trained, adapter: a base model, one that was trained from it with `TRAIN`, and an adapter on it.
+        prompts, groups, scores, advantages, logprobs: tables of 48 prompts with four samples each, in six parts.
         evaluation: metrics of the groups.
         rows: a JSONL file of questions and answers.
         samples: a JSONL file of sampled completions, for `grao import`.
@@ -67,6 +67,7 @@ class Place:
 
     GENERATE = ("--engine", "transformers", "--samples", "4", "--max-new-tokens", "8", "--prompts-per-part", "8")
     SCORE = ("--reward", "length", "--reward-arg", "target=6")
+    ADAPTER = ("--lora-rank", "4", "--save-adapter", "--save-optimizer")
     TRAIN = ("--groups-per-step", "8", "--learning-rate", "1e-3", "--checkpoint-steps", "1", "--device", "cpu")
 
     def __init__(self, root: Path) -> None:
@@ -75,6 +76,7 @@ class Place:
         self.model, self.trained = self.base / "model", self.base / "trained"
         self.prompts, self.groups = self.base / "prompts", self.base / "groups"
         self.scores, self.advantages = self.base / "scores", self.base / "advantages"
+        self.adapter, self.logprobs = self.base / "adapter", self.base / "logprobs"
         self.evaluation, self.cache = self.base / "evaluation", self.base / "cache.sqlite"
         self.rows, self.samples = self.base / "rows.jsonl", self.base / "samples.jsonl"
         self._numbers = itertools.count()
@@ -121,13 +123,16 @@ class Place:
             for text, (a, b) in zip(questions, numbers, strict=True)
         ]
         self.samples.write_text("".join(f"{json.dumps(row)}\n" for row in sampled))
+        train = ("train", self.groups, self.advantages, "--model", self.model)
         for arguments in (
             ("prompts", self.rows, self.prompts),
             ("generate", self.prompts, self.groups, "--model", self.model, *self.GENERATE),
             ("score", self.groups, self.scores, *self.SCORE, "--cache", self.cache),
             ("advantages", self.groups, self.advantages, "--scores", self.scores),
             ("evaluate", self.groups, self.scores, self.evaluation),
-            ("train", self.groups, self.advantages, self.trained, "--model", self.model, *self.TRAIN),
+            (*train, self.trained, *self.TRAIN),
+            (*train, self.adapter, *self.TRAIN, *self.ADAPTER),
+            ("logprobs", self.groups, self.logprobs, "--model", self.trained),
         ):
             end = self.run(*arguments)
             if end.code != 0:

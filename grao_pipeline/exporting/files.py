@@ -1,5 +1,6 @@
 """The file of an export, Parquet or JSON lines by its ending: written row by row, then moved to its place."""
 
+import glob
 import json
 import os
 import tempfile
@@ -13,9 +14,10 @@ import pyarrow.parquet as pq
 
 from grao_pipeline.checksums import file_checksum
 from grao_pipeline.contract import Row
-from grao_pipeline.errors import InputError, MismatchError, UsageError
-from grao_pipeline.storage.atomic import sync
+from grao_pipeline.errors import MismatchError, UsageError
+from grao_pipeline.storage.atomic import locked_temporary, remove_abandoned, sync
 from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.outside_errors import refused
 
 METADATA_KEY = b"grao.export"
 """Key of the provenance in the metadata of a Parquet file."""
@@ -65,7 +67,8 @@ def check_ending(out: str) -> None:
 
 @contextmanager
 def new_file(out: str) -> Iterator[Path]:
-    """A temporary local file, in the folder of OUT where that is local; it is gone afterwards.
+    """A temporary local file, in the folder of OUT where that is local, which is made; the file is gone afterwards, and
+    so are those of exports that were killed.
 
     Raises:
         InputError: it cannot be written.
@@ -73,15 +76,15 @@ def new_file(out: str) -> Iterator[Path]:
     parent = os.path.dirname(out) or "."
     directory = Directory(parent)
     directory.try_writing()
-    folder = parent if directory.is_local else None
-    descriptor, name = tempfile.mkstemp(suffix=".tmp", prefix=f".{os.path.basename(out)}.", dir=folder)
-    os.close(descriptor)
+    folder, name = Path(parent if directory.is_local else tempfile.gettempdir()), os.path.basename(out)
     try:
-        yield Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        for abandoned in folder.glob(f".{glob.escape(name)}.*.tmp"):
+            remove_abandoned(abandoned)
+        with locked_temporary(folder / name) as file:
+            yield Path(file.name)
     except OSError as error:
-        raise InputError(f"Cannot write {out}: {error.strerror or error}.") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
+        raise refused("write", out, error) from error
 
 
 @contextmanager
@@ -118,7 +121,6 @@ def move_in(path: Path, out: str, overwrite: bool) -> bool:
             raise MismatchError(f"{out} exists and holds something else. Choose another file, or give --overwrite.")
     if directory.is_local:
         sync(path)
-        path.chmod(0o644)
         path.replace(out)
     else:
         directory.write(name, path.read_bytes())

@@ -10,7 +10,7 @@ from grao_pipeline.hub.model_card import model_card
 from grao_pipeline.hub.options import PushOptions
 from grao_pipeline.hub.upload import upload
 from grao_pipeline.lineage.catalog import Catalog, default_roots, read_output
-from grao_pipeline.models.manifest import METRICS, MODEL_MANIFEST, read_model_manifest, verify_model
+from grao_pipeline.models.manifest import METRICS, MODEL_MANIFEST, read_model_manifest, verify_log, verify_model
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.storage.manifest_file import MANIFEST, has_manifest
 from grao_pipeline.storage.reader import TableReader, open_table
@@ -98,10 +98,13 @@ def _of_model(place: Path, repository: str, options: PushOptions) -> _Content:
     manifest = read_model_manifest(place)
     assert manifest is not None
     verify_model(place, manifest)
+    has_log = (place / METRICS).is_file()
+    if has_log:
+        verify_log(place, manifest)
     output = read_output(place.resolve())
     assert output is not None
     catalog = Catalog([*default_roots(place), *map(Path, options.look_in)])
-    names = [*manifest.files, MODEL_MANIFEST, *([METRICS] if (place / METRICS).is_file() else [])]
+    names = [*manifest.files, MODEL_MANIFEST, *([METRICS] if has_log else [])]
     card = model_card(output, catalog, repository, options.license)
     return _Content("model", {name: place / name for name in names if name != CARD}, card)
 

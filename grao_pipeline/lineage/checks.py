@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from grao_pipeline.checksums import file_checksum
 from grao_pipeline.contract import Row
 from grao_pipeline.errors import GraoError
 from grao_pipeline.fingerprints import (
@@ -16,7 +15,7 @@ from grao_pipeline.fingerprints import (
     prompt_fingerprint,
 )
 from grao_pipeline.lineage.catalog import Output
-from grao_pipeline.models.manifest import METRICS, read_trained_manifest, verify_model
+from grao_pipeline.models.manifest import read_trained_manifest, verify_log, verify_model
 from grao_pipeline.models.pruned import has_no_weights
 from grao_pipeline.pipeline import stages
 from grao_pipeline.storage.directory import Directory
@@ -62,12 +61,7 @@ def _problems_of_model(place: Path) -> Iterator[str]:
         adapter_fingerprint(place)
     elif model_fingerprint(place) != manifest.model:
         yield f"{place}: the fingerprint of the weights and config.json is not the one in its manifest."
-    log = place / METRICS
-    if manifest.log is not None:
-        if not log.is_file():
-            yield f"{log} is missing."
-        elif file_checksum(log) != manifest.log.sha256:
-            yield f"{log} is damaged: its SHA-256 is not that of what was written."
+    verify_log(place, manifest)
 
 
 def _problems_of_table(place: Path) -> Iterator[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grao_pipeline.errors import InputError
-from grao_pipeline.models.source import causal_lm_class, first_line, load_config, locate_files
+from grao_pipeline.models.source import causal_lm_class, errors_of_libraries, first_line, load_config, locate_files
 from grao_pipeline.plugins import require
 
 if TYPE_CHECKING:
@@ -25,11 +25,7 @@ def check_adapter(model: str, adapter: str) -> None:
     Raises:
         InputError: the adapter belongs to another base model, or it is not one that a forward pass can apply.
     """
-    peft = require("peft")
-    try:
-        config = peft.PeftConfig.from_pretrained(adapter)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"Cannot load {adapter}/adapter_config.json: {first_line(error)}") from error
+    config = adapter_config(adapter)
     if config.is_prompt_learning:
         raise InputError(
             f"{adapter} is not a LoRA adapter but one of type {config.peft_type.value}, which adds virtual tokens to "
@@ -48,6 +44,18 @@ def check_adapter(model: str, adapter: str) -> None:
         raise InputError(f"{made_for}: {problem}.")
 
 
+def adapter_config(adapter: str) -> "PeftConfig":
+    """How an adapter was made.
+
+    Raises:
+        InputError: peft cannot read its adapter_config.json.
+    """
+    peft = require("peft")
+    with errors_of_libraries(Path(adapter), f"Cannot load {adapter}/adapter_config.json"):
+        config: PeftConfig = peft.PeftConfig.from_pretrained(adapter)
+    return config
+
+
 def load_adapter(model: "PreTrainedModel", adapter: str, **settings: object) -> "PeftModel":
     """The peft model of a base model and an adapter.
 
@@ -58,10 +66,9 @@ def load_adapter(model: "PreTrainedModel", adapter: str, **settings: object) -> 
         InputError: they do not fit together.
     """
     peft = require("peft")
-    try:
-        return peft.PeftModel.from_pretrained(model, adapter, **settings)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise InputError(f"The adapter {adapter} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
+    with errors_of_libraries(Path(adapter), f"The adapter {adapter} cannot be loaded"):
+        adapted: PeftModel = peft.PeftModel.from_pretrained(model, adapter, **settings)
+    return adapted
 
 
 def _shapes_of(model: str, config: "PeftConfig") -> dict[str, tuple[int, ...]] | None:

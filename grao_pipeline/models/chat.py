@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from grao_pipeline.errors import InputError
 from grao_pipeline.fingerprints import read_config
 from grao_pipeline.messages import Message
 from grao_pipeline.models.plain_text import PlainText
@@ -250,13 +251,20 @@ def declared_stop_token_ids(directory: Path) -> list[int]:
     former has none.
 
     Raises:
-        InputError: a file is not JSON.
+        InputError: a file is not JSON, or it names something else.
     """
     config = _read_json(directory / "config.json")
-    places = (_read_json(directory / "generation_config.json"), config, config.get("text_config") or {})
+    of_text = config.get("text_config")
+    places = (_read_json(directory / "generation_config.json"), config, of_text if isinstance(of_text, dict) else {})
     stated = (place.get("eos_token_id") for place in places)
-    ids: int | list[int] = next((ids for ids in stated if ids not in (None, [])), [])
-    return sorted(ids) if isinstance(ids, list) else [ids]
+    given: object = next((ids for ids in stated if ids not in (None, [])), [])
+    ids = given if isinstance(given, list) else [given]
+    if not all(type(token) is int for token in ids):
+        raise InputError(
+            f"{directory}: the eos_token_id of generation_config.json or config.json must be a token ID or a list of "
+            f"them, found {given!r}."
+        )
+    return sorted(ids)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

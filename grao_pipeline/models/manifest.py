@@ -91,6 +91,17 @@ def verify_model(directory: Path, manifest: ModelManifest) -> None:
         )
 
 
+def verify_log(directory: Path, manifest: ModelManifest) -> None:
+    """Hold the log of a training against its manifest; no model needs it.
+
+    Raises:
+        InputError: it is not the one that was written.
+    """
+    problem = None if manifest.log is None else first_difference(directory, {METRICS: manifest.log})
+    if problem is not None:
+        raise InputError(f"{problem}. Restore it; the model itself is not concerned.")
+
+
 def verify_where_trained(directory: Path) -> None:
     """Verify a model or adapter before it is used; one that no training of ours wrote cannot be verified.
 

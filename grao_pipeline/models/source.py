@@ -121,7 +121,7 @@ def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
         InputError: the directory holds no usable tokenizer.
     """
     transformers = require("transformers")
-    with _errors_of_transformers(source.directory, f"Cannot load the tokenizer in {source.directory}"):
+    with errors_of_libraries(source.directory, f"Cannot load the tokenizer in {source.directory}"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.directory), trust_remote_code=False)
     if not tokenizer.encode("a", add_special_tokens=False):  # transformers invents an empty one
         raise InputError(f"{source.directory} has no tokenizer. Copy the files of the model's tokenizer there.")
@@ -135,7 +135,7 @@ def load_config(source: ModelSource) -> "PreTrainedConfig":
         InputError: transformers cannot read config.json.
     """
     transformers = require("transformers")
-    with _errors_of_transformers(source.directory, f"Cannot load {source.directory}/config.json"):
+    with errors_of_libraries(source.directory, f"Cannot load {source.directory}/config.json"):
         config = transformers.AutoConfig.from_pretrained(str(source.directory), trust_remote_code=False)
     if not isinstance(config.architectures, list | None):
         raise InputError(f"{source.directory}/config.json: architectures must be a list of names.")
@@ -195,7 +195,7 @@ def load_weights(
     """
     transformers = require("transformers")
     auto_class: AutoClass = getattr(transformers, model_class) if isinstance(model_class, str) else model_class
-    with _errors_of_transformers(Path(directory), f"The weights in {directory} cannot be loaded"):
+    with errors_of_libraries(Path(directory), f"The weights in {directory} cannot be loaded"):
         model, loading_info = auto_class.from_pretrained(
             str(directory),
             dtype=dtype,
@@ -216,8 +216,8 @@ def load_weights(
 
 
 @contextmanager
-def _errors_of_transformers(directory: Path, what: str) -> Iterator[None]:
-    """Turn what transformers raises about files from outside into an InputError.
+def errors_of_libraries(directory: Path, what: str) -> Iterator[None]:
+    """Turn what transformers or peft raises about files from outside into an InputError.
 
     Args:
         what: the beginning of the message.

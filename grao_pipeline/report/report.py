@@ -117,7 +117,7 @@ def _open_sets(sets: Sequence[GroupSet], bar: Bar) -> tuple[list[OpenSet], list[
             tables = OpenSet.open(one)
             numbers.append(set_numbers(tables))
             opened.append(tables)
-        except (DamagedPart, MismatchError) as error:
+        except InputError as error:
             problems.append(f"{one.label} is left out: {error}")
         bar.advance()
     return opened, numbers, problems

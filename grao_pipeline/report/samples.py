@@ -12,6 +12,7 @@ from grao_pipeline.errors import MismatchError
 from grao_pipeline.report.group_sets import COMBINED, GroupSet
 from grao_pipeline.report.outputs import Output
 from grao_pipeline.storage.row_access import RowAccess, open_rows
+from grao_pipeline.storage.table_pair import refuse_other_sample_counts
 
 Json = dict[str, Any]
 TEXTS = ["messages", "tools", "reference", "reference_reasoning", "rejected", "metadata"]
@@ -71,21 +72,24 @@ class OpenSet:
         exist yet.
 
         Raises:
-            MismatchError: they are those of other groups.
+            MismatchError: they are those of other groups, or of another number of samples.
         """
         name = self.groups.parts[part].name
         number = table.part_named(name)
-        wanted = list(dict.fromkeys(["group_id", *columns]))
+        is_foreign = table.provenance is None
+        wanted = list(dict.fromkeys(["group_id", *columns, *(["rewards"] if is_foreign else [])]))
         if number is not None and table.parts[number].rows == self.groups.parts[part].rows:
             rows = table.part(number, wanted, start, stop)
-        elif table.provenance is None:  # of other software: other parts, but the same order
+        elif is_foreign:  # of other software: other parts, but the same order
             first = self.groups.starts_at(part)
             rows = table.rows(first + start, first + stop, wanted)
         else:
             return None
-        ids = self.groups.part(part, ["group_id"], start, stop).column("group_id")
-        if rows.column("group_id").combine_chunks() != ids.combine_chunks():
+        groups = self.groups.part(part, ["group_id", *(["finish_reasons"] if is_foreign else [])], start, stop)
+        if rows.column("group_id").combine_chunks() != groups.column("group_id").combine_chunks():
             raise MismatchError(f"{table.url} does not hold the groups of {self.groups.url} in their order.")
+        if is_foreign:
+            refuse_other_sample_counts(groups, rows, table.url)
         return rows
 
 

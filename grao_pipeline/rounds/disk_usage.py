@@ -88,7 +88,7 @@ def disk_usage(path: str) -> DiskUsage:
         stages[place.parent.name] += output.bytes
     usage.outputs.sort(key=lambda one: (-one.bytes, one.place))
     counted = {str(place) for place in places}
-    rest = sum(f.lstat().st_size for f in _files(root) if not any(str(p) in counted for p in f.resolve().parents))
+    rest = sum(f.lstat().st_size for f in _files(root) if counted.isdisjoint(map(str, _real(f).parents)))
     kinds["others"] += rest
     usage.bytes = kinds.total()
     usage.kinds = {kind: size for kind, size in kinds.most_common() if size}
@@ -127,6 +127,11 @@ def _stored(root: Path) -> Iterator[Path]:
 def _files(root: Path) -> Iterator[Path]:
     for directory, _, files in os.walk(root):
         yield from (Path(directory, file) for file in files)
+
+
+def _real(file: Path) -> Path:
+    """Where a file lies; unlike `Path.resolve` for links in a circle, too."""
+    return Path(os.path.realpath(file))
 
 
 def _kind(file: Path) -> str:

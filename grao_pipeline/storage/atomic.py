@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 WITHOUT_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 """What a file system without hard links answers."""
@@ -89,8 +90,12 @@ def _sync_all(paths: Sequence[Path]) -> None:
 
 
 @contextmanager
-def _neighbor(path: str | Path, data: bytes | memoryview, durable: bool) -> Iterator[str]:
-    """A locked temporary file `.NAME.RANDOM.tmp` with the data; it is gone afterwards, also from a full disk."""
+def locked_temporary(path: str | Path) -> Iterator[BinaryIO]:
+    """A new file `.NAME.RANDOM.tmp` next to `path`, locked while it is open; it is gone afterwards.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     folder, name = os.path.split(path)
     while True:
         temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
@@ -100,12 +105,19 @@ def _neighbor(path: str | Path, data: bytes | memoryview, durable: bool) -> Iter
                     fcntl.flock(file, fcntl.LOCK_EX)
                 if os.fstat(file.fileno()).st_nlink == 0:
                     continue  # `remove_abandoned` of another process came between `open` and `flock`
-                file.write(data)
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-                yield temporary
+                yield file
                 return
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
+
+
+@contextmanager
+def _neighbor(path: str | Path, data: bytes | memoryview, durable: bool) -> Iterator[str]:
+    """A temporary file with the data; it is gone afterwards, also from a full disk."""
+    with locked_temporary(path) as file:
+        file.write(data)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+        yield file.name

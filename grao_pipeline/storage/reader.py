@@ -15,11 +15,10 @@ from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.plugins import require
 from grao_pipeline.schemas import TABLES, TableSchema
 from grao_pipeline.storage.directory import Directory
-from grao_pipeline.storage.json_columns import check_json
 from grao_pipeline.storage.manifest import Manifest, PartEntry, Provenance
 from grao_pipeline.storage.manifest_file import MANIFEST, has_manifest, part_files, read_manifest, table_of_kind
 from grao_pipeline.storage.parquet import count_rows, decode, read_provenance
-from grao_pipeline.storage.validation import conform, refuse_repeats, validate
+from grao_pipeline.storage.validation import checked, conform, refuse_repeats
 
 if TYPE_CHECKING:
     import datasets
@@ -77,11 +76,8 @@ class TableReader:
         wanted = list(columns) if columns is not None else [column.name for column in self.schema.columns]
         if not self.foreign and self.provenance.contract == CONTRACT_VERSION:
             return decode(data, where, wanted)
-        table = conform(decode(data, where), self.schema, where)
-        if self.foreign:
-            validate(table, self.schema, where)
-            check_json(table, where)
-        return table.select(wanted)
+        as_it_must_be = checked if self.foreign else conform
+        return as_it_must_be(decode(data, where), self.schema, where).select(wanted)
 
     def frame(self, parts: range, columns: Sequence[str]) -> "pl.DataFrame":
         """Consecutive parts as one Polars frame, their checksums verified; five times faster where parts are small.

@@ -22,7 +22,7 @@ from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import METADATA_KEY, Provenance
 from grao_pipeline.storage.manifest_file import part_files, read_manifest
 from grao_pipeline.storage.parquet import read_provenance
-from grao_pipeline.storage.validation import conform
+from grao_pipeline.storage.validation import checked, conform
 
 OPEN_FILES = 64
 """Parquet footers that are remembered."""
@@ -98,6 +98,7 @@ class RowAccess:
 
         Raises:
             DamagedPart: the file is not what was written.
+            SchemaError: a row of other software breaks the contract.
         """
         entry = self.parts[index]
         stop = entry.rows if stop is None else min(stop, entry.rows)
@@ -106,9 +107,12 @@ class RowAccess:
             file = self._open(entry.name)
             sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
             first, last, begin = _groups_around(sizes, start, stop)
-            present = [name for name in columns if name in file.schema_arrow.names]
+            is_foreign = self.provenance is None
+            present = None if is_foreign else [name for name in columns if name in file.schema_arrow.names]
             table = file.read_row_groups(list(range(first, last)), columns=present, use_threads=False)
         table = table.replace_schema_metadata(None).slice(start - begin, max(stop - start, 0))
+        if is_foreign:
+            return checked(table, self.schema, where).select(list(columns))
         narrow = TableSchema(self.schema.name, tuple(self.schema.column(name) for name in columns))
         return conform(table, narrow, where)
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from grao_pipeline.errors import SchemaError
 from grao_pipeline.schemas import FINISH_REASONS, NULLABLE_ELEMENTS, NULLABLE_FIELDS, PER_TOKEN, STATUSES, TableSchema
+from grao_pipeline.storage.json_columns import check_json
 
 TOKEN_IDS = ("prompt_token_ids", "reference_token_ids", "completion_token_ids")
 LOGPROBS = ("completion_logprobs", "completion_behavior_logprobs")
@@ -46,6 +47,18 @@ def conform(table: pa.Table, schema: TableSchema, where: str) -> pa.Table:
                 f"a table of kind '{schema.name}' needs {column.type} ({error})."
             ) from error
     return pa.Table.from_arrays(arrays, schema=schema.arrow())
+
+
+def checked(table: pa.Table, schema: TableSchema, where: str) -> pa.Table:
+    """Rows that other software wrote, with exactly the contract's columns, and nothing in them that it forbids.
+
+    Raises:
+        SchemaError: names `where`, the column and the first invalid row.
+    """
+    table = conform(table, schema, where)
+    validate(table, schema, where)
+    check_json(table, where)
+    return table
 
 
 def validate(table: pa.Table, schema: TableSchema, where: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from grao_pipeline.storage.atomic import locked_temporary
 from grao_pipeline.testing import group_row, prompt_row, score_row, write_table
 from tests import tiny
 
@@ -200,6 +201,18 @@ def test_the_same_export_is_found_and_another_one_is_not_replaced_unasked(
         assert (refused.exit_code, "--overwrite" in refused.stderr) == (1, True)
         assert tiny.grao_json(*command, "--format", "kto", "--overwrite")["rows"] == 6
     assert sorted(path.name for path in tmp_path.glob("*pairs*")) == ["pairs.jsonl", "pairs.parquet"]
+
+
+def test_an_export_makes_its_folder_and_clears_up_after_killed_ones(tables: tuple[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "new" / "folder" / "pairs.jsonl"
+    command = ["export", tables[0], out, "--scores", tables[1]]
+    assert tiny.grao_json(*command)["rows"] == 2
+    killed, of_another = (out.with_name(name) for name in (".pairs.jsonl.ab12.tmp", ".notes.tmp"))
+    for path in (killed, of_another):
+        path.write_text("half a file")
+    with locked_temporary(out) as alive:
+        assert tiny.grao_json(*command)["was_complete"] is True
+        assert {path.name for path in out.parent.iterdir()} == {out.name, of_another.name, Path(alive.name).name}
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,11 @@ def test_what_is_damaged_or_refused_is_one_message(run: Path, hub: FakeHub, tmp_
     part.write_bytes(part.read_bytes()[:-1])
     damaged = tiny.grao("push", copy, "me/groups", "--dry-run")
     assert (damaged.exit_code, "is damaged" in damaged.stderr) == (1, True)
+    trained = Path(shutil.copytree(run / "model", tmp_path / "trained"))
+    log = trained / "metrics.jsonl"
+    log.write_bytes(log.read_bytes().replace(b'"step": 1', b'"step": 7'))
+    damaged = tiny.grao("push", trained, "me/aligned", "--dry-run")
+    assert (damaged.exit_code, f"{log} is damaged" in damaged.stderr) == (1, True)
     refused = command(hub, tmp_path, "push", run / "groups", "me/groups", token="hf_other")
     assert (refused.returncode, "The hub refuses the push to me/groups" in refused.stderr) == (1, True), refused.stderr
     assert "Traceback" not in refused.stderr

@@ -9,7 +9,7 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from grao_pipeline.errors import InputError
-from grao_pipeline.models.adapter import check_adapter
+from grao_pipeline.models.adapter import check_adapter, load_adapter
 from tests import tiny
 
 
@@ -18,6 +18,11 @@ def adapter(base: Path, out: Path, **settings: Any) -> Path:
     config = LoraConfig(task_type="CAUSAL_LM", **{"r": 4, "target_modules": ["q_proj", "v_proj"], **settings})
     get_peft_model(AutoModelForCausalLM.from_pretrained(str(base)), config).save_pretrained(str(out))
     return out
+
+
+def checked_and_loaded(base: Path, made: Path) -> None:
+    check_adapter(str(base), str(made))
+    load_adapter(AutoModelForCausalLM.from_pretrained(str(base)), str(made))
 
 
 @pytest.mark.parametrize(
@@ -67,3 +72,22 @@ def test_an_adapter_of_virtual_tokens_is_refused(tmp_path: Path, model: Path) ->
     get_peft_model(AutoModelForCausalLM.from_pretrained(str(model)), config).save_pretrained(str(tmp_path / "adapter"))
     with pytest.raises(InputError, match="is not a LoRA adapter but one of type PROMPT_TUNING"):
         check_adapter(str(model), str(tmp_path / "adapter"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"target_modules": "(q_proj"},
+        {"rank_pattern": {"(v_proj": 2}},
+        {"modules_to_save": [3]},
+        {"r": "four"},
+        {"peft_type": ["LORA"]},
+        {"lora_alpha": {"q_proj": 1}},
+    ],
+)
+def test_an_adapter_config_that_cannot_be_is_one_message(tmp_path: Path, model: Path, changes: dict[str, Any]) -> None:
+    made = adapter(model, tmp_path / "adapter")
+    config = json.loads((made / "adapter_config.json").read_text())
+    (made / "adapter_config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(InputError, match=str(made)):
+        checked_and_loaded(model, made)

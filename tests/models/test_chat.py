@@ -232,6 +232,13 @@ def test_a_damaged_generation_config_is_named(chat: Any, tmp_path: Path) -> None
         stop_token_ids(chat, tmp_path)
 
 
+@pytest.mark.parametrize("declared", ["2", 2.0, True, [7, None], [[7]], {"id": 7}])
+def test_what_is_no_stop_token_is_named(declared: object, chat: Any, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"text_config": {"eos_token_id": declared}}))
+    with pytest.raises(InputError, match=f"{tmp_path}: the eos_token_id of .* must be a token ID or a list of them"):
+        stop_token_ids(chat, tmp_path)
+
+
 def test_of_several_templates_the_default_one_is_used(chat: Any, tmp_path: Path) -> None:
     chat.save_pretrained(str(tmp_path))
     several = PreTrainedTokenizerFast.from_pretrained(str(tmp_path))

@@ -19,6 +19,8 @@ from grao_pipeline.testing import score_row
 from grao_pipeline.training.data.groups import TrainingSet
 from grao_pipeline.training.micro_batch import objective_inputs
 from grao_pipeline.training.objectives.grao import Grao
+from grao_pipeline.view.catalog import Catalog
+from grao_pipeline.view.options import ViewOptions
 from tests.tiny import group_row, write_table
 
 
@@ -149,3 +151,15 @@ def test_texts_beyond_the_limit_are_cut_and_counted(tmp_path: Path) -> None:
 def test_every_round_shows_the_same_prompts(finished_run: Path, tmp_path: Path) -> None:
     summary = write_report(str(finished_run), str(tmp_path / "page.html"), ReportOptions(groups=24))
     assert (summary.groups, summary.groups_shown) == (80, 24)
+
+
+def test_scores_of_other_software_need_a_reward_for_every_sample(tmp_path: Path) -> None:
+    groups = write_table(tmp_path / "groups", "groups", [group_row(f"q{i}", ["a", "b"]) for i in range(3)])
+    ids = open_table(groups).arrow()["group_id"].to_pylist()
+    (tmp_path / "scores").mkdir()
+    scores = pl.DataFrame({"group_id": ids, "rewards": [[1.0, 0.0], [0.5, 0.5], [1.0]]})
+    scores.with_columns(statuses=pl.col("rewards").list.eval(pl.lit("ok"))).write_parquet(tmp_path / "scores/a.parquet")
+    [tables] = Catalog(groups, ViewOptions(scores=[str(tmp_path / "scores")])).sets()
+    assert len(read_groups(tables, 0, 2)) == 2
+    with pytest.raises(MismatchError, match=f"hold 1 rewards for group {ids[2]}, which has 2 samples"):
+        read_groups(tables, 2, 3)

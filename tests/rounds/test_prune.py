@@ -81,6 +81,10 @@ def test_a_wrong_keep_and_a_place_without_a_run_are_refused(tmp_path: Path, mode
     result = tiny.grao("rounds", "plan", write_config(tmp_path, model, prompts, keep={"models": "best"}))
     assert result.exit_code == 2
     assert "keep.models: input should be 'all', 'best+last' or 'last', found 'best'." in result.stderr
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    in_a_circle = tiny.grao_json("du", tmp_path)
+    assert in_a_circle["bytes"] > 0
     missing = tiny.grao("du", tmp_path / "nothing")
     assert missing.exit_code == 1
     assert "Name the output of a run, or its store." in missing.stderr

@@ -6,7 +6,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from grao_pipeline.errors import DamagedPart, InputError
+from grao_pipeline.errors import DamagedPart, InputError, SchemaError
 from grao_pipeline.schemas import TABLES
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
@@ -81,3 +81,12 @@ def test_a_file_of_other_software_is_read_with_its_missing_columns_as_nulls(tmp_
     assert rows["reasoning"].null_count == 2
     with pytest.raises(InputError, match="name the kind of table"):
         open_rows(str(tmp_path / "groups.parquet"))
+
+
+@pytest.mark.parametrize("column", ["finish_reasons", "completion_token_ids", "messages"])
+def test_rows_of_other_software_that_break_the_contract_are_named(tmp_path: Path, table: str, column: str) -> None:
+    frame = pl.read_parquet(f"{table}/part-*.parquet").head(4)
+    frame.with_columns(pl.col(column).list.head(1 if column != "messages" else 0)).write_parquet(tmp_path / "g.parquet")
+    rows = open_rows(str(tmp_path / "g.parquet"), "groups")
+    with pytest.raises(SchemaError, match=f"g.parquet.*{column}"):
+        rows.rows(0, 2, ["prompt_id"])

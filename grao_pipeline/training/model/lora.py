@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grao_pipeline.errors import UsageError
-from grao_pipeline.models.adapter import load_adapter
+from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.models.adapter import adapter_config, load_adapter
 from grao_pipeline.plugins import require
 from grao_pipeline.training.options import TrainOptions
 
@@ -50,13 +50,16 @@ def add_adapter(model: "PreTrainedModel", options: TrainOptions, adapter: Path |
 
 
 def _load(model: "PreTrainedModel", options: TrainOptions, adapter: Path) -> "PeftModel":
-    config = require("peft").LoraConfig.from_pretrained(str(adapter))
+    config: Any = adapter_config(str(adapter))
+    numbers = (config.r, config.lora_alpha) if config.peft_type == "LORA" else ()
+    if not numbers or not all(isinstance(number, int | float) for number in numbers):
+        raise InputError(f"{adapter}/adapter_config.json is not that of a LoRA adapter with a rank and an alpha.")
     for name, saved in (("lora_rank", config.r), ("lora_alpha", config.lora_alpha)):
         given = getattr(options, name)
         if saved != given:
             raise UsageError(f"{adapter} was made with {saved:g}, found {given:g}.", option=name)
     saved = config.target_modules  # a list, in full for all linear layers; or a pattern
-    layers = {saved} if isinstance(saved, str) else {name.rpartition(".")[2] for name in saved}
+    layers = {saved} if isinstance(saved, str) else {str(name).rpartition(".")[2] for name in saved or ()}
     targets = set(options.lora_target) - {ALL_LINEAR}
     if targets and targets != layers:
         message = f"{adapter} adapts {', '.join(sorted(layers))}, found {', '.join(sorted(targets))}."

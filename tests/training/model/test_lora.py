@@ -1,6 +1,7 @@
 """LoRA: the gradient is peft's own, the base stays, and what is written is what the next round samples from."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,21 @@ def test_groups_sampled_with_the_adapter_name_the_policy_of_its_manifest(
 def test_a_finished_adapter_is_not_trained_again(adapter: Path, groups: str, advantages: str, model: Path) -> None:
     summary = tiny.grao_json("train", groups, advantages, adapter, "--model", model, *LORA, "--save-adapter")
     assert summary["was_complete"] is True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{"r": "4"}, {"lora_alpha": None}, {"peft_type": "LOHA", "r": 4}])
+def test_an_adapter_without_rank_or_alpha_is_not_trained_further(
+    tmp_path: Path, adapter: Path, groups: str, advantages: str, model: Path, changes: dict[str, object]
+) -> None:
+    made = tmp_path / "made elsewhere"
+    shutil.copytree(adapter, made, ignore=shutil.ignore_patterns("manifest.json", "metrics.jsonl"))
+    config = json.loads((made / "adapter_config.json").read_text())
+    (made / "adapter_config.json").write_text(json.dumps(config | changes))
+    command = ["train", groups, advantages, tmp_path / "out", "--model", model, "--adapter", made, "--lora-rank", 4]
+    result = tiny.grao(*command, "--allow-off-policy")
+    assert result.exit_code == 1
+    assert f"{made}" in result.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow
