@@ -62,6 +62,7 @@ SIDES: dict[str, Callable[[Any, Run], Any]] = {
     "ours": lambda model, run: Ours(model, run.bf16),
     "ours, compiled": lambda model, run: Ours(model, run.bf16, compiled=True),
     "ours, flex": lambda model, run: Ours(model, run.bf16, attention="flex"),
+    "ours, flex, compiled": lambda model, run: Ours(model, run.bf16, compiled=True, attention="flex"),
     "ours, by group": lambda model, run: Ours(model, run.bf16, tokens_per_batch=run.setting.group_tokens),
     "TRL, defaults": lambda model, run: TrlGrpo(model, run.bf16, run.setting.rows, defaults=True),
     "TRL, whole step": lambda model, run: TrlGrpo(model, run.bf16, run.setting.rows),
@@ -249,7 +250,7 @@ def _can_run(name: str, device: str) -> bool:
         return False
     if name.endswith("Liger"):
         return device != "cpu" and importlib.util.find_spec("liger_kernel") is not None
-    return not name.endswith("flex") or device != "cpu"
+    return "flex" not in name or device != "cpu"
 
 
 def _ratio(seconds: Sequence[float], others: Sequence[float]) -> float:
