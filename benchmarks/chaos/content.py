@@ -9,10 +9,10 @@ from grao_pipeline.storage.json_record import CHECKSUM
 VARIES = frozenset(
     {
         *("seconds", "tokens_per_second", "flops_utilization", "started", "finished", "host", "pid", "log"),
-        *("resumed_from_step", "padding_share"),
+        *("resumed_from_step", "padding_share", "made", "found", "output"),
     }
 )
-"""Keys of JSON objects whose values are times, name a process, or are those of the last run alone."""
+"""Keys of JSON objects whose values are times, name a process or a place, or are those of the last run alone."""
 IGNORED = (".log", "lock", ".sqlite", ".sqlite-wal", ".sqlite-shm", ".options.json", ".spent.json", ".receipt.json")
 """Ends of the names of files that are not output."""
 

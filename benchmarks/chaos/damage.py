@@ -9,7 +9,7 @@ import itertools
 import random
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -25,8 +25,9 @@ CUT_EVERY = 4
 
 
 def trials(place: Place, seed: int) -> Iterator[Trial]:
-    """Every kind in turn, fast ones several times."""
+    """Whether every file is of some kind; then every kind in turn, fast ones several times."""
     kinds = kinds_of_files(place)
+    yield _covered(place, kinds)
     expected: dict[str, object] = {}
     for number in itertools.count():
         for kind in kinds:
@@ -34,6 +35,14 @@ def trials(place: Place, seed: int) -> Iterator[Trial]:
                 if kind.what not in expected:
                     expected[kind.what] = kind.read(_copied(kind, place.fresh()))
                 yield _trial(place, kind, random.Random(f"{kind.what} {seed} {number}"), expected[kind.what], number)
+
+
+def _covered(place: Place, kinds: Sequence[Kind]) -> Trial:
+    """A file that a stage writes and nothing damages must get a kind."""
+    written = {path for output in place.outputs for path in output.rglob("*") if path.is_file()}
+    left = written - {path for kind in kinds for path in kind.intact.glob(kind.pattern)}
+    names = sorted(str(path.relative_to(place.base)) for path in left)
+    return Trial("every file has a kind", "UNCOVERED" if left else "equal", ", ".join(names))
 
 
 def _trial(place: Place, kind: Kind, generator: random.Random, expected: object, number: int) -> Trial:

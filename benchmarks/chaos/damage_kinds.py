@@ -142,12 +142,8 @@ def kinds_of_files(place: Place) -> list[Kind]:
     rounds = place.fresh("rounds")
     rounds_again(rounds)
     return [
-        Kind("groups: part", place.groups, "part-*.parquet", table("groups")),
-        Kind("prompts: part", place.prompts, "part-*.parquet", table("prompts")),
-        Kind("scores: part", place.scores, "part-*.parquet", table("scores")),
-        Kind("advantages: part", place.advantages, "part-*.parquet", table("advantages")),
-        Kind("logprobs: part", place.logprobs, "part-*.parquet", table("logprobs")),
-        Kind("groups: manifest", place.groups, MANIFEST, table("groups")),
+        *(Kind(f"{out.name}: part", out, "part-*.parquet", table(out.name)) for out in place.tables),
+        *(Kind(f"{out.name}: manifest", out, MANIFEST, table(out.name)) for out in place.tables),
         Kind("scores: manifest, then the same command", place.scores, MANIFEST, score_again, True, 4),
         Kind("scores: part, then the same command", place.scores, "part-*.parquet", score_again, True, 4),
         Kind("scores: part of an unfinished table", unfinished, "part-*.parquet", score_again, True, 4),

@@ -12,20 +12,20 @@ from benchmarks.chaos.place import Place
 from benchmarks.chaos.viewer import look_at_all
 from grao_pipeline.evaluation.evaluate import METRICS as EVALUATION
 from grao_pipeline.models.manifest import MODEL_MANIFEST
-from grao_pipeline.storage.manifest_file import MANIFEST
+from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.manifest_file import MANIFEST, read_manifest
 
 COMMANDS = {"verify": 30, "report": 20, "view": 20, "du": 10, "inspect": 20, "push": 10}
 MANIFESTS = (MANIFEST, MODEL_MANIFEST, EVALUATION)
-OUTPUTS = ("prompts", "groups", "scores", "advantages", "logprobs", "evaluation", "trained", "adapter")
 
 
 def run(place: Place, directory: Path, generator: random.Random) -> Run:
     """A command on a copy of all outputs, of which one file is not what was written."""
     command = generator.choices(list(COMMANDS), list(COMMANDS.values()))[0]
     root = Path(shutil.copytree(place.base, directory / "run"))
-    output = root / generator.choice(OUTPUTS)
+    output = root / generator.choice(place.outputs).name
     path = generator.choice(sorted(path for path in output.rglob("*") if path.is_file()))
-    before = path.read_bytes()
+    before = _content(path)
     _damage(path, generator)
     one = output if generator.random() < 0.5 else root
     arguments: dict[str, tuple[object, ...]] = {
@@ -39,12 +39,17 @@ def run(place: Place, directory: Path, generator: random.Random) -> Run:
 
     def unnamed() -> str | None:
         """What must have been named. Without the file that says so, a directory is no output."""
-        is_same = path.read_bytes() == before if path.is_file() else path.name in MANIFESTS
+        is_same = _content(path) == before if path.is_file() else path.name in MANIFESTS
         return None if is_same else f"{path.relative_to(root)} is not what was written"
 
     check: Callable[[], str | None] = unnamed if command in ("verify", "push") else nothing_wrong
     instead = (lambda: look_at_all(str(one))) if command == "view" else None
     return Run(f"outputs → {command}", (command, *arguments[command]), check, instead)
+
+
+def _content(path: Path) -> object:
+    """What a file says: all of its bytes, but of a table's manifest, of which only the text is read."""
+    return read_manifest(Directory(path.parent)) if path.name == MANIFEST else path.read_bytes()
 
 
 def _damage(path: Path, generator: random.Random) -> None:

@@ -21,9 +21,9 @@ TURNS = (
     *("prompts", "import", "generate", "score", "advantages", "train", "evaluate", "curriculum", "train --lora-rank"),
     *("references", "minibatch", "resample", "logprobs", "merge", "export", "export to JSON lines"),
 )
-ROUNDS = "rounds run"
-TURNS_PER_ROUNDS = 3
-"""Rounds take a minute: they have their turn after this many turns of all stages."""
+RARE = ("rounds run", "tournament")
+TURNS_PER_RARE = 3
+"""They take a minute: one of them has its turn after this many turns of all stages."""
 Arguments = Callable[[Path], Sequence[object]]
 
 
@@ -32,7 +32,8 @@ def trials(place: Place, seed: int) -> Iterator[Trial]:
     of_stages = commands(place)
     undisturbed: dict[str, tuple[Path, float]] = {}
     for number in itertools.count():
-        for stage in (*TURNS, *([ROUNDS] if number % TURNS_PER_ROUNDS == 0 else [])):
+        turn, is_not_theirs = divmod(number, TURNS_PER_RARE)
+        for stage in (*TURNS, *([] if is_not_theirs else [RARE[turn % len(RARE)]])):
             if stage not in undisturbed:
                 undisturbed[stage] = run_undisturbed(place, stage, of_stages[stage])
             yield _trial(place, stage, of_stages[stage], f"{seed}-{number}", *undisturbed[stage])
@@ -78,22 +79,27 @@ def commands(place: Place) -> dict[str, Arguments]:
         "export to JSON lines": lambda out: (
             *("export", many_groups, out / "rows.jsonl", "--scores", many_scores, "--format", "flat"),
         ),
-        ROUNDS: lambda out: ("rounds", "run", write_rounds(place, out)),
+        "rounds run": lambda out: ("rounds", "run", write_rounds(place, out)),
+        "tournament": lambda out: (
+            *("tournament", write_rounds(place, out, variants={"grao": {}, "sft": {"train": {"objective": "sft"}}})),
+            *("--baseline", "grao"),
+        ),
     }
 
 
-def write_rounds(place: Place, out: Path) -> Path:
-    """A configuration of one round whose results lie in `out`."""
+def write_rounds(place: Place, out: Path, **more: object) -> Path:
+    """A configuration of one round whose results lie in `out`, next to it."""
     path = out.parent / "rounds.yaml"
     generate = {"engine": "transformers", "samples": 2, "max_new_tokens": 8, "prompts_per_part": 8}
     configuration = {
         "output": str(out),
         "model": str(place.model),
         "rounds": 1,
-        "prompts": {"train": str(place.prompts)},
+        "prompts": {"train": str(place.prompts), "eval": str(place.prompts)},
         "generate": generate,
         "score": [{"reward": "length", "reward_arg": ["target=6"]}],
         "train": {"groups_per_step": 8, "checkpoint_steps": 1, "device": "cpu"},
+        **more,
     }
     path.write_text(json.dumps(configuration))  # JSON is YAML
     return path

@@ -82,6 +82,16 @@ class Place:
         self._numbers = itertools.count()
         self._make()
 
+    @property
+    def tables(self) -> list[Path]:
+        """One of every kind, each with the name of its kind."""
+        return [self.prompts, self.groups, self.scores, self.advantages, self.logprobs]
+
+    @property
+    def outputs(self) -> list[Path]:
+        """What stages have written."""
+        return [*self.tables, self.evaluation, self.trained, self.adapter]
+
     def fresh(self, name: str = "trial") -> Path:
         """A new empty directory; delete it with `shutil.rmtree` when the trial is over."""
         directory = self.root / f"{name}-{next(self._numbers)}"

@@ -123,7 +123,8 @@ def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
     transformers = require("transformers")
     with errors_of_libraries(source.directory, f"Cannot load the tokenizer in {source.directory}"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.directory), trust_remote_code=False)
-    if not tokenizer.encode("a", add_special_tokens=False):  # transformers invents an empty one
+        tokens = tokenizer.encode("a", add_special_tokens=False)
+    if not tokens:  # transformers invents an empty one
         raise InputError(f"{source.directory} has no tokenizer. Copy the files of the model's tokenizer there.")
     return tokenizer
 

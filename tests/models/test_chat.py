@@ -1,6 +1,7 @@
 """Conversations become the tokens of the chat template, and references the tokens after them."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +276,14 @@ def test_a_model_without_tokenizer_is_refused(model: Path, tmp_path: Path) -> No
         (tmp_path / name).write_bytes((model / name).read_bytes())
     with pytest.raises(InputError, match=f"{tmp_path} has no (usable )?tokenizer"):
         load_tokenizer(locate_model(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"model_max_length": [5]}, {"model_max_length": {}}, {"extra_special_tokens": [[7]]}]
+)
+def test_a_tokenizer_config_that_cannot_be_is_one_message(model: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    copy = Path(shutil.copytree(model, tmp_path / "copy"))
+    config = json.loads((copy / "tokenizer_config.json").read_text())
+    (copy / "tokenizer_config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(InputError, match=f"Cannot load the tokenizer in {copy}"):
+        load_tokenizer(locate_model(str(copy)))
