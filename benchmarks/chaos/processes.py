@@ -1,5 +1,5 @@
-"""SIGKILL of the command, or of one of its processes, at random moments of `--processes 2`; then the same command until
-it ends: the output must be that of one undisturbed process."""
+"""SIGKILL of the command, or of one of its processes, at random moments of `--processes 2` and of rounds with two
+processes that stay; then the same command until it ends: the output must be that of one undisturbed process."""
 
 import itertools
 import os
@@ -14,6 +14,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from benchmarks.chaos.content import difference
+from benchmarks.chaos.kills import run_undisturbed, write_rounds
 from benchmarks.chaos.place import Place, ended
 from benchmarks.chaos.trial import Trial
 
@@ -22,34 +23,40 @@ PATIENCE = 600.0
 CLOSE = 1e-5
 """Largest difference of a weight: two ranks add up in another order."""
 WEIGHTS = "model.safetensors"
+TWO = {"generate": {"processes": 2}, "score": {"processes": 2}}
+"""`resources` of the rounds."""
 
 
 def trials(place: Place, seed: int) -> Iterator[Trial]:
-    """Every stage with `--processes` in turn."""
+    """Every stage with `--processes` in turn, and rounds."""
     seconds: dict[str, float] = {}
+    one_process, _ = run_undisturbed(place, "rounds", lambda out: ("rounds", "run", write_rounds(place, out, rounds=2)))
+    expected = {"generate": place.groups, "score": place.scores, "train": place.trained, "rounds": one_process}
     for number in itertools.count():
-        for stage in ("generate", "score", "train"):
+        for stage, output in expected.items():
             if stage not in seconds:
                 started = time.monotonic()
-                place.run(stage, *_arguments(place, stage, place.fresh("timed") / "out"), seconds=PATIENCE)
+                place.run(*_arguments(place, stage, place.fresh("timed") / "out"), seconds=PATIENCE)
                 seconds[stage] = time.monotonic() - started
-            yield _trial(place, stage, f"{seed}-{number}", seconds[stage])
+            yield _trial(place, stage, f"{seed}-{number}", seconds[stage], output)
 
 
 def _arguments(place: Place, stage: str, out: Path) -> Sequence[object]:
+    if stage == "rounds":
+        return ("rounds", "run", write_rounds(place, out, rounds=2, resources=TWO))
     inputs = {
         "generate": (place.prompts, out, "--model", place.model, *place.GENERATE),
         "score": (place.groups, out, *place.SCORE, "--cache", out.parent / "cache.sqlite"),
         "train": (place.groups, place.advantages, out, "--model", place.model, *place.TRAIN),
     }
-    return (*inputs[stage], "--processes", 2)
+    return (stage, *inputs[stage], "--processes", 2)
 
 
-def _trial(place: Place, stage: str, seed: str, seconds: float) -> Trial:
+def _trial(place: Place, stage: str, seed: str, seconds: float, expected: Path) -> Trial:
     generator = random.Random(f"processes {stage} {seed}")
     directory = place.fresh()
     out, moment = directory / "out", generator.uniform(0.0, seconds)
-    command = place.start(stage, *_arguments(place, stage, out))
+    command = place.start(*_arguments(place, stage, out))
     time.sleep(moment)
     alive = [command.pid, *_descendants(command.pid)] if command.poll() is None else []
     victim = generator.choice(alive) if alive else None
@@ -64,19 +71,17 @@ def _trial(place: Place, stage: str, seed: str, seconds: float) -> Trial:
         return Trial(f"{stage}: {who}", "LEFT OVER", f"{detail}: {left}", 1)
     if victim != command.pid and first.fault:
         return Trial(f"{stage}: {who}", first.fault, f"{detail}: {first.last_line}", 1)
-    end = place.run(stage, *_arguments(place, stage, out), seconds=PATIENCE)
+    end = place.run(*_arguments(place, stage, out), seconds=PATIENCE)
     what, kills = f"{stage}: {who}", int(victim is not None)
     if end.fault or end.code:
         return Trial(what, end.fault or "REFUSED", f"{detail}: {end.last_line}", kills)
-    unequal = _difference(place, stage, out)
+    unequal = _difference_of_weights(out, expected) if stage == "train" else difference(out, expected)
     shutil.rmtree(directory)
     return Trial(what, "DIFFERENT" if unequal else "equal", f"{detail}: {unequal}", kills)
 
 
-def _difference(place: Place, stage: str, out: Path) -> str | None:
-    if stage != "train":
-        return difference(out, {"generate": place.groups, "score": place.scores}[stage])
-    ours, theirs = load_file(out / WEIGHTS), load_file(place.trained / WEIGHTS)
+def _difference_of_weights(out: Path, expected: Path) -> str | None:
+    ours, theirs = load_file(out / WEIGHTS), load_file(expected / WEIGHTS)
     worst = max(float((ours[name] - theirs[name]).abs().max()) for name in theirs)
     return None if worst < CLOSE else f"a weight differs by {worst:.2g}"
 
