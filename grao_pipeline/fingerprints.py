@@ -16,6 +16,7 @@ from grao_pipeline.errors import InputError
 from grao_pipeline.messages import Message, plain_message
 
 DIGITS = 32
+_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 # Written by peft and transformers for provenance; they change although the computed function stays the same.
 VOLATILE_ADAPTER_KEYS = {"base_model_name_or_path", "revision", "inference_mode", "peft_version"}
 VOLATILE_CONFIG_KEYS = {"_name_or_path", "transformers_version", "use_cache"}
@@ -23,8 +24,7 @@ VOLATILE_CONFIG_KEYS = {"_name_or_path", "transformers_version", "use_cache"}
 
 def fingerprint(value: object) -> str:
     """The hash of a value that JSON can hold, independent of the order of keys."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
+    return hashlib.sha256(_JSON.encode(value).encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
 
 
 def prompt_fingerprint(

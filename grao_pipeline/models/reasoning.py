@@ -78,6 +78,8 @@ def _split_blocks(text: str, marks: Marks, is_open: bool) -> Split:
     """The answer is what stands outside of the blocks. A mark in the middle of a line of the answer is text: an answer
     may be about these marks.
     """
+    if not is_open and marks.opening.strip() not in text and marks.closing.strip() not in text:
+        return Split(None, text)
     opening, closing = re.escape(marks.opening.strip()), re.escape(marks.closing.strip())
     first = re.search(f"{opening}|{closing}", text)
     if not is_open:

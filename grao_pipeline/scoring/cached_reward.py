@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from grao_pipeline.errors import StageFailure
-from grao_pipeline.scoring.judgements import Judgements, candidate_fingerprint
+from grao_pipeline.scoring.judgements import Judgements, with_fingerprints
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward
 
 JUDGEMENTS_PER_WRITE = 16
@@ -46,8 +46,8 @@ class CachedReward:
         Raises:
             StageFailure: the reward did not return one judgement per candidate.
         """
-        keys = [candidate_fingerprint(candidate, self._reward.reads_group) for candidate in candidates]
-        unique = dict(zip(keys, candidates, strict=True))
+        pairs = list(with_fingerprints(candidates, self._reward.reads_group))
+        keys, unique = [key for key, _ in pairs], dict(pairs)
         known = self._find(list(unique))
         unknown = [key for key in unique if key not in known]
         self.hits += len(keys) - len(unknown)
@@ -61,7 +61,7 @@ class CachedReward:
 
     def ask_ahead(self, candidates: Iterable[Candidate]) -> None:
         """Let the reward ask about all candidates at once whose judgement is not known."""
-        unique = {candidate_fingerprint(candidate, self._reward.reads_group): candidate for candidate in candidates}
+        unique = dict(with_fingerprints(candidates, self._reward.reads_group))
         known = self._find(list(unique))
         self._reward.ask_ahead([candidate for key, candidate in unique.items() if key not in known])
 

@@ -1,11 +1,12 @@
 """What every place of judgements has in common: their identities, checksums and methods."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from grao_pipeline.fingerprints import fingerprint, message_key
+from grao_pipeline.messages import Message
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
 
 SECONDS_PER_DAY = 86_400
@@ -13,16 +14,21 @@ DAMAGED = "damaged"
 """Status of judgements whose checksum is wrong."""
 
 
-def candidate_fingerprint(candidate: Candidate, reads_group: bool) -> str:
-    """Identity of everything that the reward sees of a candidate.
+def with_fingerprints(candidates: Iterable[Candidate], reads_group: bool) -> Iterator[tuple[str, Candidate]]:
+    """Each candidate after the identity of everything that the reward sees of it.
 
     Args:
         reads_group: whether the reward sees the other samples of the group.
     """
-    messages = [message_key(message) for message in candidate.messages]
-    others = list(candidate.others) if reads_group else []
-    texts = [candidate.completion, candidate.finish_reason, candidate.reference]
-    return fingerprint([messages, *texts, dict(candidate.metadata), others])
+    messages: Sequence[Message] | None = None
+    turns: list[list[object]] = []
+    for candidate in candidates:
+        if candidate.messages is not messages:  # those of a group share them
+            messages = candidate.messages
+            turns = [message_key(message) for message in messages]
+        others = list(candidate.others) if reads_group else []
+        texts = [candidate.completion, candidate.finish_reason, candidate.reference]
+        yield fingerprint([turns, *texts, dict(candidate.metadata), others]), candidate
 
 
 def row_checksum(reward: object, candidate: object, *value: object) -> bytes:

@@ -106,11 +106,12 @@ def _candidates(row: Row, metadata: dict[str, object], reads_group: bool) -> Seq
         None if reason == "abort" else text
         for text, reason in zip(row["completions"], row["finish_reasons"], strict=True)
     ]
+    seen = texts if reads_group else []
 
     def candidate(text: str | None, number: int) -> Candidate | Judgement:
         if text is None:
             return ABORTED_SAMPLE
-        others = [other for index, other in enumerate(texts) if index != number and other is not None]
+        others = [other for index, other in enumerate(seen) if index != number and other is not None]
         finish_reason = "stop" if number == REFERENCE else row["finish_reasons"][number]
         return Candidate(messages, text, row["reference"], metadata, others if reads_group else (), finish_reason)
 

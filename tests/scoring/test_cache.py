@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from grao_pipeline.errors import InputError
 from grao_pipeline.scoring.cache import JudgementCache
-from grao_pipeline.scoring.judgements import candidate_fingerprint
+from grao_pipeline.scoring.judgements import with_fingerprints
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, FakeReward, Judgement
 from grao_pipeline.scoring.score import score_groups
@@ -92,6 +92,11 @@ def test_a_second_round_only_judges_its_new_samples(tmp_path: Path) -> None:
     reward = FakeReward()
     summary = score(second, tmp_path / "scores-1", reward)
     assert (reward.num_scored, summary.cache_hits) == (3, 3)  # eeeee, f, gg; known: a and both references
+
+
+def candidate_fingerprint(candidate: Candidate, reads_group: bool) -> str:
+    ((fingerprint, _),) = with_fingerprints([candidate], reads_group)
+    return fingerprint
 
 
 def test_the_fingerprint_covers_what_the_reward_sees() -> None:
