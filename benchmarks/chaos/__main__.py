@@ -21,7 +21,7 @@ from benchmarks.chaos.trial import Trial
 CAMPAIGNS = {
     "kills": "SIGKILL at random moments of every stage; the end is compared with an undisturbed run",
     "damage": "one bit flipped, or the end cut off, in every kind of file",
-    "fuzz": "malformed sources, tables, configurations and options",
+    "fuzz": "malformed sources, tables, models, outputs, configurations and options",
     "disks": "full and read-only disks, too few open files; then the same command on a good disk",
     "stores": "an S3 server that refuses, delays, cuts off and corrupts its answers",
     "processes": "SIGKILL of a command with --processes 2, or of one of its processes, at random moments",

@@ -1,4 +1,4 @@
-"""Malformed sources, tables, configurations and options: read by the contract, or refused with one message, at once."""
+"""Malformed files and options of every kind: read by the contract, or refused with one message, at once."""
 
 import random
 from collections.abc import Iterator

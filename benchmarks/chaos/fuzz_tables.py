@@ -23,7 +23,6 @@ REWARDS = (
     ("exact-match", "--reward-arg", "field=answer"),
     ("numeric", "--reward-arg", "field=answer"),
 )
-OBJECTIVE = ("--objective", "distillation", "--objective-arg", "teacher=start")
 ESTIMATORS = ("grao", "grpo", "rloo", "dr-grpo")
 TYPES = (
     *(pa.int64(), pa.float64(), pa.string(), pa.large_string(), pa.binary(), pa.bool_(), pa.null(), pa.date32()),
@@ -37,7 +36,6 @@ NEEDS: dict[str, tuple[int, str]] = {
     "inspect": (12, "groups"),
     "curriculum": (10, "prompts groups scores"),
     "train": (8, "groups advantages"),
-    "train --logprobs": (8, "groups advantages logprobs"),
     "generate": (8, "prompts"),
     "references": (10, "prompts groups scores"),
     "references --from": (5, "prompts"),
@@ -46,7 +44,6 @@ NEEDS: dict[str, tuple[int, str]] = {
     "logprobs": (10, "groups"),
     "export": (20, "groups scores"),
     "export --advantages": (10, "groups advantages"),
-    "export prompts": (5, "prompts"),
     "compare": (10, "groups scores"),
     "audit": (10, "groups scores"),
     "view": (10, "groups scores"),
@@ -81,7 +78,6 @@ def _arguments(
     """The command line of a stage on tables."""
     out, lines = directory / "out", directory / "out.jsonl"
     prompts, groups, scores, advantages = (tables.get(name) for name in ("prompts", "groups", "scores", "advantages"))
-    train = (groups, advantages, out, "--model", place.model, "--dry-run", "--device", "cpu", "--allow-off-policy")
     references = (prompts, out, "--overwrite-references")
     export = (groups, lines, "--format", generator.choice(GROUP_FORMATS))
     arguments: dict[str, tuple[object, ...]] = {
@@ -90,8 +86,10 @@ def _arguments(
         "evaluate": (groups, scores, out),
         "inspect": (groups,),
         "curriculum": (prompts, out, "--num-prompts", 2, "--history", groups, scores),
-        "train": train,
-        "train --logprobs": (*train, "--logprobs", f"start={tables.get('logprobs')}", *OBJECTIVE),
+        "train": (
+            *(groups, advantages, out, "--model", place.model),
+            *("--dry-run", "--device", "cpu", "--allow-off-policy"),
+        ),
         "generate": (prompts, out, "--model", place.model, *GENERATE),
         "references": (*references, "--groups", groups, "--scores", scores),
         "references --from": (*references, "--from", prompts),
@@ -100,7 +98,6 @@ def _arguments(
         "logprobs": (groups, out, "--model", place.trained, "--device", "cpu"),
         "export": (*export, "--scores", scores),
         "export --advantages": (*export, "--advantages", advantages),
-        "export prompts": (prompts, lines, "--format", generator.choice(("openrlhf", "verl"))),
         "compare": (groups, scores, scores),
         "audit": (groups, scores, "--second", scores),
         "view": (groups, "--scores", scores),
