@@ -94,6 +94,23 @@ def read_evaluation(out: str) -> EvaluateSummary | None:
         raise DamagedPart(f"{error} Evaluate again: it replaces the file.") from error
 
 
+def read_evaluation_provenance(directory: Directory) -> Provenance | None:
+    """What the evaluation in a directory was made from; None without one.
+
+    Raises:
+        DamagedPart: the evaluation is damaged.
+        MismatchError: its file is the record of another output.
+    """
+    value = read_record(directory, METRICS)
+    if value is None:
+        return None
+    where = directory.path(METRICS)
+    provenance = Provenance.from_dict(value, where)
+    if provenance.table != "evaluation":
+        raise MismatchError(f"{where} is a record of kind '{provenance.table}', not of an evaluation. Evaluate again.")
+    return provenance
+
+
 def evaluate(
     groups_url: str,
     scores_url: str,

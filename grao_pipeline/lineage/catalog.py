@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from grao_pipeline.errors import GraoError
-from grao_pipeline.evaluation.evaluate import METRICS
+from grao_pipeline.evaluation.evaluate import METRICS, read_evaluation_provenance
 from grao_pipeline.fingerprints import model_fingerprint, tokenizer_fingerprint
 from grao_pipeline.models.manifest import MODEL_MANIFEST, read_trained_manifest
 from grao_pipeline.storage.directory import Directory
-from grao_pipeline.storage.json_record import read_record
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.manifest_file import MANIFEST, has_manifest, read_manifest
 
@@ -119,8 +118,7 @@ def read_output(place: Path) -> Output | None:
         manifest = read_manifest(Directory(place))
         return None if manifest is None else Output(place, manifest.provenance.table, manifest.provenance)
     if (place / METRICS).is_file():
-        record = read_record(Directory(place), METRICS)
-        return None if record is None else Output(place, "evaluation", Provenance.from_dict(record, str(place)))
+        return Output(place, "evaluation", read_evaluation_provenance(Directory(place)))
     if (place / MODEL_MANIFEST).is_file():
         trained = read_trained_manifest(place)
         return None if trained is None else Output(place, "model", trained.provenance, trained.model)

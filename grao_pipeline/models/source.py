@@ -140,6 +140,8 @@ def load_config(source: ModelSource) -> "PreTrainedConfig":
         config = transformers.AutoConfig.from_pretrained(str(source.directory), trust_remote_code=False)
     if not isinstance(config.architectures, list | None):
         raise InputError(f"{source.directory}/config.json: architectures must be a list of names.")
+    if not isinstance(config.dtype, require("torch").dtype | None):
+        raise InputError(f"{source.directory}/config.json: dtype must be the name of one of torch, e.g. bfloat16.")
     return config
 
 

@@ -10,10 +10,10 @@ from types import MappingProxyType
 
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError
 from grao_pipeline.evaluation.evaluate import METRICS as EVALUATION
+from grao_pipeline.evaluation.evaluate import read_evaluation_provenance
 from grao_pipeline.models.manifest import METRICS as TRAINING_LOG
 from grao_pipeline.models.manifest import ModelManifest, read_trained_manifest
 from grao_pipeline.storage.directory import Directory
-from grao_pipeline.storage.json_record import read_record
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.manifest_file import has_manifest, part_files
 from grao_pipeline.storage.row_access import open_rows
@@ -130,9 +130,7 @@ def read_output(path: Path, name: str) -> Output | None:
         manifest = read_trained_manifest(path)
         return Output(name, place, "model", manifest.provenance if manifest else None, manifest is not None, manifest)
     if directory.exists(EVALUATION):
-        record = read_record(directory, EVALUATION)
-        assert record is not None
-        return Output(name, place, "evaluation", Provenance.from_dict(record, directory.path(EVALUATION)))
+        return Output(name, place, "evaluation", read_evaluation_provenance(directory))
     if has_manifest(place):
         table = open_rows(place)
         return Output(name, place, table.schema.name, table.provenance, table.is_complete)

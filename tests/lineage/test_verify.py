@@ -2,12 +2,17 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from grao_pipeline.lineage.options import VerifyOptions
 from grao_pipeline.lineage.verify import VerifySummary, verify_chain
+from grao_pipeline.report.outputs import outputs_below
+from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.json_record import write_record
+from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.testing import group_row, write_table
 from tests import tiny
 
@@ -129,3 +134,13 @@ def test_what_cannot_be_verified_is_one_message(tmp_path: Path, words: list[str]
     (tmp_path / "empty").mkdir()
     result = tiny.grao("verify", *(word.format(empty=tmp_path / "empty") for word in words))
     assert (result.exit_code, message in result.stderr) == (1, True), result.stderr
+
+
+def test_a_record_in_the_place_of_an_evaluation_is_named(tmp_path: Path) -> None:
+    export = Provenance("export", "e" * 32, {}, {"groups": "g" * 32})
+    write_record(Directory(tmp_path / "metrics"), "metrics.json", asdict(export))
+    message = f"{tmp_path}/metrics/metrics.json is a record of kind 'export', not of an evaluation"
+    verified = tiny.grao("verify", tmp_path)
+    assert (verified.exit_code, message in verified.stderr) == (1, True), verified.stderr
+    _, problems = outputs_below(tmp_path)
+    assert [problem.startswith(message) for problem in problems] == [True]

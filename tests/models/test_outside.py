@@ -70,7 +70,9 @@ def test_weights_of_another_shape_are_named_with_both_shapes(copy: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "values", [{"hidden_size": "wide"}, {"architectures": 3}, {"model_type": []}], ids=["a size", "names", "a type"]
+    "values",
+    [{"hidden_size": "wide"}, {"architectures": 3}, {"model_type": []}, {"dtype": 16.0}],
+    ids=["a size", "names", "a type", "a precision"],
 )
 def test_a_config_that_transformers_trips_over_is_named(copy: Path, values: dict[str, Any]) -> None:
     edit(copy / "config.json", **values)
