@@ -91,9 +91,10 @@ def _main() -> None:
     commands = serve(socket.socket(fileno=int(sys.argv[1])))
     if commands is not None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        from grao_pipeline.worker import work
+        from grao_pipeline.worker import end_at_once, work
 
         work(commands)
+        end_at_once()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import NoReturn
 
 from grao_pipeline.environment import environment
 from grao_pipeline.loaded_code import LoadedCode
@@ -96,9 +97,17 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
+def end_at_once() -> NoReturn:
+    """End this process without taking Python's modules down one by one, which takes a second where torch is loaded."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 def _main() -> None:
     requests, *stay = sys.argv[1:]
     work(socket.socket(fileno=int(requests)), stay=bool(stay))
+    end_at_once()
 
 
 if __name__ == "__main__":

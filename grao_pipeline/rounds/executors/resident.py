@@ -27,7 +27,7 @@ class ResidentCommands:
     has imported, and engines and models; while another worker may load a model, its own make room.
 
     Where the libraries have started threads when they are imported, which a fork would lose, the commands are started
-    as `local` does.
+    as `local` does; so are commands that load no model, until the libraries are imported.
     """
 
     def __init__(self) -> None:
@@ -37,10 +37,12 @@ class ResidentCommands:
 
     def run(self, arguments: list[str], resources: StageResources, signals: StopSignals) -> Result:
         self._nursery = self._nursery or Nursery()
+        stage = stage_named(arguments[0])
+        if not stage.takes_accelerator and self._nursery.is_importing:  # nor does it need what is imported
+            return LocalCommands().run(arguments, resources, signals)
         if not self._nursery.is_ready(signals):
             self._say_that_nothing_stays()
             return LocalCommands().run(arguments, resources, signals)
-        stage = stage_named(arguments[0])
         if stage.takes_accelerator:
             self._make_room(stage.worker, signals)
         with tempfile.TemporaryFile() as stdout:
@@ -107,6 +109,12 @@ class Nursery:
         self.ended: dict[int, int] = {}
         """Exit codes of the processes that have ended, by process ID."""
 
+    @property
+    def is_importing(self) -> bool:
+        """Whether it imports the libraries still."""
+        self.read_news()
+        return self._num_threads is None
+
     def is_ready(self, signals: StopSignals) -> bool:
         """Whether it can fork, once it has imported the libraries.
 
@@ -134,6 +142,11 @@ class Nursery:
         while not self._started:
             self.read()
         return Worker(self, self._started.pop(), ours)
+
+    def read_news(self) -> None:
+        """Take note of the news that there is; see `read`."""
+        while select.select([self.socket], [], [], 0)[0]:
+            self.read()
 
     def read(self) -> None:
         """Wait for news, and take note of it.
@@ -177,8 +190,7 @@ class Worker:
     @property
     def has_ended(self) -> bool:
         """Whether it ended between two commands."""
-        while select.select([self._nursery.socket], [], [], 0)[0]:
-            self._nursery.read()
+        self._nursery.read_news()
         return self._pid in self._nursery.ended
 
     @property

@@ -51,6 +51,16 @@ def state_of(pid: int) -> list[str]:
         return ["Z", "1"]
 
 
+ESTIMATOR = """
+import os, pathlib
+import polars as pl
+
+def estimate(view, *, statistics):
+    pathlib.Path(__file__).with_name("parent").write_text(str(os.getppid()))
+    return pl.col("reward")
+"""
+
+
 @pytest.fixture(scope="module")
 def commands() -> Iterator[ResidentCommands]:
     commands = ResidentCommands()
@@ -153,6 +163,23 @@ def test_the_processes_of_a_stage_stay_until_one_is_gone_or_their_code_changes(
     result, _ = judge("--processes", "2", "--reward-arg", "unknown=1")
     assert result.exit_code == 2
     assert {state_of(pid)[0] for pid in third} == {"Z"}
+
+
+@pytest.mark.slow
+def test_a_command_that_loads_no_model_does_not_wait_for_the_libraries(table: str, tmp_path: Path, own: Path) -> None:
+    """This process starts it then, and afterwards the one that has imported them."""
+    own.write_text(ESTIMATOR)
+    scores = str(tmp_path / "scores")
+    score = ["score", table, "--reward", "length", "--reward-arg", "target=3"]
+    advantages = ["advantages", table, "--scores", scores, "--estimator", f"{own}:estimate"]
+    assert tiny.grao(*score, scores).exit_code == 0
+    parents = []
+    with closing(ResidentCommands()) as commands, StopSignals() as signals:
+        for number, command in enumerate((advantages, score, advantages)):
+            result = commands.run([*command, str(tmp_path / f"out-{number}")], ANY_MACHINE, signals)
+            assert result.exit_code == 0
+            parents.append(int((tmp_path / "parent").read_text()))
+    assert parents[0] == os.getpid() != parents[2]
 
 
 @pytest.mark.slow
