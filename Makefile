@@ -70,8 +70,9 @@ check: $(CHECK)/.installed
 types: setup
 	$(BIN)/mypy
 
+# Three processes on two cores: the slow tests wait for servers, for Ray and for each other's engines.
 test: $(VENV)/.smollm2
-	$(PYTEST)
+	$(PYTEST) --numprocesses 3
 
 test-fast: setup
 	$(PYTEST) $(FAST)

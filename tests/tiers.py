@@ -77,7 +77,7 @@ def group_of(item: pytest.Item, package: str | None) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests, before `-m` selects them; say which of them one of the two processes runs in a row."""
+    """Mark the tests, before `-m` selects them; say which of them one process runs in a row."""
     for item in items:
         package = package_of(item)
         item.add_marker(pytest.mark.xdist_group(group_of(item, package)))
