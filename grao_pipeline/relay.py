@@ -38,7 +38,8 @@ class RelayedProgress(Progress):
 
     def __init__(self, place: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(place)
+        with suppress(OSError):  # without a receiver; see `send`
+            self._socket.connect(place)
         os.register_at_fork(after_in_child=self._socket.close)  # an engine's process may outlive this one
         self._lock = Lock()
         self._numbers = count()

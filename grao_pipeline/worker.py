@@ -57,7 +57,7 @@ def work(requests: socket.socket, stay: bool = True) -> None:
 
 
 def _send(requests: socket.socket, answer: str) -> None:
-    with suppress(BrokenPipeError):  # who asked is gone
+    with suppress(ConnectionError):  # who asked is gone
         requests.sendall(f"{answer}\n".encode())
 
 
@@ -81,7 +81,9 @@ def _receive(requests: socket.socket) -> Iterator[tuple[Command | None, list[int
         text = b""
         files: list[int] = []
         while not text.endswith(b"\n"):
-            data, received, *_ = socket.recv_fds(requests, CHUNK, 1)
+            data = b""
+            with suppress(ConnectionResetError):  # who asked was killed before it had read the last answer
+                data, received, *_ = socket.recv_fds(requests, CHUNK, 1)
             if not data:
                 return
             text += data

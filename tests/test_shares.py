@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from grao_pipeline.errors import UsageError
 from grao_pipeline.models.devices import device_sets, gpu_sets, visible_gpus
 from grao_pipeline.options import Processes, YamlSection
 from grao_pipeline.pipeline import stage_named
+from grao_pipeline.relay import RelayedProgress
 from grao_pipeline.rounds.config.run_plan import Settings
 from grao_pipeline.rounds.execute import with_resources
 from grao_pipeline.rounds.executors.base import StageResources
@@ -19,6 +21,8 @@ from grao_pipeline.rounds.tasks import Task
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.storage.writer import PartShare
 from grao_pipeline.training.options import TrainOptions
+from grao_pipeline.worker import work
+from grao_pipeline.worker_protocol import REST
 from tests import tiny
 from tests.commands import Command
 
@@ -220,3 +224,18 @@ def test_the_resources_of_the_rounds_reach_the_stage_and_reserve_only_what_it_us
     resources, options = with_resources(training, given)
     assert (resources.num_gpus, options.resolved()["processes"]) == (2.0, 2)
     assert options.content() == training.options.content()
+
+
+def test_a_worker_whose_asker_was_killed_with_an_answer_unread_ends() -> None:
+    ours, theirs = socket.socketpair()
+    ours.sendall(REST)
+    theirs.sendall(b"an answer that nobody reads\n")
+    ours.close()
+    with theirs:
+        work(theirs, stay=False)
+
+
+def test_progress_without_a_receiver_is_lost(tmp_path: Path) -> None:
+    progress = RelayedProgress(str(tmp_path / "nobody"))
+    progress.note("lost")
+    progress.close()
