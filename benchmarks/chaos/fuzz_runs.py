@@ -38,7 +38,7 @@ def run(place: Place, directory: Path, generator: random.Random) -> Run:
     }
 
     def unnamed() -> str | None:
-        """What must have been named. Without the file that says so, a directory is no output."""
+        """What must have been named. Without its own record, a directory is no output."""
         is_same = _content(path) == before if path.is_file() else path.name in MANIFESTS
         return None if is_same else f"{path.relative_to(root)} is not what was written"
 

@@ -23,8 +23,8 @@ def look_at_all(path: str, **tables: list[str]) -> list[object]:
     client = TestClient(app, base_url="http://localhost")
     client.get("/?token=token")
 
-    def ask(what: str, **query: object) -> Any:
-        answer = client.get(f"/api/{what}", params=query)  # type: ignore[arg-type]
+    def ask(what: str, **query: str | int) -> Any:
+        answer = client.get(f"/api/{what}", params=query)
         value = answer.json()
         if answer.status_code != 200:
             raise GraoError(value["error"])
