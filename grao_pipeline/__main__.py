@@ -1,11 +1,11 @@
 """`python -m grao_pipeline`, and the command `grao`."""
 
-import gc
+from grao_pipeline.garbage import collect_rarely
 
 
 def run() -> None:
     """Run the command that the command line names."""
-    gc.set_threshold(100_000)  # importing makes many objects that stay, and each collection would look at all of them
+    collect_rarely()
     from grao_pipeline.cli.main import main
 
     main(prog_name="grao")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from grao_pipeline.children import PARENT_VARIABLE
 from grao_pipeline.environment import environment
+from grao_pipeline.garbage import collect_rarely
 
 LIBRARIES = (
     *("torch", "safetensors.torch", "transformers.models.auto.modeling_auto"),
@@ -24,6 +25,7 @@ LIBRARIES = (
     *("transformers.generation", "jinja2", "pydantic", "click"),
 )
 """Imported once. None starts a thread, which a fork would lose; Polars and PyArrow do, and are left to the workers."""
+LONGEST_NAME = 100
 BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 """NumPy's linear algebra starts its threads at its import, unless there is to be one only. torch has others."""
 
@@ -34,20 +36,20 @@ def num_threads(process: int | str = "self") -> int:
     return len(list(tasks.iterdir())) if tasks.exists() else 1
 
 
-def serve(requests: socket.socket) -> socket.socket | None:
-    """Fork for every socket that arrives, until the other end closes.
+def serve(requests: socket.socket) -> tuple[socket.socket, str] | None:
+    """Fork for every socket that arrives with the name of a worker (`Stage.worker`, or none), until the other end closes.
 
     The answers are lines: `threads NUMBER` once, when all is imported; `started PID` for every request; and, as
     soon as a process has ended, `ended PID CODE`, the code as `subprocess` counts it.
 
     Returns:
-        in a forked process, its socket; None in this one, at the end.
+        in a forked process, its socket and the name; None in this one, at the end.
     """
+    gc.disable()
     with environment({BLAS_THREADS: "1"}):  # what the forks start counts its cores anew
         for name in LIBRARIES:
             with suppress(ImportError):  # the stage that needs it names the package
                 importlib.import_module(name)
-    gc.collect()
     gc.freeze()  # what is imported stays shared memory, and costs no later collection time
     os.environ[PARENT_VARIABLE] = str(os.getpid())
     child_ended, wakes = socket.socketpair()
@@ -62,8 +64,8 @@ def serve(requests: socket.socket) -> socket.socket | None:
             child_ended.recv(4096)
             _tell_ended(requests)
         if requests in readable:
-            request, files, *_ = socket.recv_fds(requests, 1, 1)
-            if not request:
+            name, files, *_ = socket.recv_fds(requests, LONGEST_NAME, 1)
+            if not name:
                 return None
             pid = os.fork()
             if pid == 0:
@@ -71,8 +73,10 @@ def serve(requests: socket.socket) -> socket.socket | None:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 for other in (requests, child_ended, wakes):
                     other.close()
+                gc.enable()
+                collect_rarely()
                 os.setpgid(0, 0)  # Ctrl-C in the terminal reaches the rounds alone, which then stop the stage
-                return socket.socket(fileno=files[0])
+                return socket.socket(fileno=files[0]), name.decode().strip()
             os.close(files[0])
             requests.sendall(f"started {pid}\n".encode())
 
@@ -88,12 +92,12 @@ def _tell_ended(requests: socket.socket) -> None:
 
 def _main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    commands = serve(socket.socket(fileno=int(sys.argv[1])))
-    if commands is not None:
+    forked = serve(socket.socket(fileno=int(sys.argv[1])))
+    if forked is not None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         from grao_pipeline.worker import end_at_once, work
 
-        work(commands)
+        work(*forked)
         end_at_once()
 
 

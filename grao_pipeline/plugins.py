@@ -65,7 +65,7 @@ def entry_point_group(kind: str) -> str:
 
 
 def load(kind: str, name: str, registry: Mapping[str, str], option: str = "") -> Any:
-    """The object that `name` stands for: a built-in, an entry point, or `module:attribute`.
+    """The object that `name` stands for: a built-in, `module:attribute`, or an entry point.
 
     Args:
         kind: what is looked for, in the singular, e.g. `reward`; names the entry-point group and the errors.
@@ -77,11 +77,11 @@ def load(kind: str, name: str, registry: Mapping[str, str], option: str = "") ->
     option = option or kind
     if name in registry:
         return attribute_of(option, registry[name])
+    if ":" in name:
+        return attribute_of(option, name)
     for entry in entry_points(group=entry_point_group(kind)):
         if entry.name == name:
             return entry.load()
-    if ":" in name:
-        return attribute_of(option, name)
     raise UsageError(
         f"unknown {kind} '{name}'.{closest(name, registry)} Built in: {', '.join(sorted(registry))}. "
         f"Your own: 'module:attribute', importable from the current directory, or 'path/to/file.py:attribute'.",

@@ -15,17 +15,22 @@ from contextlib import suppress
 from typing import NoReturn
 
 from grao_pipeline.environment import environment
+from grao_pipeline.errors import GraoError
+from grao_pipeline.garbage import collect_rarely
 from grao_pipeline.loaded_code import LoadedCode
+from grao_pipeline.pipeline import stages
 from grao_pipeline.residence import RESIDENCE
+from grao_pipeline.stage import load_object
 from grao_pipeline.worker_protocol import BEGUN, DONE, OUTDATED, Command, read_request
 
 CHUNK = 1 << 16
 
 
-def work(requests: socket.socket, stay: bool = True) -> None:
+def work(requests: socket.socket, name: str = "", stay: bool = True) -> None:
     """Answer requests (`grao_pipeline.worker_protocol`) until the other end closes, or a command fails.
 
     Args:
+        name: of the worker whose stages it runs: what they need is imported before the first request.
         stay: keep the residents from one command to the next.
     """
     from grao_pipeline.cli.main import main
@@ -33,6 +38,8 @@ def work(requests: socket.socket, stay: bool = True) -> None:
     if stay:
         RESIDENCE.open()
     code = LoadedCode()
+    _import_stages(name)
+    gc.freeze()  # what is imported stays: no later collection looks at it
     answer = DONE
     try:
         for command, files in _receive(requests):
@@ -48,12 +55,23 @@ def work(requests: socket.socket, stay: bool = True) -> None:
                 _send(requests, BEGUN)
                 with environment(command.environment):
                     _succeed(main)
-            _free_memory()
+            _free_accelerator()
             _send(requests, answer)
             if answer != DONE:
                 return
+            gc.collect()
     finally:
         RESIDENCE.close()
+
+
+def _import_stages(worker: str) -> None:
+    from grao_pipeline.cli.main import stage_command
+
+    for stage in stages():
+        if stage.worker == worker:
+            with suppress(GraoError):  # a package that is not installed: the stage that is asked for says so
+                stage_command(stage.name)
+                load_object(stage.verb)
 
 
 def _send(requests: socket.socket, answer: str) -> None:
@@ -91,11 +109,11 @@ def _receive(requests: socket.socket) -> Iterator[tuple[Command | None, list[int
         yield read_request(text), files
 
 
-def _free_memory() -> None:
-    """Of what a command left behind, also on the accelerator: other processes use it, too."""
-    gc.collect()
+def _free_accelerator() -> None:
+    """Free what a command left behind there: other processes use it, too."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
         torch.cuda.empty_cache()
 
 
@@ -107,6 +125,7 @@ def end_at_once() -> NoReturn:
 
 
 def _main() -> None:
+    collect_rarely()
     requests, *stay = sys.argv[1:]
     work(socket.socket(fileno=int(requests)), stay=bool(stay))
     end_at_once()

@@ -26,10 +26,15 @@ from typing import Any
 
 import pytest
 
+from grao_pipeline.garbage import collect_rarely
 from tests import tiny
 from tests.models.vllm_server import VllmServer
 
 pytest_plugins = ["tests.tiers"]
+
+
+def pytest_configure() -> None:
+    collect_rarely()
 
 
 def pytest_unconfigure() -> None:

@@ -77,23 +77,20 @@ def run_rounds(path: str, progress: Progress = SILENT, *, log_to: Sequence[str] 
     """
     check_trackers(list(log_to or ()), "log_to")
     plan = load_plan(path)
-    check_plugins(plan)
-    with input_errors_at(plan.source, "model"):
-        fetch_model(plan.model)  # before the first stage, rather than after it
-    for note in notes_on_held_out(plan.prompts):
-        progress.note(f"note: {note}")
-    with (
-        _lock(plan.output),
-        StopSignals() as signals,
-        closing(make_commands(plan.executor)) as commands,
-        closing(Lane(plan.executor)) as lane,
-    ):
-        runner = Runner(commands, plan.resources, signals, progress, count_tasks(plan), lane)
-        with runner.bar, followed(str(plan.output), log_to or (), progress):
-            link = partial(_link_when_made, runner, plan.output)
-            walked = walk(plan, runner, link, partial(_keep, plan, progress), partial(_after_failure, plan, progress))
-            runner.finish()
-        _keep(plan, progress, walked, is_over=not walked.failures)
+    with closing(make_commands(plan.executor)) as commands:  # at once: it may take seconds until it is ready
+        check_plugins(plan)
+        with input_errors_at(plan.source, "model"):
+            fetch_model(plan.model)  # before the first stage, rather than after it
+        for note in notes_on_held_out(plan.prompts):
+            progress.note(f"note: {note}")
+        with _lock(plan.output), StopSignals() as signals, closing(Lane(plan.executor)) as lane:
+            runner = Runner(commands, plan.resources, signals, progress, count_tasks(plan), lane)
+            with runner.bar, followed(str(plan.output), log_to or (), progress):
+                link = partial(_link_when_made, runner, plan.output)
+                after_failure = partial(_after_failure, plan, progress)
+                walked = walk(plan, runner, link, partial(_keep, plan, progress), after_failure)
+                runner.finish()
+            _keep(plan, progress, walked, is_over=not walked.failures)
     rows = table(walked, Receipts(progress))
     return RunSummary(str(plan.output), runner.made, runner.found, rows, walked.stops, walked.failures)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from grao_pipeline.errors import Interrupted, StageFailure
-from grao_pipeline.pipeline import stage_named
+from grao_pipeline.pipeline import stage_named, stages
 from grao_pipeline.processes import GRACE_SECONDS, StopSignals
 from grao_pipeline.rounds.executors.base import Result, StageResources
 from grao_pipeline.rounds.executors.local import LocalCommands
@@ -24,19 +24,19 @@ ENDED, GONE = "ended", "gone"
 
 class ResidentCommands:
     """Each worker is a process that runs the commands of its stages (`Stage.worker`) until one fails. It keeps what it
-    has imported, and engines and models; while another worker may load a model, its own make room.
+    has imported, and engines and models; while another worker may load a model, its own make room. While a worker
+    works, one more imports what its stages will need.
 
     Where the libraries have started threads when they are imported, which a fork would lose, the commands are started
     as `local` does; so are commands that load no model, until the libraries are imported.
     """
 
     def __init__(self) -> None:
-        self._nursery: Nursery | None = None
+        self._nursery = Nursery()
         self._workers: dict[str, Worker] = {}
         self._has_said = False
 
     def run(self, arguments: list[str], resources: StageResources, signals: StopSignals) -> Result:
-        self._nursery = self._nursery or Nursery()
         stage = stage_named(arguments[0])
         if not stage.takes_accelerator and self._nursery.is_importing:  # nor does it need what is imported
             return LocalCommands().run(arguments, resources, signals)
@@ -48,10 +48,11 @@ class ResidentCommands:
         with tempfile.TemporaryFile() as stdout:
             request = Command(arguments).request()
             worker = self._idle(stage.worker)
+            self._prepare_another(stage.worker)
             answer = worker.ask(request, signals, stdout.fileno())
             if answer in (OUTDATED, GONE):
                 worker.close()
-                worker = self._nursery.fork()
+                worker = self._nursery.fork(stage.worker)
                 answer = worker.ask(request, signals, stdout.fileno())
             if answer == DONE and stage.worker is not None:
                 self._workers[stage.worker] = worker
@@ -65,8 +66,7 @@ class ResidentCommands:
             worker.let_end()  # all at once: Python takes long to end where much is imported
         for worker in self._workers.values():
             worker.close()
-        if self._nursery is not None:
-            self._nursery.close()
+        self._nursery.close()
 
     def _say_that_nothing_stays(self) -> None:
         if not self._has_said:
@@ -78,16 +78,22 @@ class ResidentCommands:
 
     def _idle(self, name: str | None) -> "Worker":
         """The worker of this name, which is given away, or a new one."""
-        assert self._nursery is not None
         worker = self._workers.pop(name, None) if name is not None else None
         if worker is not None and worker.has_ended:
             worker.close()
             worker = None
-        return worker or self._nursery.fork()
+        return worker or self._nursery.fork(name)
+
+    def _prepare_another(self, name: str | None) -> None:
+        """While the worker of this name works, the first one that is missing imports what it will need."""
+        names = dict.fromkeys(stage.worker for stage in stages() if stage.worker is not None)
+        missing = [other for other in names if other != name and other not in self._workers]
+        for other in missing[:1]:
+            self._workers[other] = self._nursery.fork(other)
 
     def _make_room(self, worker: str | None, signals: StopSignals) -> None:
         """What the other workers hold on an accelerator is given up."""
-        for name in [name for name in self._workers if name != worker]:
+        for name in [name for name in self._workers if name != worker and self._workers[name].has_worked]:
             if self._workers[name].ask(REST, signals) != DONE:
                 self._workers.pop(name).close()
 
@@ -130,15 +136,15 @@ class Nursery:
 
         return next(signals.interruptible(read_until_ready())) == 1
 
-    def fork(self) -> "Worker":
-        """A new worker.
+    def fork(self, name: str | None) -> "Worker":
+        """A new worker, which imports what the stages of this name need.
 
         Raises:
             StageFailure: it ended.
         """
         ours, theirs = socket.socketpair()
         with theirs:
-            socket.send_fds(self.socket, [b"+"], [theirs.fileno()])
+            socket.send_fds(self.socket, [f"{name or ''}\n".encode()], [theirs.fileno()])
         while not self._started:
             self.read()
         return Worker(self, self._started.pop(), ours)
@@ -186,6 +192,8 @@ class Worker:
         self._nursery = nursery
         self._pid = pid
         self._socket = connection
+        self.has_worked = False
+        """Whether it was ever asked: otherwise it holds nothing."""
 
     @property
     def has_ended(self) -> bool:
@@ -205,6 +213,7 @@ class Worker:
             Interrupted: a stop signal came; it was asked once to stop, and waited for.
             StageFailure: the process that forked it ended.
         """
+        self.has_worked = True
         with suppress(BrokenPipeError, ConnectionResetError):
             socket.send_fds(self._socket, [request], files)
         try:
