@@ -37,7 +37,7 @@ def num_threads(process: int | str = "self") -> int:
 
 
 def serve(requests: socket.socket) -> tuple[socket.socket, str] | None:
-    """Fork for every socket that arrives with the name of a worker (`Stage.worker`, or none), until the other end closes.
+    """Fork for every socket that arrives with the name of a worker (`Stage.worker`), until the other end closes.
 
     The answers are lines: `threads NUMBER` once, when all is imported; `started PID` for every request; and, as
     soon as a process has ended, `ended PID CODE`, the code as `subprocess` counts it.
@@ -64,8 +64,8 @@ def serve(requests: socket.socket) -> tuple[socket.socket, str] | None:
             child_ended.recv(4096)
             _tell_ended(requests)
         if requests in readable:
-            name, files, *_ = socket.recv_fds(requests, LONGEST_NAME, 1)
-            if not name:
+            worker, files, *_ = socket.recv_fds(requests, LONGEST_NAME, 1)
+            if not worker:
                 return None
             pid = os.fork()
             if pid == 0:
@@ -76,7 +76,7 @@ def serve(requests: socket.socket) -> tuple[socket.socket, str] | None:
                 gc.enable()
                 collect_rarely()
                 os.setpgid(0, 0)  # Ctrl-C in the terminal reaches the rounds alone, which then stop the stage
-                return socket.socket(fileno=files[0]), name.decode().strip()
+                return socket.socket(fileno=files[0]), worker.decode().strip()
             os.close(files[0])
             requests.sendall(f"started {pid}\n".encode())
 

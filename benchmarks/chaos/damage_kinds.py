@@ -16,8 +16,9 @@ from benchmarks.chaos.place import Place
 from benchmarks.chaos.viewer import look_at_all
 from grao_pipeline.cli.main import main
 from grao_pipeline.errors import GraoError, Interrupted
-from grao_pipeline.evaluation.evaluate import evaluate, read_evaluation
+from grao_pipeline.evaluation.evaluate import evaluate
 from grao_pipeline.evaluation.options import EvaluateOptions
+from grao_pipeline.evaluation.record import read_evaluation
 from grao_pipeline.exporting.export import export_table
 from grao_pipeline.exporting.options import ExportOptions
 from grao_pipeline.models.adapter import check_adapter, load_adapter

@@ -10,7 +10,7 @@ from benchmarks.chaos.fuzz_run import Run, nothing_wrong
 from benchmarks.chaos.mutations import break_file
 from benchmarks.chaos.place import Place
 from benchmarks.chaos.viewer import look_at_all
-from grao_pipeline.evaluation.evaluate import METRICS as EVALUATION
+from grao_pipeline.evaluation.record import METRICS as EVALUATION
 from grao_pipeline.models.manifest import MODEL_MANIFEST
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest_file import MANIFEST, read_manifest

@@ -1,16 +1,14 @@
 """`--by FIELD`: the metrics of the prompts with each value of a field of their metadata."""
 
 from collections.abc import Mapping
-from typing import TypeAlias
 
 from grao_pipeline.errors import UsageError
-from grao_pipeline.evaluation.estimates import Metrics, estimates_of
+from grao_pipeline.evaluation.estimates import estimates_of
 from grao_pipeline.evaluation.options import EvaluateOptions
+from grao_pipeline.evaluation.record import Breakdown, Metrics
 from grao_pipeline.evaluation.scored_prompts import NO_VALUE, ScoredPrompt
 
 MOST_VALUES = 100
-Breakdown: TypeAlias = dict[str, dict[str, Metrics]]
-"""Field → value → metrics; the values in the order of the alphabet."""
 
 
 def break_down(

@@ -2,15 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, TypeAlias
 
 from grao_pipeline.evaluation.intervals import bootstrap_means
 from grao_pipeline.evaluation.metrics import mean_reward, nag, pass_at, ras, success_rate
 from grao_pipeline.evaluation.options import EvaluateOptions
+from grao_pipeline.evaluation.record import Metrics
 from grao_pipeline.evaluation.scored_prompts import ScoredPrompt
-
-Metrics: TypeAlias = dict[str, dict[str, Any] | None]
-"""By name: value, low, high and n (see `Estimate`); None where a metric cannot be computed."""
 
 
 def estimates_of(

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from grao_pipeline.errors import DamagedPart, MismatchError
-from grao_pipeline.evaluation.evaluate import evaluate_provenance, read_evaluation
 from grao_pipeline.evaluation.options import EvaluateOptions
+from grao_pipeline.evaluation.record import evaluate_provenance, read_evaluation
 from grao_pipeline.options import StageOptions
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.places import Place

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from grao_pipeline.evaluation.evaluate import read_evaluation
+from grao_pipeline.evaluation.record import read_evaluation
 from grao_pipeline.hub.card_text import front_matter, settings, table
 from grao_pipeline.lineage.catalog import Catalog, Output
 from grao_pipeline.lineage.chain import Link, chain_of

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from grao_pipeline.errors import InputError
-from grao_pipeline.evaluation.evaluate import METRICS, read_evaluation
+from grao_pipeline.evaluation.record import METRICS, read_evaluation
 from grao_pipeline.fingerprints import read_config
 from grao_pipeline.inspection.options import InspectOptions
 from grao_pipeline.inspection.tables import describe_table

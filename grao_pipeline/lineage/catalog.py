@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from grao_pipeline.errors import GraoError
-from grao_pipeline.evaluation.evaluate import METRICS, read_evaluation_provenance
+from grao_pipeline.evaluation.record import METRICS, read_evaluation_provenance
 from grao_pipeline.fingerprints import model_fingerprint, tokenizer_fingerprint
 from grao_pipeline.models.manifest import MODEL_MANIFEST, read_trained_manifest
 from grao_pipeline.storage.directory import Directory

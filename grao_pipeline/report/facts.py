@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from grao_pipeline.errors import DamagedPart, MismatchError
-from grao_pipeline.evaluation.evaluate import read_evaluation
+from grao_pipeline.evaluation.record import read_evaluation
 from grao_pipeline.models.manifest import METRICS
 from grao_pipeline.pipeline import stages
 from grao_pipeline.report.outputs import Output

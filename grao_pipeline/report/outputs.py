@@ -9,8 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError
-from grao_pipeline.evaluation.evaluate import METRICS as EVALUATION
-from grao_pipeline.evaluation.evaluate import read_evaluation_provenance
+from grao_pipeline.evaluation.record import METRICS as EVALUATION
+from grao_pipeline.evaluation.record import read_evaluation_provenance
 from grao_pipeline.models.manifest import METRICS as TRAINING_LOG
 from grao_pipeline.models.manifest import ModelManifest, read_trained_manifest
 from grao_pipeline.storage.directory import Directory

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import get_args
 
 from grao_pipeline.errors import UsageError
-from grao_pipeline.evaluation.evaluate import read_evaluation
+from grao_pipeline.evaluation.record import read_evaluation
 from grao_pipeline.models.manifest import METRICS
 from grao_pipeline.rounds.config.run_plan import RoundPlan, Settings
 from grao_pipeline.rounds.config.schedules import WEIGHT, Measured

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from grao_pipeline.evaluation.evaluate import read_evaluation
+from grao_pipeline.evaluation.record import read_evaluation
 from grao_pipeline.models.manifest import ModelManifest, read_trained_manifest
 from grao_pipeline.models.pruned import WEIGHTS, prune_files
 from grao_pipeline.rounds.config.keep import Keep

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from grao_pipeline.evaluation.evaluate import read_evaluation
+from grao_pipeline.evaluation.record import read_evaluation
 from grao_pipeline.rounds.receipts import Receipts
 from grao_pipeline.rounds.tasks import Walk
 

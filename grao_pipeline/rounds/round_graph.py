@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from grao_pipeline.evaluation.evaluate import read_evaluation
+from grao_pipeline.evaluation.record import read_evaluation
 from grao_pipeline.pipeline import stages
 from grao_pipeline.rounds.config.run_plan import RoundPlan, RunPlan, VariantPlan
 from grao_pipeline.rounds.config.until import Until, reason_to_stop

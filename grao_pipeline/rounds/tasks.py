@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from grao_pipeline.checksums import bytes_checksum
 from grao_pipeline.errors import DamagedPart
-from grao_pipeline.evaluation.evaluate import METRICS
+from grao_pipeline.evaluation.record import METRICS
 from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.models.manifest import MODEL_MANIFEST
 from grao_pipeline.options import StageOptions

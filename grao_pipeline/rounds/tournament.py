@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from grao_pipeline.errors import UsageError
-from grao_pipeline.evaluation.evaluate import read_evaluation
 from grao_pipeline.evaluation.options import EvaluateOptions
 from grao_pipeline.evaluation.paired import paired_difference
+from grao_pipeline.evaluation.record import read_evaluation
 from grao_pipeline.evaluation.scored_prompts import ScoredPrompt, read_scored_prompts
 from grao_pipeline.options import closest
 from grao_pipeline.progress import SILENT, Progress

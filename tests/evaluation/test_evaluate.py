@@ -11,8 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError, UsageError
-from grao_pipeline.evaluation.evaluate import METRICS, EvaluateSummary, evaluate, read_evaluation
+from grao_pipeline.evaluation.evaluate import evaluate
 from grao_pipeline.evaluation.options import EvaluateOptions
+from grao_pipeline.evaluation.record import METRICS, EvaluateSummary, read_evaluation
 from grao_pipeline.progress import RecordedProgress
 from tests import tiny
 

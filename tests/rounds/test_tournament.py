@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from grao_pipeline.evaluation.evaluate import read_evaluation
+from grao_pipeline.evaluation.record import read_evaluation
 from grao_pipeline.rounds.executors.resident import ResidentCommands
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.json_record import read_record
