@@ -107,11 +107,15 @@ def generate_groups(
     prompts = open_table(prompts_url, "prompts")
     source = locate_model(options.model, options.adapter)
     options = with_generation_config(options, source.directory)
-    tokenizer = load_prompt_tokenizer(options, source)
-    provenance = groups_provenance(options, prompts.fingerprint, source, tokenizer)
+    provenance = groups_provenance(options, prompts.fingerprint, source)
     num_prompts = min(prompts.num_rows, options.limit or prompts.num_rows)
     num_parts = -(-num_prompts // options.prompts_per_part)
-    writer = TableWriter(out, provenance, num_parts, progress, PartShare.parse(options.worker))
+    share = PartShare.parse(options.worker)
+    writer = TableWriter(out, provenance, num_parts, progress, share)
+    if not writer.was_complete:  # else nothing is written, and no tokenizer needed, which takes seconds to import
+        tokenizer = load_prompt_tokenizer(options, source)
+        provenance = groups_provenance(options, prompts.fingerprint, source, tokenizer)
+        writer = TableWriter(out, provenance, num_parts, progress, share)
     summary = GenerateSummary(
         groups=num_prompts,
         parts_found=writer.num_committed,
@@ -138,7 +142,7 @@ def generate_groups(
             with bar:
                 for of_process in sample_in_processes(prompts_url, out, shares, progress, bar):
                     summary.add_process(of_process)
-            writer = TableWriter(out, provenance, num_parts, progress, PartShare.parse(options.worker))
+            writer = TableWriter(out, provenance, num_parts, progress, share)
             for index in set(writer.committed()).difference(earlier):
                 summary.add_part(writer.read(index, PART_COLUMNS))
         else:
