@@ -1,5 +1,6 @@
 """Fixtures that are expensive to make, shared by the session."""
 
+import gc
 import os
 import shutil
 import sys
@@ -35,6 +36,10 @@ pytest_plugins = ["tests.tiers"]
 
 def pytest_configure() -> None:
     collect_rarely()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what is imported stays: who closes an engine and looks for garbage need not look at it
 
 
 def pytest_unconfigure() -> None:

@@ -13,10 +13,9 @@ import yaml
 from safetensors.torch import load_file
 
 from grao_pipeline.progress import RecordedProgress
-from grao_pipeline.rounds.executors.resident import ResidentCommands
 from grao_pipeline.rounds.run import run_rounds
 from tests import tiny
-from tests.rounds.running import command, run, run_here
+from tests.rounds.running import command, in_this_process, run
 
 
 def write_config(directory: Path, model: Path, table: str, **changes: Any) -> Path:
@@ -138,8 +137,7 @@ def test_a_note_that_a_later_round_repeats_is_counted(tmp_path: Path, model: Pat
     del values["prompts"]["eval"], values["evaluate"]
     config.write_text(yaml.safe_dump(values))
     progress = RecordedProgress()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ResidentCommands, "run", run_here)
+    with in_this_process():
         run_rounds(str(config), progress)
     notes = [note for note in progress.notes if note.startswith("note: ")]
     assert sum("got the same reward" in note for note in notes) == 1

@@ -9,12 +9,11 @@ import pytest
 import yaml
 
 from grao_pipeline.evaluation.record import read_evaluation
-from grao_pipeline.rounds.executors.resident import ResidentCommands
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.json_record import read_record
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
-from tests.rounds.running import run_here
+from tests.rounds.running import in_this_process
 
 METHODS: dict[str, dict[str, Any]] = {
     "grao": {},
@@ -50,8 +49,7 @@ def write(directory: Path, model: Path, table: str, variants: object, others: di
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, model: Path, prompts: str) -> tuple[Path, dict[str, Any]]:
     path = write(tmp_path_factory.mktemp("tournament"), model, prompts, METHODS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ResidentCommands, "run", run_here)
+    with in_this_process():
         return path, tiny.grao_json("tournament", path)
 
 
@@ -173,15 +171,13 @@ def test_an_unknown_baseline_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_method_that_fails_is_named_and_the_others_are_compared(
-    tmp_path: Path, model: Path, prompts: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_method_that_fails_is_named_and_the_others_are_compared(tmp_path: Path, model: Path, prompts: str) -> None:
     nothing_left = {"advantages": {"min_mean_reward": 1000.0}}
     also = {**nothing_left, "preset": "paper"}
     methods = {"empty": nothing_left, "empty-too": also, "sft": METHODS["sft"], "grao": {}}
     path = write(tmp_path, model, prompts, methods)
-    monkeypatch.setattr(ResidentCommands, "run", run_here)
-    result = tiny.grao("tournament", path, "--baseline", "grao", "--json")
+    with in_this_process():
+        result = tiny.grao("tournament", path, "--baseline", "grao", "--json")
     assert result.exit_code == 1
     summary = json.loads(result.stdout)
     assert {row["method"] for row in summary["rows"]} == {"grao", "sft"}
