@@ -30,20 +30,25 @@ def file_checksum(path: Path, least_remembered: int = LEAST_REMEMBERED) -> str:
     """
     state = path.stat()
     if state.st_size < least_remembered:
-        return _read(path)
+        return read_checksum(path)
     note = cache_directory() / "checksums" / bytes_checksum(os.fsencode(path.absolute()))[:32]
     identity = _identity(path, state)
     remembered = _remembered(note, identity)
     if remembered is not None:
         return remembered
-    checksum = _read(path)
+    checksum = read_checksum(path)
     is_settled = time.time() - max(state.st_mtime, state.st_ctime) > SETTLED_SECONDS
     if is_settled and _identity(path, path.stat()) == identity:
         _remember(note, identity, checksum)
     return checksum
 
 
-def _read(path: Path) -> str:
+def read_checksum(path: Path) -> str:
+    """The checksum of what a file holds now.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

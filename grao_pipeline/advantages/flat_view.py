@@ -112,13 +112,12 @@ class _Layout:
         lengths = sizes + has_reference
         starts = np.cumsum(lengths) - lengths
         row = np.repeat(np.arange(len(sizes), dtype=np.uint32), lengths)
-        sample_index = np.arange(len(row)) - np.repeat(starts + has_reference, lengths)
-        is_reference = sample_index < 0
-        order = np.empty(len(row), dtype=np.uint32)
-        num_references = int(has_reference.sum())
-        order[is_reference] = np.arange(num_references)
-        order[~is_reference] = np.arange(num_references, len(row))
-        return _Layout(sizes, row, sample_index.astype(np.int32), has_reference, pl.Series(order))
+        position = np.arange(len(row), dtype=np.int32)
+        sample_index = position - np.repeat((starts + has_reference).astype(np.int32), lengths)
+        references_after = has_reference.sum() - np.cumsum(has_reference)
+        order = position + np.repeat(references_after.astype(np.int32), lengths)
+        order[starts[has_reference]] = np.arange(has_reference.sum())
+        return _Layout(sizes, row, sample_index, has_reference, pl.Series(order).cast(pl.UInt32))
 
     def interleave(self, name: str, group_values: pl.Series, sample_values: pl.Series) -> pl.Series:
         """One value per sequence.

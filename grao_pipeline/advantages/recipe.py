@@ -127,4 +127,13 @@ class RecipeResult:
         selected = is_selected.to_numpy() & is_own
         masked = self.masked.setdefault(name, Masked())
         masked.samples += int((selected & (view["sample_index"].to_numpy() >= 0)).sum())
-        masked.groups += len(np.unique(view["row"].to_numpy()[selected]))
+        masked.groups += count_groups(view["row"].to_numpy()[selected])
+
+
+def count_groups(row: np.ndarray) -> int:
+    """How many groups rows belong to, where those of a group are consecutive.
+
+    Args:
+        row: [S], the position of each one's group.
+    """
+    return int(np.count_nonzero(np.diff(row))) + 1 if len(row) else 0

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from grao_pipeline import notes
-from grao_pipeline.advantages.recipe import Masked, Recipe, RecipeResult
+from grao_pipeline.advantages.recipe import Masked, Recipe, RecipeResult, count_groups
 from grao_pipeline.errors import InputError
 
 
@@ -83,7 +83,7 @@ class Tally:
         is_trained = rows["advantage"].is_not_null().to_numpy()
         std = rows["std"].filter(pl.Series(np.diff(row.astype(np.int64), prepend=-1) != 0))
         for counts in summary.rewards:
-            _count_reward(counts, rows.filter(pl.Series(is_sample)))
+            _count_reward(counts, rows, pl.Series(is_sample))
         summary.groups += num_groups
         summary.samples += int(is_sample.sum())
         summary.unscored_samples += self._count_unscored(rows, is_sample, are_samples=True)
@@ -91,7 +91,7 @@ class Tally:
         summary.unscored_references += self._count_unscored(rows, ~is_sample, are_samples=False)
         summary.zero_variance_groups += int((std == 0.0).sum())
         self._scored_groups += len(std) - std.null_count()
-        summary.trained_groups += len(np.unique(row[is_trained]))
+        summary.trained_groups += count_groups(row[is_trained])
         summary.trained_samples += int((is_trained & is_sample).sum())
         summary.trained_references += int((is_trained & ~is_sample).sum())
         summary.mean_reward = _mean(self._totals[True], summary.samples - summary.unscored_samples)
@@ -153,9 +153,9 @@ class Tally:
             yield from notes.signal(summary.zero_variance_groups, self._scored_groups, summary.trained_groups)
 
 
-def _count_reward(counts: RewardCounts, samples: pl.DataFrame) -> None:
-    applies = samples[f"applies.{counts.reward}"]
-    num_scored = len(samples) - samples[f"reward.{counts.reward}"].null_count()
+def _count_reward(counts: RewardCounts, rows: pl.DataFrame, is_sample: pl.Series) -> None:
+    applies = rows[f"applies.{counts.reward}"].filter(is_sample)
+    num_scored = len(applies) - rows[f"reward.{counts.reward}"].filter(is_sample).null_count()
     counts.scored += num_scored
     counts.not_applicable += int((~applies).sum())
     counts.unscored += int(applies.sum()) - num_scored

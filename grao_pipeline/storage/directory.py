@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from grao_pipeline.checksums import bytes_checksum, read_checksum
 from grao_pipeline.errors import InputError
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.storage.local_files import LocalFiles
@@ -81,6 +82,17 @@ class Directory:
     def read(self, name: str) -> bytes:
         """The content of a file, which must exist."""
         return self._attempt("read", self.path(name), lambda: self._files.read(name))
+
+    def local_path(self, name: str) -> Path | None:
+        """The path of a file of this machine; None for a remote one."""
+        return self._files.path(name) if isinstance(self._files, LocalFiles) else None
+
+    def checksum(self, name: str) -> str:
+        """The SHA-256 of a file, which must exist; without holding it in memory where it is local."""
+        path = self.local_path(name)
+        if path is None:
+            return bytes_checksum(self.read(name))
+        return self._attempt("read", self.path(name), lambda: read_checksum(path))
 
     def write(self, name: str, data: bytes | memoryview, durable: bool = True) -> None:
         """Write a file so that a reader, or a crash, sees all of it or nothing.

@@ -38,6 +38,9 @@ class LocalFiles:
             return None
         return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev
 
+    def path(self, name: str) -> Path:
+        return self._root / name
+
     def read(self, name: str) -> bytes:
         with open(f"{self._root}/{name}", "rb", buffering=0) as file:
             return file.readall()

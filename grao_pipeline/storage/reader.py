@@ -1,9 +1,9 @@
 """Reading tables: every byte that is used is first verified against the manifest."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +15,7 @@ from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.plugins import require
 from grao_pipeline.schemas import TABLES, TableSchema
 from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.frames import read_frame
 from grao_pipeline.storage.manifest import Manifest, PartEntry, Provenance
 from grao_pipeline.storage.manifest_file import MANIFEST, has_manifest, part_files, read_manifest, table_of_kind
 from grao_pipeline.storage.parquet import count_rows, decode, read_provenance
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+Content = TypeVar("Content")
 BYTES_AT_ONCE = 32 << 20
 """Of files that are decoded together."""
 
@@ -92,8 +94,8 @@ class TableReader:
             return pl.DataFrame(pl.from_arrow(self.arrow(columns, parts)))
         frames = []
         for batch in self.batches(parts):
-            files = [self._verified_bytes(self.manifest.parts[index]) for index in batch]
-            frames.append(pl.scan_parquet(files).select(columns).collect())
+            entries = [self.manifest.parts[index] for index in batch]
+            frames.append(read_frame(self._directory, entries, columns, self._verified_bytes, self._verify))
         return pl.concat(frames)
 
     def batches(self, within: range | None = None) -> Iterator[range]:
@@ -190,17 +192,23 @@ class TableReader:
         return pl.DataFrame(pl.from_arrow(pa.concat_tables(tables)))
 
     def _verified_bytes(self, entry: PartEntry) -> bytes:
+        return self._verified(entry, self._directory.read, bytes_checksum)
+
+    def _verify(self, entry: PartEntry) -> None:
+        self._verified(entry, self._directory.checksum, str)
+
+    def _verified(self, part: PartEntry, read: Callable[[str], Content], checksum: Callable[[Content], str]) -> Content:
         problem = f"is damaged: its SHA-256 is not the one in {MANIFEST}"
         try:
             for _ in range(1 if self._directory.is_local else 2):  # a network may change bytes, too
-                data = self._directory.read(entry.name)
-                if bytes_checksum(data) == entry.sha256:
-                    return data
+                content = read(part.name)
+                if checksum(content) == part.sha256:
+                    return content
         except InputError:
-            if self._directory.exists(entry.name):
+            if self._directory.exists(part.name):
                 raise
             problem = "is missing"
-        where = self._directory.path(entry.name)
+        where = self._directory.path(part.name)
         if self.foreign:
             raise DamagedPart(f"{where} changed after the table was opened. Run the command again.")
         raise DamagedPart(

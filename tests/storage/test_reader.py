@@ -12,7 +12,9 @@ from grao_pipeline.checksums import bytes_checksum
 from grao_pipeline.errors import DamagedPart, InputError, MismatchError
 from grao_pipeline.messages import plain_messages
 from grao_pipeline.schemas import GROUPS, PROMPTS
-from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.directory import Directory
+from grao_pipeline.storage.frames import read_frame
+from grao_pipeline.storage.manifest import PartEntry, Provenance
 from grao_pipeline.storage.manifest_file import MANIFEST
 from grao_pipeline.storage.reader import TableReader, open_table
 from grao_pipeline.storage.writer import TableWriter
@@ -201,3 +203,39 @@ def test_a_table_of_version_1_is_read_with_nulls_in_the_new_columns(tmp_path: Pa
     (read,) = open_table(str(tmp_path), "prompts").arrow().to_pylist()
     assert plain_messages(read["messages"]) == row["messages"]
     assert {name: read[name] for name in ("reference", *added)} == {"reference": "y", **dict.fromkeys(added)}
+
+
+@pytest.fixture
+def parts_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grao_pipeline.storage.frames.LARGE", 0)
+
+
+def test_large_parts_that_polars_reads_itself_are_verified_too(path: Path, parts_are_large: None) -> None:
+    table = open_table(str(path), "groups")
+    columns = ["round", "group_id"]
+    assert table.frame(range(2), columns).to_arrow().to_pylist() == table.arrow(columns).to_pylist()
+    part = path / "part-000001.parquet"
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.write_bytes(data)
+    with pytest.raises(DamagedPart, match=r"part-000001\.parquet is damaged"):
+        table.frame(range(2), columns)
+    part.unlink()
+    with pytest.raises(DamagedPart, match=r"part-000001\.parquet is missing"):
+        table.frame(range(2), columns)
+
+
+def test_a_part_that_changes_after_it_was_verified_is_not_used(path: Path, parts_are_large: None) -> None:
+    entries = open_table(str(path), "groups").manifest.parts
+
+    def verify(entry: PartEntry) -> None:
+        place = path / entry.name
+        place.write_bytes((path / "part-000000.parquet").read_bytes() if entry is entries[1] else place.read_bytes())
+
+    with pytest.raises(DamagedPart, match=r"part-000000.parquet changed while it was read\. Run the command again\."):
+        read_frame(Directory(path), entries, ["group_id"], lambda _: b"", verify)
+
+
+def test_a_folder_with_the_signs_of_a_pattern_is_no_pattern(tmp_path: Path, parts_are_large: None) -> None:
+    table = open_table(tiny.write_table(tmp_path / "a[1]*" / "round=1", "groups", ROWS), "groups")
+    assert table.frame(range(2), ["group_id"]).height == 6
