@@ -1,6 +1,6 @@
 """Seconds from the start of a process to a held-out reward: resident rounds against TRL's GRPO trainer.
 
-    OMP_NUM_THREADS=2 python -m benchmarks.time_to_reward       # 5 seeds; a quarter of an hour on two idle cores
+    OMP_NUM_THREADS=2 python -m benchmarks.time_to_reward       # 5 seeds; five minutes on two idle cores
 
 The task, base model, prompts, samples a prompt, groups a step and optimizer are those of `benchmarks.methods`
 (imperfect references), the learning rates those that its tuning chose. Ours is `grao rounds run` with the preset
