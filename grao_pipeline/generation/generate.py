@@ -111,11 +111,11 @@ def generate_groups(
     num_prompts = min(prompts.num_rows, options.limit or prompts.num_rows)
     num_parts = -(-num_prompts // options.prompts_per_part)
     share = PartShare.parse(options.worker)
-    writer = TableWriter(out, provenance, num_parts, progress, share)
+    writer = TableWriter(out, provenance, num_parts, SILENT, share)
     if not writer.was_complete:  # else nothing is written, and no tokenizer needed, which takes seconds to import
         tokenizer = load_prompt_tokenizer(options, source)
         provenance = groups_provenance(options, prompts.fingerprint, source, tokenizer)
-        writer = TableWriter(out, provenance, num_parts, progress, share)
+        writer = TableWriter(out, provenance, num_parts, progress, share)  # this one says what is damaged
     summary = GenerateSummary(
         groups=num_prompts,
         parts_found=writer.num_committed,

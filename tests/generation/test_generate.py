@@ -93,13 +93,30 @@ def test_a_part_says_where_it_came_from(model: Path, prompts: str, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_left_alone(model: Path, prompts: str, tmp_path: Path) -> None:
+def test_a_finished_run_is_left_alone(
+    model: Path, prompts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is a tokenizer loaded, whose import takes seconds."""
     command = ("generate", prompts, tmp_path, "--model", model, *TRANSFORMERS, "--prompts-per-part", 4)
     tiny.grao_json(*command)
+    monkeypatch.delattr("grao_pipeline.generation.generate.load_prompt_tokenizer")
     before = {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
     summary = tiny.grao_json(*command)
     assert (summary["parts_made"], summary["parts_found"], summary["new_samples"], summary["samples"]) == (0, 3, 0, 20)
     assert {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.slow
+def test_a_damaged_part_is_said_once_and_regenerated(model: Path, prompts: str, tmp_path: Path) -> None:
+    command = ("generate", prompts, tmp_path, "--model", model, *TRANSFORMERS, "--prompts-per-part", 4)
+    tiny.grao_json(*command)
+    part = tmp_path / "part-000001.parquet"
+    data = part.read_bytes()
+    part.write_bytes(data[:-100])
+    result = tiny.grao(*command)
+    assert result.exit_code == 0
+    assert result.stderr.count(f"{part} is damaged. It will be regenerated.") == 1
+    assert part.read_bytes() == data
 
 
 @pytest.mark.slow
