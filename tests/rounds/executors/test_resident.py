@@ -98,6 +98,22 @@ def mean_reward(result: Result) -> float:
 
 
 @pytest.mark.slow
+def test_while_a_worker_works_another_one_imports_what_it_will_need(
+    commands: ResidentCommands, table: str, own: Path
+) -> None:
+    """Arrow is not among what the process has imported that forks them."""
+    own.write_text(REWARD.format(value=0.5))
+    pid = Judging(commands, table, own)()[1]
+    forking = state_of(pid)[1]
+    others = set(Path(f"/proc/{forking}/task/{forking}/children").read_text().split()) - {str(pid)}
+    assert others
+    end = time.monotonic() + 60
+    while not all("libarrow" in Path(f"/proc/{other}/maps").read_text() for other in others):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
 def test_a_worker_runs_command_after_command_until_one_fails_or_its_code_changes(
     commands: ResidentCommands, table: str, own: Path
 ) -> None:
