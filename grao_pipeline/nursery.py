@@ -25,7 +25,8 @@ LIBRARIES = (
     *("transformers.generation", "jinja2", "pydantic", "click"),
 )
 """Imported once. None starts a thread, which a fork would lose; Polars and PyArrow do, and are left to the workers."""
-LONGEST_NAME = 100
+LONGEST_NAME = 1000
+"""Bytes of the name of a worker."""
 BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 """NumPy's linear algebra starts its threads at its import, unless there is to be one only. torch has others."""
 

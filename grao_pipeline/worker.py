@@ -15,7 +15,6 @@ from contextlib import suppress
 from typing import NoReturn
 
 from grao_pipeline.environment import environment
-from grao_pipeline.errors import GraoError
 from grao_pipeline.garbage import collect_rarely
 from grao_pipeline.loaded_code import LoadedCode
 from grao_pipeline.pipeline import stages
@@ -69,7 +68,9 @@ def _import_stages(worker: str) -> None:
 
     for stage in stages():
         if stage.worker == worker:
-            with suppress(GraoError):  # a package that is not installed: the stage that is asked for says so
+            with suppress(
+                Exception
+            ):  # of one that cannot be imported: it says so when it is asked for, the others work
                 stage_command(stage.name)
                 load_object(stage.verb)
 

@@ -53,7 +53,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     information = place / "toy_stage-1.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-stage\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text("[grao_pipeline.stages]\nfirst-samples = tests.toy_stage:STAGE\n")
+    published = "first-samples = tests.toy_stage:STAGE\nother = tests.toy_stage:CANNOT_BE_IMPORTED\n"
+    (information / "entry_points.txt").write_text(f"[grao_pipeline.stages]\n{published}")
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), str(ROOT)])}
 
 

@@ -75,3 +75,15 @@ STAGE = Stage(
     after="generate",
     did=("groups",),
 )
+CANNOT_BE_IMPORTED = Stage(
+    name="cannot-be-imported",
+    summary="Fail.",
+    inputs=("groups",),
+    output="groups",
+    options="tests.no_such_module:Options",
+    verb="tests.no_such_module:verb",
+    identity="",
+    loop=None,
+    worker="tables",
+)
+"""Of a package that lacks one of its own: what shares a worker with it works all the same."""

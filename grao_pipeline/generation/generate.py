@@ -31,6 +31,7 @@ from grao_pipeline.notes import greedy
 from grao_pipeline.plugins import named_source
 from grao_pipeline.progress import SILENT, Bar, Progress
 from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.manifest_file import has_manifest
 from grao_pipeline.storage.reader import open_table
 from grao_pipeline.storage.writer import PartShare, TableWriter
 
@@ -111,8 +112,9 @@ def generate_groups(
     num_prompts = min(prompts.num_rows, options.limit or prompts.num_rows)
     num_parts = -(-num_prompts // options.prompts_per_part)
     share = PartShare.parse(options.worker)
-    writer = TableWriter(out, provenance, num_parts, SILENT, share)
-    if not writer.was_complete:  # else nothing is written, and no tokenizer needed, which takes seconds to import
+    # What has no manifest is unfinished; where all is there, no tokenizer is needed, which takes seconds to import.
+    writer = TableWriter(out, provenance, num_parts, SILENT, share) if has_manifest(out) else None
+    if writer is None or not writer.was_complete:
         tokenizer = load_prompt_tokenizer(options, source)
         provenance = groups_provenance(options, prompts.fingerprint, source, tokenizer)
         writer = TableWriter(out, provenance, num_parts, progress, share)  # this one says what is damaged

@@ -87,9 +87,9 @@ class ResidentCommands:
     def _prepare_another(self, name: str | None) -> None:
         """While the worker of this name works, the first one that is missing imports what it will need."""
         names = dict.fromkeys(stage.worker for stage in stages() if stage.worker is not None)
-        missing = [other for other in names if other != name and other not in self._workers]
-        for other in missing[:1]:
-            self._workers[other] = self._nursery.fork(other)
+        missing = next((other for other in names if other != name and other not in self._workers), None)
+        if missing is not None:
+            self._workers[missing] = self._nursery.fork(missing)
 
     def _make_room(self, worker: str | None, signals: StopSignals) -> None:
         """What the other workers hold on an accelerator is given up."""
