@@ -86,4 +86,4 @@ CANNOT_BE_IMPORTED = Stage(
     loop=None,
     worker="tables",
 )
-"""Of a package that lacks one of its own: what shares a worker with it works all the same."""
+"""Of a package that is not complete: what shares a worker with it works all the same."""
