@@ -39,6 +39,7 @@ class Command:
         arguments: of grao.
         ranks: more than one: as many processes below a launcher, with what torchrun runs.
         environment: of the process.
+        place: its working directory; that of the process that forks where it does not matter.
 
     Example:
         command = Command("score", groups, out, "--reward", "length")
@@ -46,10 +47,16 @@ class Command:
         assert command.returncode == 0, stderr
     """
 
-    def __init__(self, *arguments: object, ranks: int = 1, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: object,
+        ranks: int = 1,
+        environment: Mapping[str, str] | None = None,
+        place: str | None = None,
+    ) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="grao-command-"))
         texts = [str(argument) for argument in arguments]
-        given = (texts, ranks, dict(os.environ if environment is None else environment), self._directory)
+        given = (texts, ranks, dict(os.environ if environment is None else environment), place, self._directory)
         self._process = forked(_start, *given)
         weakref.finalize(self, _end, self._process, self._directory)
 
@@ -98,7 +105,7 @@ def _end(process: ForkServerProcess, directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def _start(arguments: list[str], ranks: int, environment: dict[str, str], directory: Path) -> None:
+def _start(arguments: list[str], ranks: int, environment: dict[str, str], place: str | None, directory: Path) -> None:
     """In the new process: be the command, or the launcher of its ranks."""
     assert num_threads(os.getppid()) == 1, "The process that forks has threads."
     for number, name in ((1, "stdout"), (2, "stderr")):
@@ -107,6 +114,8 @@ def _start(arguments: list[str], ranks: int, environment: dict[str, str], direct
         os.close(file)
     os.environ.clear()
     os.environ.update(environment)
+    if place is not None:
+        os.chdir(place)
     try:
         if ranks == 1:
             _run(arguments)

@@ -54,6 +54,12 @@ FEW_CORES = 8
 """Of these, vLLM would leave one idle and bind its threads to the others: the same ones for each of several processes.
 On 2 cores it samples 1.3 times as fast with both.
 """
+THREAD_BINDING = "VLLM_CPU_OMP_THREADS_BIND"
+"""The variable that says to which cores; `nobind`: to none."""
+WITHIN_THE_ENGINE = {"distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor"}
+"""The model computes in the process of the engine. On a CPU vLLM starts one more for it, in order to bind its threads:
+seconds of imports for nothing where they are not bound. The class by its name, since vLLM changes `uni` back.
+"""
 IN_PROCESSES = "VLLM_ENABLE_V1_MULTIPROCESSING"
 """The variable that says whether an engine has its own processes; vLLM takes 1 where it is not set."""
 WATCH_SECONDS = 0.5
@@ -109,7 +115,7 @@ class VllmProcess(Resident):
             arguments = {"enable_sleep_mode": True, **arguments}
         self._sleeps = False
         self._may_sleep = bool(arguments.get("enable_sleep_mode"))
-        computes_here = is_alone and device == "cpu" and arguments.get("tensor_parallel_size", 1) == 1
+        computes_here = is_alone and device == "cpu" and _is_undivided(arguments)
         with environment({IN_PROCESSES: os.environ.get(IN_PROCESSES, "0" if computes_here else "1")}):
             self.llm, guard = _open_llm(arguments, given, option, name, device)
         self._close = weakref.finalize(self, _close_llm, self.llm.llm_engine.engine_core, guard)
@@ -142,7 +148,9 @@ def _open_llm(
     if device == "cpu":
         os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
         if num_cores() <= FEW_CORES or "OMP_NUM_THREADS" in os.environ:
-            os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+            os.environ.setdefault(THREAD_BINDING, "nobind")
+        if os.environ.get(THREAD_BINDING) == "nobind" and _is_undivided(arguments):
+            arguments = {**WITHIN_THE_ENGINE, **arguments}
     vllm = require("vllm")
     try:
         with guarded_children() as guard, stderr_remembered(), _no_groups_after_failure():
@@ -156,6 +164,11 @@ def _open_llm(
         raise InputError(f"vLLM cannot load {name}: {reasons}") from error
     except (ValueError, OSError, RuntimeError, MemoryError, require("safetensors").SafetensorError) as error:
         raise InputError(f"vLLM cannot load {name}: {last_error() or _last_line(error)}") from error
+
+
+def _is_undivided(arguments: Mapping[str, object]) -> bool:
+    """Whether one process holds the model."""
+    return all(arguments.get(name, 1) == 1 for name in ("tensor_parallel_size", "pipeline_parallel_size"))
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from grao_pipeline.models.manifest import read_model_manifest
 from grao_pipeline.testing import prompt_row, write_table
 from tests import tiny
 from tests.s3_server import s3_server
+from tests.shell_commands import quick_grao
 
 CLUSTERS = Path(__file__).parents[2] / "examples" / "clusters"
 ON_CPU = {
@@ -66,11 +66,10 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def environment(place: Path, more: Mapping[str, str] = {}) -> dict[str, str]:
-    """Of the scripts: the commands of Slurm, and `grao`."""
+    """Of the scripts, where they find the commands of Slurm, and `grao`."""
     shims = place / "slurm"
     shims.mkdir(exist_ok=True)
-    commands = {**SLURM, "grao": f'exec {sys.executable} -m grao_pipeline "$@"'}
-    for name, script in commands.items():
+    for name, script in SLURM.items():
         (shims / name).write_text(f"#!/bin/bash\nset -e\n{script}\n")
         (shims / name).chmod(0o755)
     root = str(CLUSTERS.parents[1])
@@ -79,13 +78,11 @@ def environment(place: Path, more: Mapping[str, str] = {}) -> dict[str, str]:
 
 
 def run(place: Path, script: str, *arguments: object, **more: str) -> None:
-    ended = subprocess.run(
-        ["bash", CLUSTERS / script, *map(str, arguments)],
-        env=environment(place, more),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    given = environment(place, more)
+    with quick_grao(place / "slurm" / "grao"):
+        ended = subprocess.run(
+            ["bash", CLUSTERS / script, *map(str, arguments)], env=given, capture_output=True, text=True, check=False
+        )
     assert ended.returncode == 0, ended.stderr
 
 

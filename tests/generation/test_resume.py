@@ -146,6 +146,7 @@ def test_a_killed_vllm_engine_process_is_reported_and_the_run_resumes(
     run = Killable(tmp_path / "log", many_prompts, out, *arguments, VLLM_ENABLE_V1_MULTIPROCESSING="1")
     engine_process = run.wait_until(lambda: engine_processes(run))[0]
     run.wait_until(lambda: len(parts_of(out)) >= 2)
+    assert engine_processes(run) == [engine_process]  # no process below it imports vLLM once more
     os.kill(engine_process, signal.SIGKILL)
     assert run.process.wait(PATIENCE) == 1
     assert "Error: The vLLM engine died" in run.log

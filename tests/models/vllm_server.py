@@ -18,7 +18,7 @@ START_SECONDS = 240
 ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "1",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the model computes in the engine's process, which a server has anyway
     "TORCH_COMPILE_DISABLE": "1",
     "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1",

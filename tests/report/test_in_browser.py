@@ -9,6 +9,7 @@ import pytest
 from grao_pipeline.testing import group_row, score_row, write_table
 from tests import tiny
 from tests.report.pages import Scheme, on_disk, visit, wait_until
+from tests.rounds.running import in_this_process
 from website.screenshots import take
 
 HOSTILE = [
@@ -24,7 +25,8 @@ HOSTILE = [
 def page(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of the finished run."""
     out = tmp_path_factory.mktemp("page") / "report.html"
-    tiny.grao_json("tournament", finished_run.with_name("rounds.yaml"))  # its two variants: all is done already
+    with in_this_process():
+        tiny.grao_json("tournament", finished_run.with_name("rounds.yaml"))  # its two variants: all is done already
     summary = tiny.grao_json("report", finished_run, out)
     assert summary["notes"] == []
     return out

@@ -76,7 +76,7 @@ def test_numbers_follow_what_was_measured_in_the_rounds_before(finished: Path) -
         evaluation = json.loads((output / f"round-{number}/evaluate/metrics.json").read_text())["summary"]
         weight += 2.0 * (1.0 - evaluation["metrics"]["mean_reward"]["value"])
     assert 0.0 <= kl != 0.5
-    assert tiny.grao_json("rounds", "run", finished)["made"] == []
+    assert run(finished)["made"] == []
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from grao_pipeline.scoring.judges.call_limits import calls_per_sequence
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
+from tests.rounds.running import run
 
 
 def write_config(directory: Path, model: Path, table: str, **changes: Any) -> Path:
@@ -151,7 +152,7 @@ def test_the_printed_commands_do_what_the_loop_would(tmp_path: Path, model: Path
         assert {t["state"] for name, t in tasks.items() if name.startswith(f"round-{number}/")} == {"done"}
         train = tasks[f"round-{number}/train"]
         assert train["parts_done"] == train["parts"]
-    assert tiny.grao_json("rounds", "run", config)["made"] == []
+    assert run(config)["made"] == []
     nothing = tiny.grao("rounds", "plan", config, "--commands").stdout
     assert nothing == "# Every task is done: no command is left.\n"
 

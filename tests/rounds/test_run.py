@@ -108,7 +108,8 @@ def test_a_run_makes_every_task_once_and_finds_them_all_the_second_time(finished
 def test_rounds_are_logged_while_they_run(finished: Path, tmp_path: Path) -> None:
     """All is done already, so that only the follower works: its event files hold what the training wrote."""
     loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
-    result = tiny.grao("rounds", "run", finished, "--log-to", "tensorboard")
+    with in_this_process():
+        result = tiny.grao("rounds", "run", finished, "--log-to", "tensorboard")
     assert result.exit_code == 0, result.stderr
     output = finished.parent / "run"
     written = [json.loads(line) for line in (output / "round-0" / "train" / "metrics.jsonl").read_text().splitlines()]
@@ -220,7 +221,7 @@ def test_a_second_run_of_a_locked_directory_names_the_holder(tmp_path: Path, mod
     from grao_pipeline.storage.locks import DirectoryLock
 
     config = write_config(tmp_path, model, prompts)
-    with DirectoryLock(tmp_path / "run", "lock", "being run"):
+    with DirectoryLock(tmp_path / "run", "lock", "being run"), in_this_process():
         result = tiny.grao("rounds", "run", config)
     assert result.exit_code == 1
     assert f"process {os.getpid()}" in result.stderr

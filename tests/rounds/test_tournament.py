@@ -1,6 +1,7 @@
 """Tournaments: what methods share is done and counted once; rows are those of the tables; wrong files are refused."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -46,11 +47,16 @@ def write(directory: Path, model: Path, table: str, variants: object, others: di
     return path
 
 
+@pytest.fixture(scope="module", autouse=True)
+def stages_in_this_process() -> Iterator[None]:
+    with in_this_process():
+        yield
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, model: Path, prompts: str) -> tuple[Path, dict[str, Any]]:
     path = write(tmp_path_factory.mktemp("tournament"), model, prompts, METHODS)
-    with in_this_process():
-        return path, tiny.grao_json("tournament", path)
+    return path, tiny.grao_json("tournament", path)
 
 
 @pytest.mark.slow
@@ -176,8 +182,7 @@ def test_a_method_that_fails_is_named_and_the_others_are_compared(tmp_path: Path
     also = {**nothing_left, "preset": "paper"}
     methods = {"empty": nothing_left, "empty-too": also, "sft": METHODS["sft"], "grao": {}}
     path = write(tmp_path, model, prompts, methods)
-    with in_this_process():
-        result = tiny.grao("tournament", path, "--baseline", "grao", "--json")
+    result = tiny.grao("tournament", path, "--baseline", "grao", "--json")
     assert result.exit_code == 1
     summary = json.loads(result.stdout)
     assert {row["method"] for row in summary["rows"]} == {"grao", "sft"}

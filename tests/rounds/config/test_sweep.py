@@ -86,7 +86,7 @@ def test_a_sweep_makes_shared_tasks_once_and_other_configurations_find_them(conf
     for name in shared:
         assert os.readlink(places[0] / name) == os.readlink(places[1] / name)
     assert os.readlink(places[0] / "train") != os.readlink(places[1] / "train")
-    again = tiny.grao_json("rounds", "run", path)
+    again = run(path)
     assert (again["made"], again["found"]) == ([], summary["made"])
 
     # Another configuration with the same store and another β: nothing is sampled or scored.

@@ -12,6 +12,7 @@ from grao_pipeline.rounds.config.compile import load_plan
 from grao_pipeline.rounds.config.json_schema import rounds_schema
 from grao_pipeline.rounds.config.templates import template_names, template_text
 from tests import tiny
+from tests.rounds.running import in_this_process
 from tests.rounds.test_plan import write_config
 
 DOCS = Path(__file__).parents[3] / "docs" / "rounds.md"
@@ -94,10 +95,11 @@ def test_a_resolved_plan_prints_every_option_of_every_task(tmp_path: Path, model
 @pytest.mark.slow
 def test_a_stage_of_the_rounds_names_the_line_of_its_option(tmp_path: Path, model: Path, prompts: str) -> None:
     config = write_config(tmp_path, model, prompts, generate={"engine": "transformers", "max_model_len": 9999})
-    result = tiny.grao("rounds", "run", config)
+    with in_this_process():
+        result = tiny.grao("rounds", "run", config)
     assert result.exit_code == 1
     line = next(n for n, text in enumerate(config.read_text().splitlines(), 1) if "max_model_len" in text)
-    # The child's own message is on the standard error of this process, not of the runner: read its options file.
+    assert f"{config}:{line}: " in result.stderr
     files = list((tmp_path / "a run" / "store" / "generate").glob("*.options.json"))
     options = json.loads(files[0].read_text())
     assert options["$lines"]["max_model_len"] == f"{config}:{line}"
