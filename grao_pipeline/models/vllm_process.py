@@ -94,7 +94,7 @@ class VllmProcess(Resident):
         option: the option by which the user set them, e.g. `engine_arg`.
         name: of the model, for messages.
         is_alone: no other one is open in this process. It may compute here then, where that is faster: on a CPU the
-            imports of two more processes take longer than a small model.
+            imports of another process take longer than a small model.
 
     Raises:
         UsageError: vLLM refuses an argument.
