@@ -63,7 +63,10 @@ class Buffer:
         if self._memory.dtype != like.dtype or self._memory.numel() < rows * stride:
             self._memory = torch.empty(0)  # Free it before the new allocation.
             self._memory = like.new_empty(rows * stride)
-        return self._memory[: rows * stride].view(rows, stride)[:, :columns]
+        whole = self._memory[: rows * stride].view(rows, stride)
+        # oneDNN's products of bfloat16 on Intel's AMX read on beyond a row's end: a NaN there would be one in the sum.
+        whole[:, columns:].zero_()
+        return whole[:, :columns]
 
 
 def weighted_logprob_sum(

@@ -126,6 +126,17 @@ def test_a_buffer_that_other_calls_used_changes_nothing(dtype: torch.dtype) -> N
             assert torch.equal(with_buffer, without)
 
 
+def test_what_lies_between_the_rows_of_a_buffer_is_zero() -> None:
+    """Intel's AMX units multiply it by zero, which of a NaN is a NaN: other processors do not show that."""
+    buffer, like = Buffer(), torch.empty(0, dtype=torch.bfloat16)
+    for rows, columns in ((4, 50), (3, 40), (4, 50)):
+        matrix = buffer.matrix(rows, columns, like)
+        whole = matrix.as_strided((rows, matrix.stride(0)), matrix.stride())
+        assert matrix.stride(0) > columns
+        assert not whole[:, columns:].any()
+        whole.fill_(torch.nan)
+
+
 def test_a_second_gradient_is_refused_rather_than_wrong() -> None:
     hidden, head, weights, targets = random_inputs(4)
     total, _ = weighted_logprob_sum(hidden, head, weights, targets)
