@@ -177,16 +177,17 @@ def not_applicable(rows: int, condition: str | None) -> Iterator[str]:
 def constant_reward(value: float, samples: int) -> Iterator[str]:
     """A reward that does not distinguish samples."""
     yield (
-        f"All {samples:,} scored samples got the same reward, {value:g}: it teaches nothing. Look at its details with "
-        "grao inspect: the task may be too hard or too easy, or the reward may not read these answers."
+        f"All {samples:,} scored samples got the same reward, {value:g}: none is better than another, and only "
+        "references with another reward teach something. Look at its details with grao inspect: the task may be too "
+        "hard or too easy, or the reward may not read these answers."
     )
 
 
 def constant_rewards(name: str, groups: int) -> Iterator[str]:
     """A reward that is constant in every group, so that nothing can be said of it within groups."""
     yield (
-        f"{name} is constant within each of the {groups:,} groups: it pushes no sample up or down, and nothing can be "
-        "correlated with it. Look at its details with grao inspect."
+        f"{name} is constant within each of the {groups:,} groups: no sample is better than another of its group, and "
+        "nothing can be correlated with it. Look at its details with grao inspect."
     )
 
 

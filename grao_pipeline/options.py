@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     JsonValue,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
 )
@@ -100,8 +101,11 @@ class StageOptions(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _holds_text_and_numbers(cls, value: object) -> object:
+    def _holds_text_and_numbers(cls, value: object, info: ValidationInfo) -> object:
         _check_value(value)
+        kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
+        if isinstance(value, bool) and bool not in kinds and not kinds.isdisjoint({int, float}):
+            raise ValueError("expected a number")  # pydantic would take `yes` for 1
         return value
 
     def content(self) -> dict[str, JsonValue]:
@@ -116,6 +120,11 @@ class StageOptions(BaseModel):
     def resolved(self) -> dict[str, JsonValue]:
         """All options, defaults included, by the names that people write. Values are JSON."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+def _kinds(annotation: object) -> set[object]:
+    """The types that a field's annotation is made of."""
+    return {annotation}.union(*map(_kinds, get_args(annotation)))
 
 
 def extra_of(info: FieldInfo) -> JsonDict:
@@ -168,7 +177,7 @@ class YamlSection:
     """FILE:LINE of each of its options."""
 
     def render(self, message: str, option: str = "") -> str:
-        option = option.rstrip("_")
+        option = option if option in self.lines else option.rstrip("_")
         where = self.lines.get(option, self.where)
         name = ".".join(part for part in (self.section, option) if part)
         head = ": ".join(part for part in (where, name) if part)

@@ -12,7 +12,7 @@ from grao_pipeline.errors import UsageError
 from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.options import closest
 
-OURS = (str(Path(__file__).parent), "<frozen")
+OURS = (str(Path(__file__).parent), importlib.__file__, "<frozen")
 """Beginnings of the paths of frames that are not the user's."""
 
 
@@ -40,7 +40,9 @@ def attribute_of(kind: str, target: str) -> Any:
                 f"from the current directory ({current_directory}).",
                 option=kind,
             ) from error
-        raise
+        if module_name.startswith("grao_pipeline."):
+            raise
+        raise _failed_import(kind, target, module_name, error) from error
     except (Exception, SystemExit) as error:  # whatever a user's module raises is the user's to see, at its line
         if module_name.startswith("grao_pipeline."):
             raise
@@ -50,11 +52,14 @@ def attribute_of(kind: str, target: str) -> Any:
 
 def _failed_import(kind: str, target: str, module: str, error: BaseException) -> UsageError:
     """The user's own module: whatever it raises is the user's to see, at its line, and not a bug of ours."""
-    frames = traceback.extract_tb(error.__traceback__)
-    last = next((frame for frame in reversed(frames) if not frame.filename.startswith(OURS)), frames[-1])
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        place, what = f"{error.filename}:{error.lineno}", error.msg
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        last = next((frame for frame in reversed(frames) if not frame.filename.startswith(OURS)), frames[-1])
+        place, what = f"{last.filename}:{last.lineno}", str(error)
     return UsageError(
-        f"'{target}': importing '{module}' failed at {last.filename}:{last.lineno}: {type(error).__name__}: {error}.",
-        option=kind,
+        f"'{target}': importing '{module}' failed at {place}: {type(error).__name__}: {what}.", option=kind
     )
 
 

@@ -31,7 +31,6 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "pandas": ("mlflow", "trackio"),
     "peft": ("generate", "train"),
     "ray": ("ray",),
-    "safetensors": ("generate", "train"),
     "starlette": ("view",),
     "tensorboard": ("tensorboard",),
     "torch": ("generate", "score", "train"),
@@ -73,10 +72,17 @@ def load(kind: str, name: str, registry: Mapping[str, str], option: str = "") ->
 
     Raises:
         UsageError: unknown name; the message lists the known ones.
+        MissingDependency: a built-in one needs a package that is not installed.
     """
     option = option or kind
     if name in registry:
-        return attribute_of(option, registry[name])
+        try:
+            return attribute_of(option, registry[name])
+        except ModuleNotFoundError as error:
+            package = (error.name or "").split(".")[0]
+            if package not in {*EXTRAS, *BROUGHT_BY}:
+                raise
+            raise missing_dependency(package) from error
     if ":" in name:
         return attribute_of(option, name)
     for entry in entry_points(group=entry_point_group(kind)):

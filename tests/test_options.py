@@ -35,6 +35,7 @@ from grao_pipeline.parsing import key_values
 from grao_pipeline.pipeline import stages
 from grao_pipeline.prompts.options import PromptsOptions
 from grao_pipeline.ray_cluster import RayStageOptions
+from grao_pipeline.rounds.config.compile import RunKeys
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.training.options import TrainOptions
 from tests.tiers import examples
@@ -295,6 +296,10 @@ def test_a_flag_is_the_name_with_dashes_or_the_alias() -> None:
             {"model": "m", "temperature": math.inf},
             "--temperature: input should be a finite number",
         ),
+        (GenerateOptions, {"model": "m", "samples": True}, "--samples: expected a number, found True."),
+        (TrainOptions, {"model": "m", "beta": False}, "--beta: expected a number, found False."),
+        (TrainOptions, {"model": "m", "max_steps": True}, "--max-steps: expected a number, found True."),
+        (RunKeys, {"output": "o", "model": "m", "prompts": {}, "rounds": True}, "--rounds: expected a number, found"),
         (AdvantagesOptions, {"reference_floor": math.nan}, "--reference-floor: input should be a finite number"),
         (TrainOptions, {"model": "m", "lambda": -1}, "--lambda: input should be greater than or equal to 0"),
         (TrainOptions, {"model": "m", "lambda_": "x"}, "--lambda: input should be a valid number"),
@@ -302,7 +307,7 @@ def test_a_flag_is_the_name_with_dashes_or_the_alias() -> None:
         (AdvantagesOptions, {"statistics": "all"}, "--statistics: input should be 'samples_and_reference' or"),
         (AdvantagesOptions, {"estimate": "grao"}, "--estimate: there is no such option of this stage."),
         (ScoreOptions, {"reward": "x", "reward_arg": "a=1"}, "--reward-arg: input should be a valid list"),
-        (EvaluateOptions, {"base_scores": "s"}, "base_groups and base_scores go together: give both or neither"),
+        (EvaluateOptions, {"base_scores": "s"}, "--base-groups and --base-scores go together: give both or neither"),
     ],
 )
 def test_a_wrong_option_is_named_with_its_value_and_what_is_allowed(

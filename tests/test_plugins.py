@@ -171,13 +171,34 @@ def test_what_is_no_module_name_is_refused(name: str) -> None:
         load("reward", name, {})
 
 
-def test_an_import_that_fails_inside_the_users_module_keeps_its_traceback(place: Path) -> None:
-    (place / "here_four.py").write_text("import here_four_needs_this\n")
-    with pytest.raises(ModuleNotFoundError, match="here_four_needs_this"):
-        load("reward", "here_four:judge", {})
-    (place / "here_five.py").write_text("import here\n")  # the name of what is missing begins the module's own
-    with pytest.raises(ModuleNotFoundError, match="'here'"):
-        load("reward", "here_five:judge", {})
+@pytest.mark.parametrize("as_file", [False, True])
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        (
+            "here_four",
+            "\nimport here_four_needs_this\n",
+            r"py:2: ModuleNotFoundError: No module named 'here_four_needs_",
+        ),
+        # The name of what is missing begins the module's own.
+        ("here_five", "import here\n", r"py:1: ModuleNotFoundError: No module named 'here'"),
+        ("here_six", "\n\ndef judge(:\n", r"here_six\.py:3: SyntaxError: "),
+        ("here_seven", "import json\n\njson.loads('{')\n", r"decoder\.py:\d+: JSONDecodeError: "),
+    ],
+)
+def test_an_import_that_fails_inside_the_users_module_is_said_with_its_line(
+    name: str, text: str, problem: str, as_file: bool, place: Path
+) -> None:
+    (place / f"{name}.py").write_text(text)
+    with pytest.raises(UsageError, match=rf"reward: .*importing '{name}.*' failed at .*{problem}"):
+        load("reward", f"{place}/{name}.py:judge" if as_file else f"{name}:judge", {})
+
+
+def test_a_built_in_plugin_that_needs_a_missing_package_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "grao_pipeline.training.objectives.asymre", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingDependency, match="needs the package 'torch', which is not installed"):
+        load("objective", "asymre", OBJECTIVES)
 
 
 def test_a_package_that_is_installed_is_imported() -> None:
@@ -206,10 +227,10 @@ def test_a_missing_package_is_answered_with_the_command_that_installs_it(
 
 
 def test_a_package_that_lacks_a_package_of_its_own_keeps_its_traceback(place: Path) -> None:
-    (place / "here_six.py").write_text("import here_six_needs_this\n")
+    (place / "here_eight.py").write_text("import here_eight_needs_this\n")
     sys.path.insert(0, str(place))
-    with pytest.raises(ModuleNotFoundError, match="here_six_needs_this"):
-        require("here_six")
+    with pytest.raises(ModuleNotFoundError, match="here_eight_needs_this"):
+        require("here_eight")
 
 
 def test_the_extras_of_optional_packages_are_those_of_the_project() -> None:

@@ -54,6 +54,8 @@ def attempt(name: str, folder: Path) -> dict[str, object]:
         state, detail = "works", trials[kind](argument, folder)
     except MissingDependency as error:
         state, detail = "not installed", str(error)
+    except ModuleNotFoundError as error:
+        state, detail = "not installed", str(missing_dependency((error.name or "").split(".")[0]))
     except UsageError as error:
         state, detail = "not here", error.message
     except Exception as error:  # whatever does not work is the answer

@@ -14,6 +14,7 @@ from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.input_content import INPUT_CONTENT, has_other_rows, input_content
 from grao_pipeline.storage.json_record import read_record, write_record
 from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.one_output import refuse_other_outputs
 from grao_pipeline.storage.reader import TableReader
 from grao_pipeline.storage.table_pair import TablePair
 
@@ -33,7 +34,7 @@ def evaluate(
 
     Raises:
         MismatchError: the tables do not belong together, were scored by different rewards or have no prompt in common;
-            or `out` holds another evaluation.
+            or `out` holds another evaluation, or another kind of output.
     """
     tuned = TablePair.open(groups_url, scores_url, "scores")
     base = None
@@ -55,6 +56,7 @@ def evaluate(
         progress.note(f"{out} already holds this evaluation.")
         return earlier
     directory = Directory(out, progress)
+    refuse_other_outputs(directory, "evaluation")
     directory.try_writing()
     num_parts = tuned.groups.num_parts + (base.groups.num_parts if base else 0)
     with progress.track("reading groups and scores", num_parts, "parts") as bar:

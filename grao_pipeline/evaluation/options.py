@@ -24,7 +24,7 @@ class EvaluateOptions(StageOptions):
     @model_validator(mode="after")
     def _base_is_complete(self) -> Self:
         if (self.base_groups is None) != (self.base_scores is None):
-            raise ValueError("base_groups and base_scores go together: give both or neither")
+            raise ValueError("--base-groups and --base-scores go together: give both or neither")
         if "success" in self.model_fields_set and not self.pass_at:
             raise ValueError("success needs pass_at: it says which samples pass@K counts")
         return self

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import safetensors
+
 from grao_pipeline.errors import InputError
 from grao_pipeline.models.source import causal_lm_class, errors_of_libraries, first_line, load_config, locate_files
 from grao_pipeline.plugins import require
@@ -98,7 +100,6 @@ def _shapes_of(model: str, config: "PeftConfig") -> dict[str, tuple[int, ...]] |
 
 
 def _stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    safetensors = require("safetensors")
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import safetensors
+
 from grao_pipeline.errors import InputError
 from grao_pipeline.fingerprints import read_config
-from grao_pipeline.plugins import require
 
 CONFIGS = (
     *("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json"),
@@ -26,7 +27,6 @@ def check_weights(directory: Path) -> None:
         refuse_pickles(directory)
     for index in directory.glob(INDEX):
         _check_index(index)
-    safetensors = require("safetensors")
     for path in paths:
         try:
             with safetensors.safe_open(str(path), framework="np"):

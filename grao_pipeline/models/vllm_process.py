@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
+from safetensors import SafetensorError
 
 from grao_pipeline.environment import environment
 from grao_pipeline.errors import InputError, StageFailure, UsageError
@@ -162,7 +163,7 @@ def _open_llm(
         if any(detail["loc"] and detail["loc"][-1] in given for detail in error.errors()):
             raise UsageError(f"vLLM refuses an argument: {reasons}", option=option) from error
         raise InputError(f"vLLM cannot load {name}: {reasons}") from error
-    except (ValueError, OSError, RuntimeError, MemoryError, require("safetensors").SafetensorError) as error:
+    except (ValueError, OSError, RuntimeError, MemoryError, SafetensorError) as error:
         raise InputError(f"vLLM cannot load {name}: {last_error() or _last_line(error)}") from error
 
 

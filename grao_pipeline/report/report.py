@@ -21,6 +21,9 @@ from grao_pipeline.storage.atomic import write_atomically
 from grao_pipeline.storage.outside_errors import refused
 
 Json = dict[str, Any]
+END_OF_TITLE = b"GRAO report</title>"
+LENGTH_OF_HEAD = 65536
+"""Bytes of a report that hold its title, unless that is very long."""
 
 
 @dataclass
@@ -56,7 +59,9 @@ def write_report(run: str, out: str, options: ReportOptions, progress: Progress 
 
     Raises:
         InputError: there is nothing to report, or `out` cannot be written.
+        MismatchError: `out` is a file of another kind.
     """
+    _refuse_other_file(Path(out))
     root = run_directory(run)
     with progress.track(f"looking through {root}"):
         outputs, problems = outputs_below(root)
@@ -161,9 +166,22 @@ def _num_cut(value: object) -> int:
     return sum(_num_cut(item) for item in value) if isinstance(value, list) else 0
 
 
-def _write(path: Path, data: bytes) -> None:
+def _refuse_other_file(path: Path) -> None:
+    """Raises: InputError, MismatchError: what is there is not an earlier report, which a new one replaces."""
     if path.is_dir():
         raise InputError(f"{path} is a directory; name the file to write, e.g. {path / 'report.html'}.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(LENGTH_OF_HEAD)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise refused("read", str(path), error) from error
+    if start and END_OF_TITLE not in start:
+        raise MismatchError(f"{path} exists and is not a report. Choose another file for the report.")
+
+
+def _write(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)

@@ -32,6 +32,7 @@ from grao_pipeline.rounds.walk import count_tasks, walk
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.locks import DirectoryLock
 from grao_pipeline.storage.object_lock import ObjectLock
+from grao_pipeline.storage.one_output import refuse_other_outputs
 from grao_pipeline.storage.outside_errors import refused
 from grao_pipeline.storage.places import Place, Url
 from grao_pipeline.tracking.follow import check_trackers
@@ -77,6 +78,8 @@ def run_rounds(path: str, progress: Progress = SILENT, *, log_to: Sequence[str] 
     """
     check_trackers(list(log_to or ()), "log_to")
     plan = load_plan(path)
+    with input_errors_at(plan.source, "output"):
+        refuse_other_outputs(Directory(str(plan.output)), "run")
     with closing(make_commands(plan.executor)) as commands:  # at once: it may take seconds until it is ready
         check_plugins(plan)
         with input_errors_at(plan.source, "model"):

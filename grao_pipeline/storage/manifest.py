@@ -122,7 +122,8 @@ def differences(stored: Provenance, current: Provenance) -> str:
     """The first options and inputs that differ, e.g. `max_new_tokens was 40 and is now 48`."""
     changes = []
     for label, before, now in (("", stored.options, current.options), ("input ", stored.inputs, current.inputs)):
-        for key in sorted(set(before) | set(now)):
+        # First what both have: of another reward its name, not the arguments that only one of them has.
+        for key in sorted(set(before) | set(now), key=lambda key: (key not in before or key not in now, key)):
             if before.get(key) != now.get(key):
                 change = f"{label}{key} was {before.get(key)!r} and is now {now.get(key)!r}"
                 changes.append(_changed_code(key, before, now) or change)

@@ -16,6 +16,7 @@ from grao_pipeline.storage.delayed_flush import DelayedFlush
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest import Manifest, PartEntry, Provenance, part_name
 from grao_pipeline.storage.manifest_file import MANIFEST, delete_manifest, read_manifest, write_manifest
+from grao_pipeline.storage.one_output import refuse_other_outputs
 from grao_pipeline.storage.parquet import decode, encode
 from grao_pipeline.storage.reader import TableReader
 from grao_pipeline.storage.seal import verify_seal
@@ -73,7 +74,8 @@ class TableWriter:
     """Writes one table, and resumes a table that an earlier run of the same command did not finish.
 
     Raises (on construction):
-        MismatchError: the directory holds a table with another fingerprint. It is neither extended nor overwritten.
+        MismatchError: the directory holds a table with another fingerprint, or no table. It is neither extended nor
+            overwritten.
         InputError: parts are missing, and the directory cannot be written.
     """
 
@@ -97,6 +99,7 @@ class TableWriter:
         self._outdated: set[int] = set()
         self._unfinished: set[str] = set()
         self._committed = CommittedParts(self._directory, provenance, progress)
+        refuse_other_outputs(self._directory, "table")
         self.was_complete = self._adopt_committed_parts()
         if not self.was_complete:
             self._directory.try_writing()

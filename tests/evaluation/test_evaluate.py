@@ -183,6 +183,14 @@ def test_a_changed_option_or_input_is_refused_in_the_same_directory(
     assert (tmp_path / "out" / METRICS).read_bytes() == before
 
 
+def test_an_evaluation_is_not_written_into_another_output(tuned: tuple[str, str], model: Path, tmp_path: Path) -> None:
+    for place, what in ((tuned[0], r"a table \(\.manifest\.parquet\)"), (str(model), r"a model \(config\.json\)")):
+        before = sorted(Path(place).iterdir())
+        with pytest.raises(MismatchError, match=f"{place} holds {what}. Choose another directory for the evaluation"):
+            evaluate(*tuned, place, EvaluateOptions())
+        assert sorted(Path(place).iterdir()) == before
+
+
 def test_different_rewards_are_not_compared(tuned: tuple[str, str], tmp_path: Path) -> None:
     other = tables(tmp_path / "base", BASE, policy="b" * 32, reward="gsm8k")
     with pytest.raises(MismatchError, match="were scored by different rewards, so that NAG cannot compare them"):
@@ -227,7 +235,7 @@ def test_foreign_scores_with_too_many_rewards_for_a_group_are_refused(tuned: tup
 def test_base_groups_and_base_scores_go_together() -> None:
     from grao_pipeline.options import parse_options
 
-    with pytest.raises(UsageError, match="base_groups and base_scores go together: give both or neither"):
+    with pytest.raises(UsageError, match="--base-groups and --base-scores go together: give both or neither"):
         parse_options(EvaluateOptions, {"base_groups": "x"})
 
 

@@ -50,6 +50,18 @@ def test_a_run_is_found_with_its_rounds_variants_and_companions(finished_run: Pa
     assert sets["beta=0.25/base/evaluate-generate"].previous is None
 
 
+def test_a_report_replaces_nothing_but_a_report(finished_run: Path, tmp_path: Path) -> None:
+    data, page, empty = (tmp_path / name for name in ("questions.jsonl", "page.html", "empty.html"))
+    data.write_text('{"prompt": "x"}\n')
+    with pytest.raises(MismatchError, match=f"{data} exists and is not a report. Choose another file"):
+        write_report(str(finished_run), str(data), ReportOptions())
+    assert data.read_text() == '{"prompt": "x"}\n'
+    empty.touch()
+    for out in (page, page, empty):
+        write_report(str(finished_run), str(out), ReportOptions(title="a title " * 600))
+    assert page.read_bytes() == empty.read_bytes()
+
+
 def test_groups_are_shown_as_the_tables_have_them(finished_run: Path) -> None:
     one = sets_of(finished_run)["beta=0.5/round-1/generate"]
     groups = read_groups(OpenSet.open(one), 2, 7)

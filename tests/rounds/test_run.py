@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -215,6 +216,15 @@ def test_a_run_killed_again_and_again_ends_in_the_same_outputs(
             assert all(torch.equal(expected[key], disturbed[name][key]) for key in expected), name
         else:
             assert disturbed[name] == expected, name
+
+
+def test_a_run_is_not_written_into_another_output(tmp_path: Path, model: Path, prompts: str) -> None:
+    for place, what in ((prompts, "a table"), (str(model), "a model")):
+        before = sorted(Path(place).iterdir())
+        result = tiny.grao("rounds", "run", write_config(tmp_path, model, prompts, output=place))
+        assert result.exit_code == 1
+        assert re.search(rf"rounds\.yaml:\d+: output: {place} holds {what} \(", result.stderr)
+        assert sorted(Path(place).iterdir()) == before
 
 
 def test_a_second_run_of_a_locked_directory_names_the_holder(tmp_path: Path, model: Path, prompts: str) -> None:

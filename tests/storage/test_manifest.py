@@ -52,9 +52,16 @@ def test_a_manifest_is_plain_json_with_parts_and_provenance() -> None:
             "the code of estimator 'a:E' has changed",
         ),
         ({"reward": "a:f", "source": "1"}, {"reward": "a:f"}, "source was '1' and is now None"),
+        (
+            {"a": 1, "b": 2, "c": 3, "reward": "x"},
+            {"d": 1, "reward": "y"},
+            "reward was 'x' and is now 'y'; a was 1 and is now None; b was 2 and is now None",
+        ),
     ],
 )
-def test_changed_code_of_a_user_is_called_that(before: dict[str, str], now: dict[str, str], difference: str) -> None:
+def test_differences_are_named_first_of_what_both_have_and_of_code_as_changed(
+    before: dict[str, str], now: dict[str, str], difference: str
+) -> None:
     one, other = (Provenance("scores", "f", options, {}) for options in (before, now))
     assert differences(one, other) == difference
 

@@ -224,6 +224,18 @@ def test_the_directory_of_another_table_is_refused(path: Path, finished: bool) -
         TableWriter(str(path), Provenance("advantages", "f" * 32, {}, {}), NUM_PARTS)
 
 
+@pytest.mark.parametrize("name", ["config.json", "adapter_config.json", "metrics.json"])
+def test_the_directory_of_another_output_is_refused(name: str, tmp_path: Path) -> None:
+    """A model with a table in it would be taken for a table."""
+    (tmp_path / name).write_text("{}")
+    what = {"config.json": "a model", "adapter_config.json": "an adapter", "metrics.json": "an evaluation"}[name]
+    with pytest.raises(
+        MismatchError, match=rf"{tmp_path} holds {what} \({name}\)\. Choose another directory for the t"
+    ):
+        TableWriter(str(tmp_path), PROVENANCE, 1)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_a_directory_with_foreign_parquet_is_refused(tmp_path: Path) -> None:
     import polars as pl
 

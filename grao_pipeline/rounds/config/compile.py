@@ -158,6 +158,7 @@ def _with_preset(root: Node) -> Node:
 
 
 def _prompts(section: Node) -> PromptsPlan:
+    refuse_unknown(section, [*PLACES, *option_names(stage_named("prompts").options_model)], "prompts")
     places = {name: section.value[name].plain() for name in PLACES if name in section.value}
     if (places.get("source") is None) == (places.get("train") is None):
         raise section.error("prompts: give either 'source' (a dataset) or 'train' (a prompts table).")

@@ -11,7 +11,7 @@ from grao_pipeline.parsing import finite_number, shown
 from grao_pipeline.pipeline import stage_named
 from grao_pipeline.rounds.config.run_plan import MODEL, RoundPlan, Settings, VariantPlan
 from grao_pipeline.rounds.config.schedules import WEIGHT, at_bound, fields_of, measured_in, section_in_round
-from grao_pipeline.rounds.config.sections import parse_section, source_of
+from grao_pipeline.rounds.config.sections import parse_section, refuse_unknown, source_of
 from grao_pipeline.rounds.config.variables import in_round
 from grao_pipeline.rounds.config.yaml_lines import Node
 from grao_pipeline.stage import Stage
@@ -87,6 +87,8 @@ def stage_settings(stage: Stage, section: Node, decided: Mapping[str, object], n
     Raises:
         UsageError: with the option's line.
     """
+    known = [*option_names(stage.options_model), *([WEIGHT] if stage.is_weighted else [])]
+    refuse_unknown(section, [*known, *(["name"] if stage.is_named else [])], name or stage.name)
     weight = 1.0
     if stage.is_weighted and WEIGHT in section.value:
         weight = _weight(section.value[WEIGHT], stage.name)
