@@ -5,17 +5,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from grao_pipeline import notes
 from grao_pipeline.errors import GraoError, InputError
 from grao_pipeline.fingerprints import tokenizer_fingerprint
 from grao_pipeline.lineage.catalog import Catalog, Output, default_roots, read_output
 from grao_pipeline.lineage.checks import problems_of
 from grao_pipeline.lineage.inputs import NamedInput, inputs_of
 from grao_pipeline.lineage.options import VerifyOptions
+from grao_pipeline.models.pruned import has_no_weights
 from grao_pipeline.models.source import NAME
 from grao_pipeline.progress import SILENT, Progress
 
-State = Literal["intact", "damaged", "not found", "outside"]
-"""`outside`: a model behind a server, whose weights nobody can hash."""
+State = Literal["intact", "pruned", "damaged", "not found", "outside"]
+"""`pruned`: a model whose weights were deleted on purpose; the rest of it is intact. `outside`: a model behind a
+server, whose weights nobody can hash.
+"""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,12 @@ def verify_chain(path: str, options: VerifyOptions, progress: Progress = SILENT)
     if not summary.chain and not summary.problems:
         raise InputError(f"{path} holds no table, trained model or evaluation of ours.")
     walk.follow()
+    pruned = sum(one.state == "pruned" for one in summary.chain)
+    if pruned:
+        summary.notes.append(
+            f"{notes.of(pruned, len(summary.chain), 'outputs')} are models whose weights were deleted by grao rounds "
+            "prune (or by keep: in the rounds): only their other files were verified."
+        )
     if summary.missing:
         summary.notes.append(
             f"{summary.missing} inputs were not found, and so not verified: name the folders that hold them with "
@@ -137,7 +147,8 @@ class _Walk:
         self._seen |= {output.fingerprint, output.weights}
         with self._progress.track(f"verifying {output.place}"):
             problems = list(problems_of(output))
-        state: State = "damaged" if problems else "intact"
+        is_pruned = output.kind == "model" and not problems and has_no_weights(output.place)
+        state: State = "damaged" if problems else "pruned" if is_pruned else "intact"
         self._summary.chain.append(VerifiedOutput(role, output.fingerprint, state, str(output.place)))
         self._summary.problems += problems
         if output.provenance is not None:

@@ -31,7 +31,7 @@ class Estimate:
     Attributes:
         parts: of a table its parts, of a training its steps; None where that is not known yet.
         tokens: that are still to be sampled or trained on.
-        basis: of the tokens: `seen` (mean lengths of groups in the store) or `bound` (max_new_tokens, without prompts).
+        basis: of the tokens: `seen` (mean lengths of groups in the store) or `bound` (max_new_tokens).
         judge_calls: at most this many questions to a judge; sequences in the cache of judgements cost none.
     """
 
@@ -143,7 +143,9 @@ def table(task: Task, sizes: Sizes) -> Estimate:
 
 
 def training(task: Task, sizes: Sizes) -> Estimate:
-    """Steps, and tokens by mean lengths of prompts, references and completions; masked groups are counted, too."""
+    """Steps, and tokens by mean lengths of completions and references, each with its prompt, as a training counts them;
+    masked groups are counted, too. Without lengths of prompts nothing is said of tokens.
+    """
     options, read = task.options, sizes.of(task)
     assert isinstance(options, TrainOptions)
     if not read:
@@ -153,14 +155,11 @@ def training(task: Task, sizes: Sizes) -> Estimate:
     total = min(steps, options.max_steps or steps)
     done = total if task.done else min(total, steps_made(task.out))
     lengths = sizes.seen(sizes.max_new_tokens)
-    if lengths:
-        per_epoch = sum(
-            size.groups * (lengths.prompt + lengths.reference + size.samples * lengths.completion) for size in read
-        )
-    else:
-        per_epoch = float(sum(size.groups * size.samples * sizes.max_new_tokens for size in read))
-    tokens = round(options.epochs * per_epoch * (total - done) / steps)
-    return Estimate(done, total, tokens, "seen" if lengths else "bound")
+    if lengths is None:
+        return Estimate(done, total)
+    reference = lengths.reference + lengths.references * lengths.prompt
+    per_epoch = sum(size.groups * (reference + size.samples * (lengths.completion + lengths.prompt)) for size in read)
+    return Estimate(done, total, round(options.epochs * per_epoch * (total - done) / steps), "seen")
 
 
 def parts_made(out: Place | None) -> int:

@@ -20,11 +20,16 @@ MAX_PARTS = 64
 
 @dataclass(frozen=True)
 class Lengths:
-    """Mean tokens of a group's prompt and reference (0 where it has none), and of one completion."""
+    """Mean tokens of a group's prompt and reference (0 where it has none), and of one completion.
+
+    Attributes:
+        references: of a group, on average: 1 where all groups have one.
+    """
 
     prompt: float
     reference: float
     completion: float
+    references: float
 
 
 def seen_lengths(groups: Place, max_new_tokens: int) -> Lengths | None:
@@ -41,8 +46,12 @@ def seen_lengths(groups: Place, max_new_tokens: int) -> Lengths | None:
         return None
     table = pa.concat_tables(tables)
     completions = pc.list_flatten(table.column("completion_token_ids"))
+    of_references = table.column("reference_token_ids")
     return Lengths(
-        _mean(table.column("prompt_token_ids")), _mean(table.column("reference_token_ids")), _mean(completions)
+        _mean(table.column("prompt_token_ids")),
+        _mean(of_references),
+        _mean(completions),
+        1.0 - of_references.null_count / max(len(of_references), 1),
     )
 
 

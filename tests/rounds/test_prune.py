@@ -65,7 +65,12 @@ def test_after_a_prune_nothing_is_remade_and_the_last_model_is_trained_further(
     for place in doomed:
         with pytest.raises(InputError, match="were deleted by grao rounds prune"):
             locate_model(str(place.parent))
-    assert tiny.grao_json("verify", trained[doomed[0].parent == trained[1]])["problems"] == []
+    verified = tiny.grao_json("verify", trained[doomed[0].parent == trained[1]])
+    assert verified["problems"] == []
+    states = {one["place"]: one["state"] for one in verified["chain"]}
+    gone = {str(place.parent) for place in doomed} & states.keys()
+    assert {place for place, state in states.items() if state == "pruned"} == gone
+    assert any(f"{len(gone)} of {len(verified['chain'])} outputs" in note for note in verified["notes"]) == bool(gone)
 
     change(config, rounds=4, keep={"models": "last"})
     assert {name.partition("/")[0] for name in run(config)["made"]} == {"round-3"}
