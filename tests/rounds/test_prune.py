@@ -67,9 +67,9 @@ def test_after_a_prune_nothing_is_remade_and_the_last_model_is_trained_further(
             locate_model(str(place.parent))
     verified = tiny.grao_json("verify", trained[doomed[0].parent == trained[1]])
     assert verified["problems"] == []
-    states = {one["place"]: one["state"] for one in verified["chain"]}
-    gone = {str(place.parent) for place in doomed} & states.keys()
-    assert {place for place, state in states.items() if state == "pruned"} == gone
+    by_place = {one["place"]: one["state"] for one in verified["chain"]}
+    gone = {str(place.parent) for place in doomed} & by_place.keys()
+    assert {place for place, state in by_place.items() if state == "pruned"} == gone
     assert any(f"{len(gone)} of {len(verified['chain'])} outputs" in note for note in verified["notes"]) == bool(gone)
 
     change(config, rounds=4, keep={"models": "last"})
