@@ -36,8 +36,8 @@ class ScoreOptions(RayStageOptions):
 
     reward: str = option(
         ...,
-        "Name of a reward (see README, Rewards), e.g. gsm8k, math or judge-pairwise, or your own function or class as "
-        "module:name.",
+        "Name of a reward, e.g. gsm8k, math or judge-pairwise (`grao plugins list --kind reward` shows all), or your "
+        "own function or class as module:name.",
         plugin="reward",
     )
     reward_arg: KeyValues = option(

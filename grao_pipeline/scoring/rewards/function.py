@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import reprlib
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from grao_pipeline.arguments import NoArguments
 from grao_pipeline.errors import StageFailure, UsageError
 from grao_pipeline.fingerprints import fingerprint
 from grao_pipeline.options import closest
+from grao_pipeline.parsing import shown
 from grao_pipeline.plugin_source import used_source
 from grao_pipeline.scoring.metadata import field_value
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement, Reward, RewardRuntime
@@ -114,7 +115,13 @@ class FunctionReward(Reward):
             results = _awaited(calls) if inspect.iscoroutinefunction(self._function) else calls
             return [_judgement(_score_of(result)) for result in results]
         result: Any = self._function(**self._batch_arguments(candidates), **self._given)
-        values = list(islice(_awaited([result])[0] if inspect.isawaitable(result) else result, len(candidates) + 1))
+        rewards = _awaited([result])[0] if inspect.isawaitable(result) else result
+        if not isinstance(rewards, Iterable):
+            raise StageFailure(
+                f"Reward {self._name} returned {shown(rewards)} for {len(candidates)} completions; it must return a "
+                "list, one reward per completion."
+            )
+        values = list(islice(rewards, len(candidates) + 1))
         if len(values) != len(candidates):
             raise StageFailure(
                 f"Reward {self._name} returned {_count(values, candidates)} rewards for {len(candidates)} completions; "

@@ -41,9 +41,12 @@ def add_adapter(model: "PreTrainedModel", options: TrainOptions, adapter: Path |
     try:
         return peft.get_peft_model(model, config)
     except ValueError as error:  # peft's message is about its Python interface.
-        layers = sorted({name.rpartition(".")[2] for name, layer in model.named_modules() if hasattr(layer, "weight")})
+        outer = (model.get_input_embeddings(), model.get_output_embeddings())
+        inner = [(name, layer) for name, layer in model.named_modules() if layer not in outer]
+        matrices = [name for name, layer in inner if getattr(getattr(layer, "weight", None), "ndim", 0) > 1]
+        layers = sorted({name.rpartition(".")[2] for name in matrices})
         raise UsageError(
-            f"{type(model).__name__} has no layer {', '.join(options.lora_target)} that LoRA can adapt. Its layers are "
+            f"{type(model).__name__} has no layer {', '.join(options.lora_target)} that LoRA can adapt. Those are "
             f"{', '.join(layers)}.",
             option="lora_target",
         ) from error

@@ -23,7 +23,12 @@ BROKEN = {
     "no completions": ("def own(texts): return [1.0] * len(texts)", "does not take 'completions'"),
     "too few": ("def own(completions): return [1.0]", "returned 1 rewards for"),
     "without end": ("def own(completions):\n    while True: yield 1.0", "returned more rewards for"),
-    "None": ("def own(completions): return None", "failed on all"),
+    "None": ("def own(completions): return None", "returned None for"),
+    "a number": ("def own(completions): return 0.5", "returned 0.5 for 6 completions; it must return a list"),
+    "an awaited number": (
+        "async def own(completions): return 1",
+        "returned 1 for 6 completions; it must return a list",
+    ),
     "strings": ("def own(completions): return ['good'] * len(completions)", "failed on all"),
     "not finite": ("def own(completions): return [float('nan')] * len(completions)", "failed on all"),
     "raises": ("def own(completions): raise ValueError('why')", "ValueError: why"),

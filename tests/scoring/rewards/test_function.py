@@ -41,7 +41,6 @@ def raises_on_one(completions):
     return [1.0] * len(completions)
 def always_raises(completions): raise RuntimeError("no model")
 def too_few(completions): return [1.0] * (len(completions) - 1)
-def one_number(completions): return 1.0
 def sees(completions, prompts, references, metadata):
     calls.append((completions, prompts, references, metadata))
     return [0.0] * len(completions)
@@ -97,7 +96,6 @@ def own_rewards(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("infinite", [None, None, None]),
         ("raises_on_one", [1, None, 1]),
         ("always_raises", [None, None, None]),
-        ("one_number", [None, None, None]),
     ],
 )
 def test_a_function_may_return_numbers_of_any_type(name: str, expected: list[float | None]) -> None:

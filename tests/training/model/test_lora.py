@@ -184,7 +184,11 @@ def test_two_ranks_merge_what_one_process_merges(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--lora-rank", 4, "--lora-target", "no_such"], "has no layer no_such that LoRA can adapt"),
+        (["--lora-rank", 4, "--lora-target", "no_such"], "has no layer no_such that LoRA can adapt. Those are"),
+        (
+            ["--lora-rank", 4, "--lora-target", "input_layernorm"],
+            "LoRA can adapt. Those are down_proj, gate_proj, k_proj, ",
+        ),
         (["--lora-rank", 4, "--lora-target", "lm_head"], "the head of Qwen2ForCausalLM, which cannot be adapted"),
         (["--lora-rank", 4, "--lora-target", "embed_tokens"], "the embedding of Qwen2ForCausalLM"),
         (["--save-adapter"], "--save-adapter needs an adapter"),
