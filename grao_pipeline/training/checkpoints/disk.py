@@ -18,8 +18,10 @@ from grao_pipeline.training.options import TrainOptions
 GIB = 1 << 30
 MOMENT_BYTES = {"adamw": 8, "adamw-8bit": 2, "paged-adamw-8bit": 2}
 """Bytes of the optimizer's two moments per trained parameter."""
-SIGNS_OF_A_FAILED_WRITE = ("PytorchStreamWriter", "inline_container", "iostream", "No space left", "os error")
-"""Parts of the messages of torch and safetensors where a file cannot be written."""
+SIGNS_OF_TORCH = ("PytorchStreamWriter", "inline_container", "iostream")
+"""Parts of the messages of torch where a file cannot be written; none of them says why."""
+SIGNS_OF_A_FAILED_WRITE = (*SIGNS_OF_TORCH, "No space left", "os error")
+"""The same with those of safetensors."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ def _reason(error: BaseException, place: Path) -> str | None:
     message = str(error)
     if not isinstance(error, SafetensorError) and not any(sign in message for sign in SIGNS_OF_A_FAILED_WRITE):
         return None
+    if any(sign in message for sign in SIGNS_OF_TORCH):
+        message = "torch could not write all of it; there may be a quota, or a limit on the size of files (ulimit -f)"
     return _full_disk(place) or message.splitlines()[0]
 
 
