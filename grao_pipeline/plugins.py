@@ -79,10 +79,10 @@ def load(kind: str, name: str, registry: Mapping[str, str], option: str = "") ->
         try:
             return attribute_of(option, registry[name])
         except ModuleNotFoundError as error:
-            package = (error.name or "").split(".")[0]
-            if package not in {*EXTRAS, *BROUGHT_BY}:
+            missing = missing_for(error)
+            if missing is None:
                 raise
-            raise missing_dependency(package) from error
+            raise missing from error
     if ":" in name:
         return attribute_of(option, name)
     for entry in entry_points(group=entry_point_group(kind)):
@@ -133,6 +133,12 @@ def require(module: str) -> ModuleType:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise
         raise missing_dependency(module.split(".")[0]) from error
+
+
+def missing_for(error: ModuleNotFoundError) -> MissingDependency | None:
+    """The error of an optional package that is not installed; None where it is about another module."""
+    package = (error.name or "").split(".")[0]
+    return missing_dependency(package) if package in {*EXTRAS, *BROUGHT_BY} else None
 
 
 def missing_dependency(package: str) -> MissingDependency:

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from grao_pipeline.errors import MissingDependency, UsageError
-from grao_pipeline.plugins import EXTRAS, distribution, missing_dependency
+from grao_pipeline.plugins import EXTRAS, distribution, missing_dependency, missing_for
 
 ATTENTIONS = ("split", "varlen", "flex", "rows")
 ENGINES = ("transformers", "vllm")
@@ -51,11 +51,12 @@ def attempt(name: str, folder: Path) -> dict[str, object]:
     }
     start = time.monotonic()
     try:
-        state, detail = "works", trials[kind](argument, folder)
+        try:
+            state, detail = "works", trials[kind](argument, folder)
+        except ModuleNotFoundError as error:
+            raise missing_for(error) or error from None
     except MissingDependency as error:
         state, detail = "not installed", str(error)
-    except ModuleNotFoundError as error:
-        state, detail = "not installed", str(missing_dependency((error.name or "").split(".")[0]))
     except UsageError as error:
         state, detail = "not here", error.message
     except Exception as error:  # whatever does not work is the answer

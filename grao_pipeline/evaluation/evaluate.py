@@ -56,7 +56,7 @@ def evaluate(
         progress.note(f"{out} already holds this evaluation.")
         return earlier
     directory = Directory(out, progress)
-    refuse_other_outputs(directory, "evaluation")
+    refuse_other_outputs(out, directory.names(), "evaluation")
     directory.try_writing()
     num_parts = tuned.groups.num_parts + (base.groups.num_parts if base else 0)
     with progress.track("reading groups and scores", num_parts, "parts") as bar:

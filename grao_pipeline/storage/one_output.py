@@ -1,9 +1,9 @@
 """A directory holds one output: a table, a model, an adapter or an evaluation. No other one is written into it."""
 
+from collections.abc import Collection
 from typing import Literal
 
 from grao_pipeline.errors import MismatchError
-from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest_file import MANIFEST
 
 MARKS = {
@@ -16,16 +16,19 @@ MARKS = {
 Output = Literal["table", "evaluation", "run"]
 
 
-def refuse_other_outputs(directory: Directory, output: Output) -> None:
+def refuse_other_outputs(url: str, names: Collection[str], output: Output) -> None:
     """Refuse a directory that holds something else than what is to be written there.
+
+    Args:
+        names: of the directory's files.
 
     Raises:
         MismatchError: names the file that shows it.
     """
     for name, held in MARKS.items():
-        if held != output and directory.exists(name):
+        if held != output and name in names:
             raise MismatchError(
-                f"{directory.url} holds {_with_article(held)} ({name}). Choose another directory for the {output}."
+                f"{url} holds {_with_article(held)} ({name}). Choose another directory for the {output}."
             )
 
 

@@ -99,7 +99,6 @@ class TableWriter:
         self._outdated: set[int] = set()
         self._unfinished: set[str] = set()
         self._committed = CommittedParts(self._directory, provenance, progress)
-        refuse_other_outputs(self._directory, "table")
         self.was_complete = self._adopt_committed_parts()
         if not self.was_complete:
             self._directory.try_writing()
@@ -266,7 +265,9 @@ class TableWriter:
             else {}
         )
         names = {part_name(index): index for index in range(self._num_parts)}
-        for name in self._directory.names():
+        there = self._directory.names()
+        refuse_other_outputs(self.url, there, "table")
+        for name in there:
             if name.endswith(UNFINISHED):
                 self._unfinished.add(name)
             if name.endswith(".parquet") and name != MANIFEST and names.get(name) not in self._entries:
