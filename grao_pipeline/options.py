@@ -103,9 +103,10 @@ class StageOptions(BaseModel):
     @classmethod
     def _holds_text_and_numbers(cls, value: object, info: ValidationInfo) -> object:
         _check_value(value)
-        kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
-        if isinstance(value, bool) and bool not in kinds and not kinds.isdisjoint({int, float}):
-            raise ValueError("expected a number")  # pydantic would take `yes` for 1
+        if isinstance(value, bool):
+            kinds = _kinds(cls.model_fields[info.field_name or ""].annotation)
+            if bool not in kinds and not kinds.isdisjoint({int, float}):
+                raise ValueError("expected a number")  # pydantic would take `yes` for 1
         return value
 
     def content(self) -> dict[str, JsonValue]:

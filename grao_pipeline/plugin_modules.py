@@ -33,17 +33,14 @@ def attribute_of(kind: str, target: str) -> Any:
         sys.path.insert(0, current_directory)
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+    except (Exception, SystemExit) as error:
+        absent = error.name if isinstance(error, ModuleNotFoundError) else None
+        if absent is not None and f"{module_name}.".startswith(f"{absent}."):
             raise UsageError(
-                f"'{target}': no module named '{error.name}'. It must be installed or importable "
+                f"'{target}': no module named '{absent}'. It must be installed or importable "
                 f"from the current directory ({current_directory}).",
                 option=kind,
             ) from error
-        if module_name.startswith("grao_pipeline."):
-            raise
-        raise _failed_import(kind, target, module_name, error) from error
-    except (Exception, SystemExit) as error:  # whatever a user's module raises is the user's to see, at its line
         if module_name.startswith("grao_pipeline."):
             raise
         raise _failed_import(kind, target, module_name, error) from error

@@ -68,9 +68,8 @@ def _import_stages(worker: str) -> None:
 
     for stage in stages():
         if stage.worker == worker:
-            with suppress(
-                Exception
-            ):  # of one that cannot be imported: it says so when it is asked for, the others work
+            # One that cannot be imported says so when it is asked for; the others work.
+            with suppress(Exception):
                 stage_command(stage.name)
                 load_object(stage.verb)
 

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from grao_pipeline.errors import MissingDependency, UsageError
-from grao_pipeline.plugins import EXTRAS, distribution, missing_dependency, missing_for
+from grao_pipeline.plugins import EXTRAS, distribution, missing_for
 
 ATTENTIONS = ("split", "varlen", "flex", "rows")
 ENGINES = ("transformers", "vllm")
@@ -67,12 +67,7 @@ def attempt(name: str, folder: Path) -> dict[str, object]:
 
 def _package(package: str, _: Path) -> str:
     name = next(module for module in EXTRAS if distribution(module) == package)
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != name:
-            raise
-        raise missing_dependency(name) from None
+    module = importlib.import_module(name)
     try:
         return version(package)
     except PackageNotFoundError:
@@ -81,10 +76,8 @@ def _package(package: str, _: Path) -> str:
 
 def _devices(_: str, folder: Path) -> str:
     """A matrix product on each device, in the precisions that a training uses."""
-    try:
-        import torch
-    except ModuleNotFoundError:
-        raise missing_dependency("torch") from None
+    import torch
+
     said = []
     for device in ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]:
         for dtype in (torch.float32, torch.bfloat16):

@@ -78,9 +78,9 @@ def run_rounds(path: str, progress: Progress = SILENT, *, log_to: Sequence[str] 
     """
     check_trackers(list(log_to or ()), "log_to")
     plan = load_plan(path)
-    with input_errors_at(plan.source, "output"):
-        refuse_other_outputs(str(plan.output), Directory(str(plan.output)).names(), "run")
     with closing(make_commands(plan.executor)) as commands:  # at once: it may take seconds until it is ready
+        with input_errors_at(plan.source, "output"):
+            refuse_other_outputs(str(plan.output), Directory(str(plan.output)).names(), "run")
         check_plugins(plan)
         with input_errors_at(plan.source, "model"):
             fetch_model(plan.model)  # before the first stage, rather than after it

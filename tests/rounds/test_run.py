@@ -221,7 +221,8 @@ def test_a_run_killed_again_and_again_ends_in_the_same_outputs(
 def test_a_run_is_not_written_into_another_output(tmp_path: Path, model: Path, prompts: str) -> None:
     for place, what in ((prompts, "a table"), (str(model), "a model")):
         before = sorted(Path(place).iterdir())
-        result = tiny.grao("rounds", "run", write_config(tmp_path, model, prompts, output=place))
+        with in_this_process():
+            result = tiny.grao("rounds", "run", write_config(tmp_path, model, prompts, output=place))
         assert result.exit_code == 1
         assert re.search(rf"rounds\.yaml:\d+: output: {place} holds {what} \(", result.stderr)
         assert sorted(Path(place).iterdir()) == before
