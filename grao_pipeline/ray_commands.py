@@ -1,7 +1,6 @@
 """Commands of `grao` on a Ray cluster whose machines share this one's files and working directory."""
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from typing import Any
 
 from grao_pipeline.children import RESUME, how_it_ended, start_child, stop_child
 from grao_pipeline.errors import Interrupted, StageFailure
+from grao_pipeline.free_port import free_port
 from grao_pipeline.json_text import parse_json
 from grao_pipeline.options import StageOptions, YamlSection
 from grao_pipeline.options_file import write_options_file
@@ -140,9 +140,7 @@ class CommandActor:
         """HOST:PORT of this machine; nobody listens there yet."""
         from ray.util import get_node_ip_address
 
-        with socket.socket() as free:
-            free.bind(("", 0))
-            return f"{get_node_ip_address()}:{free.getsockname()[1]}"
+        return f"{get_node_ip_address()}:{free_port()}"
 
     def start(self, arguments: list[str]) -> None:
         """Start `grao ARGUMENTS`."""

@@ -38,6 +38,7 @@ FLOORS = {
     "parsing": 0,
     "processes": 0,
     "environment": 0,
+    "free_port": 0,
     "garbage": 0,
     "progress": 0,
     "presets": 0,

@@ -13,11 +13,12 @@ from typing import Any
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous.api import RendezvousError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from grao_pipeline.children import PARENT_VARIABLE, how_it_ended
 from grao_pipeline.environment import environment
-from grao_pipeline.errors import Interrupted, StageFailure
+from grao_pipeline.errors import Interrupted, StageFailure, UsageError
 from grao_pipeline.models.devices import device_sets
 from grao_pipeline.options import YamlSection
 from grao_pipeline.options_file import write_options_file
@@ -28,6 +29,8 @@ from grao_pipeline.training.options import TrainOptions
 
 RUN = "grao-train"
 """What the machines of one training call it when they meet."""
+MEETING_SECONDS = 60
+"""How long to try to reach the place where the machines meet; twice that, as torch does."""
 RESUME = "The steps of the newest checkpoint are kept: run the same command to resume."
 
 
@@ -57,7 +60,8 @@ def train_in_processes(
 
     Raises:
         GraoError: that of the rank that failed.
-        StageFailure: a rank was killed, or failed without a message of ours.
+        UsageError: the host where the machines meet is not known.
+        StageFailure: a rank was killed, or failed without a message of ours; or the machines did not meet.
         Interrupted: SIGTERM or SIGINT; the finished steps are saved.
     """
     of_rank = options.model_copy(update={"processes": 1})
@@ -76,6 +80,11 @@ def train_in_processes(
             launch("-P", "-m", "grao_pipeline", "train", *arguments, "--options", str(file))
         except ChildFailedError as error:
             failure = error
+        except RendezvousError as error:
+            raise StageFailure(
+                f"The {options.nodes} machines did not meet at {options.rendezvous} ({error}). Every one runs this "
+                "command with the same --nodes and --rendezvous, a port that is free on its host and open to others."
+            ) from error
         except SignalException as stop:
             raise Interrupted(f"Stopped by {stop.sigval.name}. {RESUME}") from None
     if failure is not None:
@@ -96,6 +105,7 @@ def _config(options: TrainOptions, count: int, directory: Path) -> LaunchConfig:
         run_id=RUN,
         rdzv_backend="c10d",
         rdzv_endpoint=endpoint,
+        rdzv_configs={"read_timeout": MEETING_SECONDS},
         local_addr=own_address,
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(str(directory)),
@@ -107,13 +117,21 @@ def _config(options: TrainOptions, count: int, directory: Path) -> LaunchConfig:
 def _meeting(rendezvous: str) -> tuple[str, str | None]:
     """Where the machines meet, as this one reaches it, and its own address on that network. torch knows both by the
     machine's name only, which on many machines stands for no address that others reach.
+
+    Raises:
+        UsageError: no such host is known.
     """
     host, _, port = rendezvous.rpartition(":")
+    try:
+        socket.getaddrinfo(host, int(port))
+    except socket.gaierror as error:
+        message = f"{rendezvous!r}: this machine knows no host '{host}' ({error.strerror})."
+        raise UsageError(message, option="rendezvous") from error
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((host, int(port)))  # sends nothing
             own_address, meeting_address = probe.getsockname()[0], probe.getpeername()[0]
-    except (OSError, ValueError):
+    except OSError:
         return rendezvous, None  # torch says what is wrong with it
     return f"localhost:{port}" if own_address == meeting_address else rendezvous, own_address
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from grao_pipeline.errors import StageFailure, UsageError
+from grao_pipeline.free_port import free_port
 from grao_pipeline.models.server import Server
 from grao_pipeline.models.server_errors import Refusal
 from tests.models.fault_proxy import Fault, FaultProxy
-from tests.models.vllm_server import VllmServer, free_port
+from tests.models.vllm_server import VllmServer
 
 ROOT = Path(__file__).parents[2]
 KEY = "sk-test-4f1d"
@@ -125,7 +126,7 @@ def test_several_models_are_listed_to_choose_from(vllm_server: VllmServer) -> No
 
 @pytest.mark.slow
 def test_an_unreachable_server_is_named_with_the_cause() -> None:
-    url = f"http://127.0.0.1:{free_port()}/v1"
+    url = f"http://127.0.0.1:{free_port('127.0.0.1')}/v1"
     with pytest.raises(StageFailure, match=rf"{url}/models failed .*Connect call failed .*Is the server running\?"):
         _ = server(url).model
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from grao_pipeline.free_port import free_port
 from grao_pipeline.models.process_guard import dismiss, guarded_children
 
 START_SECONDS = 240
@@ -52,7 +52,7 @@ class VllmServer:
 
     def __init__(self, model: Path, log: Path, flags: Sequence[str] = ()) -> None:
         self.model = model
-        self.port = free_port()
+        self.port = free_port("127.0.0.1")
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         self._log = log
         self._flags = list(flags)
@@ -104,10 +104,3 @@ class VllmServer:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False
-
-
-def free_port() -> int:
-    """A port of loopback that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

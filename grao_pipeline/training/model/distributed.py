@@ -121,10 +121,12 @@ def joined(device: str, options: TrainOptions) -> Iterator[Ranks]:
         place = torch.device("cuda", local)
         torch.cuda.set_device(place)
     backend = "gloo" if place.type == "cpu" else "cpu:gloo,cuda:nccl"
-    if size == 1:
-        dist.init_process_group(backend, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
-    else:
+    # The group of a single process serves any other use in it as well: that of an engine, or a notebook.
+    is_ours = size > 1 or not dist.is_initialized()
+    if size > 1:
         dist.init_process_group(backend, timeout=PATIENCE)
+    elif is_ours:
+        dist.init_process_group(backend, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
     try:
         yield Ranks(rank, size, place, is_sharded=True)
         gc.collect()  # Objects that hold the connections must not outlive them.
@@ -134,7 +136,8 @@ def joined(device: str, options: TrainOptions) -> Iterator[Ranks]:
             raise StoppedElsewhere(f"Rank {rank} lost another rank, which says why it stopped.") from error
         raise
     finally:
-        dist.destroy_process_group()
+        if is_ours:
+            dist.destroy_process_group()
 
 
 def shard(policy: nn.Module, layers: list[nn.Module], ranks: Ranks, options: TrainOptions) -> None:

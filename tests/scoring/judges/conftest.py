@@ -13,7 +13,6 @@ from grao_pipeline.scoring.judges.base import ChatModel, ChatModelOptions, Quest
 from grao_pipeline.scoring.judges.vllm import VllmChatModel
 from tests import tiny
 from tests.scoring.judges.common import JudgeServer, judge_server
-from tests.tiers import engine_in_its_own_process
 
 POSITIONS = 8192
 SMALL = {"vllm.max_num_seqs": "8", "vllm.kv_cache_memory_bytes": str(64 << 20)}
@@ -60,10 +59,9 @@ class SharedVllm(ChatModel):
         return self.engine.ask(questions)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def vllm_judge(judge_model: Path) -> Iterator[VllmChatModel]:
-    """Real vLLM."""
-    with engine_in_its_own_process():
-        SharedVllm.engine = open_vllm(judge_model, **SMALL)
+    """Real vLLM, in this process: it ends with its module, since its process groups would be in the way of others."""
+    SharedVllm.engine = open_vllm(judge_model, **SMALL)
     yield SharedVllm.engine
     SharedVllm.engine.close()

@@ -3,15 +3,18 @@
 import json
 import shutil
 import signal
-import socket
 from pathlib import Path
 
 import pytest
+import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from grao_pipeline.free_port import free_port
 from grao_pipeline.training.data.balance import balance
+from tests import tiny
 from tests.training.ranks import TIMINGS, TORCHRUN, Training, metrics, steps_logged
 
 LEARNING_RATE = 1e-4
@@ -149,14 +152,26 @@ def test_offloaded_weights_train_alike(tmp_path: Path, groups: str, advantages: 
 
 
 @pytest.mark.slow
+def test_offloading_shares_the_process_group_of_another_use(
+    tmp_path: Path, groups: str, advantages: str, model: Path, alone: Path
+) -> None:
+    """As where vLLM computes in this process, or a notebook has used accelerate; it finds its group as it was."""
+    dist.init_process_group("gloo", store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
+    try:
+        tiny.grao_json("train", groups, advantages, tmp_path / "out", *options(model, "--cpu-offload"))
+        assert dist.get_world_size() == 1
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
+    assert_same_training(tmp_path / "out", alone)
+
+
+@pytest.mark.slow
 def test_two_machines_with_all_weights_each_train_alike(
     tmp_path: Path, groups: str, advantages: str, model: Path, alone: Path
 ) -> None:
     """Two commands of one rank each, as on two machines; both print the summary of the whole training."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        place = f"localhost:{free.getsockname()[1]}"
-    meeting = ["--nodes", "2", "--rendezvous", place]
+    meeting = ["--nodes", "2", "--rendezvous", f"localhost:{free_port()}"]
     arguments = [groups, advantages, tmp_path / "out", *options(model, "--shard", "hybrid"), *meeting]
     both = [Training(1, *arguments) for _ in range(2)]
     assert [each.summary()["ranks"] for each in both] == [2, 2]
