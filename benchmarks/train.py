@@ -46,7 +46,9 @@ class Ours:
     ) -> None:
         device = next(model.parameters()).device
         attention = choose_attention(attention, device, "bfloat16" if bf16 else "float32")
-        self._policy = Policy(model.train(), attention, compiled)
+        self._policy = Policy(model.train(), attention)
+        if compiled:
+            self._policy.compile_layers_and_loss()
         self._tokens_per_batch = tokens_per_batch
         self._device = device
         self._bf16 = bf16

@@ -8,8 +8,7 @@ import tempfile
 
 if sys.dont_write_bytecode:  # collecting, and every process that tests start, would compile the same modules again
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    os.environ.setdefault("PYTHONPYCACHEPREFIX", os.path.join(tempfile.gettempdir(), "grao-tests-bytecode"))
-    sys.dont_write_bytecode, sys.pycache_prefix = False, os.environ["PYTHONPYCACHEPREFIX"]
+    sys.dont_write_bytecode = False
 # Before torch or vLLM is imported: one thread (two fight over busy cores), no compilation, no network.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")

@@ -179,6 +179,8 @@ def _train(prepared: _Prepared, out: Path, options: TrainOptions, ranks: Ranks, 
         earlier_steps = carried.steps if carried else 0
         trainer = Trainer(options, data, learner, store, ranks, progress, earlier_steps)
         check_attention(policy, data, options, ranks, progress)
+        if options.compile:
+            policy.compile_layers_and_loss()
         plan = make_plan(data, options)
         num_steps, first_step = len(plan), [data[index] for index in plan[0][1]]
         chosen = prepared.chosen | choose_recomputation(policy, first_step, gradient, options, ranks, prepared.device)

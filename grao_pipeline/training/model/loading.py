@@ -52,7 +52,7 @@ def _load_policy(source: ModelSource, options: TrainOptions, ranks: Ranks) -> tu
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     # Only rank 0 has weights so far.
     transform = ranks.from_first(lambda: measure_logit_transform(model))
-    policy = Policy(model, attention, options.compile, transform)
+    policy = Policy(model, attention, transform)
     policy.train()
     if not ranks.is_sharded:
         return policy.to(ranks.device), flops

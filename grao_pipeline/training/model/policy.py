@@ -37,7 +37,6 @@ class Policy(nn.Module):
 
     Args:
         attention: name of the kernel for shared prompts, or `rows`.
-        compiled: compile the decoder's layers, for any length, and the loss.
         transform: what the model does to its logits; measured by default.
     """
 
@@ -45,13 +44,12 @@ class Policy(nn.Module):
         self,
         model: "PreTrainedModel | PeftModel",
         attention: str,
-        compiled: bool = False,
         transform: LogitTransform | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.attention = attention
-        self._compiled = compiled
+        self._is_compiled = False
         self._transform = transform or measure_logit_transform(model)
         self._modes = TrainingModes(model)
         self._own_attention = own_attention(model.config)
@@ -62,9 +60,6 @@ class Policy(nn.Module):
             self._kernel = make_attention(attention)
             attach(model)
         use_onednn(self._decoder())
-        if compiled:
-            for layer in self.layers():
-                layer.compile(dynamic=True)
 
     @property
     def dropout(self) -> str:
@@ -92,6 +87,15 @@ class Policy(nn.Module):
         self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self._modes = TrainingModes(self.model)
         self.train(self.training)
+
+    def compile_layers_and_loss(self) -> None:
+        """From now on, compile the decoder's layers, for any length, and the loss.
+
+        Checks of the policy come before: their passes would be compiled as well, each in its own way.
+        """
+        self._is_compiled = True
+        for layer in self.layers():
+            layer.compile(dynamic=True)
 
     def layers(self) -> list[nn.Module]:
         """The decoder's layers, in order."""
@@ -137,7 +141,7 @@ class Policy(nn.Module):
         with torch.enable_grad(), torch.autocast(hidden.device.type, enabled=False):
             value = loss(leaf)
             slopes = torch.autograd.grad(value, leaf)[0] if value.requires_grad else torch.zeros_like(leaf)
-        return weighted_logprob_sum(hidden, head, slopes, targets, self._compiled, self._buffer)
+        return weighted_logprob_sum(hidden, head, slopes, targets, self._is_compiled, self._buffer)
 
     def logprobs(self, batch: PackedBatch) -> Tensor:
         """Log-probs of the targets, without a graph. [N]"""
