@@ -11,7 +11,7 @@ PIP := $(BIN)/python $(INSTALL)
 # vLLM has a CPU build for Linux alone; elsewhere the transformers engine does the work, and vLLM's tests are skipped.
 VLLM := $(if $(filter Linux,$(shell uname -s)),yes,)
 IS_NEW_ENOUGH := import sys; sys.exit('grao-pipeline needs Python 3.11 or newer') if sys.version_info < (3, 11) else None
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 FAST := -m "not slow and not vllm and not ray" --hypothesis-profile dev --cpu-limit 5
 
 .PHONY: setup browser site demo demo-real check types test test-fast test-one test-trackers coverage chaos clean

@@ -5,6 +5,7 @@ process ID, streams, environment and return code. Where importing itself is the 
 """
 
 import atexit
+import ctypes
 import multiprocessing
 import os
 import runpy
@@ -21,12 +22,16 @@ from grao_pipeline.nursery import LIBRARIES, num_threads
 
 MODULES = [*LIBRARIES, "torch.distributed.launcher.api"]
 """Imported once, in a process that forks the others."""
+VLLM_MODULES = ["vllm.entrypoints.openai.api_server", "vllm.v1.engine.core", "vllm.v1.worker.cpu_worker"]
+"""Imported there as well where these tests have imported vLLM: it takes ten seconds."""
+
+PR_SET_PDEATHSIG = 1
 
 
 def forked(function: Callable[..., object], *arguments: object) -> ForkServerProcess:
     """A process that calls a function of a module; it has started."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(MODULES)
+    context.set_forkserver_preload([*MODULES, *(VLLM_MODULES if "vllm" in sys.modules else [])])
     process = context.Process(target=function, args=arguments)
     process.start()
     return process
@@ -97,6 +102,11 @@ class Command:
         self.send_signal(signal.SIGKILL)
 
 
+def die_with_parent() -> None:
+    """This process is killed when the one that forked it ends, e.g. with the tests. Linux only."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _end(process: ForkServerProcess, directory: Path) -> None:
     """Leave nothing behind: after a failed test, the interpreter would wait at its end for a command that waits."""
     if process.is_alive():
@@ -105,13 +115,19 @@ def _end(process: ForkServerProcess, directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
+def write_to(path: Path, *streams: int) -> None:
+    """From now on, the standard streams of this process (1, 2) are appended to a file."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in streams:
+        os.dup2(file, stream)
+    os.close(file)
+
+
 def _start(arguments: list[str], ranks: int, environment: dict[str, str], place: str | None, directory: Path) -> None:
     """In the new process: be the command, or the launcher of its ranks."""
     assert num_threads(os.getppid()) == 1, "The process that forks has threads."
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        file = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(file, number)
-        os.close(file)
+    write_to(directory / "stdout", 1)
+    write_to(directory / "stderr", 2)
     os.environ.clear()
     os.environ.update(environment)
     if place is not None:

@@ -8,6 +8,7 @@ vLLM or Ray in another process names its marker itself, and so does a slow one.
 import importlib.util
 import os
 import resource
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -64,28 +65,30 @@ def package_of(item: pytest.Item) -> str | None:
 
 def group_of(item: pytest.Item, package: str | None) -> str:
     """Tests of one group run in one process, without others between them (`--dist loadgroup`): those of a file, which
-    share fixtures; those with one vLLM engine, which takes long to start.
+    share fixtures; those with vLLM, which takes ten seconds to import.
     """
-    path = item.path.relative_to(TESTS)
-    if package != "vllm":
-        return str(path)
-    if "vllm_server" in getattr(item, "fixturenames", ()):
-        return "vllm generation"  # whose engine some of its tests compare it with
-    folders = path.parts[:-1]
-    return "vllm " + "/".join(folders[:2] if folders[0] == "scoring" else folders[:1])
+    return "vllm" if package == "vllm" else str(item.path.relative_to(TESTS))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests, before `-m` selects them; say which of them one process runs in a row."""
+    """Mark the tests, before `-m` selects them; say which of them one process runs in a row, the longest row first
+    (with xdist's `--no-loadscope-reorder`).
+    """
+    groups: dict[str, str] = {}
+    slow: Counter[str] = Counter()
     for item in items:
         package = package_of(item)
-        item.add_marker(pytest.mark.xdist_group(group_of(item, package)))
+        groups[item.nodeid] = group = group_of(item, package)
+        slow[group] += package is not None or item.get_closest_marker("slow") is not None
+        item.add_marker(pytest.mark.xdist_group(group))
         if package is None:
             continue
         item.add_marker(package)
         if not is_installed(package):
             item.add_marker(pytest.mark.skip(reason=f"needs {package}: pip install 'grao-pipeline[{package}]'"))
+    sizes = Counter(groups.values())
+    items.sort(key=lambda item: (-slow[groups[item.nodeid]], -sizes[groups[item.nodeid]], groups[item.nodeid]))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,23 +21,14 @@ PATIENCE = 240.0
 
 
 class Killable:
-    """`grao generate` in another process, with its log: in a new interpreter where the environment is another."""
+    """`grao generate` in another process, with its log."""
 
-    def __init__(self, log: Path, *arguments: object, **environment: str) -> None:
-        self._log = log
-        self.process: Command | subprocess.Popen[bytes]
-        if not environment:
-            self.process = Command("generate", *arguments)
-            return
-        command = [sys.executable, "-m", "grao_pipeline", "generate", *map(str, arguments)]
-        with log.open("w") as file:
-            self.process = subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, stderr=file, env={**os.environ, **environment}
-            )
+    def __init__(self, *arguments: object, **environment: str) -> None:
+        self.process = Command("generate", *arguments, environment={**os.environ, **environment})
 
     @property
     def log(self) -> str:
-        return self.process.written("stderr") if isinstance(self.process, Command) else self._log.read_text()
+        return self.process.written("stderr")
 
     def wait_until(self, condition: Callable[[], Any]) -> Any:
         """Wait for a condition while the process works; its value."""
@@ -86,8 +76,8 @@ def test_a_killed_run_ends_in_the_table_of_an_uninterrupted_one(model: Path, man
     def two_more_parts_are_there() -> bool:
         return len(parts_of(out)) >= len(committed) + 2
 
-    for index, moment in enumerate([None, is_loading, one_part_is_there, two_more_parts_are_there]):
-        run = Killable(tmp_path / f"{index}.log", many_prompts, out, *options)
+    for moment in (None, is_loading, one_part_is_there, two_more_parts_are_there):
+        run = Killable(many_prompts, out, *options)
         if moment is not None:
             run.wait_until(moment)
         run.kill()
@@ -143,7 +133,7 @@ def test_a_killed_vllm_engine_process_is_reported_and_the_run_resumes(
 ) -> None:
     out = tmp_path / "killed"
     arguments = tiny.flags("generate", vllm_options)
-    run = Killable(tmp_path / "log", many_prompts, out, *arguments, VLLM_ENABLE_V1_MULTIPROCESSING="1")
+    run = Killable(many_prompts, out, *arguments, VLLM_ENABLE_V1_MULTIPROCESSING="1")
     engine_process = run.wait_until(lambda: engine_processes(run))[0]
     run.wait_until(lambda: len(parts_of(out)) >= 2)
     assert engine_processes(run) == [engine_process]  # no process below it imports vLLM once more
@@ -172,7 +162,7 @@ def test_a_killed_command_leaves_no_vllm_process(
 ) -> None:
     """Left alone, they would hold the memory of the GPU that the next run of the command needs."""
     arguments = tiny.flags("generate", vllm_options)
-    run = Killable(tmp_path / "log", many_prompts, tmp_path / "out", *arguments, VLLM_ENABLE_V1_MULTIPROCESSING="1")
+    run = Killable(many_prompts, tmp_path / "out", *arguments, VLLM_ENABLE_V1_MULTIPROCESSING="1")
     processes = run.wait_until(lambda: engine_processes(run))
     assert all(map(is_alive, processes))
     run.kill()

@@ -115,10 +115,10 @@ def test_the_command_stops_within_seconds_and_ends_in_the_same_table(
     engine: str, many_prompts: str, model: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "groups"
-    options = ["--model", str(model), "--engine", engine, "--samples", "2", "--max-new-tokens", "100"]
+    options = ["--model", str(model), "--engine", engine, "--samples", "2", "--max-new-tokens", "60"]
     options += ["--temperature", "1.0", "--prompts-per-part", "12", "--batch-size", "2"]
     if engine == "vllm":
-        options += ["--engine-arg", "max_num_seqs=2", "--engine-arg", "kv_cache_memory_bytes=16777216"]
+        options += ["--engine-arg", "max_num_seqs=4", "--engine-arg", "kv_cache_memory_bytes=16777216"]
     process = Command("generate", many_prompts, out, *options)
     end = time.monotonic() + PATIENCE
     while not list(out.glob("part-*.parquet")) and time.monotonic() < end:

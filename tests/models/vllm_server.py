@@ -1,6 +1,7 @@
 """A real vLLM server on loopback, serving a tiny model on CPU."""
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -9,10 +10,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from grao_pipeline.free_port import free_port
 from grao_pipeline.models.process_guard import dismiss, guarded_children
+from grao_pipeline.plugins import require
+from tests.commands import die_with_parent, forked, write_to
+from tests.models.engine_processes import fork_engines
 
 START_SECONDS = 240
 ENVIRONMENT = {
@@ -56,7 +61,7 @@ class VllmServer:
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         self._log = log
         self._flags = list(flags)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ForkServerProcess | None = None
         self._guard: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "VllmServer":
@@ -69,12 +74,11 @@ class VllmServer:
 
     def start(self) -> None:
         """Start the process, on the same port every time."""
-        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(self.model)]
-        command += ["--served-model-name", "tiny", "--port", str(self.port), *FLAGS, *self._flags]
-        with self._log.open("ab") as log, guarded_children() as self._guard:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=os.environ | ENVIRONMENT, start_new_session=True
-            )
+        arguments = ["--model", str(self.model), "--served-model-name", "tiny", "--port", str(self.port)]
+        require("vllm")  # so that the process that forks imports it, too, once for all servers
+        with guarded_children() as self._guard:
+            environment = {**os.environ, **ENVIRONMENT}
+            self._process = forked(_serve, [*arguments, *FLAGS, *self._flags], environment, self._log)
 
     def wait_until_healthy(self) -> None:
         """Wait for /health.
@@ -85,16 +89,16 @@ class VllmServer:
         assert self._process is not None
         deadline = time.monotonic() + START_SECONDS
         while not self._is_healthy():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if not self._process.is_alive() or time.monotonic() > deadline:
                 raise RuntimeError(f"The vLLM server does not start:\n{self._log.read_text()[-3000:]}")
             time.sleep(0.2)
 
     def kill(self) -> None:
         """`kill -9` of the server and of its engine process."""
-        if self._process is not None and self._guard is not None:
+        if self._process is not None and self._process.pid is not None and self._guard is not None:
             with suppress(ProcessLookupError):  # it may have ended already
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            self._process.join()
             dismiss(self._guard)
             self._process = self._guard = None
 
@@ -104,3 +108,14 @@ class VllmServer:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+
+def _serve(arguments: list[str], environment: dict[str, str], log: Path) -> None:
+    """In a new process: be vLLM's server."""
+    os.setsid()  # `kill` ends its children, too
+    die_with_parent()
+    write_to(log, 1, 2)
+    os.environ.update(environment)
+    fork_engines()
+    sys.argv = ["vllm.entrypoints.openai.api_server", *arguments]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

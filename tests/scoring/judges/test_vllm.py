@@ -2,21 +2,21 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.errors import InputError, StageFailure, UsageError
 from grao_pipeline.scoring.judges.answer_format import answer_schema
 from grao_pipeline.scoring.judges.base import Question
 from grao_pipeline.scoring.judges.vllm import VllmChatModel
 from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, Reward
+from tests.commands import forked
+from tests.models.engine_processes import fork_engines, kill_engines
 from tests.scoring.judges.common import QUESTION, candidates, statuses
-from tests.scoring.judges.conftest import POSITIONS, open_vllm
+from tests.scoring.judges.conftest import POSITIONS, SMALL, open_vllm
 
 pytestmark = pytest.mark.vllm
 
@@ -162,31 +162,22 @@ def test_template_variables_reach_the_template(judge_model: Path, tmp_path: Path
     assert thinking != silent
 
 
-KILLING = """
-import os, signal, sys
-from pathlib import Path
-from grao_pipeline.errors import StageFailure
-from tests.scoring.judges.conftest import SMALL, open_vllm
-from tests.scoring.judges.test_vllm import question
-
-if __name__ == "__main__":
-    asked = open_vllm(Path(sys.argv[1]), **SMALL).ask(question(f"Which, {number}?") for number in range(100_000))
+def kill_the_engine(judge_model: Path, said: Path) -> None:
+    """Ask, and kill the engine's process meanwhile; say the error into a file."""
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
+    fork_engines()
+    asked = open_vllm(judge_model, **SMALL).ask(question(f"Which, {number}?") for number in range(100_000))
     try:
         for number, _ in asked:
             if number == 20:
-                children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-                engines = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-                os.kill(int(*engines), signal.SIGKILL)
+                kill_engines()
     except StageFailure as error:
-        print("StageFailure:", error)
-"""
+        said.write_text(str(error))
 
 
 def test_a_killed_engine_process_fails_the_stage_at_once(judge_model: Path, tmp_path: Path) -> None:
     """vLLM itself would wait forever."""
-    script = tmp_path / "killing.py"
-    script.write_text(KILLING)
-    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "PYTHONPATH": str(Path.cwd())}
-    command = [sys.executable, str(script), str(judge_model)]
-    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
-    assert "StageFailure: The judge's vLLM engine died (out of memory, or killed)." in process.stdout
+    process = forked(kill_the_engine, judge_model, tmp_path / "said")
+    process.join(300)
+    assert process.exitcode == 0
+    assert (tmp_path / "said").read_text().startswith("The judge's vLLM engine died (out of memory, or killed).")

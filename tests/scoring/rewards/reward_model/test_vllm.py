@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from itertools import islice
 from pathlib import Path
 
@@ -12,11 +10,15 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from grao_pipeline.errors import InputError, UsageError
+from grao_pipeline.cli.main import main
+from grao_pipeline.errors import InputError, StageFailure, UsageError
 from grao_pipeline.scoring.named_reward import make_reward
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.scoring.rewards.base import Candidate, Reward
+from grao_pipeline.storage.reader import open_table
 from tests import tiny
+from tests.commands import forked
+from tests.models.engine_processes import fork_engines, kill_engines
 from tests.scoring.rewards.reward_model.test_encoders import make_encoder
 
 pytestmark = pytest.mark.vllm
@@ -141,47 +143,36 @@ def test_weights_that_cannot_be_loaded_are_an_input_error(reward_model: Path, tm
         list(make(tmp_path, "output=verbosity").score(CANDIDATES))
 
 
-KILL_THE_ENGINE = """
-import os, signal, sys
-import psutil
-from grao_pipeline.errors import StageFailure
-from tests.scoring.rewards.reward_model.test_vllm import CANDIDATES, SMALL, Path, make
-
-if __name__ == "__main__":
-    stream = make(Path(sys.argv[1]), "output=verbosity", *SMALL).score(CANDIDATES * 200)
+def kill_the_engine(reward_model: Path, said: Path) -> None:
+    """Score, and kill the engine's process meanwhile; say the error into a file."""
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
+    fork_engines()
+    stream = make(reward_model, "output=verbosity", *SMALL).score(CANDIDATES * 200)
     next(iter(stream))
-    for process in psutil.Process().children(recursive=True):
-        if "spawn_main" in " ".join(process.cmdline()):
-            os.kill(process.pid, signal.SIGKILL)
+    kill_engines()
     try:
         list(stream)
     except StageFailure as error:
-        print("FAILED", error)
-"""
+        said.write_text(str(error))
 
 
 def test_an_engine_process_that_is_killed_fails_the_stage(reward_model: Path, tmp_path: Path) -> None:
     """vLLM's client would wait for it forever."""
-    (tmp_path / "kill.py").write_text(KILL_THE_ENGINE)
-    root = Path(__file__).parents[4]
-    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "PYTHONPATH": str(root)}
-    command = [sys.executable, str(tmp_path / "kill.py"), str(reward_model)]
-    process = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-    assert "FAILED The reward model's vLLM engine died" in process.stdout, process.stderr
-    assert "vllm.gpu_memory_utilization=… or vllm.max_num_seqs=… lowered" in process.stdout
+    process = forked(kill_the_engine, reward_model, tmp_path / "said")
+    process.join(300)
+    assert process.exitcode == 0
+    said = (tmp_path / "said").read_text()
+    assert "The reward model's vLLM engine died" in said
+    assert "vllm.gpu_memory_utilization=… or vllm.max_num_seqs=… lowered" in said
 
 
-ONE_PROCESS = """
-import sys
-from tests.scoring.rewards.reward_model.test_vllm import CANDIDATES, make
-from grao_pipeline.cli.main import main
-
-reward_model, *command = sys.argv[1:]
-reward = make(reward_model, "output=helpfulness", "vllm.kv_cache_memory_bytes=16777216")
-assert len(list(reward.score(CANDIDATES))) == len(CANDIDATES)
-reward.close()
-main(command)
-"""
+def score_and_sample(reward_model: Path, command: list[str]) -> None:
+    """A reward model in vLLM, then an engine, both in this process."""
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    reward = make(reward_model, "output=helpfulness", "vllm.kv_cache_memory_bytes=16777216")
+    assert len(list(reward.score(CANDIDATES))) == len(CANDIDATES)
+    reward.close()
+    main(command)
 
 
 @pytest.mark.slow
@@ -191,6 +182,7 @@ def test_a_reward_model_and_then_an_engine_run_in_one_process(
     """vLLM's worker class, which the first one extends, is there for the second. Which is first is the question."""
     command = ["generate", prompts, tmp_path / "out", "--model", model, "--samples", 2, "--max-new-tokens", 2]
     command += ["--engine", "vllm", "--engine-arg", "kv_cache_memory_bytes=16777216"]
-    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
-    arguments = [sys.executable, "-c", ONE_PROCESS, reward_model, *command]
-    subprocess.run([str(argument) for argument in arguments], env=environment, check=True)
+    process = forked(score_and_sample, reward_model, list(map(str, command)))
+    process.join(300)
+    assert process.exitcode == 0
+    assert open_table(str(tmp_path / "out"), "groups").num_rows == 10
