@@ -32,7 +32,7 @@ def many_prompts(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def options(model: Path, **changes: Any) -> GenerateOptions:
-    chosen = {"engine": "transformers", "samples": 3, "max_new_tokens": 60, "temperature": 1.0, "prompts_per_part": 4}
+    chosen = {"engine": "transformers", "samples": 3, "max_new_tokens": 24, "temperature": 1.0, "prompts_per_part": 4}
     return GenerateOptions(**{"model": str(model), "batch_size": 2, **chosen, **changes})
 
 
