@@ -18,7 +18,7 @@ class WithDates(yaml.SafeLoader):
     """PyYAML's own, even where a library that vLLM imports has changed its class: then it reads dates as text."""
 
 
-WithDates.add_constructor("tag:yaml.org,2002:timestamp", WithDates.construct_yaml_timestamp)
+WithDates.add_constructor("tag:yaml.org,2002:timestamp", WithDates.construct_yaml_timestamp)  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize(
