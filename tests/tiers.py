@@ -23,6 +23,8 @@ FIXTURES = {
 """Fixtures that open vLLM or Ray."""
 PROPERTY = "cpu_seconds"
 TESTS = Path(__file__).parent
+LONGEST_ID = 80
+"""Characters of a parameter in the name of a test."""
 
 # The same examples in every run: a test does not pass or fail by chance.
 settings.register_profile("full", max_examples=100, deadline=None, derandomize=True, database=None)
@@ -89,6 +91,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=f"needs {package}: pip install 'grao-pipeline[{package}]'"))
     sizes = Counter(groups.values())
     items.sort(key=lambda item: (-slow[groups[item.nodeid]], -sizes[groups[item.nodeid]], groups[item.nodeid]))
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Names of tests are read: a long text in them is cut."""
+    return f"{val[:LONGEST_ID]}..." if isinstance(val, str) and len(val) > LONGEST_ID else None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
