@@ -6,6 +6,8 @@ Every stage's summary ends with `notes`. The thresholds stand here (those of tra
 
 from collections.abc import Iterator, Mapping
 
+from grao_pipeline.amounts import of, some
+
 MANY_TRUNCATED = 0.2
 """Share of the samples that end at their token limit."""
 MANY_UNFINISHED_THOUGHTS = 0.1
@@ -26,11 +28,6 @@ POSITION_BIAS = 0.7
 """Share of a judge's decided verdicts for the same position."""
 FEWEST_COMPARISONS = 8
 """Shares of fewer comparisons say nothing."""
-
-
-def of(count: int, total: int, what: str) -> str:
-    """`143 of 156 samples (92%)`."""
-    return f"{count:,} of {total:,} {what} ({count / max(total, 1):.0%})"
 
 
 def references(present: int, rows: int, kind: str = "") -> Iterator[str]:
@@ -74,8 +71,8 @@ def truncation(truncated: int, samples: int) -> Iterator[str]:
 def steps_left_out(samples: int) -> Iterator[str]:
     """Samples whose steps have no place."""
     yield (
-        f"{samples:,} samples have their answer in several pieces of the completion, so that the steps of the reward "
-        "have no place in it and are left out. Judge whole texts with --score-on all."
+        f"{some(samples, 'sample has its', 'samples have their')} answer in several pieces of the completion, so that "
+        "the steps of the reward have no place in it and are left out. Judge whole texts with --score-on all."
     )
 
 
@@ -163,8 +160,8 @@ def unreadable_answers(count: int, groups: int, first: str) -> Iterator[str]:
 def rewritten(parts: int) -> Iterator[str]:
     """Scores that were changed in place."""
     yield (
-        f"{parts} parts were rewritten: run again what was made from these scores. grao advantages notices it by "
-        "itself; a model or an evaluation needs another OUT."
+        f"{some(parts, 'part was', 'parts were')} rewritten: run again what was made from these scores. grao "
+        "advantages notices it by itself; a model or an evaluation needs another OUT."
     )
 
 
@@ -279,7 +276,9 @@ def all_ties(ties: float | None) -> Iterator[str]:
 def resample(without_signal: int, groups: int, prompts: int, samples: int) -> Iterator[str]:
     """How many groups teach nothing, and what is done about it."""
     if without_signal:
-        action = f"{prompts:,} prompts get {samples} new samples each" if prompts else "no prompt is sampled further"
+        new = f"{samples} new samples"
+        action = some(prompts, f"prompt gets {new}", f"prompts get {new} each")
+        action = action if prompts else "no prompt is sampled further"
         yield f"{of(without_signal, groups, 'groups')} have no learning signal: {action}."
 
 

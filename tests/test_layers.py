@@ -39,6 +39,7 @@ FLOORS = {
     "processes": 0,
     "environment": 0,
     "free_port": 0,
+    "amounts": 0,
     "garbage": 0,
     "progress": 0,
     "presets": 0,

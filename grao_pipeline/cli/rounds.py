@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from grao_pipeline.amounts import some
 from grao_pipeline.cli.command import CommandGroup, errors_for_people, json_option
 from grao_pipeline.cli.console import current_progress
 from grao_pipeline.cli.rounds_tasks import WIDTH, print_commands, print_plan, print_resolved, print_states, totals
@@ -66,9 +67,10 @@ def run(config: str, log_to: Sequence[str], as_json: bool) -> None:
 def print_run(summary: "RunSummary") -> None:
     """What was made, and the results so far."""
     if not summary.made and not summary.failures:
-        echo(f"Everything is done already: {len(summary.found)} tasks found in {summary.output}.")
+        echo(f"Everything is done already: {some(len(summary.found), 'task', 'tasks')} found in {summary.output}.")
     else:
-        echo(f"{len(summary.made)} tasks made, {len(summary.found)} found in {summary.output}.")
+        tasks = some(len(summary.made), "task", "tasks")
+        echo(f"{tasks} made, {len(summary.found)} found in {summary.output}.")
     print_results(summary.rows)
     print_stops(summary.stops)
     for place in summary.newest_models():

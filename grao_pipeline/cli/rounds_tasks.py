@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from grao_pipeline.amounts import some
 from grao_pipeline.cli.parameters import command_line
 from grao_pipeline.cli.terminal import echo
 from grao_pipeline.pipeline import stage_named
@@ -55,7 +56,8 @@ def print_commands(left: Sequence["PlannedTask"]) -> None:
         echo(shlex.join(command_line(stage, task.inputs or (), task.out or "", given)))
     later = [task.name for task in left if task not in known]
     if later:
-        echo(f"# {len(later)} tasks follow, from {later[0]} on: their places depend on what these commands make.")
+        follow = some(len(later), "task follows", "tasks follow")
+        echo(f"# {follow}, from {later[0]} on: their places depend on what these commands make.")
         echo("# Then print the commands again.")
 
 

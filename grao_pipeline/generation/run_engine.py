@@ -1,5 +1,6 @@
 """From the requests of an assembler through an engine to its groups."""
 
+from grao_pipeline.amounts import some
 from grao_pipeline.errors import Interrupted
 from grao_pipeline.generation.engine_output import EngineOutput
 from grao_pipeline.generation.engines.base import Engine, Sampling
@@ -35,8 +36,9 @@ def run_engine(
     except Interrupted as stop:
         num_saved = assembler.save_unfinished()
         raise Interrupted(
-            f"{stop} {assembler.num_committed} parts are committed, and {num_saved} finished groups of unfinished "
-            "parts are saved. Run the same command to resume."
+            f"{stop} {some(assembler.num_committed, 'part is', 'parts are')} committed, and "
+            f"{some(num_saved, 'finished group', 'finished groups')} of unfinished parts saved. Run the same command "
+            "to resume."
         ) from None
     except BaseException:  # whatever it is, finished groups are expensive
         assembler.save_unfinished()

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
 from grao_pipeline import notes
+from grao_pipeline.amounts import some
 from grao_pipeline.importing.columns import Kind, Layout
 from grao_pipeline.importing.ledger import ImportCounts
 
@@ -91,9 +92,10 @@ def notes_on(
     references, responses = thoughts.get("references missing", 0), thoughts.get("responses missing", 0)
     if references or responses:
         yield (
-            f"{references:,} references and {responses:,} responses have no reasoning, but the model reasons. Such "
-            "responses are trained on after an empty thought; such references are not trained on, unless "
-            "--reference-reasoning says how. Turn thinking off with --template-arg where they were written without."
+            f"{some(references, 'reference', 'references')} and {some(responses, 'response', 'responses')} have no "
+            "reasoning, but the model reasons. Such responses are trained on after an empty thought; such references "
+            "are not trained on, unless --reference-reasoning says how. Turn thinking off with --template-arg where "
+            "they were written without."
         )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from grao_pipeline import notes
+from grao_pipeline.amounts import of, some
 from grao_pipeline.errors import GraoError, InputError
 from grao_pipeline.fingerprints import tokenizer_fingerprint
 from grao_pipeline.lineage.catalog import Catalog, Output, default_roots, read_output
@@ -100,17 +100,19 @@ def verify_chain(path: str, options: VerifyOptions, progress: Progress = SILENT)
     pruned = sum(one.state == "pruned" for one in summary.chain)
     if pruned:
         summary.notes.append(
-            f"{notes.of(pruned, len(summary.chain), 'outputs')} are models whose weights were deleted by grao rounds "
+            f"{of(pruned, len(summary.chain), 'outputs')} are models whose weights were deleted by grao rounds "
             "prune (or by keep: in the rounds): only their other files were verified."
         )
     if summary.missing:
         summary.notes.append(
-            f"{summary.missing} inputs were not found, and so not verified: name the folders that hold them with "
-            "--look-in."
+            f"{some(summary.missing, 'input was', 'inputs were')} not found, and so not verified: name the folders "
+            "that hold what is missing with --look-in."
         )
         summary.problems += list(catalog.unreadable.values())
         if options.complete:
-            summary.problems.append(f"{summary.missing} inputs of the chain were not found.")
+            summary.problems.append(
+                f"{some(summary.missing, 'input of the chain was', 'inputs of the chain were')} not found."
+            )
     summary.problems = list(dict.fromkeys(summary.problems))
     return summary
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from grao_pipeline import notes
+from grao_pipeline.amounts import some
 from grao_pipeline.errors import InputError, UsageError
 from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.progress import SILENT, Progress
@@ -136,7 +137,8 @@ def _drawn(candidates: pl.DataFrame, options: CurriculumOptions, newest_round: i
     ids, chances = (candidates[name].to_list() for name in ("prompt_id", "probability"))
     drawn = draw(ids, chances, number, [options.seed, newest_round])
     if 0 < len(drawn) < number:
-        progress.warn(f"{len(drawn)} prompts are chosen instead of {number}: all others have a chance of 0.")
+        chosen = some(len(drawn), "prompt is", "prompts are")
+        progress.warn(f"{chosen} chosen instead of {number}: all others have a chance of 0.")
     return drawn
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from grao_pipeline.amounts import some
 from grao_pipeline.errors import StageFailure
 
 
@@ -19,4 +20,5 @@ def raise_failures(failures: Mapping[str, str]) -> None:
     """
     if failures:
         of_variants = [f"{variant}: {message}" for variant, message in failures.items()]
-        raise StageFailure("\n".join([f"{len(failures)} variants failed; the others are finished.", *of_variants]))
+        failed = f"{some(len(failures), 'variant', 'variants')} failed; the others are finished."
+        raise StageFailure("\n".join([failed, *of_variants]))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from grao_pipeline import notes
+from grao_pipeline.amounts import of
 from grao_pipeline.rounds.config.run_plan import PromptsPlan
 from grao_pipeline.storage.reader import open_table
 
@@ -23,6 +23,6 @@ def notes_on_held_out(prompts: PromptsPlan) -> Iterator[str]:
 
 def _note(shared: int, prompts: int) -> str:
     return (
-        f"{notes.of(shared, prompts, 'prompts')} of prompts: eval are in train, too: metrics on what was trained on "
+        f"{of(shared, prompts, 'prompts')} of prompts: eval are in train, too: metrics on what was trained on "
         "are too good. grao prompts --eval-fraction splits a dataset."
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from grao_pipeline.notes import of
+from grao_pipeline.amounts import of
 from grao_pipeline.training.options import TrainOptions
 
 FEW_STEPS = 10

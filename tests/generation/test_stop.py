@@ -58,7 +58,7 @@ def test_finished_groups_of_unfinished_parts_are_saved_and_not_sampled_again(
 ) -> None:
     """Of 24 groups in parts of five, the signal comes when eight are finished and the ninth is on its way."""
     out = tmp_path / "groups"
-    with pytest.raises(Interrupted, match=rf"Stopped by {number.name}\. 1 parts are committed, and 3 finished groups"):
+    with pytest.raises(Interrupted, match=rf"Stopped by {number.name}\. 1 part is committed, and 3 finished groups of"):
         run(many_prompts, out, model, Interrupting(8, number))
     assert [path.name for path in sorted(out.iterdir())] == ["part-000000.parquet", "part-000001.parquet.unfinished"]
     second = FakeEngine()
@@ -126,7 +126,7 @@ def test_the_command_stops_within_seconds_and_ends_in_the_same_table(
         time.sleep(0.005)
     process.terminate()
     assert process.wait(10) == 1
-    assert "Error: Stopped by SIGTERM. 1 parts are committed" in process.written("stderr")
+    assert "Error: Stopped by SIGTERM. 1 part is committed" in process.written("stderr")
     assert "Traceback" not in process.written("stderr")
     again = tiny.grao_json("generate", many_prompts, out, *options)
     assert again["new_samples"] == 2 * (24 - 12 - again["groups_recovered"])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from grao_pipeline.amounts import some
 from grao_pipeline.errors import StageFailure
 from grao_pipeline.generation.engines.base import ABORTED, Request, Sample, Sampling
 from grao_pipeline.json_text import parse_json
@@ -169,7 +170,8 @@ class ChatFormat:
             lines.append("The server accepts no seed: the same command samples other texts.")
         if self.refused:
             lines.append(
-                f"The server refused {len(self.refused):,} prompts; their samples are aborted. E.g.: {self.refused[0]}"
+                f"The server refused {some(len(self.refused), 'prompt', 'prompts')}, whose samples are aborted. "
+                f"E.g.: {self.refused[0]}"
             )
         return lines
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from queue import Queue
 from typing import TYPE_CHECKING, Any
 
+from grao_pipeline.amounts import some
 from grao_pipeline.errors import GraoError, StageFailure, UsageError
 from grao_pipeline.generation.engines.base import Engine, Precision, Request, SampledGroup, Sampling
 from grao_pipeline.generation.engines.make import EngineRecipe
@@ -173,7 +174,8 @@ class RayEngine(Engine):
             ) from error
         self._restarts_left -= 1
         unfinished = sum(len(requests) for requests in actor.parts.values())
-        self._progress.warn(f"An actor died; starting another. {unfinished} groups in flight are sampled again.")
+        again = some(unfinished, "group in flight is", "groups in flight are")
+        self._progress.warn(f"An actor died; starting another. {again} sampled again.")
 
 
 def _remove_request(parts: dict[int, dict[int, Request]], key: tuple[int, int]) -> None:

@@ -150,7 +150,7 @@ def test_a_prompt_that_the_server_refuses_is_aborted_and_said(
     groups, notes = generate(server, questions, tmp_path / "out")
     assert groups[3]["finish_reasons"] == ["abort"] * 3
     assert completions(groups[:3] + groups[4:]) == EXPECTED[:3] + EXPECTED[4:]
-    assert "The server refused 1 prompts; their samples are aborted. E.g.: content policy" in notes
+    assert "The server refused 1 prompt, whose samples are aborted. E.g.: content policy" in notes
 
 
 @pytest.mark.slow
