@@ -37,8 +37,8 @@ def run_engine(
         num_saved = assembler.save_unfinished()
         raise Interrupted(
             f"{stop} {some(assembler.num_committed, 'part is', 'parts are')} committed, and "
-            f"{some(num_saved, 'finished group', 'finished groups')} of unfinished parts saved. Run the same command "
-            "to resume."
+            f"{some(num_saved, 'finished group is', 'finished groups are')} saved of parts that are not. Run the same "
+            "command to resume."
         ) from None
     except BaseException:  # whatever it is, finished groups are expensive
         assembler.save_unfinished()
