@@ -58,7 +58,9 @@ def test_finished_groups_of_unfinished_parts_are_saved_and_not_sampled_again(
 ) -> None:
     """Of 24 groups in parts of five, the signal comes when eight are finished and the ninth is on its way."""
     out = tmp_path / "groups"
-    with pytest.raises(Interrupted, match=rf"Stopped by {number.name}\. 1 part is committed, and 3 finished groups are saved"):
+    with pytest.raises(
+        Interrupted, match=rf"Stopped by {number.name}\. 1 part is committed, and 3 finished groups are saved"
+    ):
         run(many_prompts, out, model, Interrupting(8, number))
     assert [path.name for path in sorted(out.iterdir())] == ["part-000000.parquet", "part-000001.parquet.unfinished"]
     second = FakeEngine()
