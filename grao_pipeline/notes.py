@@ -276,9 +276,10 @@ def all_ties(ties: float | None) -> Iterator[str]:
 def resample(without_signal: int, groups: int, prompts: int, samples: int) -> Iterator[str]:
     """How many groups teach nothing, and what is done about it."""
     if without_signal:
-        new = some(samples, "new sample", "new samples")
-        action = some(prompts, f"prompt gets {new}", f"prompts get {new} each")
-        action = action if prompts else "no prompt is sampled further"
+        action = "no prompt is sampled further"
+        if prompts:
+            new = some(samples, "new sample", "new samples")
+            action = some(prompts, f"prompt gets {new}", f"prompts get {new} each")
         yield f"{of(without_signal, groups, 'groups')} have no learning signal: {action}."
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from grao_pipeline.amounts import of
+from grao_pipeline.amounts import of, some
 from grao_pipeline.training.options import TrainOptions
 
 FEW_STEPS = 10
@@ -16,8 +16,8 @@ def few_steps(steps: int, groups: int, options: TrainOptions) -> Iterator[str]:
     """A training that is over before it begins, unless it is one of many short ones that carry their optimizer."""
     if steps < FEW_STEPS and not options.carry_optimizer and not options.save_optimizer:
         yield (
-            f"{steps} optimizer step{'s' * (steps != 1)} ({groups:,} groups, {options.groups_per_step} per step): "
-            "little can be learned. Lower --groups-per-step, raise --epochs, or sample more prompts."
+            f"{some(steps, 'optimizer step', 'optimizer steps')} ({groups:,} groups, {options.groups_per_step} per "
+            "step): little can be learned. Lower --groups-per-step, raise --epochs, or sample more prompts."
         )
 
 

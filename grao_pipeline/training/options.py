@@ -171,9 +171,10 @@ class TrainOptions(StageOptions):
     def _machines_can_meet(self) -> Self:
         if (self.nodes > 1) != (self.rendezvous is not None):
             raise ValueError("--nodes and --rendezvous go together: several machines must find each other")
-        host, _, port = (self.rendezvous or "node0:29400").rpartition(":")
-        if not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
-            raise ValueError(f"--rendezvous {self.rendezvous}: expected HOST:PORT, e.g. node0:29400")
+        if self.rendezvous is not None:
+            host, _, port = self.rendezvous.rpartition(":")
+            if not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
+                raise ValueError(f"--rendezvous {self.rendezvous}: expected HOST:PORT, e.g. node0:29400")
         return self
 
     @model_validator(mode="after")

@@ -23,10 +23,8 @@ def fork_engines() -> None:
 
 def kill_engines() -> None:
     """`kill -9` of the engines of this process: of all that it has started but shells, which guard them."""
-    killed = 0
-    for thread in Path("/proc/self/task").iterdir():
-        for pid in map(int, (thread / "children").read_text().split()):
-            if Path(f"/proc/{pid}/comm").read_text().strip() != "sh":
-                os.kill(pid, signal.SIGKILL)
-                killed += 1
-    assert killed
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()  # of the main thread
+    engines = [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().strip() != "sh"]
+    assert engines
+    for pid in engines:
+        os.kill(pid, signal.SIGKILL)

@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from grao_pipeline.amounts import some
 from grao_pipeline.options import StageOptions
 
 
@@ -32,7 +33,7 @@ class Until(StageOptions):
         if self.at_least is not None:
             reasons.append(f"{self.metric} is at least {self.at_least:g}")
         if self.patience is not None:
-            reasons.append(f"{self.patience} round{'s' * (self.patience > 1)} in a row did not raise {self.metric}")
+            reasons.append(f"{some(self.patience, 'round', 'rounds')} in a row did not raise {self.metric}")
         return " or ".join(reasons)
 
 
