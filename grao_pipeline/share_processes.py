@@ -18,7 +18,8 @@ NAME = "processes of the shares"
 
 
 class Failure(NamedTuple):
-    """Which command failed first, and how its process ended, as `subprocess` counts it."""
+    """Which command failed first, and how its process ended, as `subprocess` counts it. One that was killed precedes
+    those that failed for want of it."""
 
     number: int
     code: int
@@ -59,9 +60,10 @@ class ShareProcesses(Resident):
                 if answer == DONE:
                     continue
                 if answer is None and (process.has_begun or not process.has_stayed):
-                    failure = Failure(number, process.exit_code)
+                    ended = [(number, process), *(other for other in asked.items() if other[1].has_hung_up)]
+                    failures = [Failure(which, one.exit_code) for which, one in ended]
                     self.close()
-                    return failure
+                    return min(failures, key=lambda failure: failure.code >= 0)
                 self._end([process])  # outdated, or gone since the last task
                 asked[number] = self._start(*commands[number])
         except BaseException:
@@ -133,6 +135,13 @@ class ShareProcess:
     def has_begun(self) -> bool:
         """Whether it has answered at all to what it works on."""
         return self._answers is not None and self._answers.has_begun
+
+    @property
+    def has_hung_up(self) -> bool:
+        """Whether it has ended, or is about to, and all that it answered has been read."""
+        with suppress(OSError):
+            return not self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        return False
 
     @property
     def exit_code(self) -> int:

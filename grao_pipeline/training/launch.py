@@ -1,4 +1,4 @@
-"""Ranks of a training, started and watched by torch's elastic launcher, as torchrun does."""
+"""Ranks of a training, started and watched by torch's elastic launcher, as torchrun does; or those that stay."""
 
 import logging
 import os
@@ -25,7 +25,10 @@ from grao_pipeline.options_file import write_options_file
 from grao_pipeline.processes import GRACE_SECONDS
 from grao_pipeline.progress import Progress
 from grao_pipeline.relay import Relay
+from grao_pipeline.residence import RESIDENCE
+from grao_pipeline.share_processes import Failure
 from grao_pipeline.training.options import TrainOptions
+from grao_pipeline.training.resident_ranks import run_resident_ranks
 
 RUN = "grao-train"
 """What the machines of one training call it when they meet."""
@@ -66,34 +69,53 @@ def train_in_processes(
     """
     of_rank = options.model_copy(update={"processes": 1})
     threads = device_sets(count, "cpu", 0)[0]  # of a rank on a GPU, too: it has as many cores to itself
-    failure = None
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grao-ranks-")))
         relay = stack.enter_context(Relay(progress))
         file = directory / "options.json"
         write_options_file(file, of_rank, YamlSection("", str(file)))
-        parent = {PARENT_VARIABLE: str(os.getpid())}
-        stack.enter_context(environment({**threads, **relay.environment, **parent}))
-        stack.enter_context(_quiet())
+        command = ["train", *arguments, "--options", str(file)]
+        try:
+            if RESIDENCE.is_open and options.nodes == 1:
+                failure = run_resident_ranks(command, count, relay.environment, threads)
+            else:
+                stack.enter_context(environment({**threads, **relay.environment}))
+                failure = _launch_ranks(command, options, count, directory)
+        except Interrupted as stop:
+            raise Interrupted(f"{stop} {RESUME}") from None
+    if failure is not None:
+        if failure.code < 0 or relay.error is None:
+            raise StageFailure(f"{how_it_ended(f'Rank {failure.number}', failure.code)} {RESUME}")
+        raise relay.error
+    return next(iter(relay.summaries), None)
+
+
+def _launch_ranks(command: list[str], options: TrainOptions, count: int, directory: Path) -> Failure | None:
+    """Run `grao COMMAND` below the launcher; the rank that failed.
+
+    Args:
+        directory: for the launcher's logs.
+
+    Raises:
+        StageFailure: the machines did not meet.
+        Interrupted: SIGTERM or SIGINT.
+    """
+    with environment({PARENT_VARIABLE: str(os.getpid())}), _quiet():
         launch = elastic_launch(_config(options, count, directory), sys.executable)
         try:
-            launch("-P", "-m", "grao_pipeline", "train", *arguments, "--options", str(file))
+            launch("-P", "-m", "grao_pipeline", *command)
         except ChildFailedError as error:
-            failure = error
+            killed = [end for end in error.failures.values() if end.exitcode < 0 and end.exitcode != -signal.SIGTERM]
+            end = (killed or [error.get_first_failure()[1]])[0]
+            return Failure(end.local_rank, end.exitcode)
         except RendezvousError as error:
             raise StageFailure(
                 f"The {options.nodes} machines did not meet at {options.rendezvous} ({error}). Every one runs this "
                 "command with the same --nodes and --rendezvous, a port that is free on its host and open to others."
             ) from error
         except SignalException as stop:
-            raise Interrupted(f"Stopped by {stop.sigval.name}. {RESUME}") from None
-    if failure is not None:
-        killed = [end for end in failure.failures.values() if end.exitcode < 0 and end.exitcode != -signal.SIGTERM]
-        if killed or relay.error is None:
-            end = (killed or [failure.get_first_failure()[1]])[0]
-            raise StageFailure(f"{how_it_ended(f'Rank {end.local_rank}', end.exitcode)} {RESUME}")
-        raise relay.error
-    return next(iter(relay.summaries), None)
+            raise Interrupted(f"Stopped by {stop.sigval.name}.") from None
+    return None
 
 
 def _config(options: TrainOptions, count: int, directory: Path) -> LaunchConfig:

@@ -1,4 +1,5 @@
-"""The real engines, whose starts are counted in the file that ENGINE_STARTS names; and a reward that may kill."""
+"""The real engines, whose starts are counted in the file that ENGINE_STARTS names; a reward that may kill; and an
+objective that may kill its rank."""
 
 import os
 import signal
@@ -8,6 +9,8 @@ from grao_pipeline.arguments import NoArguments
 from grao_pipeline.generation.engines.base import EngineOptions
 from grao_pipeline.generation.engines.transformers import TransformersEngine
 from grao_pipeline.generation.engines.vllm import VllmArguments, VllmEngine
+from grao_pipeline.training.objectives.base import ObjectiveInputs, ObjectiveOutputs
+from grao_pipeline.training.objectives.grao import Grao
 
 
 class CountedTransformers(TransformersEngine):
@@ -47,3 +50,18 @@ def deadly_length(completions: list[str]) -> list[float]:
     if left == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return [float(len(completion)) for completion in completions]
+
+
+class DeadlyGrao(Grao):
+    """GRAO. Every rank writes its process's ID below OBJECTIVE_PROCESSES, and the second rank kills itself where the
+    file DEADLY_STEP says so."""
+
+    def __call__(self, inputs: ObjectiveInputs) -> ObjectiveOutputs:
+        rank = os.environ["RANK"]
+        with Path(os.environ["OBJECTIVE_PROCESSES"], rank).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        deadly = Path(os.environ["DEADLY_STEP"])
+        if rank == "1" and deadly.exists():
+            deadly.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(inputs)

@@ -66,6 +66,43 @@ def test_two_processes_of_a_stage_keep_their_engines_for_all_rounds(
     assert_equal_outputs(*configs)
 
 
+@pytest.mark.slow
+def test_the_ranks_of_a_training_stay_for_all_rounds_unless_one_is_killed(
+    tmp_path: Path, model: Path, prompts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They train what ranks do that the launcher starts anew for every round."""
+    processes, deadly = tmp_path / "processes", tmp_path / "deadly"
+    processes.mkdir()
+    monkeypatch.setenv("OBJECTIVE_PROCESSES", str(processes))
+    monkeypatch.setenv("DEADLY_STEP", str(deadly))
+    train = {"objective": f"{HERE}:DeadlyGrao", "learning_rate": 1e-3, "groups_per_step": 4}
+    configs = []
+    for name in ("apart", "resident"):
+        (tmp_path / name).mkdir()
+        resources = {"train": {"processes": 2}}
+        configs.append(write_config(tmp_path / name, model, prompts, rounds=3, train=train, resources=resources))
+
+    def take_processes() -> list[int]:
+        """How many processes each rank has been in since the last call."""
+        files = [processes / "0", processes / "1"]
+        numbers = [len(set(file.read_text().split())) for file in files]
+        for file in files:
+            file.unlink()
+        return numbers
+
+    run(configs[0])
+    assert take_processes() == [3, 3]
+    deadly.touch()
+    killed = subprocess.run(command(configs[1]), capture_output=True, text=True, check=False)
+    assert killed.returncode == 1
+    assert "Rank 1 was ended by SIGKILL" in killed.stderr
+    assert "Traceback" not in killed.stderr
+    assert take_processes() == [1, 1]
+    subprocess.run(command(configs[1]), check=True)
+    assert take_processes() == [1, 1]
+    assert_equal_outputs(*configs)
+
+
 def assert_equal_outputs(*configs: Path) -> None:
     """Two runs wrote the same tables and models."""
     first, second = (contents(config) for config in configs)
