@@ -1,6 +1,28 @@
-"""Lazy exports of a package (PEP 562): a name loads its module when it is first used, not when the package is."""
+"""What is loaded when it is first used: modules, and the exports of a package (PEP 562)."""
 
 import sys
+
+
+class LazyModule:
+    """A module that is imported when one of its names is first used, e.g. in a thread while another one reads.
+
+    Example:
+        if TYPE_CHECKING:
+            import pyarrow.compute as pc
+        else:
+            pc = LazyModule("pyarrow.compute")
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> object:
+        return _loaded(self._name, name)
+
+
+def _loaded(module: str, name: str) -> object:
+    __import__(module)  # importlib.import_module without loading importlib, for those who only import the package
+    return getattr(sys.modules[module], name)
 
 
 class LazyExports:
@@ -26,9 +48,7 @@ class LazyExports:
         """
         if name not in self.modules:
             raise AttributeError(f"module '{self.package}' has no attribute '{name}'")
-        module = self.modules[name]
-        __import__(module)  # importlib.import_module without loading importlib, for those who only import the package
-        return getattr(sys.modules[module], name)
+        return _loaded(self.modules[name], name)
 
     def names(self) -> list[str]:
         """The exported names."""

@@ -4,7 +4,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
-import pyarrow.compute as pc
 
 from grao_pipeline.advantages.flat_view import SCORE_COLUMNS, columns_to_read, flat_view
 from grao_pipeline.advantages.options import WeightedScores
@@ -51,7 +50,7 @@ class ScoredGroups:
     def newest_round(self) -> int | None:
         """The newest round of the table; None where it has no groups."""
         rounds = (part.column("round") for part in self.groups.parts(["round"]))
-        return max((int(pc.max(column).as_py()) for column in rounds if len(column)), default=None)
+        return max((int(column.to_numpy().max()) for column in rounds if len(column)), default=None)
 
 
 def open_scored_groups(

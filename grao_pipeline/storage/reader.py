@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from grao_pipeline.checksums import bytes_checksum
 from grao_pipeline.contract import CONTRACT_VERSION
@@ -24,7 +23,6 @@ from grao_pipeline.storage.validation import checked, conform, refuse_repeats
 if TYPE_CHECKING:
     import datasets
     import polars as pl
-
 
 Content = TypeVar("Content")
 BYTES_AT_ONCE = 32 << 20
@@ -223,10 +221,12 @@ class TableReader:
 
     def _rows_by_group_id(self, group_ids: pa.ChunkedArray, columns: Sequence[str] | None) -> pa.Table:
         """A foreign companion may have other parts and another order: look its rows up by group ID."""
+        import pyarrow.compute as pc
+
         table = self._whole_foreign_table
         rows = pc.index_in(group_ids, value_set=table.column("group_id").combine_chunks())
         if rows.null_count:
-            missing = group_ids.filter(pc.is_null(rows))[0].as_py()
+            missing = group_ids.filter(rows.is_null())[0].as_py()
             raise MismatchError(f"{self.url} has no row for group {missing}. It needs one row per group.")
         aligned = table.take(rows)
         return aligned if columns is None else aligned.select(list(dict.fromkeys(["group_id", *columns])))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from grao_pipeline.errors import MismatchError
 from grao_pipeline.storage.reader import TableReader, open_table
@@ -61,6 +60,8 @@ def refuse_other_sample_counts(groups: pa.Table, scores: pa.Table, name: str) ->
     Raises:
         MismatchError: names the first group with another number.
     """
+    import pyarrow.compute as pc  # it takes longer to import than all else here
+
     num_samples, num_rewards = (
         pc.list_value_length(column).to_numpy()
         for column in (groups.column("finish_reasons"), scores.column("rewards"))

@@ -5,13 +5,19 @@ that is installed, which takes longer than such a table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from grao_pipeline.errors import SchemaError
+from grao_pipeline.lazy import LazyModule
 from grao_pipeline.schemas import FINISH_REASONS, NULLABLE_ELEMENTS, NULLABLE_FIELDS, PER_TOKEN, STATUSES, TableSchema
 from grao_pipeline.storage.json_columns import check_json
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
+else:
+    pc = LazyModule("pyarrow.compute")  # a tenth of a second, which a stage can spend while it reads
 
 TOKEN_IDS = ("prompt_token_ids", "reference_token_ids", "completion_token_ids")
 LOGPROBS = ("completion_logprobs", "completion_behavior_logprobs")
