@@ -91,9 +91,10 @@ def _tell_ended(requests: socket.socket) -> None:
             requests.sendall(f"ended {pid} {os.waitstatus_to_exitcode(status)}\n".encode())
 
 
-def _main() -> None:
+def main(requests: socket.socket) -> None:
+    """Be that process; see `serve`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    forked = serve(socket.socket(fileno=int(sys.argv[1])))
+    forked = serve(requests)
     if forked is not None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         from grao_pipeline.worker import end_at_once, work
@@ -103,4 +104,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    main(socket.socket(fileno=int(sys.argv[1])))

@@ -11,14 +11,19 @@ import os
 import runpy
 import shutil
 import signal
+import socket
 import sys
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from grao_pipeline import nursery
 from grao_pipeline.nursery import LIBRARIES, num_threads
+from grao_pipeline.rounds.executors import resident
 
 MODULES = [*LIBRARIES, "torch.distributed.launcher.api"]
 """Imported once, in a process that forks the others."""
@@ -86,6 +91,20 @@ class Command:
         self.wait()
         return self.written("stdout"), self.written("stderr")
 
+    def wait_for(self, text: str, stream: str = "stderr") -> bool:
+        """Wait until a text is in a standard stream; False where it ends without it."""
+        while text not in self.written(stream):
+            if self.poll() is not None:
+                return text in self.written(stream)
+            time.sleep(0.005)
+        return True
+
+    def wait_for_all(self) -> None:
+        """Wait until all that it has started has ended, too: until no process writes to its standard error."""
+        self.wait()
+        while any(_writes_to(process, self._directory / "stderr") for process in Path("/proc").glob("[0-9]*")):
+            time.sleep(0.02)
+
     def written(self, stream: str) -> str:
         """What is there so far of a standard stream."""
         path = self._directory / stream
@@ -105,6 +124,12 @@ class Command:
 def die_with_parent() -> None:
     """This process is killed when the one that forked it ends, e.g. with the tests. Linux only."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _writes_to(process: Path, file: Path) -> bool:
+    with suppress(OSError):  # it has ended meanwhile
+        return os.readlink(process / "fd" / "2") == str(file)
+    return False
 
 
 def _end(process: ForkServerProcess, directory: Path) -> None:
@@ -142,6 +167,8 @@ def _start(arguments: list[str], ranks: int, environment: dict[str, str], place:
 
 
 def _run(arguments: list[str]) -> None:
+    if arguments[:2] == ["rounds", "run"]:
+        resident.start_nursery = ForkedNursery().begin
     sys.stdout = os.fdopen(1, "w", closefd=False)
     sys.stderr = os.fdopen(2, "w", 1, closefd=False)
     sys.argv = ["grao", *arguments]
@@ -172,3 +199,51 @@ def _run_rank(arguments: list[str]) -> None:
     except SystemExit as end:
         if end.code:
             raise
+
+
+class ForkedNursery:
+    """The process from which the workers of resident rounds are forked, forked itself from one that has imported what
+    it would import, and has no threads yet.
+    """
+
+    def __init__(self) -> None:
+        self._requests, theirs = socket.socketpair()
+        self._pid = os.fork()
+        if self._pid == 0:
+            self._requests.close()
+            _, files, *_ = socket.recv_fds(theirs, 1, 1)
+            theirs.close()
+            if files:
+                _be_nursery(socket.socket(fileno=files[0]))
+            os._exit(0)
+        theirs.close()
+
+    def begin(self, requests: socket.socket) -> "ForkedNursery":
+        """Be asked by way of a socket."""
+        socket.send_fds(self._requests, [b"!"], [requests.fileno()])
+        self._requests.close()
+        return self
+
+    def kill(self) -> None:
+        os.kill(self._pid, signal.SIGKILL)
+
+    def wait(self) -> None:
+        os.waitpid(self._pid, 0)
+
+
+class NurseryFromHere:
+    """The same for rounds in the process of the tests, which has threads."""
+
+    def __init__(self, requests: socket.socket) -> None:
+        self._process = forked(_be_nursery, requests)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def wait(self) -> None:
+        self._process.join()
+
+
+def _be_nursery(requests: socket.socket) -> None:
+    os.setpgid(0, 0)
+    nursery.main(requests)

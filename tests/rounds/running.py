@@ -12,6 +12,7 @@ from grao_pipeline.processes import StopSignals
 from grao_pipeline.rounds.executors.base import Result, StageResources
 from grao_pipeline.rounds.lane import Answer
 from tests import tiny
+from tests.commands import Command
 
 
 def command(config: Path) -> list[str]:
@@ -58,6 +59,17 @@ def in_this_process() -> Iterator[None]:
         patch.setattr("grao_pipeline.rounds.run.Lane", LaneHere)
         patch.setattr("grao_pipeline.rounds.run.make_commands", CommandsHere)
         yield
+
+
+def kill_when(config: Path, text: str) -> bool:
+    """Start `grao rounds run`, and `kill -9` when a text has appeared in its log; whether it did before the end. The
+    stage that was running has ended, too, then.
+    """
+    rounds = Command("rounds", "run", config)
+    has_appeared = rounds.wait_for(text)
+    rounds.kill()
+    rounds.wait_for_all()
+    return has_appeared
 
 
 def run(config: Path) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """Stop signals to `grao rounds run`, and what its status tells. Kills are in test_rounds.py."""
 
 import json
-import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -21,7 +19,8 @@ from grao_pipeline.rounds.receipts import Receipts
 from grao_pipeline.rounds.tasks import Task
 from grao_pipeline.training.options import TrainOptions
 from tests import tiny
-from tests.rounds.running import command, run
+from tests.commands import Command
+from tests.rounds.running import run
 from tests.rounds.test_plan import plan, write_config
 
 
@@ -32,13 +31,10 @@ def test_a_stop_signal_names_the_stage_and_keeps_what_is_finished(
 ) -> None:
     generate = {"engine": "transformers", "samples": 4, "max_new_tokens": 200, "prompts_per_part": 1, "batch_size": 1}
     config = write_config(tmp_path, model, prompts, generate=generate, rounds=1)
-    with subprocess.Popen(command(config), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "part 0 committed" in line:
-                os.kill(process.pid, number)
-                break
-        stderr = process.stderr.read()
+    process = Command("rounds", "run", config)
+    assert process.wait_for("part 0 committed")
+    process.send_signal(number)
+    _, stderr = process.communicate()
     assert process.returncode == 1
     assert "Traceback" not in stderr
     assert "Stopped by SIGTERM." in stderr  # the stage's own last words

@@ -9,9 +9,9 @@ import torch
 
 from grao_pipeline.models.source import locate_model
 from tests import tiny
-from tests.rounds.running import run
+from tests.rounds.running import kill_when, run
 from tests.rounds.test_plan import plan, write_config
-from tests.rounds.test_run import contents, kill_when
+from tests.rounds.test_run import contents
 from tests.training import oracle
 
 REWARD = """

@@ -1,8 +1,5 @@
 """`resample` in rounds: passes of further sampling until groups have a learning signal; the same whatever is killed."""
 
-import os
-import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ from grao_pipeline.errors import UsageError
 from grao_pipeline.rounds.config.compile import load_plan
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
-from tests.rounds.running import command, run
+from tests.rounds.running import kill_when, run
 
 Config = dict[str, Any]
 LUCKY = "tests.rounds.rewards:lucky"
@@ -162,16 +159,7 @@ def test_a_run_killed_in_every_pass_ends_in_the_same_tables(config: Config, tmp_
     disturbed = write(config | {"output": str(tmp_path / "disturbed")}, tmp_path / "disturbed.yaml")
     kills = 0
     for moment in ("── round-0/resample-1", "part 1 committed", "── round-0/resample-1-score", "── round-0/resample-2"):
-        with subprocess.Popen(
-            command(disturbed), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stderr is not None
-            for line in process.stderr:
-                if moment in line:
-                    os.kill(process.pid, signal.SIGKILL)
-                    kills += 1
-                    break
-            process.stderr.read()  # ends when the stage that was running has ended, too
+        kills += kill_when(disturbed, moment)
     assert kills >= 3
     run(disturbed)
     expected = contents(tmp_path / "quiet" / "store")

@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,8 @@ from safetensors.torch import load_file
 from grao_pipeline.progress import RecordedProgress
 from grao_pipeline.rounds.run import run_rounds
 from tests import tiny
-from tests.rounds.running import command, in_this_process, run
+from tests.commands import Command
+from tests.rounds.running import in_this_process, kill_when, run
 
 
 def write_config(directory: Path, model: Path, table: str, **changes: Any) -> Path:
@@ -46,18 +45,6 @@ def write_config(directory: Path, model: Path, table: str, **changes: Any) -> Pa
 def states(config: Path) -> dict[str, str]:
     """Task → state, according to `grao rounds plan`."""
     return {task["name"]: task["state"] for task in tiny.grao_json("rounds", "plan", config)["tasks"]}
-
-
-def kill_when(config: Path, text: str) -> bool:
-    """Start `grao rounds run` and kill -9 it when `text` has appeared in its log; whether it did before the end."""
-    with subprocess.Popen(command(config), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if text in line:
-                os.kill(process.pid, signal.SIGKILL)
-                process.stderr.read()  # ends when the stage that was running has ended too
-                return True
-    return False
 
 
 def contents(config: Path) -> dict[str, Any]:
@@ -244,11 +231,12 @@ def test_a_failing_stage_is_named_and_the_rest_is_kept(finished: Path, tmp_path:
     values["train"] |= {"learning_rate": 1e30, "max_grad_norm": 0.0}
     config = tmp_path / "failing.yaml"
     config.write_text(yaml.safe_dump(values))
-    process = subprocess.run(command(config), capture_output=True, text=True, check=False)
+    process = Command("rounds", "run", config)
+    _, stderr = process.communicate()
     assert process.returncode == 1
-    assert "round-0/train failed (exit code 1)" in process.stderr
-    assert "Lower --learning-rate" in process.stderr
-    assert "Traceback" not in process.stderr
+    assert "round-0/train failed (exit code 1)" in stderr
+    assert "Lower --learning-rate" in stderr
+    assert "Traceback" not in stderr
     assert states(config)["round-0/advantages"] == "done"
 
 

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Protocol
 
 from grao_pipeline.errors import Interrupted, StageFailure
 from grao_pipeline.pipeline import stage_named, stages
@@ -98,17 +99,28 @@ class ResidentCommands:
                 self._workers.pop(name).close()
 
 
+class NurseryProcess(Protocol):
+    """A process that can be ended."""
+
+    def kill(self) -> None: ...
+
+    def wait(self) -> object: ...
+
+
+def start_nursery(requests: socket.socket) -> NurseryProcess:
+    """Start the process that forks, with its end of a socket."""
+    number = requests.fileno()
+    command = [sys.executable, "-P", "-m", "grao_pipeline.nursery", str(number)]
+    return subprocess.Popen(command, pass_fds=[number], process_group=0)
+
+
 class Nursery:
     """The process that forks (`grao_pipeline.nursery`), seen from here."""
 
     def __init__(self) -> None:
         self.socket, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "grao_pipeline.nursery", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                process_group=0,
-            )
+            self._process = start_nursery(theirs)
         self._unread = b""
         self._num_threads: int | None = None
         self._started: list[int] = []

@@ -53,15 +53,14 @@ def deadly_length(completions: list[str]) -> list[float]:
 
 
 class DeadlyGrao(Grao):
-    """GRAO. Every rank writes its process's ID below OBJECTIVE_PROCESSES, and the second rank kills itself where the
-    file DEADLY_STEP says so."""
+    """GRAO. Each call writes the process's ID to a file of its rank below OBJECTIVE_PROCESSES. The second rank kills
+    itself at the call whose number DEADLY_CALL holds."""
 
     def __call__(self, inputs: ObjectiveInputs) -> ObjectiveOutputs:
         rank = os.environ["RANK"]
-        with Path(os.environ["OBJECTIVE_PROCESSES"], rank).open("a") as file:
+        path = Path(os.environ["OBJECTIVE_PROCESSES"], rank)
+        with path.open("a") as file:
             file.write(f"{os.getpid()}\n")
-        deadly = Path(os.environ["DEADLY_STEP"])
-        if rank == "1" and deadly.exists():
-            deadly.unlink()
+        if rank == "1" and len(path.read_text().split()) == int(os.environ["DEADLY_CALL"]):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__call__(inputs)

@@ -18,6 +18,7 @@ from grao_pipeline.rounds.executors.base import ANY_MACHINE, Result
 from grao_pipeline.rounds.executors.resident import ResidentCommands
 from grao_pipeline.testing import write_groups
 from tests import tiny
+from tests.commands import NurseryFromHere
 
 REWARD = """
 import os, pathlib
@@ -61,9 +62,16 @@ def estimate(view, *, statistics):
 """
 
 
+def resident_commands() -> ResidentCommands:
+    """Their process that forks starts in a moment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("grao_pipeline.rounds.executors.resident.start_nursery", NurseryFromHere)
+        return ResidentCommands()
+
+
 @pytest.fixture(scope="module")
 def commands() -> Iterator[ResidentCommands]:
-    commands = ResidentCommands()
+    commands = resident_commands()
     yield commands
     commands.close()
 
@@ -214,7 +222,7 @@ def test_a_killed_stage_has_failed_and_one_without_the_forking_process_stops(
     table: str, own: Path, tmp_path: Path
 ) -> None:
     own.write_text(SLOW_REWARD)
-    commands, pid = ResidentCommands(), tmp_path / "pid"
+    commands, pid = resident_commands(), tmp_path / "pid"
     judge = Judging(commands, table, own)
     threading.Thread(target=_when_written, args=(pid, 0, signal.SIGKILL)).start()
     assert judge()[0].exit_code == -signal.SIGKILL
