@@ -145,8 +145,11 @@ def test_an_error_of_a_process_is_the_error_of_the_command(eight_groups: str, tm
 
 
 @pytest.mark.slow
-def test_two_processes_sample_and_train_what_one_does(model: Path, prompts: str, groups: str, tmp_path: Path) -> None:
-    """The groups byte for byte, the weights within 1e-5 (gloo): a step has its groups in two sums."""
+def test_two_processes_sample_and_train_what_one_does(
+    model: Path, prompts: str, groups: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The groups byte for byte, the weights within 1e-5 (gloo): a step has its groups in two sums. A finished model is
+    found without starting them."""
     options = ["--engine", "transformers", "--samples", 4, "--max-new-tokens", 12, "--prompts-per-part", 4]
     sampled = tmp_path / "groups"
     arguments = ("generate", prompts, sampled, "--model", model, *options, "--temperature", 1.0)
@@ -163,6 +166,9 @@ def test_two_processes_sample_and_train_what_one_does(model: Path, prompts: str,
         assert summary["ranks"] == count
         weights.append(load_file(out / "model.safetensors"))
     assert all((weights[0][name] - tensor).abs().max() < 1e-5 for name, tensor in weights[1].items())
+    monkeypatch.delattr("grao_pipeline.training.train.train_in_processes")
+    found = tiny.grao_json("train", sampled, tmp_path / "advantages", tmp_path / "model-1", *train, "--processes", 2)
+    assert found["was_complete"]
 
 
 def test_shares_of_a_share_are_disjoint_and_complete() -> None:

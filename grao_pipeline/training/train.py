@@ -113,6 +113,12 @@ def train_model(
         return made_in_copy(out, copied, progress, uploads=asked_for()[0] == 0)
     count = ranks_to_start(options)
     if count:
+        if read_model_manifest(Path(out)) is not None:  # no rank is needed to find a finished model
+            source = locate_model(options.model, options.adapter)
+            inputs = open_inputs(groups_url, advantages_url, options, source)
+            finished = _finished(out, inputs, progress)
+            if finished is not None:
+                return finished
         of_rank = train_in_processes([groups_url, advantages_url, out], options, count, progress)
         manifest = read_model_manifest(Path(out)) if of_rank is None else None
         return TrainSummary(**(of_rank or (manifest.summary if manifest else {})))
@@ -130,10 +136,9 @@ def train_model(
 
         # Every rank reads the tables, after rank 0 has reported what is wrong with them.
         inputs = ranks.on_first(open_all) or open_all()
-        finished = ranks.from_first(lambda: finished_summary(Path(out), inputs.provenance))
+        finished = ranks.from_first(lambda: _finished(out, inputs, progress))
         if finished is not None:
-            on_first.note(f"{out} already holds the model of this training; nothing to do.")
-            return TrainSummary(**finished)
+            return finished
 
         def prepare() -> _Prepared:
             store = CheckpointStore(Path(out), inputs.provenance, options.keep_checkpoints)
@@ -141,6 +146,15 @@ def train_model(
                 return _Prepared(inputs, store, load_data(inputs, options), device, chosen)
 
         return _train(ranks.on_first(prepare) or prepare(), Path(out), options, ranks, on_first)
+
+
+def _finished(out: str, inputs: TrainingInputs, progress: Progress) -> TrainSummary | None:
+    """The summary of the model in OUT where this training is finished."""
+    summary = finished_summary(Path(out), inputs.provenance)
+    if summary is None:
+        return None
+    progress.note(f"{out} already holds the model of this training; nothing to do.")
+    return TrainSummary(**summary)
 
 
 @dataclass(frozen=True)
