@@ -6,9 +6,9 @@ Places are strings (`module:attribute`), so that listing the stages imports noth
 """
 
 from functools import cache
-from importlib.metadata import entry_points
 
 from grao_pipeline.prompt_stages import PROMPT_STAGES
+from grao_pipeline.published import published
 from grao_pipeline.stage import Stage
 from grao_pipeline.training_stages import TRAINING_STAGES
 
@@ -180,7 +180,7 @@ def stages() -> tuple[Stage, ...]:
     """All stages in order: the built-in ones, and those that installed packages publish as entry points
     `grao_pipeline.stages`, each at the place that its `after` names."""
     ordered = list(STAGES)
-    for entry in entry_points(group="grao_pipeline.stages"):
+    for entry in published("grao_pipeline.stages"):
         stage: Stage = entry.load()
         names = [other.name for other in ordered]
         ordered.insert(names.index(stage.after) + 1 if stage.after in names else len(names), stage)

@@ -4,13 +4,13 @@ import inspect
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 
 from grao_pipeline.arguments import DescribedArgument, arguments_of, described_arguments
 from grao_pipeline.methods import Method, method_of
 from grao_pipeline.own_code import own_code
 from grao_pipeline.plugin_modules import attribute_of
 from grao_pipeline.plugins import entry_point_group, load
+from grao_pipeline.published import published
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class PluginKind:
 
     def names(self) -> list[str]:
         """The built-in ones in their order, then those of installed packages."""
-        published = [entry.name for entry in entry_points(group=entry_point_group(self.name))]
-        return [*self.built_in(), *sorted(set(published) - set(self.built_in()))]
+        others = {entry.name for entry in published(entry_point_group(self.name))}
+        return [*self.built_in(), *sorted(others - set(self.built_in()))]
 
 
 KINDS = (

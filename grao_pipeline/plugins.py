@@ -10,7 +10,6 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +17,7 @@ from grao_pipeline.errors import MissingDependency, UsageError
 from grao_pipeline.options import closest
 from grao_pipeline.plugin_modules import attribute_of
 from grao_pipeline.plugin_source import used_source
+from grao_pipeline.published import published
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "bitsandbytes": ("quantized",),
@@ -85,7 +85,7 @@ def load(kind: str, name: str, registry: Mapping[str, str], option: str = "") ->
             raise missing from error
     if ":" in name:
         return attribute_of(option, name)
-    for entry in entry_points(group=entry_point_group(kind)):
+    for entry in published(entry_point_group(kind)):
         if entry.name == name:
             return entry.load()
     raise UsageError(

@@ -47,6 +47,7 @@ FLOORS = {
     "methods": 0,
     "schedules": 0,
     "lazy": 0,
+    "published": 0,
     "notes": 0,
     "ray_cluster": 0,
     "ray_commands": 1,
