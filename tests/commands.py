@@ -5,7 +5,6 @@ process ID, streams, environment and return code. Where importing itself is the 
 """
 
 import atexit
-import ctypes
 import multiprocessing
 import os
 import runpy
@@ -29,8 +28,6 @@ MODULES = [*LIBRARIES, "torch.distributed.launcher.api"]
 """Imported once, in a process that forks the others."""
 VLLM_MODULES = ["vllm.entrypoints.openai.api_server", "vllm.v1.engine.core", "vllm.v1.worker.cpu_worker"]
 """Imported there as well where these tests have imported vLLM: it takes ten seconds."""
-
-PR_SET_PDEATHSIG = 1
 
 
 def forked(function: Callable[..., object], *arguments: object) -> ForkServerProcess:
@@ -119,11 +116,6 @@ class Command:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
-
-
-def die_with_parent() -> None:
-    """This process is killed when the one that forked it ends, e.g. with the tests. Linux only."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _writes_to(process: Path, file: Path) -> bool:

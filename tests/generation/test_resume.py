@@ -15,7 +15,8 @@ from grao_pipeline.generation.generate import generate_groups
 from grao_pipeline.generation.options import GenerateOptions
 from grao_pipeline.storage.reader import open_table
 from tests import tiny
-from tests.commands import Command
+from tests.commands import Command, forked
+from tests.models.engine_processes import engines_of, fork_engines
 
 PATIENCE = 240.0
 
@@ -170,3 +171,31 @@ def test_a_killed_command_leaves_no_vllm_process(
     while any(map(is_alive, processes)) and time.monotonic() < end:
         time.sleep(0.1)
     assert not any(map(is_alive, processes))
+
+
+def sample_with_a_forked_engine(arguments: list[str]) -> None:
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
+    fork_engines()
+    tiny.grao("generate", *arguments)
+
+
+def test_a_killed_command_leaves_no_forked_engine(
+    vllm_options: GenerateOptions, many_prompts: str, tmp_path: Path
+) -> None:
+    """As on a GPU, where vLLM forks it."""
+    out = tmp_path / "out"
+    process = forked(sample_with_a_forked_engine, [many_prompts, str(out), *tiny.flags("generate", vllm_options)])
+    assert process.pid is not None
+    end = time.monotonic() + PATIENCE
+    while not parts_of(out):
+        assert process.is_alive()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    engines = engines_of(process.pid)
+    assert engines
+    process.kill()
+    process.join()
+    end = time.monotonic() + 60
+    while any(map(is_alive, engines)) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not any(map(is_alive, engines))

@@ -21,10 +21,15 @@ def fork_engines() -> None:
     CpuPlatform.check_and_update_config = staticmethod(check_and_fork)
 
 
+def engines_of(process: int) -> list[int]:
+    """The process IDs of all that a process has started from its main thread, but of shells, which guard the others."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().strip() != "sh"]
+
+
 def kill_engines() -> None:
-    """`kill -9` of the engines of this process: of all that it has started but shells, which guard them."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()  # of the main thread
-    engines = [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().strip() != "sh"]
+    """`kill -9` of the engines of this process."""
+    engines = engines_of(os.getpid())
     assert engines
     for pid in engines:
         os.kill(pid, signal.SIGKILL)

@@ -14,9 +14,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from grao_pipeline.free_port import free_port
-from grao_pipeline.models.process_guard import dismiss, guarded_children
 from grao_pipeline.plugins import require
-from tests.commands import die_with_parent, forked, write_to
+from tests.commands import forked, write_to
 from tests.models.engine_processes import fork_engines
 
 START_SECONDS = 240
@@ -76,9 +75,11 @@ class VllmServer:
         """Start the process, on the same port every time."""
         arguments = ["--model", str(self.model), "--served-model-name", "tiny", "--port", str(self.port)]
         require("vllm")  # so that the process that forks imports it, too, once for all servers
-        with guarded_children() as self._guard:
-            environment = {**os.environ, **ENVIRONMENT}
-            self._process = forked(_serve, [*arguments, *FLAGS, *self._flags], environment, self._log)
+        environment = {**os.environ, **ENVIRONMENT}
+        self._process = forked(_serve, [*arguments, *FLAGS, *self._flags], environment, self._log)
+        # A shell waits until its standard input closes, which happens however this process ends.
+        guard = ["sh", "-c", 'read -r line; kill -s KILL -- "-$1"', "sh", str(self._process.pid)]
+        self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)
 
     def wait_until_healthy(self) -> None:
         """Wait for /health.
@@ -99,7 +100,8 @@ class VllmServer:
             with suppress(ProcessLookupError):  # it may have ended already
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.join()
-            dismiss(self._guard)
+            self._guard.kill()
+            self._guard.communicate()
             self._process = self._guard = None
 
     def _is_healthy(self) -> bool:
@@ -113,7 +115,6 @@ class VllmServer:
 def _serve(arguments: list[str], environment: dict[str, str], log: Path) -> None:
     """In a new process: be vLLM's server."""
     os.setsid()  # `kill` ends its children, too
-    die_with_parent()
     write_to(log, 1, 2)
     os.environ.update(environment)
     fork_engines()
