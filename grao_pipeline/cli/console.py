@@ -26,6 +26,7 @@ LIBRARIES = {
     "huggingface_hub": logging.WARNING,
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
+    "bitsandbytes": logging.ERROR,
 }
 """Libraries that log, with the least level that is printed without `-v`."""
 LEVEL_VARIABLES = {

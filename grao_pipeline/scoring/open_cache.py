@@ -14,12 +14,13 @@ def open_cache(given: str, *, must_exist: bool = False, progress: Progress = SIL
     a slash) or a URL is shared by machines; everything else is a file.
 
     Args:
-        must_exist: do not make it.
+        must_exist: do not make it, unless it is that of this user.
 
     Raises:
         InputError: it cannot be opened.
     """
     if "://" in given or given.endswith(os.sep) or Path(given).is_dir():
         return SharedJudgements(given, must_exist=must_exist, progress=progress)
-    path = default_cache_path() if given == "auto" else Path(given)
-    return JudgementCache(path, must_exist=must_exist, progress=progress)
+    if given == "auto":
+        return JudgementCache(default_cache_path(), progress=progress)
+    return JudgementCache(given, must_exist=must_exist, progress=progress)

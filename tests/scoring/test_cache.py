@@ -212,6 +212,14 @@ def test_a_file_that_is_not_a_cache_is_an_input_error(tmp_path: Path) -> None:
         JudgementCache(tmp_path / "cache.sqlite")
 
 
+def test_the_cache_of_who_has_judged_nothing_yet_is_empty() -> None:
+    """That of this test is; one that is named must be there."""
+    summary = tiny.grao_json("cache", "info")
+    assert summary["rewards"] == []
+    assert tiny.grao_json("cache", "prune", "--unused-days", 0)["deleted"] == 0
+    assert tiny.grao("cache", "info", "--cache", "no/such/cache.sqlite").exit_code == 1
+
+
 @pytest.fixture
 def filled(tmp_path: Path) -> Path:
     """Three judgements of one reward, one unparsable; one of another."""

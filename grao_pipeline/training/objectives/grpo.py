@@ -21,7 +21,7 @@ from grao_pipeline.training.objectives.clipped import ClippedArguments, token_lo
     needs="behavior log-probs",
 )
 class Grpo(Objective):
-    """GRPO and GSPO: clipped importance ratio times advantage, averaged over the tokens of each sample.
+    """GRPO: clipped importance ratio times advantage, averaged over the tokens of each sample.
 
     Needs the behavior log-probs of every trained sample; references are not trained on. Advantages are those of the
     table: `grao advantages --statistics samples` computes GRPO's.
