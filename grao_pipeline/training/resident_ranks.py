@@ -1,5 +1,5 @@
-"""Ranks of a training that stay for the next one, in a process that does several (`residence.py`): what they have
-imported is imported once. Where the rest of a training runs below torch's elastic launcher, see `launch.py`.
+"""Ranks of a training that stay for the next one, in a process that does several (`residence.py`): they keep what they
+have imported. Those of a single training run below torch's elastic launcher (`launch.py`).
 """
 
 from collections.abc import Mapping, Sequence
