@@ -15,6 +15,7 @@ os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's workers would wait for whatever else the machine does
 if "SSL_CERT_FILE" not in os.environ:  # a client of a server reads all of them, and the servers of the tests have none
     os.environ["SSL_CERT_FILE"] = os.path.join(os.path.dirname(__file__), "data", "certificate.pem")
 CACHE = os.environ["GRAO_CACHE"] = tempfile.mkdtemp(prefix="grao-tests-cache-")
