@@ -7,6 +7,8 @@ from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 
+OURS = "grao_pipeline."
+
 
 def published(group: str) -> Sequence[EntryPoint]:
     """The entry points of a group, e.g. `grao_pipeline.stages`. Packages are looked through again only where another
@@ -17,9 +19,10 @@ def published(group: str) -> Sequence[EntryPoint]:
 
 @lru_cache(maxsize=1)
 def _all(places: tuple[tuple[str, int], ...]) -> Mapping[str, Sequence[EntryPoint]]:
-    """By their groups."""
+    """By their groups, of which only ours are looked at."""
     entries = entry_points()
-    return {group: tuple(entries.select(group=group)) for group in entries.groups}
+    ours = [group for group in entries.groups if group.startswith(OURS)]
+    return {group: tuple(entries.select(group=group)) for group in ours}
 
 
 def _place(path: str) -> tuple[str, int]:

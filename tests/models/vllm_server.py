@@ -14,6 +14,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from grao_pipeline.free_port import free_port
+from grao_pipeline.models.process_guard import dismiss
 from grao_pipeline.plugins import require
 from tests.commands import forked, write_to
 from tests.models.engine_processes import fork_engines
@@ -100,8 +101,7 @@ class VllmServer:
             with suppress(ProcessLookupError):  # it may have ended already
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.join()
-            self._guard.kill()
-            self._guard.communicate()
+            dismiss(self._guard)
             self._process = self._guard = None
 
     def _is_healthy(self) -> bool:

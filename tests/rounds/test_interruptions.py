@@ -1,4 +1,4 @@
-"""Stop signals to `grao rounds run`, and what its status tells. Kills are in test_rounds.py."""
+"""Stop signals to `grao rounds run`, and what its status tells. Kills are in test_run.py."""
 
 import json
 import signal

@@ -54,6 +54,15 @@ def actor_processes() -> list[int]:
     return [int(line.split()[0]) for line in lines if "ray::EngineActor" in line]
 
 
+def test_two_actors_write_the_table_of_one_local_engine(
+    ray_cluster: Any, model: Path, many_prompts: str, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    out = tmp_path / "groups"
+    summary = generate_groups(many_prompts, str(out), options(model, executor="ray", actors=2))
+    assert (summary.parts_made, summary.samples) == (10, 120)
+    assert bytes_of(out) == undisturbed
+
+
 def test_a_killed_actor_costs_only_its_requests_in_flight(
     ray_cluster: Any, model: Path, many_prompts: str, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -86,7 +95,7 @@ def test_an_engines_error_in_an_actor_is_the_commands_error(
     narrow = {**config, "intermediate_size": config["intermediate_size"] // 2}
     (damaged / "config.json").write_text(json.dumps(narrow))  # what only loading the weights tells
     with pytest.raises(InputError, match=rf"The weights in {damaged} do not fit its config\.json"):
-        generate_groups(many_prompts, str(tmp_path / "groups"), options(damaged, executor="ray", actors=1))
+        generate_groups(many_prompts, str(tmp_path / "groups"), options(damaged, executor="ray", actors=2))
 
 
 def test_a_signal_while_ray_waits_is_an_interruption(ray_cluster: Any) -> None:
