@@ -173,6 +173,7 @@ STAGES: tuple[Stage, ...] = (
     ),
 )
 """In the order in which data flows."""
+_BUILT_IN = {stage.name: stage for stage in STAGES}
 
 
 @cache
@@ -188,9 +189,9 @@ def stages() -> tuple[Stage, ...]:
 
 
 def stage_named(name: str) -> Stage:
-    """The stage of this name.
+    """The stage of this name. Installed packages are looked through only for one that is not built in.
 
     Raises:
         KeyError: unknown name.
     """
-    return {stage.name: stage for stage in stages()}[name]
+    return _BUILT_IN.get(name) or {stage.name: stage for stage in stages()}[name]

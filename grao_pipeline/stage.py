@@ -110,12 +110,15 @@ class Stage:
         """
         for name, path in zip((*self.inputs, "out"), (*inputs, out), strict=True):
             _check_path(path, name.upper())
+        from grao_pipeline.garbage import keep_imports
         from grao_pipeline.plugins import preferred_extra
 
         with preferred_extra(self.name):  # the extras are named for the stages
             if self.preview is not None and getattr(options, "dry_run", False):
                 return load_object(self.preview)(*inputs, options)
-            return load_object(self.verb)(*inputs, out, options, progress)
+            verb = load_object(self.verb)
+            keep_imports()
+            return verb(*inputs, out, options, progress)
 
     def identity_of(
         self, inputs: Sequence[str], options: "StageOptions", provenance_of: "Callable[[str], Provenance]"

@@ -36,9 +36,10 @@ class LazyGroup(click.Group):
         if cmd_name in OTHER_COMMANDS:
             command: click.Command = getattr(importlib.import_module(f"grao_pipeline.cli.{cmd_name}"), cmd_name)
             return command
-        if cmd_name in (stage.name for stage in stages()):
+        try:
             return stage_command(cmd_name)
-        return None
+        except KeyError:
+            return None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
