@@ -14,7 +14,8 @@ import click
 import yaml
 
 from benchmarks.common import describe_machine, make_model, print_table, write_prompts
-from grao_pipeline.rounds.run import run_rounds, status_rounds
+from grao_pipeline.rounds.overview import status_rounds
+from grao_pipeline.rounds.run import run_rounds
 from grao_pipeline.storage.reader import open_table
 
 REWARD = """

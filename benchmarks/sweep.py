@@ -19,7 +19,7 @@ import click
 import yaml
 
 from benchmarks.common import describe_machine, make_model, print_table, write_prompts
-from grao_pipeline.rounds.run import status_rounds
+from grao_pipeline.rounds.overview import status_rounds
 
 BETAS, LAMBDAS = [0.25, 0.5, 1.0], [0.3, 0.6, 0.9]
 

@@ -68,7 +68,7 @@ if TYPE_CHECKING:  # what `_EXPORTS` says, for type checkers and editors
     from grao_pipeline.reward_checks.compare import compare_scores as compare_scores
     from grao_pipeline.reward_checks.options import AuditOptions as AuditOptions
     from grao_pipeline.reward_checks.options import CompareOptions as CompareOptions
-    from grao_pipeline.rounds.run import plan_rounds as plan_rounds
+    from grao_pipeline.rounds.overview import plan_rounds as plan_rounds
     from grao_pipeline.rounds.run import run_rounds as run_rounds
     from grao_pipeline.rounds.tournament import run_tournament as run_tournament
     from grao_pipeline.rounds.tournament_options import TournamentOptions as TournamentOptions
@@ -128,7 +128,8 @@ _MODULES = {
     "references.references": "write_references",
     "report.options": "ReportOptions",
     "report.report": "write_report",
-    "rounds.run": "plan_rounds run_rounds",
+    "rounds.overview": "plan_rounds",
+    "rounds.run": "run_rounds",
     "rounds.tournament": "run_tournament",
     "rounds.tournament_options": "TournamentOptions",
     "scoring.options": "ScoreOptions",

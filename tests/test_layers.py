@@ -194,10 +194,20 @@ print([name for name in ("torch", "transformers", "vllm", "datasets") if name in
 
 @pytest.mark.slow
 def test_the_sample_browser_starts_without_the_rounds() -> None:
-    """They would be a third of its start; the YAML of rounds, where one is given, needs them."""
+    """They would be a third of its start."""
     code = "import sys, grao_pipeline.view.serve; print('grao_pipeline.rounds.config.compile' in sys.modules)"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert process.stdout.strip() == "False"
+
+
+@pytest.mark.slow
+def test_the_processes_of_rounds_can_start_before_the_loop_is_imported() -> None:
+    code = """
+import sys, grao_pipeline.cli.rounds, grao_pipeline.rounds.executors.resident, grao_pipeline.rounds.run
+print([name for name in ("grao_pipeline.rounds.loop", "polars", "pyarrow", "numpy") if name in sys.modules])
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert process.stdout.strip() == "[]"
 
 
 @pytest.mark.slow

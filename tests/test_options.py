@@ -35,7 +35,7 @@ from grao_pipeline.parsing import key_values
 from grao_pipeline.pipeline import stages
 from grao_pipeline.prompts.options import PromptsOptions
 from grao_pipeline.ray_cluster import RayStageOptions
-from grao_pipeline.rounds.config.compile import RunKeys
+from grao_pipeline.rounds.config.keys import RunKeys
 from grao_pipeline.scoring.options import ScoreOptions
 from grao_pipeline.training.options import TrainOptions
 from tests.tiers import examples

@@ -19,8 +19,8 @@ from grao_pipeline.pipeline import stages
 from grao_pipeline.tracking.options import LOG_TO_HELP
 
 if TYPE_CHECKING:
+    from grao_pipeline.rounds.loop import RunSummary
     from grao_pipeline.rounds.results import ModelRow
-    from grao_pipeline.rounds.run import RunSummary
 
 METRICS = {"mean_reward": "mean reward", "ras": "RAS", "nag_win_rate": "NAG win rate", "nag_net": "NAG net"}
 WIDE = 150
@@ -92,7 +92,7 @@ def plan(config: str, commands: bool, resolved: bool, as_json: bool) -> None:
       grao rounds plan examples/demo/rounds.yaml --commands > work.sh
     """
     with errors_for_people():
-        from grao_pipeline.rounds.run import forecast_rounds
+        from grao_pipeline.rounds.overview import forecast_rounds
 
         forecast = forecast_rounds(config)
     tasks = forecast.tasks
@@ -125,7 +125,7 @@ def status(config: str, as_json: bool) -> None:
       grao rounds status examples/demo/rounds.yaml
     """
     with errors_for_people():
-        from grao_pipeline.rounds.run import status_rounds
+        from grao_pipeline.rounds.overview import status_rounds
 
         so_far = status_rounds(config, current_progress())
     if as_json:
@@ -159,7 +159,7 @@ def prune(config: str, dry_run: bool, as_json: bool) -> None:
       grao rounds prune examples/demo/rounds.yaml --dry-run
     """
     with errors_for_people():
-        from grao_pipeline.rounds.run import prune_rounds
+        from grao_pipeline.rounds.overview import prune_rounds
 
         summary = prune_rounds(config, dry_run)
     print_summary(summary, as_json, "Dry run: pruned" if dry_run else "Pruned")

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from grao_pipeline.errors import InputError
+from grao_pipeline.rounds.config.keys import read_rounds_file
+from grao_pipeline.storage.places import place_of
 
 
 def run_directory(run: str) -> Path:
@@ -16,9 +18,7 @@ def run_directory(run: str) -> Path:
         raise InputError(f"{run} is a URL; this needs a run in a local directory. Copy it first.")
     path = Path(run)
     if path.suffix in (".yaml", ".yml") and path.is_file():
-        from grao_pipeline.rounds.config.compile import load_plan  # takes a third of the start of `grao view`
-
-        output = str(load_plan(run).output)
+        output = str(place_of(read_rounds_file(run).keys.output))
         if "://" in output:
             raise InputError(f"{run} writes to {output}; this needs a run in a local directory. Copy it first.")
         path = Path(output)

@@ -1,69 +1,18 @@
-"""`grao rounds run`, `plan` and `status`."""
+"""`grao rounds run`. What is imported here is light: the stages' processes start while the loop is imported."""
 
-import os
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from grao_pipeline.errors import InputError
-from grao_pipeline.models.source import fetch_model, refuse_missing_model
-from grao_pipeline.options import input_errors_at
-from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import SILENT, Progress
-from grao_pipeline.rounds.config.compile import load_plan
-from grao_pipeline.rounds.config.keep import Keep
-from grao_pipeline.rounds.config.plugin_checks import check_plugins
-from grao_pipeline.rounds.config.run_plan import RunPlan
-from grao_pipeline.rounds.disk_usage import size_text
-from grao_pipeline.rounds.execute import Runner
+from grao_pipeline.rounds.config.keys import read_rounds_file
 from grao_pipeline.rounds.executors import make_commands
-from grao_pipeline.rounds.failures import TaskFailure
-from grao_pipeline.rounds.held_out import notes_on_held_out
-from grao_pipeline.rounds.lane import Lane
-from grao_pipeline.rounds.plan import PlannedTask, RoundsForecast, plan_tasks
-from grao_pipeline.rounds.prune import PruneSummary, prune
-from grao_pipeline.rounds.receipts import Receipts
-from grao_pipeline.rounds.results import ModelRow, OriginRow, origins, table
-from grao_pipeline.rounds.status import TaskStatus, status_of
-from grao_pipeline.rounds.tasks import Task, Walk
-from grao_pipeline.rounds.walk import count_tasks, walk
-from grao_pipeline.storage.directory import Directory
-from grao_pipeline.storage.locks import DirectoryLock
-from grao_pipeline.storage.object_lock import ObjectLock
-from grao_pipeline.storage.one_output import refuse_other_outputs
-from grao_pipeline.storage.outside_errors import refused
-from grao_pipeline.storage.places import Place, Url
-from grao_pipeline.tracking.follow import check_trackers
-from grao_pipeline.tracking.following import followed
 
-ACTIVITY = "being run"
-LINK = ".link"
-"""End of the name of a file that stands for a link."""
+if TYPE_CHECKING:
+    from grao_pipeline.rounds.loop import RunSummary
 
 
-@dataclass(frozen=True)
-class RunSummary:
-    """What a run did and what came of it."""
-
-    output: str
-    made: list[str]
-    found: list[str]
-    rows: list[ModelRow] = field(default_factory=list)
-    stops: dict[str, str] = field(default_factory=dict)
-    """By variant (empty without a sweep), why its rounds stopped before the last one."""
-    failures: dict[str, str] = field(default_factory=dict)
-    """By variant, which of its tasks failed; the other variants went on."""
-
-    def newest_models(self) -> list[str]:
-        """The place of the last evaluated model, of every variant; at a URL the link to it."""
-        newest = {row.variant: row.name for row in self.rows if row.name != "base"}
-        end = LINK if "://" in self.output else ""
-        return [os.path.join(self.output, variant, name, f"train{end}") for variant, name in newest.items()]
-
-
-def run_rounds(path: str, progress: Progress = SILENT, *, log_to: Sequence[str] | None = None) -> RunSummary:
+def run_rounds(path: str, progress: Progress = SILENT, *, log_to: Sequence[str] | None = None) -> "RunSummary":
     """Do what is left of a configuration's rounds.
 
     Args:
@@ -76,128 +25,11 @@ def run_rounds(path: str, progress: Progress = SILENT, *, log_to: Sequence[str] 
         GraoError: the configuration or an input is not usable, another process runs it, or a stage failed. In a sweep
             a failed stage ends its variant only, and the summary says so.
     """
-    check_trackers(list(log_to or ()), "log_to")
-    plan = load_plan(path)
-    with closing(make_commands(plan.executor)) as commands:  # at once: it may take seconds until it is ready
-        with input_errors_at(plan.source, "output"):
-            refuse_other_outputs(str(plan.output), Directory(str(plan.output)).names(), "run")
-        check_plugins(plan)
-        with input_errors_at(plan.source, "model"):
-            fetch_model(plan.model)  # before the first stage, rather than after it
-        for note in notes_on_held_out(plan.prompts):
-            progress.note(f"note: {note}")
-        with _lock(plan.output), StopSignals() as signals, closing(Lane(plan.executor)) as lane:
-            runner = Runner(commands, plan.resources, signals, progress, count_tasks(plan), lane)
-            with runner.bar, followed(str(plan.output), log_to or (), progress):
-                link = partial(_link_when_made, runner, plan.output)
-                after_failure = partial(_after_failure, plan, progress)
-                walked = walk(plan, runner, link, partial(_keep, plan, progress), after_failure)
-                runner.finish()
-            _keep(plan, progress, walked, is_over=not walked.failures)
-    rows = table(walked, Receipts(progress))
-    return RunSummary(str(plan.output), runner.made, runner.found, rows, walked.stops, walked.failures)
+    file = read_rounds_file(path)
+    with closing(make_commands(file.keys.executor)) as commands:  # at once: it may take seconds until it is ready
+        from grao_pipeline.rounds.config.compile import compile_rounds
+        from grao_pipeline.rounds.loop import run_plan
+        from grao_pipeline.tracking.follow import check_trackers
 
-
-def plan_rounds(path: str) -> list[PlannedTask]:
-    """Every task of a configuration and whether it is done; nothing is made and no model is loaded.
-
-    Example:
-        [task.state for task in plan_rounds("rounds.yaml")]
-    """
-    return forecast_rounds(path).tasks
-
-
-def forecast_rounds(path: str) -> RoundsForecast:
-    """As `plan_rounds`, with where the rounds stop."""
-    plan = load_plan(path)
-    check_plugins(plan)
-    with input_errors_at(plan.source, "model"):
-        refuse_missing_model(plan.model)
-    walked, tasks = plan_tasks(plan)
-    until = str(plan.until) if plan.until else None
-    notes = list(notes_on_held_out(plan.prompts))
-    return RoundsForecast([planned for _, planned in tasks], walked.stops, until, notes)
-
-
-@dataclass(frozen=True)
-class RunStatus:
-    """How far the rounds are.
-
-    Attributes:
-        tasks: what each task did, took and cost.
-        rows: the models that are evaluated so far.
-        origins: how far off-policy the trainings were.
-        stops: as in `RunSummary`.
-        overlap: whether rounds are sampled while the one before them trains.
-    """
-
-    tasks: list[TaskStatus]
-    rows: list[ModelRow]
-    origins: list[OriginRow]
-    stops: dict[str, str]
-    overlap: bool
-
-
-def status_rounds(path: str, progress: Progress = SILENT) -> RunStatus:
-    """What is done, what it took, and what came of it so far."""
-    plan = load_plan(path)
-    walked, tasks = plan_tasks(plan)
-    receipts = Receipts(progress)
-    states = [status_of(task, planned, receipts) for task, planned in tasks]
-    return RunStatus(states, table(walked, receipts), origins(walked, receipts), walked.stops, plan.overlap)
-
-
-def prune_rounds(path: str, dry_run: bool = False) -> PruneSummary:
-    """Delete weights and optimizer states that neither a later round nor the best model needs; as `keep` says."""
-    plan = load_plan(path)
-    if isinstance(plan.store, Url):
-        raise InputError(f"{plan.store} is not a local directory: models are pruned on a local disk.")
-    with _lock(plan.output):
-        return prune(plan, plan_tasks(plan)[0], plan.keep or Keep.model_validate({}), dry_run)
-
-
-def _keep(plan: RunPlan, progress: Progress, walked: Walk, is_over: bool = False) -> None:
-    """What `keep` says, after a round: only at the end where variants may share models that another one still needs."""
-    if plan.keep is None or (len(plan.variants) > 1 and not is_over):
-        return
-    summary = prune(plan, walked, plan.keep)
-    if summary.pruned:
-        progress.note(f"deleted weights or optimizer of {', '.join(summary.pruned)}: {size_text(summary.bytes)}")
-
-
-def _after_failure(plan: RunPlan, progress: Progress, variant: str, failure: TaskFailure) -> None:
-    if len(plan.variants) == 1:
-        raise failure
-    progress.note(f"{variant}: ends here, since a task of it failed; the other variants go on")
-
-
-def _link_when_made(runner: Runner, output: Place, name: str, task: Task) -> None:
-    runner.when_made(task, lambda: _link(output / name, task))
-
-
-def _lock(output: Place) -> DirectoryLock | ObjectLock:
-    if isinstance(output, Url):
-        return ObjectLock(Directory(output), "lock", ACTIVITY)
-    return DirectoryLock(output, "lock", ACTIVITY)
-
-
-def _link(link: Place, task: Task) -> None:
-    """`OUTPUT/round-0/generate` and so on: a link into the store for every task that is done. Where one of them is at a
-    URL it is a file with the place, `generate.link`."""
-    assert task.out is not None
-    if isinstance(link, Url) or isinstance(task.out, Url):
-        directory, name, text = Directory(link.parent), f"{link.name}{LINK}", f"{task.out}\n".encode()
-        if not directory.exists(name) or directory.read(name) != text:
-            directory.write(name, text)
-        return
-    target = Path(os.path.relpath(task.out, link.parent))
-    try:
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if link.is_symlink() and Path(os.readlink(link)) == target:
-            return
-        temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
-        temporary.unlink(missing_ok=True)  # of a killed run; the lock keeps others out
-        temporary.symlink_to(target)
-        os.replace(temporary, link)
-    except OSError as error:
-        raise refused("link", str(link), error) from error
+        check_trackers(list(log_to or ()), "log_to")
+        return run_plan(compile_rounds(file), commands, progress, log_to or ())

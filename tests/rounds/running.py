@@ -56,7 +56,7 @@ class LaneHere:
 def in_this_process() -> Iterator[None]:
     """Rounds whose stages run in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("grao_pipeline.rounds.run.Lane", LaneHere)
+        patch.setattr("grao_pipeline.rounds.loop.Lane", LaneHere)
         patch.setattr("grao_pipeline.rounds.run.make_commands", CommandsHere)
         yield
 

@@ -188,7 +188,7 @@ def test_plan_runs_without_torch(tmp_path: Path, model: Path, prompts: str) -> N
     config = write_config(tmp_path, model, prompts)
     code = f"""
 import sys
-from grao_pipeline.rounds.run import plan_rounds
+from grao_pipeline.rounds.overview import plan_rounds
 plan_rounds({str(config)!r})
 print([name for name in ("torch", "transformers", "vllm", "ray", "datasets") if name in sys.modules])
 """

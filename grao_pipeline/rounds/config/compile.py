@@ -1,69 +1,28 @@
 """A rounds file → a typed plan of everything that its rounds will run. See docs/rounds.md."""
 
 from dataclasses import replace
-from typing import Any, Literal
-
-from pydantic import Field
 
 from grao_pipeline.models.stored import is_url
-from grao_pipeline.options import StageOptions, option_names
+from grao_pipeline.options import option_names
 from grao_pipeline.parsing import shown
-from grao_pipeline.pipeline import stage_named, stages
-from grao_pipeline.presets import Preset
+from grao_pipeline.pipeline import stage_named
 from grao_pipeline.rounds.config.keep import Keep
+from grao_pipeline.rounds.config.keys import RoundsFile, RunKeys, loop_stages, read_rounds_file
 from grao_pipeline.rounds.config.named_variants import named_variants
 from grao_pipeline.rounds.config.resources import read_resources, refuse_unused
 from grao_pipeline.rounds.config.run_plan import PromptsPlan, RunPlan
 from grao_pipeline.rounds.config.sections import parse_section, refuse_unknown, source_of
 from grao_pipeline.rounds.config.sweep import expand
 from grao_pipeline.rounds.config.until import Until
-from grao_pipeline.rounds.config.variables import in_round, read_variables, substitute
+from grao_pipeline.rounds.config.variables import in_round
 from grao_pipeline.rounds.config.variant import compile_variant, stage_settings
-from grao_pipeline.rounds.config.yaml_lines import Node, read_yaml
-from grao_pipeline.stage import Stage
+from grao_pipeline.rounds.config.yaml_lines import Node
 from grao_pipeline.storage.places import place_of
-
-
-class RunKeys(StageOptions):
-    """The keys of a rounds file that are not sections of stages."""
-
-    output: str = Field(description="Directory or URL of the run: links to the results.")
-    model: str = Field(description="The base model: a directory or hub id.")
-    rounds: int = Field(1, ge=1, le=1000, description="Number of rounds.")
-    store: str | None = Field(None, description="Directory or URL of the stages' outputs; OUTPUT/store by default.")
-    preset: Preset = Field("paper", description="Named choice of the method, for advantages and train.")
-    executor: Literal["resident", "local", "ray"] = Field("resident", description="Where the stages run.")
-    resources: dict[str, Any] = Field(
-        default_factory=dict, description="Of each stage: processes; with Ray what it reserves."
-    )
-    prompts: dict[str, Any] = Field(description="source: a dataset, or train: and eval: prompts tables; and options.")
-    until: dict[str, Any] | None = Field(
-        None, description="Stop before the last round: at a metric's value, or when it rises no more."
-    )
-    keep: dict[str, Any] | None = Field(
-        None, description="Delete weights that no later round needs, as rounds are done."
-    )
-    overlap: int = Field(
-        0,
-        ge=0,
-        le=1,
-        description="1: sample the next round from the model that this round starts from, while it trains.",
-    )
-    reuse_rounds: int = Field(1, ge=1, description="Train on the groups of this many rounds, the newest included.")
-    pool: bool = Field(False, description="Take a prompt's statistics over these rounds' groups, too.")
-
 
 MOST_ROUNDS = 5000
 """Of all variants together: every task of them is compiled and looked up before the first one runs."""
-OTHER_SECTIONS = ("variables", "overrides", "sweep", "variants")
-"""Sections that are not of one stage."""
 PLACES = ("source", "train", "eval")
 """Keys of `prompts` that name data; the others are options of `grao prompts`."""
-
-
-def loop_stages() -> list[Stage]:
-    """The stages with a section in the file; `prompts` is read apart."""
-    return [stage for stage in stages() if stage.loop is not None and stage.name != "prompts"]
 
 
 def load_plan(path: str) -> RunPlan:
@@ -73,14 +32,16 @@ def load_plan(path: str) -> RunPlan:
         InputError: the file cannot be read or is not YAML.
         UsageError: an option is unknown, wrong or missing; the message has its line.
     """
-    root = read_yaml(path)
-    if root.value is None:
-        raise root.error("expected keys such as output, model, prompts; the file is empty.")
-    sections = [*OTHER_SECTIONS, *(stage.name for stage in loop_stages())]
-    refuse_unknown(root, [*option_names(RunKeys), *sections])
-    root = substitute(root, read_variables(root.value.get("variables", Node(None, root.where))))
-    own_keys = {key: node for key, node in root.value.items() if key not in sections}
-    keys = parse_section(RunKeys, in_round(Node(own_keys, root.where), None), "")
+    return compile_rounds(read_rounds_file(path))
+
+
+def compile_rounds(file: RoundsFile) -> RunPlan:
+    """The plan of a rounds file.
+
+    Raises:
+        UsageError: see `load_plan`.
+    """
+    root, keys, own_keys = file.root, file.keys, file.own_keys
     if keys.pool and keys.reuse_rounds == 1:
         raise own_keys["pool"].error("pool: there are no groups to pool; it needs reuse_rounds: 2 or more.")
     if all(name in root.value for name in ("curriculum", "minibatch")):

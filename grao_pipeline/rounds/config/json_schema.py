@@ -4,8 +4,8 @@ from typing import Any
 
 from grao_pipeline.options import StageOptions
 from grao_pipeline.pipeline import stage_named
-from grao_pipeline.rounds.config.compile import RunKeys, loop_stages
 from grao_pipeline.rounds.config.keep import Keep
+from grao_pipeline.rounds.config.keys import RunKeys, loop_stages
 from grao_pipeline.rounds.config.schedules import SCHEDULE as SCHEDULE_KEY
 from grao_pipeline.rounds.config.schedules import SHAPES, TOWARDS, WEIGHT, Towards
 from grao_pipeline.rounds.config.until import Until

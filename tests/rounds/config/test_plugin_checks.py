@@ -9,7 +9,8 @@ import pytest
 from grao_pipeline.errors import GraoError, MissingDependency
 from grao_pipeline.rounds.config.compile import load_plan
 from grao_pipeline.rounds.config.plugin_checks import check_plugins
-from grao_pipeline.rounds.run import forecast_rounds, run_rounds
+from grao_pipeline.rounds.overview import forecast_rounds
+from grao_pipeline.rounds.run import run_rounds
 from grao_pipeline.tracking.base import Tracker
 
 FILE = """\
