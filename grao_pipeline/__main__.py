@@ -3,13 +3,16 @@
 from grao_pipeline.garbage import collect_rarely, end_with_command
 
 
-def run() -> None:
-    """Run the command that the command line names."""
+def run(name: str | None = None) -> None:
+    """Run the command that the command line names, or the one of this name, of which it has the arguments."""
     collect_rarely()
     end_with_command()
-    from grao_pipeline.cli.main import main
+    from grao_pipeline.cli.main import command_named, main
 
-    main(prog_name="grao")
+    if name is None:
+        main(prog_name="grao")
+    else:
+        command_named(name)()
 
 
 if __name__ == "__main__":

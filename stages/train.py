@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder's names would shadow packages of the same name
 
-from grao_pipeline.cli.main import stage_command
+from grao_pipeline.__main__ import run
 
 if __name__ == "__main__":
-    stage_command("train")()
+    run("train")

@@ -33,11 +33,8 @@ class LazyGroup(click.Group):
         return [*(stage.name for stage in stages()), *OTHER_COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in OTHER_COMMANDS:
-            command: click.Command = getattr(importlib.import_module(f"grao_pipeline.cli.{cmd_name}"), cmd_name)
-            return command
         try:
-            return stage_command(cmd_name)
+            return command_named(cmd_name)
         except KeyError:
             return None
 
@@ -68,8 +65,24 @@ class LazyGroup(click.Group):
             formatter.write_dl(rows)
 
 
+def command_named(name: str) -> click.Command:
+    """`grao NAME`, and `python stages/NAME.py`.
+
+    Raises:
+        KeyError: there is no such command.
+    """
+    if name in OTHER_COMMANDS:
+        command: click.Command = getattr(importlib.import_module(f"grao_pipeline.cli.{name}"), name)
+        return command
+    return stage_command(name)
+
+
 def stage_command(name: str) -> click.Command:
-    """The command of a stage: `grao NAME`, and `python stages/NAME.py`."""
+    """The command of a stage.
+
+    Raises:
+        KeyError: there is no such stage.
+    """
     from grao_pipeline.cli.command import make_stage_command
     from grao_pipeline.pipeline import stage_named
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from grao_pipeline.amounts import some
 from grao_pipeline.errors import GraoError, StageFailure, UsageError
+from grao_pipeline.garbage import collect_rarely
 from grao_pipeline.generation.engines.base import Engine, Precision, Request, SampledGroup, Sampling
 from grao_pipeline.generation.engines.make import EngineRecipe
 from grao_pipeline.progress import SILENT, Progress
@@ -30,6 +31,7 @@ class EngineActor:
     """An engine on the cluster: `run` streams the groups that it finishes while `feed` gives it further parts."""
 
     def __init__(self, recipe: EngineRecipe) -> None:
+        collect_rarely()  # this process is Ray's
         self._recipe = recipe
         self._precision: Precision | None = None
         self._parts: Queue[Sequence[Request] | None] = Queue(maxsize=1)
