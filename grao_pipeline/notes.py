@@ -194,7 +194,7 @@ def weak_references(mean: float, samples_mean: float, num_references: int, are_w
     Args:
         are_worst: all of them got the lowest reward of the table.
     """
-    if are_worst:
+    if are_worst and mean < samples_mean:
         yield (
             f"All {num_references:,} references got the lowest reward of the table, {mean:g}: the reward probably "
             "cannot read them (another answer format?), or they are wrong. Training would push them down. Compare "
@@ -268,8 +268,8 @@ def all_ties(ties: float | None) -> Iterator[str]:
     """An evaluation that cannot tell two models apart."""
     if ties is not None and ties > MANY_TIES:
         yield (
-            f"{ties:.0%} of the pairs of a tuned and a base sample tie: a NAG win rate of 0 does not mean that the "
-            "tuned model loses then; nag_net says which side wins more often."
+            f"{ties:.0%} of the pairs of a tuned and a base sample tie, and a tie is no win: a low NAG win rate does "
+            "not mean that the tuned model loses; nag_net says which side wins more often."
         )
 
 

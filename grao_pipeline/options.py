@@ -274,6 +274,7 @@ def closest(name: object, known: Iterable[str]) -> str:
     similar = [joined[meant] for meant in OTHER_NAMES.get(bare.replace("-", "_"), ()) if meant in joined]
     similar += [candidate for candidate, parts in words.items() if "".join(part[:1] for part in parts) == bare]
     without_dashes = {candidate.lstrip("-"): candidate for candidate in words}
-    alike = difflib.get_close_matches(bare, list(without_dashes), n=1, cutoff=ALIKE)
+    alike = difflib.get_close_matches(bare, list(without_dashes), cutoff=ALIKE)
+    alike.sort(key=lambda candidate: sorted(candidate) != sorted(bare))  # first letters that only changed their places
     similar += [without_dashes[candidate] for candidate in alike]
     return f" Did you mean {similar[0]}?" if similar else ""

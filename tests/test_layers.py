@@ -213,7 +213,7 @@ print([name for name in ("grao_pipeline.rounds.loop", "polars", "pyarrow", "nump
 @pytest.mark.slow
 def test_every_stage_also_runs_as_a_script() -> None:
     """One is started; those of the other stages are the same but for the name."""
-    command = [sys.executable, str(ROOT / "stages" / "score.py"), "--help"]
+    command = [sys.executable, str(ROOT / "stages" / "score.py"), "-h"]
     assert "Usage:" in subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     score = (ROOT / "stages" / "score.py").read_text()
     files = {stage.name: "import_groups" if stage.name == "import" else stage.name for stage in STAGES}

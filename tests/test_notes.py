@@ -59,7 +59,8 @@ def test_the_share_of_cut_samples_is_said_with_what_to_do() -> None:
 def test_references_that_are_the_worst_are_another_note_than_weak_ones() -> None:
     assert list(notes.weak_references(1.0, 0.5, 10, are_worst=False)) == []
     (weak,) = notes.weak_references(0.4, 0.5, 10, are_worst=False)
-    (worst,) = notes.weak_references(0.0, 0.0, 300, are_worst=True)
+    (worst,) = notes.weak_references(0.0, 0.5, 300, are_worst=True)
+    assert list(notes.weak_references(0.0, 0.0, 300, are_worst=True)) == []  # all samples got it, too
     assert "0.4 against 0.5" in weak
     assert worst.startswith("All 300 references got the lowest reward of the table, 0")
 

@@ -124,7 +124,7 @@ def make_stage_command(stage: Stage) -> click.Command:
                 return
         is_preview = getattr(options, "dry_run", False)
         what = "Dry run" if is_preview else stage.output.capitalize()
-        title = " ".join([f"{what}:", *filter(None, [" + ".join(inputs)]), "→", out])
+        title = f"{what}: {' + '.join(inputs)} → {out}" if inputs else f"{what}: {out}"
         if is_first_rank():
             print_summary(summary, as_json, title)
 

@@ -1,6 +1,7 @@
 """`grao`: one command, one subcommand per stage, each loaded only when it is named."""
 
 import importlib
+from typing import Any
 
 import click
 
@@ -24,6 +25,8 @@ OTHER_COMMANDS = {
     "cache": "Look after the cache of judgements.",
 }
 """The commands that are not stages, each in the file of its name, with a line for the list of commands."""
+SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+"""Of every command's context."""
 
 
 class LazyGroup(click.Group):
@@ -89,7 +92,7 @@ def stage_command(name: str) -> click.Command:
     return make_stage_command(stage_named(name))
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(cls=LazyGroup, context_settings=SETTINGS)
 @click.version_option(__version__, prog_name="grao")
 def main() -> None:
     """Group generation and offline alignment of language models with GRAO.

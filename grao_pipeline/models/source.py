@@ -12,6 +12,7 @@ from grao_pipeline.models.manifest import read_trained_manifest, verify_where_tr
 from grao_pipeline.models.outside import check_weights, named_code
 from grao_pipeline.models.pruned import has_no_weights, refuse_without_weights
 from grao_pipeline.models.stored import download_model, is_url
+from grao_pipeline.options import closest
 from grao_pipeline.plugins import require
 
 if TYPE_CHECKING:
@@ -252,7 +253,13 @@ def _download(model: str) -> Path:
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError, ValueError) as error:
         is_unknown = isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError)
         where = "and no model on the hub" if is_unknown else "and the hub did not give it"
-        raise InputError(f"Model {model!r} is not a directory here, {where}: {first_line(error)}") from error
+        reason = first_line(error).rstrip(".")
+        advice = closest(Path(model).name, _folders(Path(model).parent))
+        raise InputError(f"Model {model!r} is not a directory here, {where}: {reason}.{advice}") from error
+
+
+def _folders(place: Path) -> list[str]:
+    return [folder.name for folder in place.iterdir() if folder.is_dir()] if place.is_dir() else []
 
 
 def _is_path(model: str) -> bool:
@@ -271,5 +278,5 @@ def hub_name(model: str) -> tuple[str, str | None]:
 
 def first_line(error: Exception) -> str:
     """The first line of an error's message; with the second, where it is a heading."""
-    first, *others = str(error).strip().splitlines() or [repr(error)]
+    first, *others = str(error).strip().removeprefix("Got: ").splitlines() or [repr(error)]
     return f"{first} {others[0].strip()}" if first.endswith(":") and others else first

@@ -5,7 +5,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from grao_pipeline.errors import UsageError
-from grao_pipeline.options import closest
 from grao_pipeline.plugins import load
 from grao_pipeline.prompts.base import PromptFormat, Row
 from grao_pipeline.prompts.column_names import common_other_names, same_but_for_spelling, similar_names
@@ -39,17 +38,21 @@ def format_named(name: str) -> PromptFormat:
     return plugin if isinstance(plugin, PromptFormat) else custom_format(name, plugin)
 
 
-def choose_format(name: str, columns: list[str], rows: Iterable[Row]) -> Choice:
+def choose_format(name: str, given: Mapping[str, str], rows: Iterable[Row]) -> Choice:
     """The format called `name`; for `auto`, the only one that fits the columns and the values of the first rows.
 
     Names of columns may differ from the format's in case and spaces. For `auto` they may be common other names, where
     these leave no doubt.
 
+    Args:
+        given: the source's column → the name under which the rows have it.
+
     Raises:
         UsageError: no format fits, several fit, or the source lacks a column that the named format needs.
     """
+    columns = list(given.values())
     if name != "auto":
-        return _named(name, columns)
+        return _named(name, given)
     formats = [format_named(known) for known in FORMATS]
     spelled = same_but_for_spelling(columns, _fields(formats))
     sample = _sample(columns, rows)
@@ -67,24 +70,21 @@ def choose_format(name: str, columns: list[str], rows: Iterable[Row]) -> Choice:
     with suppress(UsageError):  # of a suggestion that fits several formats
         misspelled = _fitting(formats, sample, spelled | similar_names(columns, _fields(formats)))
     usable += [misspelled] if misspelled is not None and not usable else []
-    tips = "".join(f"\nDo you mean {_as_options(reading.read_as)}?" for reading in usable)
+    tips = "".join(f"\nDo you mean {_as_options(reading.read_as, given)}?" for reading in usable)
     raise UsageError(f"The columns fit no format. {_help(columns, formats)}{tips}")
 
 
-def _named(name: str, columns: list[str]) -> Choice:
-    chosen = format_named(name)
+def _named(name: str, given: Mapping[str, str]) -> Choice:
+    chosen, columns = format_named(name), list(given.values())
     fields = {*chosen.columns, *chosen.optional, *GENERAL_FIELDS}
     spelled = same_but_for_spelling(columns, fields)
     readable = {spelled.get(column, column) for column in columns}
     missing = [field for field in chosen.columns if field not in readable]
     if not missing:
         return Choice(chosen, _used(chosen, spelled))
-    for names in common_other_names(columns):
-        if missing[0] in names.values():
-            advice = f" Do you mean {_as_options(names)}?"
-            break
-    else:
-        advice = closest(missing[0], columns)
+    readings = [names for names in common_other_names(columns) if missing[0] in names.values()]
+    names = next(iter(readings), similar_names(columns, [missing[0]]))
+    advice = f" Do you mean {_as_options(names, given)}?" if names else ""
     raise UsageError(f"'{name}' needs a column '{missing[0]}'.{advice} {_help(columns, [chosen])}", option="format")
 
 
@@ -125,8 +125,10 @@ def _renamed(sample: Row, names: Mapping[str, str]) -> Row:
     return {names.get(column, column): value for column, value in sample.items()}
 
 
-def _as_options(names: Mapping[str, str]) -> str:
-    return " ".join(f"--map {_quoted(f'{column}={field}')}" for column, field in names.items() if column != field)
+def _as_options(names: Mapping[str, str], given: Mapping[str, str]) -> str:
+    of_source = {name: column for column, name in given.items()}
+    renamed = {of_source[name]: field for name, field in names.items() if name != field}
+    return " ".join(f"--map {_quoted(f'{column}={field}')}" for column, field in renamed.items())
 
 
 def _quoted(word: str) -> str:

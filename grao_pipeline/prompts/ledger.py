@@ -70,7 +70,7 @@ class PromptLedger:
 
     def begin(self, columns: Mapping[str, str], head: Iterator[Row]) -> None:
         fields = list(columns.values())
-        choice = choose_format(self._options.format, fields, head)
+        choice = choose_format(self._options.format, columns, head)
         self.format, self.read_as = choice.format, choice.read_as
         self._blank = {self.read_as.get(name, name): None for name in fields}  # a row of a JSON file may lack some
 

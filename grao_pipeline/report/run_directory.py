@@ -25,7 +25,6 @@ def run_directory(run: str) -> Path:
         if not path.is_dir():
             raise InputError(f"{run} has not been run: {path} does not exist. Start it: grao rounds run {run}")
     if not path.is_dir():
-        raise InputError(
-            f"{run} does not exist or is not a directory. Give a directory with outputs, or the YAML of rounds."
-        )
+        problem = "is not a directory" if path.exists() else "does not exist"
+        raise InputError(f"{run} {problem}. Give a directory with outputs, or the YAML of rounds.")
     return path

@@ -77,7 +77,8 @@ class Comparison:
             "other_best": _share(self.other_best, self.groups),
             **{
                 f"differs most, {place}": f"{group.moved:.3f} moved: {_short(group.prompt)}\n"
-                f"      A prefers  {_short(group.best_a)}\n      B prefers  {_short(group.best_b)}"
+                f"      A prefers  {_preferred(group.best_a, group.weights_a)}\n"
+                f"      B prefers  {_preferred(group.best_b, group.weights_b)}"
                 for place, group in enumerate(self.differ_most, start=1)
             },
             "notes": self.notes,
@@ -205,6 +206,10 @@ def _described(groups: TableReader, first_part: int, row: int, group: Row) -> Di
 
 def _share(count: int, total: int) -> str:
     return f"{count:,} ({count / max(total, 1):.1%})"
+
+
+def _preferred(text: str, weights: list[float]) -> str:
+    return _short(text) if max(weights) > min(weights) else "none of the samples"
 
 
 def _short(text: str, length: int = 90) -> str:

@@ -123,8 +123,10 @@ def differences(stored: Provenance, current: Provenance) -> str:
     changes = []
     for label, before, now in (("", stored.options, current.options), ("input ", stored.inputs, current.inputs)):
         # First what both have: of another reward its name, not the arguments that only one of them has.
-        for key in sorted(set(before) | set(now), key=lambda key: (key not in before or key not in now, key)):
-            if before.get(key) != now.get(key):
+        keys = sorted(set(before) | set(now), key=lambda key: (key not in before or key not in now, key))
+        changed = [key for key in keys if before.get(key) != now.get(key)]
+        for key in changed:
+            if key != "version" or changed == [key]:  # that of another reward says nothing
                 change = f"{label}{key} was {before.get(key)!r} and is now {now.get(key)!r}"
                 changes.append(_changed_code(key, before, now) or change)
     return "; ".join(changes[:3]) or "the options differ"

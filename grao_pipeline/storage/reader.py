@@ -139,8 +139,8 @@ class TableReader:
         made_from = self.provenance.inputs.get("groups", groups.fingerprint)
         if made_from != groups.fingerprint or (not self.foreign and self.num_parts != groups.num_parts):
             raise MismatchError(
-                f"{self.url} holds the {self.schema.name} of groups {made_from} ({self.num_parts} parts); "
-                f"{groups.url} is {groups.fingerprint} ({groups.num_parts} parts). "
+                f"{self.url} holds the {self.schema.name} of groups {made_from} (parts: {self.num_parts}); "
+                f"{groups.url} is {groups.fingerprint} (parts: {groups.num_parts}). "
                 f"Compute the {self.schema.name} of these groups first."
             )
 

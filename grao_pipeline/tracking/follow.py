@@ -68,7 +68,8 @@ def log_run(path: str, options: LogOptions, progress: Progress = SILENT) -> LogS
     if not options.to:
         raise UsageError("names no tracker: give one, e.g. tensorboard.", option="to")
     if not folder.is_dir() and not options.follow:
-        raise InputError(f"{path} is not a local directory: name that of a training, or the output of rounds.")
+        problem = "is not a local directory" if "://" in path or folder.exists() else "does not exist"
+        raise InputError(f"{path} {problem}: name the directory of a training, or the output of rounds.")
     check_trackers(options.to, "to")
     with StopSignals() as signals, progress.track("logging") as bar:
         ending = _Ending(signals)

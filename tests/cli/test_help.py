@@ -27,6 +27,11 @@ from tests import tiny
         (["evaluate", "--revision", "main"], "Error: No such option '--revision'.\n"),
         (["train", "--qwxyz"], "No such option '--qwxyz'."),
         (["train", "--attention", "splitt"], "'auto', 'split', 'varlen', 'flex', 'rows'. Did you mean split?"),
+        (["scoer"], "No such command 'scoer'. Did you mean score?"),
+        (
+            ["train", "g", "a", "m", "--objective", "groa", "--model", "m"],
+            "unknown objective 'groa'. Did you mean grao?",
+        ),
         (["export", "--pair", "best-wrost"], "'reference-rejected'. Did you mean best-worst?"),
     ],
 )

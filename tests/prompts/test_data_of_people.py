@@ -272,6 +272,15 @@ def test_a_misspelled_column_of_a_mapping_is_answered_with_the_nearest(tmp_path:
         read(tmp_path, "a.jsonl", lines({"Question": "a", "label": 1}), map=["question=prompt"])
 
 
+@pytest.mark.parametrize("format", ["auto", "prompt-completion"])
+def test_a_misspelled_field_of_a_mapping_is_answered_with_the_mapping_that_was_meant(
+    tmp_path: Path, format: str
+) -> None:
+    content = lines({"text": "a", "number": 1})
+    with pytest.raises(UsageError, match=r"Do you mean --map text=prompt\?"):
+        read(tmp_path, "a.jsonl", content, map=["text=prompts"], format=format)
+
+
 def test_a_named_format_that_lacks_a_column_shows_the_mapping(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Do you mean --map query=question"):
         read(tmp_path, "a.jsonl", lines({"query": "a", "answer": "b"}), format="question-answer")

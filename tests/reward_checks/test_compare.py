@@ -186,6 +186,16 @@ def test_groups_that_differ_most_come_with_their_texts(
     assert f"{comparison.differ_most[0].moved:.3f} moved: {comparison.differ_most[0].prompt}" in printed
 
 
+def test_a_reward_that_distinguishes_no_samples_prefers_none(tmp_path: Path) -> None:
+    groups = write_groups(tmp_path, 2)
+    constant: Rewards = [([0.0] * sizes(number), 1.0) for number in range(2)]
+    varied: Rewards = [([*values[:-1], 0.5], reference) for values, reference in constant]
+    a, b = (write(tmp_path, rewards, name, group_rows(2)) for name, rewards in (("a", constant), ("b", varied)))
+    printed = tiny.grao("compare", groups, a, b).stdout
+    assert "A prefers  none of the samples" in printed
+    assert f"B prefers  sample {sizes(0) - 1} of 0" in printed
+
+
 def test_a_reward_compared_with_itself_moves_nothing(compared: tuple[Path, Comparison]) -> None:
     path, _ = compared
     printed = tiny.grao_json("compare", path / "groups", path / "a", path / "a")

@@ -52,6 +52,8 @@ def test_a_manifest_is_plain_json_with_parts_and_provenance() -> None:
             "the code of estimator 'a:E' has changed",
         ),
         ({"reward": "a:f", "source": "1"}, {"reward": "a:f"}, "source was '1' and is now None"),
+        ({"reward": "gsm8k", "version": 4}, {"reward": "math", "version": 3}, "reward was 'gsm8k' and is now 'math'"),
+        ({"reward": "gsm8k", "version": 3}, {"reward": "gsm8k", "version": 4}, "version was 3 and is now 4"),
         (
             {"a": 1, "b": 2, "c": 3, "reward": "x"},
             {"d": 1, "reward": "y"},

@@ -159,7 +159,7 @@ def test_a_format_makes_a_prompt_of_a_row(name: str, row: dict[str, Any], expect
 @pytest.mark.parametrize(("name", "row", "expected"), FOUND)
 def test_auto_chooses_the_format_by_the_columns(name: str, row: dict[str, Any], expected: Prompt) -> None:
     empty: dict[str, Any] = dict.fromkeys(row)  # values may be missing in the first row
-    assert choose_format("auto", list(row), [empty, row]).format.name == name
+    assert choose_format("auto", {column: column for column in row}, [empty, row]).format.name == name
 
 
 DROPPED: list[tuple[str, dict[str, Any], str]] = [
@@ -279,15 +279,16 @@ def test_the_final_answer_follows_the_marker_on_the_last_line(solution: str, exp
 )
 def test_ambiguous_or_unknown_columns_are_refused_with_the_choices(row: dict[str, Any], fragments: list[str]) -> None:
     with pytest.raises(UsageError) as error:
-        choose_format("auto", list(row), [row])
+        choose_format("auto", {column: column for column in row}, [row])
     for fragment in fragments:
         assert fragment in str(error.value)
 
 
 def test_a_named_format_without_its_column_is_refused() -> None:
     with pytest.raises(UsageError, match=r"format: 'question-answer' needs a column 'answer'.*Columns: question,"):
-        choose_format("question-answer", ["question", "label"], [])
+        choose_format("question-answer", {"question": "question", "label": "label"}, [])
 
 
 def test_naming_the_format_settles_an_ambiguity() -> None:
-    assert choose_format("messages", ["messages", "prompt"], []).format.name == "messages"
+    columns = {"messages": "messages", "prompt": "prompt"}
+    assert choose_format("messages", columns, []).format.name == "messages"
