@@ -11,6 +11,7 @@ from grao_pipeline.models.source import fetch_model
 from grao_pipeline.options import input_errors_at
 from grao_pipeline.processes import StopSignals
 from grao_pipeline.progress import Progress
+from grao_pipeline.rounds.config.keys import LOCK
 from grao_pipeline.rounds.config.plugin_checks import check_plugins
 from grao_pipeline.rounds.config.run_plan import RunPlan
 from grao_pipeline.rounds.disk_usage import size_text
@@ -89,8 +90,8 @@ def run_plan(plan: RunPlan, commands: Commands, progress: Progress, log_to: Sequ
 def lock_output(output: Place) -> DirectoryLock | ObjectLock:
     """Keeps another process from running the same rounds."""
     if isinstance(output, Url):
-        return ObjectLock(Directory(output), "lock", ACTIVITY)
-    return DirectoryLock(output, "lock", ACTIVITY)
+        return ObjectLock(Directory(output), LOCK, ACTIVITY)
+    return DirectoryLock(output, LOCK, ACTIVITY)
 
 
 def _keep(plan: RunPlan, progress: Progress, walked: Walk, is_over: bool = False) -> None:

@@ -11,6 +11,7 @@ from grao_pipeline.report.group_sets import GroupSet, group_sets, scores_by_rewa
 from grao_pipeline.report.outputs import Output, outputs_below
 from grao_pipeline.report.run_directory import run_directory
 from grao_pipeline.report.samples import OpenSet
+from grao_pipeline.rounds.config.keys import LOCK
 from grao_pipeline.storage.row_access import open_rows
 from grao_pipeline.view.options import ViewOptions
 
@@ -43,6 +44,8 @@ class Catalog:
             raise InputError(
                 f"{path} does not say where its groups lie, and they are not next to it. Name them with --groups."
             )
+        if not self.sets() and self._root is not None and not (self._root / LOCK).exists() and not self.problems:
+            raise InputError(f"{path} holds no groups to show, and no rounds that will sample some.")
 
     def sets(self) -> list[OpenSet]:
         """All sets, in order."""

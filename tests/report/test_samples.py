@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import torch
 
-from grao_pipeline.errors import MismatchError
+from grao_pipeline.errors import InputError, MismatchError
 from grao_pipeline.report.group_sets import GroupSet, Weighing, group_sets
 from grao_pipeline.report.options import ReportOptions
 from grao_pipeline.report.outputs import outputs_below
@@ -175,3 +175,11 @@ def test_scores_of_other_software_need_a_reward_for_every_sample(tmp_path: Path)
     assert len(read_groups(tables, 0, 2)) == 2
     with pytest.raises(MismatchError, match=f"hold 1 rewards for group {ids[2]}, which has 2 samples"):
         read_groups(tables, 2, 3)
+
+
+def test_a_folder_without_groups_is_refused_unless_rounds_have_begun_there(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match="holds no groups to show, and no rounds that will sample some"):
+        Catalog(str(tmp_path), ViewOptions())
+    (tmp_path / "lock").touch()
+    assert Catalog(str(tmp_path), ViewOptions()).sets() == []

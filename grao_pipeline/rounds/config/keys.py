@@ -14,6 +14,8 @@ from grao_pipeline.rounds.config.variables import in_round, read_variables, subs
 from grao_pipeline.rounds.config.yaml_lines import Node, read_yaml
 from grao_pipeline.stage import Stage
 
+LOCK = "lock"
+"""A file of a run's output directory, from the first moment."""
 OTHER_SECTIONS = ("variables", "overrides", "sweep", "variants")
 """Sections that are not of one stage."""
 
