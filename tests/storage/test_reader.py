@@ -140,7 +140,7 @@ def test_scores_of_other_groups_are_refused_with_both_fingerprints(path: Path, t
     with pytest.raises(MismatchError) as caught:
         scores_table(tmp_path / "other", groups="b" * 32).refuse_other_groups(groups)
     message = str(caught.value)
-    assert f"other holds the scores of groups {'b' * 32} (2 parts); {path} is {'a' * 32} (2 parts)" in message
+    assert f"other holds the scores of groups {'b' * 32} (parts: 2); {path} is {'a' * 32} (parts: 2)" in message
     with pytest.raises(MismatchError, match=r"\(3 parts\)"):
         scores_table(tmp_path / "cut otherwise", rows_per_part=2).refuse_other_groups(groups)
 
