@@ -141,7 +141,7 @@ def test_scores_of_other_groups_are_refused_with_both_fingerprints(path: Path, t
         scores_table(tmp_path / "other", groups="b" * 32).refuse_other_groups(groups)
     message = str(caught.value)
     assert f"other holds the scores of groups {'b' * 32} (parts: 2); {path} is {'a' * 32} (parts: 2)" in message
-    with pytest.raises(MismatchError, match=r"\(3 parts\)"):
+    with pytest.raises(MismatchError, match=r"\(parts: 3\)"):
         scores_table(tmp_path / "cut otherwise", rows_per_part=2).refuse_other_groups(groups)
 
 
