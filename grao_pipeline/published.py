@@ -5,15 +5,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 
 OURS = "grao_pipeline."
 
 
-def published(group: str) -> Sequence["EntryPoint"]:
+def published(group: str) -> Sequence[EntryPoint]:
     """The entry points of a group, e.g. `grao_pipeline.stages`. Packages are looked through again only where another
     one may have been installed.
     """
@@ -21,10 +18,8 @@ def published(group: str) -> Sequence["EntryPoint"]:
 
 
 @lru_cache(maxsize=1)
-def _all(places: tuple[tuple[str, int], ...]) -> Mapping[str, Sequence["EntryPoint"]]:
+def _all(places: tuple[tuple[str, int], ...]) -> Mapping[str, Sequence[EntryPoint]]:
     """By their groups, of which only ours are looked at."""
-    from importlib.metadata import entry_points  # with the packages of e-mail: most commands need none of them
-
     entries = entry_points()
     ours = [group for group in entries.groups if group.startswith(OURS)]
     return {group: tuple(entries.select(group=group)) for group in ours}

@@ -1,10 +1,11 @@
 """The house: a file imports only from lower floors, and heavy packages stay in the leaves."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -180,34 +181,31 @@ print("all")
     assert process.stdout == "all\n", process.stderr
 
 
+def loaded_with(modules: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Which of these names a new process has loaded after it imported modules of ours."""
+    imports = ", ".join(f"grao_pipeline.{module}" for module in modules)
+    code = f"import sys, json, {imports}; print(json.dumps([name for name in {names!r} if name in sys.modules]))"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded: list[str] = json.loads(process.stdout)
+    return loaded
+
+
 @pytest.mark.slow
 def test_advantages_needs_neither_torch_nor_transformers() -> None:
-    code = """
-import sys
-import grao_pipeline.advantages.compute, grao_pipeline.evaluation.evaluate, grao_pipeline.prompts.curriculum
-import grao_pipeline.training.provenance
-print([name for name in ("torch", "transformers", "vllm", "datasets") if name in sys.modules])
-"""
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert process.stdout.strip() == "[]"
+    modules = ["advantages.compute", "evaluation.evaluate", "prompts.curriculum", "training.provenance"]
+    assert loaded_with(modules, ["torch", "transformers", "vllm", "datasets"]) == []
 
 
 @pytest.mark.slow
 def test_the_sample_browser_starts_without_the_rounds() -> None:
     """They would be a third of its start."""
-    code = "import sys, grao_pipeline.view.serve; print('grao_pipeline.rounds.config.compile' in sys.modules)"
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert process.stdout.strip() == "False"
+    assert loaded_with(["view.serve"], ["grao_pipeline.rounds.config.compile"]) == []
 
 
 @pytest.mark.slow
 def test_the_processes_of_rounds_can_start_before_the_loop_is_imported() -> None:
-    code = """
-import sys, grao_pipeline.cli.rounds, grao_pipeline.rounds.executors.resident, grao_pipeline.rounds.run
-print([name for name in ("grao_pipeline.rounds.loop", "polars", "pyarrow", "numpy") if name in sys.modules])
-"""
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert process.stdout.strip() == "[]"
+    modules = ["cli.rounds", "rounds.executors.resident", "rounds.run"]
+    assert loaded_with(modules, ["grao_pipeline.rounds.loop", "polars", "pyarrow", "numpy"]) == []
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from grao_pipeline import __version__
-from grao_pipeline.pipeline import stages
+from grao_pipeline.pipeline import stage_named, stages
 
 OTHER_COMMANDS = {
     "rounds": "Run generate → score → advantages → train → evaluate in rounds.",
@@ -36,10 +36,12 @@ class LazyGroup(click.Group):
         return [*(stage.name for stage in stages()), *OTHER_COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        try:
-            return command_named(cmd_name)
-        except KeyError:
-            return None
+        if cmd_name not in OTHER_COMMANDS:
+            try:
+                stage_named(cmd_name)
+            except KeyError:
+                return None
+        return command_named(cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -87,7 +89,6 @@ def stage_command(name: str) -> click.Command:
         KeyError: there is no such stage.
     """
     from grao_pipeline.cli.command import make_stage_command
-    from grao_pipeline.pipeline import stage_named
 
     return make_stage_command(stage_named(name))
 

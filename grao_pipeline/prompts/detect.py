@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from grao_pipeline.errors import UsageError
+from grao_pipeline.options import closest
 from grao_pipeline.plugins import load
 from grao_pipeline.prompts.base import PromptFormat, Row
 from grao_pipeline.prompts.column_names import common_other_names, same_but_for_spelling, similar_names
@@ -84,7 +85,7 @@ def _named(name: str, given: Mapping[str, str]) -> Choice:
         return Choice(chosen, _used(chosen, spelled))
     readings = [names for names in common_other_names(columns) if missing[0] in names.values()]
     names = next(iter(readings), similar_names(columns, [missing[0]]))
-    advice = f" Do you mean {_as_options(names, given)}?" if names else ""
+    advice = f" Do you mean {_as_options(names, given)}?" if names else closest(missing[0], columns)
     raise UsageError(f"'{name}' needs a column '{missing[0]}'.{advice} {_help(columns, [chosen])}", option="format")
 
 

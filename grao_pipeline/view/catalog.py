@@ -40,11 +40,13 @@ class Catalog:
         self._looked = -FRESH_SECONDS
         self.problems: list[str] = []
         self._root, self._table = _place_of(path, options)
-        if not self.sets() and self._table is not None:
+        if self.sets():
+            return
+        if self._table is not None:
             raise InputError(
                 f"{path} does not say where its groups lie, and they are not next to it. Name them with --groups."
             )
-        if not self.sets() and self._root is not None and not (self._root / LOCK).exists() and not self.problems:
+        if self._root is not None and not (self._root / LOCK).exists() and not self.problems:
             raise InputError(f"{path} holds no groups to show, and no rounds that will sample some.")
 
     def sets(self) -> list[OpenSet]:
