@@ -12,6 +12,7 @@ from grao_pipeline.generation.engines.base import Request, Sample, SampledGroup
 from grao_pipeline.generation.part_preparer import PreparedPart
 from grao_pipeline.generation.run_report import RunReport
 from grao_pipeline.schemas import GROUPS
+from grao_pipeline.storage.rows_to_arrow import rows_to_arrow
 from grao_pipeline.storage.writer import TableWriter
 
 MAX_PREPARED = 2
@@ -124,14 +125,14 @@ class PartAssembler:
 
     def _commit(self, part: PreparedPart) -> None:
         rows = [self._row(part, number) for number in range(len(part.rows))]
-        table = pa.Table.from_pylist(rows, schema=GROUPS.arrow())
+        table = rows_to_arrow(rows, GROUPS.arrow())
         self._writer.write(part.index, table)
         self._report.committed(part.index, table)
 
     def _save_unfinished(self, part: PreparedPart) -> int:
         rows = [self._row(part, number) for number in sorted(part.finished | part.sampled.keys())]
         if rows:
-            self._writer.save_unfinished(part.index, pa.Table.from_pylist(rows, schema=GROUPS.arrow()))
+            self._writer.save_unfinished(part.index, rows_to_arrow(rows, GROUPS.arrow()))
         return len(part.sampled)
 
     def _row(self, part: PreparedPart, number: int) -> Row:

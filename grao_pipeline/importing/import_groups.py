@@ -21,6 +21,7 @@ from grao_pipeline.prompts.base import Row
 from grao_pipeline.prompts.intake import Intake, holds_table, take_in
 from grao_pipeline.schemas import GROUPS, SCORES
 from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.rows_to_arrow import rows_to_arrow
 from grao_pipeline.storage.writer import TableWriter
 
 NO_REWARD = "the source has no reward for it"
@@ -71,7 +72,7 @@ def import_groups(source: str, out: str, options: ImportOptions, progress: Progr
             for index in output.writer.missing():
                 rows = table.slice(index * options.prompts_per_part, options.prompts_per_part).to_pylist()
                 converted = [output.convert(row) for row in rows]
-                output.writer.write(index, pa.Table.from_pylist(converted, schema=output.schema))
+                output.writer.write(index, rows_to_arrow(converted, output.schema))
                 summary.parts_made += 1
                 bar.log(f"{output.writer.url}: part {index} committed")
                 bar.advance()

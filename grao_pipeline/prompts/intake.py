@@ -29,6 +29,7 @@ from grao_pipeline.prompts.sources import open_source
 from grao_pipeline.redaction import without_credentials
 from grao_pipeline.storage.directory import Directory
 from grao_pipeline.storage.manifest_file import has_manifest, part_files
+from grao_pipeline.storage.rows_to_arrow import rows_to_arrow
 
 HEAD_ROWS = 1000
 """The columns are those of the first rows; a source may be far larger than memory."""
@@ -204,7 +205,7 @@ class ArrowRows:
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
         self._rows: list[Row] = []
-        self._chunks: list[pa.Table] = [schema.empty_table()]
+        self._chunks: list[pa.Table] = [rows_to_arrow([], schema)]
 
     def add(self, row: Row) -> None:
         self._rows.append(row)
@@ -217,7 +218,7 @@ class ArrowRows:
         return pa.concat_tables(self._chunks)
 
     def _flush(self) -> None:
-        self._chunks.append(pa.Table.from_pylist(self._rows, schema=self._schema))
+        self._chunks.append(rows_to_arrow(self._rows, self._schema))
         self._rows = []
 
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-
 from grao_pipeline.contract import Row
 from grao_pipeline.fingerprints import prompt_fingerprint, stage_fingerprint
 from grao_pipeline.messages import plain_messages
@@ -20,6 +18,7 @@ from grao_pipeline.schemas import PROMPTS
 from grao_pipeline.storage.input_content import input_content
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
+from grao_pipeline.storage.rows_to_arrow import rows_to_arrow
 from grao_pipeline.storage.writer import TableWriter
 
 
@@ -94,7 +93,7 @@ def write_references(
     summary.parts_found = writer.num_committed
     for index in writer.missing():
         part = new_rows[index * ROWS_PER_PART : (index + 1) * ROWS_PER_PART]
-        writer.write(index, pa.Table.from_pylist(part, schema=PROMPTS.arrow()))
+        writer.write(index, rows_to_arrow(part, PROMPTS.arrow()))
         summary.parts_made += 1
     writer.finish()
     return summary

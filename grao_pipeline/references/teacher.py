@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-import pyarrow as pa
-
 from grao_pipeline.contract import Row
 from grao_pipeline.fingerprints import stage_fingerprint
 from grao_pipeline.generation.generate import generate_groups, groups_provenance
@@ -19,6 +17,7 @@ from grao_pipeline.schemas import PROMPTS
 from grao_pipeline.scoring.named_reward import make_reward, scores_provenance
 from grao_pipeline.scoring.score import score_groups
 from grao_pipeline.storage.manifest import Provenance
+from grao_pipeline.storage.rows_to_arrow import rows_to_arrow
 from grao_pipeline.storage.writer import TableWriter
 
 SUFFIX = ".teacher"
@@ -59,7 +58,7 @@ def ask_teacher(
     writer = TableWriter(f"{place}/prompts", provenance, -(-len(rows) // ROWS_PER_PART), progress)
     for index in writer.missing():
         part = list(rows[index * ROWS_PER_PART : (index + 1) * ROWS_PER_PART])
-        writer.write(index, pa.Table.from_pylist(part, schema=PROMPTS.arrow()))
+        writer.write(index, rows_to_arrow(part, PROMPTS.arrow()))
     writer.finish()
     summary = generate_groups(f"{place}/prompts", f"{place}/groups", options.teacher(), progress)
     judging = options.judging()

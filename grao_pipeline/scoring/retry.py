@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from itertools import chain
 
-import pyarrow as pa
-
 from grao_pipeline.contract import Row
 from grao_pipeline.progress import Bar, Progress
 from grao_pipeline.schemas import SCORES
@@ -12,6 +10,7 @@ from grao_pipeline.scoring.part_judge import PartJudge, Sequences
 from grao_pipeline.scoring.rewards.base import Candidate, Judgement
 from grao_pipeline.scoring.steps import Step
 from grao_pipeline.scoring.summary import ScoreSummary
+from grao_pipeline.storage.rows_to_arrow import rows_to_arrow
 from grao_pipeline.storage.writer import TableWriter
 
 
@@ -34,7 +33,7 @@ def retry_errors(parts: PartJudge, writer: TableWriter, summary: ScoreSummary, p
                 for row, group, judged in zip(rows, sequences, judgements, strict=True):
                     _count(group[: len(row["completions"])], judged, summary)
                 if scores != stored:
-                    writer.replace(index, pa.Table.from_pylist(scores, schema=SCORES.arrow()))
+                    writer.replace(index, rows_to_arrow(scores, SCORES.arrow()))
                     summary.parts_rewritten += 1
             bar.advance(1, retried=summary.samples_retried, errors_left=summary.errors_left)
 

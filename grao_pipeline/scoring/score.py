@@ -5,8 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from itertools import chain
 
-import pyarrow as pa
-
 from grao_pipeline.errors import UsageError
 from grao_pipeline.progress import SILENT, Bar, Progress
 from grao_pipeline.schemas import SCORES
@@ -23,6 +21,7 @@ from grao_pipeline.scoring.seen_texts import SeenTexts
 from grao_pipeline.scoring.several_processes import judge_in_processes, shares_of
 from grao_pipeline.scoring.summary import SUMMARY_COLUMNS, ScoreSummary, ScoreTally
 from grao_pipeline.storage.reader import TableReader, open_table
+from grao_pipeline.storage.rows_to_arrow import rows_to_arrow
 from grao_pipeline.storage.writer import PartShare, TableWriter
 
 
@@ -97,7 +96,7 @@ def score_groups(
         if missing:
             started = time.perf_counter()
             for index, scores in _judged(parts, missing, gate, tally, bar):
-                writer.write(index, pa.Table.from_pylist(scores, schema=SCORES.arrow()))
+                writer.write(index, rows_to_arrow(scores, SCORES.arrow()))
                 summary.parts_made += 1
                 bar.log(
                     f"part {index} committed · {summary.samples:,} samples scored · "

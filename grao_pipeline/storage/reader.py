@@ -112,7 +112,7 @@ class TableReader:
 
     def arrow(self, columns: Sequence[str] | None = None, parts: range | None = None) -> pa.Table:
         """The whole table, or some of its parts, as an Arrow table."""
-        empty = self.schema.arrow().empty_table()
+        empty = pa.Table.from_batches([], self.schema.arrow())  # `empty_table` imports pandas
         tables = [self.part(index, columns) for index in (range(self.num_parts) if parts is None else parts)]
         return pa.concat_tables(tables) if tables else empty.select(list(columns or empty.column_names))
 

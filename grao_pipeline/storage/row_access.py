@@ -86,7 +86,7 @@ class RowAccess:
             first = self.starts_at(index)
             pieces.append(self.part(index, columns, max(start - first, 0), stop - first))
             index += 1
-        empty = self.schema.arrow().empty_table().select(list(columns))
+        empty = pa.Table.from_batches([], self.schema.arrow()).select(list(columns))
         return pa.concat_tables(pieces) if pieces else empty
 
     def starts_at(self, index: int) -> int:

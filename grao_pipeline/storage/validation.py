@@ -1,7 +1,7 @@
 """Checks that a table keeps the contract: columns and types, then the values.
 
-No check of a narrow table makes an Arrow scalar from a Python value: for the first one pyarrow imports pandas, where
-that is installed, which takes longer than such a table.
+No check of what is right makes an Arrow scalar from a Python value: for the first one pyarrow imports pandas, where that
+is installed, which takes longer than a small table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -176,16 +176,17 @@ def _check_parallel(table: pa.Table, schema: TableSchema, where: str) -> None:
 def _check_messages(table: pa.Table, where: str) -> None:
     """A conversation has a turn."""
     if "messages" in table.column_names:
-        empty = pc.equal(pc.list_value_length(table.column("messages")), 0)
-        if pc.any(empty).as_py():
-            raise SchemaError(f"{where}: column 'messages' is an empty conversation in row {_first(empty)}.")
+        lengths = pc.list_value_length(table.column("messages"))
+        if pc.min(lengths).as_py() == 0:
+            row = _first(pc.equal(lengths, 0))
+            raise SchemaError(f"{where}: column 'messages' is an empty conversation in row {row}.")
 
 
 def _check_tokens(table: pa.Table, where: str) -> None:
     """No token ID is negative, no log-prob positive: whatever holds one is not what its column says."""
     limits = [
-        *((name, "a negative token ID", lambda ids: pc.less(ids, 0)) for name in TOKEN_IDS),
-        *((name, "a log-prob above 0", lambda values: pc.greater(values, ROUNDING)) for name in LOGPROBS),
+        *((name, "a negative token ID", lambda token_id: token_id < 0) for name in TOKEN_IDS),
+        *((name, "a log-prob above 0", lambda logprob: logprob > ROUNDING) for name in LOGPROBS),
     ]
     for name, what, is_wrong in limits:
         first_row = 0
@@ -196,13 +197,15 @@ def _check_tokens(table: pa.Table, where: str) -> None:
             first_row += len(chunk)
 
 
-def _first_row(values: pa.Array, is_wrong: Callable[[pa.Array], pa.Array]) -> int | None:
+def _first_row(values: pa.Array, is_wrong: Callable[[float], bool]) -> int | None:
     """The first row with a wrong element, at any depth; None where all are right."""
     if pa.types.is_list(values.type):
         index = _first_row(values.flatten(), is_wrong)
         return None if index is None else int(pc.list_parent_indices(values)[index].as_py())
-    wrong = pc.fill_null(is_wrong(values), False)
-    return _first(wrong) if pc.any(wrong, min_count=0).as_py() else None
+    extremes = [value for value in pc.min_max(values).as_py().values() if value is not None]
+    if not any(map(is_wrong, extremes)):
+        return None
+    return next(row for row, value in enumerate(values.to_pylist()) if value is not None and is_wrong(value))
 
 
 def _check_token_lengths(table: pa.Table, where: str) -> None:
@@ -214,7 +217,7 @@ def _check_token_lengths(table: pa.Table, where: str) -> None:
         values = present.column(name)
         num_ids = pc.list_value_length(pc.list_flatten(present.column("completion_token_ids")))
         num_values = pc.list_value_length(pc.list_flatten(values))
-        different = pc.fill_null(pc.not_equal(num_ids, num_values), False)
+        different = pc.not_equal(num_ids, num_values)  # null where a sample has no values
         if pc.any(different).as_py():
             sample = _first(different)
             group_id = present.column("group_id")[pc.list_parent_indices(values)[sample].as_py()].as_py()
@@ -229,6 +232,8 @@ def _check_masks(table: pa.Table, where: str) -> None:
     if "completion_masks" not in table.column_names:
         return
     present = table.filter(pc.is_valid(table.column("completion_masks")))
+    if not len(present):
+        return
     masks = pc.list_flatten(present.column("completion_masks"))
     has_tokens = pc.greater(pc.list_value_length(masks), 0)
     sampled = pc.unique(pc.list_parent_indices(masks).filter(pc.list_flatten(masks)))

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
-import pyarrow as pa
 import torch
 
 from grao_pipeline.contract import Row
@@ -15,6 +14,7 @@ from grao_pipeline.models.source import ModelSource, load_config, locate_model
 from grao_pipeline.progress import SILENT, Progress
 from grao_pipeline.schemas import LOGPROBS
 from grao_pipeline.storage.reader import open_table
+from grao_pipeline.storage.rows_to_arrow import rows_to_arrow
 from grao_pipeline.storage.writer import TableWriter
 from grao_pipeline.training.data.groups import check_group
 from grao_pipeline.training.data.packing import pack
@@ -82,7 +82,7 @@ def compute_logprobs(
             summary.samples += sum(len(row["completion_token_ids"]) for row in rows)
             summary.references += sum(row["reference_token_ids"] is not None for row in rows)
             if index in writer.missing():
-                writer.write(index, pa.Table.from_pylist(pass_.rows(rows, progress), schema=LOGPROBS.arrow()))
+                writer.write(index, rows_to_arrow(pass_.rows(rows, progress), LOGPROBS.arrow()))
                 summary.parts_made += 1
                 bar.advance(len(rows))
     writer.finish()
