@@ -21,6 +21,7 @@ from grao_pipeline.prompts.reward_history import open_history, refuse_rewritten_
 from grao_pipeline.storage.input_content import input_content
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
+from grao_pipeline.storage.rows_to_arrow import array_of
 from grao_pipeline.storage.validation import refuse_repeats
 from grao_pipeline.storage.writer import TableWriter
 
@@ -115,7 +116,7 @@ def choose_prompts(
             f"{prompts.url}: every prompt's priority is 0 (as that of equal rewards), so every chance is 0. Raise "
             "--uniform-mix, e.g. to 0.2."
         )
-    chosen = rows.filter(pc.is_in(rows["prompt_id"], value_set=pa.array(drawn, pa.string())))
+    chosen = rows.filter(pc.is_in(rows["prompt_id"], value_set=array_of(drawn, pa.string())))
     if budget is not None and options.samples is not None:
         chosen = with_samples(chosen, budget.counts(_history_of(chosen, statistics), options.samples * len(drawn)))
         if not chosen.num_rows:
@@ -145,8 +146,8 @@ def _drawn(candidates: pl.DataFrame, options: CurriculumOptions, newest_round: i
 def with_samples(prompts: pa.Table, counts: Sequence[int]) -> pa.Table:
     """The prompts with these numbers of samples; those with none are left out."""
     others = prompts.select([name for name in prompts.column_names if name != SAMPLES])
-    counted = others.append_column(SAMPLES, pa.array(counts, pa.int32()))
-    return counted.filter(pc.greater(counted[SAMPLES], 0))
+    counted = others.append_column(SAMPLES, array_of(counts, pa.int32()))
+    return counted.filter(array_of([count > 0 for count in counts], pa.bool_()))
 
 
 def _history_of(prompts: pa.Table, statistics: pl.DataFrame) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 
 from grao_pipeline.errors import InputError
 from grao_pipeline.fingerprints import stage_fingerprint
@@ -13,6 +14,7 @@ from grao_pipeline.prompts.build import ROWS_PER_PART
 from grao_pipeline.prompts.options import MinibatchOptions
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import open_table
+from grao_pipeline.storage.rows_to_arrow import array_of
 from grao_pipeline.storage.writer import TableWriter
 
 
@@ -66,7 +68,8 @@ def take_prompts(
             f"{prompts_url} holds {rows.num_rows} prompts, fewer than a round takes ({number}). Lower "
             "--prompts-per-round, or add prompts."
         )
-    chosen = rows.take(walk_order(rows.num_rows, number, options.round, options.seed))
+    order = walk_order(rows.num_rows, number, options.round, options.seed)
+    chosen = rows.take(array_of(order, pa.int64()))
     writer = TableWriter(out, provenance, -(-number // ROWS_PER_PART), progress)
     for index in writer.missing():
         writer.write(index, chosen.slice(index * ROWS_PER_PART, ROWS_PER_PART))

@@ -20,6 +20,7 @@ from grao_pipeline.prompts.reward_history import open_history, reward_statistics
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.places import Place
 from grao_pipeline.storage.reader import open_table
+from grao_pipeline.storage.rows_to_arrow import array_of
 from grao_pipeline.storage.table_pair import TablePair
 from grao_pipeline.storage.validation import refuse_repeats
 from grao_pipeline.storage.writer import TableWriter
@@ -144,10 +145,10 @@ def _groups(pair: TablePair, options: ResampleOptions, progress: Progress) -> pl
 
 def _write(out: str, provenance: Provenance, rows: pa.Table, counts: dict[str, int], progress: Progress) -> None:
     """The rows with a number of samples, in their order."""
-    chosen_rows = rows.filter(pc.is_in(rows["prompt_id"], value_set=pa.array(list(counts), pa.string())))
+    chosen_rows = rows.filter(pc.is_in(rows["prompt_id"], value_set=array_of(list(counts), pa.string())))
     chosen_rows = chosen_rows.select([name for name in chosen_rows.column_names if name != SAMPLES])
     numbers = [counts[prompt_id] for prompt_id in chosen_rows["prompt_id"].to_pylist()]
-    chosen_rows = chosen_rows.append_column(SAMPLES, pa.array(numbers, pa.int32()))
+    chosen_rows = chosen_rows.append_column(SAMPLES, array_of(numbers, pa.int32()))
     writer = TableWriter(out, provenance, max(1, -(-chosen_rows.num_rows // ROWS_PER_PART)), progress)
     for index in writer.missing():
         writer.write(index, chosen_rows.slice(index * ROWS_PER_PART, ROWS_PER_PART))

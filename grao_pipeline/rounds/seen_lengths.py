@@ -68,5 +68,5 @@ def _parts(groups: Place, max_new_tokens: int) -> Iterator[tuple[Directory, str]
 
 
 def _mean(lists: pa.ChunkedArray) -> float:
-    lengths = pc.fill_null(pc.list_value_length(lists), 0)
-    return float(pc.mean(lengths).as_py() or 0.0)
+    total = pc.sum(pc.list_value_length(lists)).as_py()  # None where every list is null
+    return float(total or 0) / max(1, len(lists))

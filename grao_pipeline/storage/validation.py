@@ -1,7 +1,7 @@
 """Checks that a table keeps the contract: columns and types, then the values.
 
-No check of what is right makes an Arrow scalar from a Python value: for the first one pyarrow imports pandas, where that
-is installed, which takes longer than a small table.
+No check of what is right makes an Arrow scalar from a Python value: for the first one pyarrow imports pandas, where
+that is installed, which takes longer than a small table.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -9,6 +9,7 @@ import pyarrow as pa
 from grao_pipeline.errors import MismatchError, UsageError
 from grao_pipeline.storage.manifest import Provenance
 from grao_pipeline.storage.reader import TableReader, open_table
+from grao_pipeline.storage.rows_to_arrow import array_of
 from grao_pipeline.storage.table_pair import TablePair
 
 BEHAVIOR = "completion_behavior_logprobs"
@@ -119,7 +120,7 @@ def _with_unknown_behavior(part: pa.Table) -> pa.Table:
     """The part with null for the behavior log-probs of every sample."""
     place = part.schema.get_field_index(BEHAVIOR)
     unknown = [[None] * len(ids) for ids in part.column("completion_token_ids").to_pylist()]
-    return part.set_column(place, BEHAVIOR, pa.array(unknown, part.schema.field(place).type))
+    return part.set_column(place, BEHAVIOR, array_of(unknown, part.schema.field(place).type))
 
 
 def open_pairs(groups_url: str, advantages_url: str, replay: Sequence[tuple[str, str]] = ()) -> list[TablePair]:
