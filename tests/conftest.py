@@ -111,7 +111,7 @@ def advantages(tmp_path_factory: pytest.TempPathFactory, groups: str) -> str:
     return str(root / "table")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[Any]:
     """A Ray cluster of this machine, shared by the tests."""
     import ray

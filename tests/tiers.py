@@ -67,9 +67,10 @@ def package_of(item: pytest.Item) -> str | None:
 
 def group_of(item: pytest.Item, package: str | None) -> str:
     """Tests of one group run in one process, without others between them (`--dist loadgroup`): those of a file, which
-    share fixtures; those with vLLM, which takes ten seconds to import.
+    share fixtures; those with vLLM, which takes ten seconds to import; those with Ray, whose cluster takes as long to
+    start.
     """
-    return "vllm" if package == "vllm" else str(item.path.relative_to(TESTS))
+    return package or str(item.path.relative_to(TESTS))
 
 
 @pytest.hookimpl(tryfirst=True)
