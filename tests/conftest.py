@@ -37,7 +37,7 @@ pytest_plugins = ["tests.tiers"]
 def pytest_configure() -> None:
     collect_rarely()
     # vLLM asks for this at the end of every engine, and looks for garbage then: it would look at all that is imported.
-    gc.unfreeze = lambda: None  # type: ignore[assignment]
+    gc.unfreeze = lambda: None
 
 
 def pytest_collection_finish() -> None:
