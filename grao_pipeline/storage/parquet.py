@@ -15,7 +15,7 @@ from grao_pipeline.storage.seal import SEAL_METADATA, sealed
 GROUPS_PER_ROW_GROUP = 64
 NARROW_ROWS_PER_ROW_GROUP = 65_536
 LEAST_COMPRESSED_ROWS = 256
-"""Of advantages. For fewer, preparing zstd for every column takes as long as all else, and saves little."""
+"""Of advantages. Preparing zstd for every column of fewer takes as long as all else, and saves little."""
 
 
 def encode(table: pa.Table, provenance: Provenance, name: str = "") -> bytes:
@@ -38,7 +38,6 @@ def encode(table: pa.Table, provenance: Provenance, name: str = "") -> bytes:
         write_page_checksum=True,
         use_dictionary=not is_numbers,
         write_statistics=not is_plain,
-        store_schema=not is_plain,  # the types of advantages are those that their Parquet types stand for
     ) as writer:
         writer.write_table(with_metadata, row_group_size=rows)
         writer.add_key_value_metadata(SEAL_METADATA)
