@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from grao_pipeline.errors import MissingDependency, UsageError
+from grao_pipeline.garbage import collect_rarely
 from grao_pipeline.plugins import EXTRAS, distribution, missing_for
 
 ATTENTIONS = ("split", "varlen", "flex", "rows")
@@ -166,5 +167,6 @@ def _lines(trials: list[str]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    collect_rarely()
     for line in _lines(sys.argv[1:]):
         print(line, flush=True)

@@ -10,6 +10,7 @@ Forks, since a fresh interpreter takes seconds to import torch and a forked one 
 never computes, so no thread exists when it forks.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from grao_pipeline.cli.main import stage_command
+from grao_pipeline.garbage import collect_rarely
 
 CREATING = os.O_CREAT | os.O_TRUNC
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
@@ -64,9 +66,11 @@ def import_what_it_imported(report: Path) -> None:
     for name in report.with_suffix(".modules").read_text().split():
         with suppress(ImportError):
             importlib.import_module(name)
+    gc.freeze()
 
 
 def main() -> None:
+    collect_rarely()
     root, arguments = Path(sys.argv[1]), sys.argv[2:]
     report = root / "operations"
     assert run(root / "whole", arguments, report) == 0
