@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from grao_pipeline.arguments import DescribedArgument, arguments_of, described_arguments
 from grao_pipeline.methods import Method, method_of
+from grao_pipeline.options import StageOptions, extra_of
 from grao_pipeline.own_code import own_code
 from grao_pipeline.plugin_modules import attribute_of
-from grao_pipeline.plugins import entry_point_group, load
+from grao_pipeline.plugins import entry_point_group, load, refuse_unknown
 from grao_pipeline.published import published
 
 
@@ -133,6 +134,20 @@ KINDS = (
     PluginKind("tracker", "grao_pipeline.tracking.trackers:TRACKERS", "grao log RUN --to"),
     PluginKind("export", "grao_pipeline.exporting.formats:EXPORTS", "grao export GROUPS OUT --format"),
 )
+
+
+def refuse_unknown_plugins(options: StageOptions) -> None:
+    """Check the names of plug-ins that the options give, before a stage imports what takes seconds.
+
+    Raises:
+        UsageError: one is unknown.
+    """
+    kinds = {kind.name: kind for kind in KINDS}
+    for option, field in type(options).model_fields.items():
+        kind, given = extra_of(field).get("plugin"), getattr(options, option)
+        if kind and given != field.default:
+            for name in given if isinstance(given, list) else [given]:
+                refuse_unknown(str(kind), name, kinds[str(kind)].built_in(), option)
 
 
 @dataclass(frozen=True)

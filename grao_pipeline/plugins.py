@@ -75,6 +75,7 @@ def load(kind: str, name: str, registry: Mapping[str, str], option: str = "") ->
         MissingDependency: a built-in one needs a package that is not installed.
     """
     option = option or kind
+    refuse_unknown(kind, name, registry, option)
     if name in registry:
         try:
             return attribute_of(option, registry[name])
@@ -85,9 +86,17 @@ def load(kind: str, name: str, registry: Mapping[str, str], option: str = "") ->
             raise missing from error
     if ":" in name:
         return attribute_of(option, name)
-    for entry in published(entry_point_group(kind)):
-        if entry.name == name:
-            return entry.load()
+    return next(entry for entry in published(entry_point_group(kind)) if entry.name == name).load()
+
+
+def refuse_unknown(kind: str, name: str, registry: Mapping[str, str], option: str) -> None:
+    """Check that a name stands for a plug-in; imports nothing. See `load`.
+
+    Raises:
+        UsageError: unknown name; the message lists the known ones.
+    """
+    if name in registry or ":" in name or any(entry.name == name for entry in published(entry_point_group(kind))):
+        return
     raise UsageError(
         f"unknown {kind} '{name}'.{closest(name, registry)} Built in: {', '.join(sorted(registry))}. "
         f"Your own: 'module:attribute', importable from the current directory, or 'path/to/file.py:attribute'.",

@@ -106,13 +106,15 @@ class Stage:
         """Do its work, or with `--dry-run` preview it; a summary.
 
         Raises:
-            UsageError: an input or `out` is not a path.
+            UsageError: an input or `out` is not a path; or an option names a plug-in that does not exist.
         """
         for name, path in zip((*self.inputs, "out"), (*inputs, out), strict=True):
             _check_path(path, name.upper())
         from grao_pipeline.garbage import keep_imports
+        from grao_pipeline.plugin_kinds import refuse_unknown_plugins
         from grao_pipeline.plugins import preferred_extra
 
+        refuse_unknown_plugins(options)
         with preferred_extra(self.name):  # the extras are named for the stages
             if self.preview is not None and getattr(options, "dry_run", False):
                 return load_object(self.preview)(*inputs, options)

@@ -1,6 +1,7 @@
 """Names become objects: built in, published by a package, or from a file next to the user."""
 
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -151,6 +152,42 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
         f"reward: unknown reward 'gsm9k'. Did you mean gsm8k? Built in: {', '.join(sorted(REWARDS))}. "
         "Your own: 'module:attribute', importable from the current directory, or 'path/to/file.py:attribute'."
     )
+
+
+MISSPELLED = [
+    ("prompts", ["rows.jsonl", "out"], "format", "sharegtp"),
+    ("generate", ["prompts", "out", "--model", "model"], "engine", "vlm"),
+    ("score", ["groups", "out"], "reward", "lenght"),
+    ("advantages", ["groups", "out", "--scores", "scores"], "filter", "lengths"),
+    ("train", ["groups", "advantages", "out", "--model", "model"], "objective", "groa"),
+    ("export", ["groups", "out"], "format", "verll"),
+]
+
+
+@pytest.mark.parametrize(("stage", "arguments", "option", "name"), MISSPELLED)
+def test_a_misspelled_name_is_refused_before_the_inputs_are_read(
+    stage: str, arguments: list[str], option: str, name: str
+) -> None:
+    result = tiny.grao(stage, *arguments, f"--{option}", name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"Error: --{option}: unknown " in result.stderr
+    assert f"'{name}'" in result.stderr
+
+
+def test_a_misspelled_objective_is_refused_before_torch_is_imported() -> None:
+    stage, arguments, option, name = MISSPELLED[4]
+    command = [stage, *arguments, f"--{option}", name]
+    code = f"""
+import sys
+from grao_pipeline.cli.main import main
+try:
+    main({command})
+finally:
+    assert "torch" not in sys.modules
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert process.returncode == 2, process.stderr
+    assert "Did you mean grao?" in process.stderr
 
 
 def test_a_module_or_attribute_that_is_not_there_is_named(place: Path) -> None:

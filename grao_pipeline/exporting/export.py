@@ -95,10 +95,7 @@ def export_table(table: str, out: str, options: ExportOptions, progress: Progres
 
 
 def _format(options: ExportOptions) -> ExportFormat:
-    try:
-        chosen = load("export", options.format, EXPORTS)
-    except UsageError as error:
-        raise UsageError(error.message, option="format") from error
+    chosen = load("export", options.format, EXPORTS, "format")
     if not isinstance(chosen, ExportFormat):
         raise UsageError(f"{options.format} is not an ExportFormat (grao_pipeline.exporting.base).", option="format")
     return chosen

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from grao_pipeline.environment import environment
 from grao_pipeline.errors import InputError, StageFailure, UsageError
+from grao_pipeline.garbage import keep_imports
 from grao_pipeline.models.devices import num_cores
 from grao_pipeline.models.process_guard import dismiss, guarded_children
 from grao_pipeline.models.stderr_tail import last_error, stderr_remembered
@@ -155,7 +156,9 @@ def _open_llm(
     vllm = require("vllm")
     try:
         with guarded_children() as guard, stderr_remembered(), _no_groups_after_failure():
-            return vllm.LLM(worker_extension_cls=WORKER_EXTENSION, **arguments), guard
+            llm_class = vllm.LLM  # imports most of it
+            keep_imports()
+            return llm_class(worker_extension_cls=WORKER_EXTENSION, **arguments), guard
     except TypeError as error:
         raise UsageError(f"vLLM refuses an argument: {error}", option=option) from error
     except ValidationError as error:
@@ -191,6 +194,7 @@ def _no_groups_after_failure() -> Iterator[None]:
 def _close_llm(engine_core: "EngineCoreClient", guard: subprocess.Popen[bytes]) -> None:
     engine_core.shutdown()
     dismiss(guard)
+    keep_imports()  # vLLM has made Python look at them again
 
 
 def cpu_defaults(context_length: int) -> dict[str, object]:
