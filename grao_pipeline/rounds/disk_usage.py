@@ -88,8 +88,9 @@ def disk_usage(path: str) -> DiskUsage:
         stages[place.parent.name] += output.bytes
     usage.outputs.sort(key=lambda one: (-one.bytes, one.place))
     counted = {str(place) for place in places}
-    rest = sum(f.lstat().st_size for f in _files(root) if counted.isdisjoint(map(str, _real(f).parents)))
-    kinds["others"] += rest
+    for file in _files(root):
+        if counted.isdisjoint(map(str, _real(file).parents)):
+            kinds[_kind(file.relative_to(root))] += file.lstat().st_size
     usage.bytes = kinds.total()
     usage.kinds = {kind: size for kind, size in kinds.most_common() if size}
     usage.stages = {stage: size for stage, size in stages.most_common() if size}
@@ -135,8 +136,8 @@ def _real(file: Path) -> Path:
 
 
 def _kind(file: Path) -> str:
-    if file.parts[0] == OPTIMIZER:
+    if OPTIMIZER in file.parts[:-1]:
         return "optimizer states"
-    if file.parts[0] == CHECKPOINTS:
+    if CHECKPOINTS in file.parts[:-1]:
         return "checkpoints"
     return KINDS.get(file.suffix, "others")

@@ -82,6 +82,19 @@ def test_after_a_prune_nothing_is_remade_and_the_last_model_is_trained_further(
     assert not weights[0].is_file()  # and pruned it is
 
 
+def test_outputs_without_a_run_are_counted_by_kind_too(tmp_path: Path, groups: str, model: Path) -> None:
+    shutil.copytree(groups, tmp_path / "all" / "groups")
+    shutil.copytree(model, tmp_path / "all" / "model")
+    (tmp_path / "all" / "model" / "checkpoints").mkdir()
+    (tmp_path / "all" / "model" / "checkpoints" / "step-00000001.pt").write_bytes(b"123")
+    kinds = tiny.grao_json("du", tmp_path / "all")["kinds"]
+    files = [file for file in (tmp_path / "all").rglob("*") if file.is_file()]
+    for kind, ending in (("tables", ".parquet"), ("weights", ".safetensors"), ("checkpoints", ".pt")):
+        assert kinds[kind] == sum(file.stat().st_size for file in files if file.suffix == ending) > 0
+    assert sum(kinds.values()) == sum(file.stat().st_size for file in files)
+    assert tiny.grao_json("du", tmp_path / "all" / "groups")["kinds"]["tables"] == kinds["tables"]
+
+
 def test_a_wrong_keep_and_a_place_without_a_run_are_refused(tmp_path: Path, model: Path, prompts: str) -> None:
     result = tiny.grao("rounds", "plan", write_config(tmp_path, model, prompts, keep={"models": "best"}))
     assert result.exit_code == 2
