@@ -94,6 +94,8 @@ class Policy(nn.Module):
         Checks of the policy come before: their passes would be compiled as well, each in its own way.
         """
         self._is_compiled = True
+        if self._kernel is not None:
+            attach(self.model, self._is_compiled)
         for layer in self.layers():
             layer.compile(dynamic=True)
 
@@ -109,7 +111,7 @@ class Policy(nn.Module):
         try:
             return call()
         finally:
-            attach(self.model)
+            attach(self.model, self._is_compiled)
 
     def use_rows(self) -> None:
         """Stop sharing prompts."""

@@ -96,21 +96,25 @@ def make_attention(name: str) -> SharedPrefixAttention[Any]:
     return attention_class()
 
 
-def attach(model: "PreTrainedModel | PeftModel") -> None:
+def attach(model: "PreTrainedModel | PeftModel", is_compiled: bool = False) -> None:
     """Make the layers of a transformers model attend through `dispatch`.
+
+    Args:
+        is_compiled: whether the layers are compiled. They break their graph there: the layout changes with every batch.
 
     Raises:
         UsageError: the attention of this model cannot be replaced.
     """
-    require("transformers").AttentionInterface.register(NAME, dispatch)
+    name = f"{NAME}_compiled" if is_compiled else NAME
+    # Not as a decorator: torch's compiler takes a second to import.
+    function = torch.compiler.disable(dispatch) if is_compiled else dispatch  # type: ignore[no-untyped-call]
+    require("transformers").AttentionInterface.register(name, function)
     try:
-        model.set_attn_implementation(NAME)
+        model.set_attn_implementation(name)
     except (ValueError, AttributeError) as error:
         raise UsageError(f"The attention of {type(model).__name__} cannot be replaced: {error}.") from error
 
 
-# Compiled layers break their graph here: the layout changes with every batch.
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def dispatch(
     module: torch.nn.Module,
     query: Tensor,
