@@ -74,6 +74,11 @@ def test_every_table_of_the_contract_has_types_that_it_knows(table: str) -> None
         (2**31, pa.int32(), OverflowError),
         ("1", pa.float32(), TypeError),
         (7, pa.list_(pa.int32()), TypeError),
+        ("ab", pa.list_(pa.string()), TypeError),
+        ({"a": 1}, pa.list_(pa.string()), TypeError),
+        ([("a", 1)], pa.struct([("a", pa.int32())]), TypeError),
+        ("yes", pa.bool_(), TypeError),
+        (1, pa.bool_(), TypeError),
     ],
 )
 def test_no_value_of_another_type_is_converted(value: object, type_: pa.DataType, error: type[Exception]) -> None:
