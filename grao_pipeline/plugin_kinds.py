@@ -4,6 +4,7 @@ import inspect
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, get_origin
 
 from grao_pipeline.arguments import DescribedArgument, arguments_of, described_arguments
 from grao_pipeline.methods import Method, method_of
@@ -145,7 +146,8 @@ def refuse_unknown_plugins(options: StageOptions) -> None:
     kinds = {kind.name: kind for kind in KINDS}
     for option, field in type(options).model_fields.items():
         kind, given = extra_of(field).get("plugin"), getattr(options, option)
-        if kind and given != field.default:
+        has_choices = get_origin(field.annotation) is Literal  # which are checked, and may be more than plug-ins
+        if kind and given != field.default and not has_choices:
             for name in given if isinstance(given, list) else [given]:
                 refuse_unknown(str(kind), name, kinds[str(kind)].built_in(), option)
 
