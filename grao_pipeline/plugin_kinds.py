@@ -137,19 +137,23 @@ KINDS = (
 )
 
 
+def kind_named(name: str) -> PluginKind:
+    """The kind of this name, e.g. `reward`."""
+    return next(kind for kind in KINDS if kind.name == name)
+
+
 def refuse_unknown_plugins(options: StageOptions) -> None:
     """Check the names of plug-ins that the options give, before a stage imports what takes seconds.
 
     Raises:
         UsageError: one is unknown.
     """
-    kinds = {kind.name: kind for kind in KINDS}
     for option, field in type(options).model_fields.items():
         kind, given = extra_of(field).get("plugin"), getattr(options, option)
         has_choices = get_origin(field.annotation) is Literal  # which are checked, and may be more than plug-ins
         if kind and given != field.default and not has_choices:
             for name in given if isinstance(given, list) else [given]:
-                refuse_unknown(str(kind), name, kinds[str(kind)].built_in(), option)
+                refuse_unknown(str(kind), name, kind_named(str(kind)).built_in(), option)
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,7 @@ def describe_plugin(kind: str, name: str) -> PluginDescription:
         UsageError: there is no such plug-in.
         MissingDependency: it needs a package that is not installed.
     """
-    of_kind = {known.name: known for known in KINDS}[kind]
+    of_kind = kind_named(kind)
     plugin = load(kind, name, of_kind.built_in())
     with own_code(f"{kind.capitalize()} '{name}'", plugin, option=kind):
         model = arguments_of(plugin, of_kind.supplied)

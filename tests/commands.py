@@ -26,8 +26,7 @@ from grao_pipeline.rounds.executors import resident
 
 MODULES = [
     *LIBRARIES,
-    *("torch.distributed.launcher.api", "torch.distributed.checkpoint.state_dict", "torch.distributed.fsdp"),
-    *("yaml", "fsspec", "jsonschema", "sqlite3", "huggingface_hub", "safetensors", "importlib.metadata", "zoneinfo"),
+    *("torch.distributed.launcher.api", "torch.distributed.checkpoint.state_dict", "yaml", "fsspec", "jsonschema"),
 ]
 """Imported once, in a process that forks the others: what commands import and starts no thread."""
 VLLM_MODULES = ["vllm.entrypoints.openai.api_server", "vllm.v1.engine.core", "vllm.v1.worker.cpu_worker"]
