@@ -7,13 +7,15 @@ import secrets
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 WITHOUT_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 """What a file system without hard links answers."""
 FLUSHES_AT_ONCE = 8
 """Flushes that run at the same time share commits of the file system's journal."""
+MOST_FLUSHES = 64
+"""Of more files, the whole file system is flushed: one wait, also for what others wrote to it."""
 
 
 def write_atomically(path: str | Path, data: bytes | memoryview, durable: bool = True) -> None:
@@ -72,12 +74,35 @@ def flush(directory: Path, names: Sequence[str]) -> None:
     Raises:
         OSError: a file cannot be flushed.
     """
+    if len(names) > MOST_FLUSHES and sync_file_system(directory):
+        return
     with ThreadPoolExecutor(FLUSHES_AT_ONCE) as pool:
         shares = [[directory / name for name in names[start::FLUSHES_AT_ONCE]] for start in range(FLUSHES_AT_ONCE)]
         for done in [pool.submit(_sync_all, share) for share in shares if share]:
             done.result()
     with suppress(OSError):  # a file system that flushes no directories
         _sync_all([directory])
+
+
+def sync_file_system(directory: Path) -> bool:
+    """Flush everything that was written to the file system of a directory; False where that cannot be asked for.
+
+    Raises:
+        OSError: something cannot be flushed.
+    """
+    import ctypes  # which writers of few files do without
+
+    library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, "syncfs"):  # not Linux
+        return False
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        if library.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), os.fspath(directory))
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _sync_all(paths: Sequence[Path]) -> None:
@@ -90,8 +115,9 @@ def _sync_all(paths: Sequence[Path]) -> None:
 
 
 @contextmanager
-def locked_temporary(path: str | Path) -> Iterator[BinaryIO]:
-    """A new file `.NAME.RANDOM.tmp` next to `path`, locked while it is open; it is gone afterwards.
+def locked_temporary(path: str | Path) -> Iterator[FileIO]:
+    """A new file `.NAME.RANDOM.tmp` next to `path`, locked while it is open; it is gone afterwards. Nothing of it is
+    buffered.
 
     Raises:
         OSError: it cannot be written.
@@ -100,7 +126,7 @@ def locked_temporary(path: str | Path) -> Iterator[BinaryIO]:
     while True:
         temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
         try:
-            with open(temporary, "xb") as file:
+            with FileIO(temporary, "x") as file:
                 with suppress(OSError):  # a file system without locks
                     fcntl.flock(file, fcntl.LOCK_EX)
                 if os.fstat(file.fileno()).st_nlink == 0:
@@ -116,8 +142,9 @@ def locked_temporary(path: str | Path) -> Iterator[BinaryIO]:
 def _neighbor(path: str | Path, data: bytes | memoryview, durable: bool) -> Iterator[str]:
     """A temporary file with the data; it is gone afterwards, also from a full disk."""
     with locked_temporary(path) as file:
-        file.write(data)
-        file.flush()
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
         if durable:
             os.fsync(file.fileno())
-        yield file.name
+        yield str(file.name)
