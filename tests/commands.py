@@ -1,4 +1,4 @@
-"""Commands in processes that start in a moment: forked from one that has imported torch already.
+"""Commands in processes that start in a moment: forked from one that has imported what they import (`preload.py`).
 
 Such a process is as good as `python -m grao_pipeline …` for what a command does, survives and leaves: it has its own
 process ID, streams, environment and return code. Where importing itself is the subject, start an interpreter.
@@ -21,22 +21,18 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from grao_pipeline import nursery
-from grao_pipeline.nursery import LIBRARIES, num_threads
 from grao_pipeline.rounds.executors import resident
 
-MODULES = [
-    *LIBRARIES,
-    *("torch.distributed.launcher.api", "torch.distributed.checkpoint.state_dict", "yaml", "fsspec", "jsonschema"),
-]
-"""Imported once, in a process that forks the others: what commands import and starts no thread."""
 VLLM_MODULES = ["vllm.entrypoints.openai.api_server", "vllm.v1.engine.core", "vllm.v1.worker.cpu_worker"]
-"""Imported there as well where these tests have imported vLLM: it takes ten seconds."""
+"""Imported once where these tests have imported vLLM: it takes ten seconds."""
+HARMLESS_THREADS = {"polars-ooc-clea"}
+"""Of the process that forks: it waits until something was spilled to disk."""
 
 
 def forked(function: Callable[..., object], *arguments: object) -> ForkServerProcess:
     """A process that calls a function of a module; it has started."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*MODULES, *(VLLM_MODULES if "vllm" in sys.modules else [])])
+    context.set_forkserver_preload(["tests.preload", *(VLLM_MODULES if "vllm" in sys.modules else [])])
     process = context.Process(target=function, args=arguments)
     process.start()
     return process
@@ -145,7 +141,8 @@ def write_to(path: Path, *streams: int) -> None:
 
 def _start(arguments: list[str], ranks: int, environment: dict[str, str], place: str | None, directory: Path) -> None:
     """In the new process: be the command, or the launcher of its ranks."""
-    assert num_threads(os.getppid()) == 1, "The process that forks has threads."
+    threads = {path.read_text().strip() for path in Path(f"/proc/{os.getppid()}/task").glob("*/comm")}
+    assert len(threads - HARMLESS_THREADS) == 1, f"The process that forks has threads: {threads}"
     write_to(directory / "stdout", 1)
     write_to(directory / "stderr", 2)
     os.environ.clear()

@@ -35,7 +35,8 @@ def names_of_many(directory: Path) -> list[str]:
 
 
 def test_many_files_are_flushed_with_their_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names, flushed_one_by_one = names_of_many(tmp_path), []
+    names = names_of_many(tmp_path)
+    flushed_one_by_one: list[int] = []
     monkeypatch.setattr(os, "fsync", flushed_one_by_one.append)
     flush(tmp_path, names[1:])
     assert len(flushed_one_by_one) == MOST_FLUSHES + 1  # the directory, too
@@ -47,7 +48,8 @@ def test_many_files_are_flushed_with_their_file_system(tmp_path: Path, monkeypat
 def test_where_that_cannot_be_asked_for_they_are_flushed_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names, flushed_one_by_one = names_of_many(tmp_path), []
+    names = names_of_many(tmp_path)
+    flushed_one_by_one: list[int] = []
     monkeypatch.setattr(os, "fsync", flushed_one_by_one.append)
     monkeypatch.setattr(atomic, "sync_file_system", lambda directory: False)
     flush(tmp_path, names)
