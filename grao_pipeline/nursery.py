@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,10 +32,19 @@ BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 """NumPy's linear algebra starts its threads at its import, unless there is to be one only. torch has others."""
 
 
-def num_threads(process: int | str = "self") -> int:
-    """Threads of a process; 1 where the system does not tell."""
-    tasks = Path(f"/proc/{process}/task")
+def num_threads() -> int:
+    """Threads of this process; 1 where the system does not tell."""
+    tasks = Path("/proc/self/task")
     return len(list(tasks.iterdir())) if tasks.exists() else 1
+
+
+def import_for_forks(modules: Iterable[str]) -> None:
+    """Import what forks of this process then need not import. What is not installed is left out."""
+    with environment({BLAS_THREADS: "1"}):  # what the forks start counts its cores anew
+        for name in modules:
+            with suppress(ImportError):  # the stage that needs it names the package
+                importlib.import_module(name)
+    gc.freeze()  # what is imported stays shared memory, and costs no later collection time
 
 
 def serve(requests: socket.socket) -> tuple[socket.socket, str] | None:
@@ -47,11 +57,7 @@ def serve(requests: socket.socket) -> tuple[socket.socket, str] | None:
         in a forked process, its socket and the name; None in this one, at the end.
     """
     gc.disable()
-    with environment({BLAS_THREADS: "1"}):  # what the forks start counts its cores anew
-        for name in LIBRARIES:
-            with suppress(ImportError):  # the stage that needs it names the package
-                importlib.import_module(name)
-    gc.freeze()  # what is imported stays shared memory, and costs no later collection time
+    import_for_forks(LIBRARIES)
     os.environ[PARENT_VARIABLE] = str(os.getpid())
     child_ended, wakes = socket.socketpair()
     for end in (child_ended, wakes):

@@ -3,12 +3,8 @@
 It may have no threads, which a fork would lose (see `HARMLESS_THREADS` there): Arrow's and Polars' memory need none.
 """
 
-import gc
-import importlib
-from contextlib import suppress
-
 from grao_pipeline.environment import environment
-from grao_pipeline.nursery import BLAS_THREADS, LIBRARIES
+from grao_pipeline.nursery import LIBRARIES, import_for_forks
 from grao_pipeline.pipeline import STAGES
 
 NO_THREAD = "background_thread:false"
@@ -20,8 +16,5 @@ MODULES = [
     *(stage.verb.partition(":")[0] for stage in STAGES),
 ]
 
-with environment({"JE_ARROW_MALLOC_CONF": NO_THREAD, "_RJEM_MALLOC_CONF": NO_THREAD, BLAS_THREADS: "1"}):
-    for name in MODULES:
-        with suppress(ImportError):  # the stage that needs it names the package
-            importlib.import_module(name)
-gc.freeze()
+with environment({"JE_ARROW_MALLOC_CONF": NO_THREAD, "_RJEM_MALLOC_CONF": NO_THREAD}):
+    import_for_forks(MODULES)

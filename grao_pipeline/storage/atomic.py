@@ -7,8 +7,8 @@ import secrets
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 WITHOUT_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 """What a file system without hard links answers."""
@@ -115,9 +115,8 @@ def _sync_all(paths: Sequence[Path]) -> None:
 
 
 @contextmanager
-def locked_temporary(path: str | Path) -> Iterator[FileIO]:
-    """A new file `.NAME.RANDOM.tmp` next to `path`, locked while it is open; it is gone afterwards. Nothing of it is
-    buffered.
+def locked_temporary(path: str | Path) -> Iterator[BinaryIO]:
+    """A new file `.NAME.RANDOM.tmp` next to `path`, locked while it is open; it is gone afterwards.
 
     Raises:
         OSError: it cannot be written.
@@ -126,7 +125,7 @@ def locked_temporary(path: str | Path) -> Iterator[FileIO]:
     while True:
         temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
         try:
-            with FileIO(temporary, "x") as file:
+            with open(temporary, "xb") as file:
                 with suppress(OSError):  # a file system without locks
                     fcntl.flock(file, fcntl.LOCK_EX)
                 if os.fstat(file.fileno()).st_nlink == 0:
@@ -142,9 +141,8 @@ def locked_temporary(path: str | Path) -> Iterator[FileIO]:
 def _neighbor(path: str | Path, data: bytes | memoryview, durable: bool) -> Iterator[str]:
     """A temporary file with the data; it is gone afterwards, also from a full disk."""
     with locked_temporary(path) as file:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[file.write(rest) :]
+        file.write(data)
+        file.flush()
         if durable:
             os.fsync(file.fileno())
-        yield str(file.name)
+        yield file.name

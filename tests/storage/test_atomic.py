@@ -1,7 +1,6 @@
 """Whole files or none, and nothing left of a write that failed."""
 
 import os
-from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -59,15 +58,3 @@ def test_where_that_cannot_be_asked_for_they_are_flushed_one_by_one(
 def test_a_file_system_that_cannot_be_flushed_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="gone"):
         flush(tmp_path / "gone", ["part"] * (MOST_FLUSHES + 1))
-
-
-def test_what_is_larger_than_one_write_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linux writes 2 GiB at most at once."""
-
-    class ShortWrites(FileIO):
-        def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]
-            return super().write(data[:3])
-
-    monkeypatch.setattr(atomic, "FileIO", ShortWrites)
-    write_atomically(tmp_path / "file", b"0123456789")
-    assert (tmp_path / "file").read_bytes() == b"0123456789"

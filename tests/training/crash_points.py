@@ -10,19 +10,17 @@ Forks, since a fresh interpreter takes seconds to import torch and a forked one 
 never computes, so no thread exists when it forks.
 """
 
-import gc
-import importlib
 import json
 import os
 import re
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from grao_pipeline.cli.main import stage_command
 from grao_pipeline.garbage import collect_rarely
+from grao_pipeline.nursery import import_for_forks
 
 CREATING = os.O_CREAT | os.O_TRUNC
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
@@ -63,10 +61,7 @@ def watch(out: Path, report: Path, kill_before: int | None) -> None:
 
 def import_what_it_imported(report: Path) -> None:
     """So that the processes forked from now on need not."""
-    for name in report.with_suffix(".modules").read_text().split():
-        with suppress(ImportError):
-            importlib.import_module(name)
-    gc.freeze()
+    import_for_forks(report.with_suffix(".modules").read_text().split())
 
 
 def main() -> None:

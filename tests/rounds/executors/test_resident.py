@@ -29,6 +29,8 @@ def judge(completions):
         print(os.getpid(), file=file)
     return [{value} for _ in completions]
 """
+AND_LONGER = "# changed\n"
+"""Python takes bytecode of the same second and size for that of the text on disk."""
 SLOW_REWARD = """
 import os, pathlib, time
 
@@ -141,7 +143,7 @@ def test_a_worker_runs_command_after_command_until_one_fails_or_its_code_changes
     second = judge()[1]
     assert second != first
 
-    own.write_text(REWARD.format(value=1.5))
+    own.write_text(REWARD.format(value=1.5) + AND_LONGER)
     result, third = judge()
     assert mean_reward(result) == 1.5
     assert third != second
@@ -177,7 +179,7 @@ def test_the_processes_of_a_stage_stay_until_one_is_gone_or_their_code_changes(
     assert len(second) == 2
     assert second & first == first - {killed}
 
-    own.write_text(REWARD.format(value=1.5))
+    own.write_text(REWARD.format(value=1.5) + AND_LONGER)
     third = two_processes(1.5)
     assert len(third) == 2
     assert not third & second
